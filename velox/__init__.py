@@ -1,0 +1,1 @@
+"""A lock-free transaction pipeline for high-frequency trading on Solana."""

@@ -1,0 +1,1 @@
+"""Records, rings, order book, bundle builder, clock and histogram: the parts, without threads."""

@@ -1,0 +1,25 @@
+"""Blocks of memory for rings, books and histograms: aligned, zeroed and already touched."""
+
+cdef extern from *:
+    """
+    #ifndef VELOX_MEMORY_INCLUDED
+    #define VELOX_MEMORY_INCLUDED
+    #include <stdlib.h>
+    #include <string.h>
+
+    static inline void *velox_allocate(size_t size)
+    {
+        void *block = NULL;
+        if (posix_memalign(&block, 128, size ? size : 1) != 0)
+            return NULL;
+        /* Zeroing writes every page, so that no thread takes a page fault on the hot path. */
+        return memset(block, 0, size);
+    }
+    #define VELOX_STATIC_ASSERT(condition) _Static_assert(condition, #condition)
+    #endif
+    """
+    void *allocate "velox_allocate"(size_t size) noexcept nogil
+    void STATIC_ASSERT "VELOX_STATIC_ASSERT"(bint condition) noexcept nogil
+
+cdef extern from "<stdlib.h>" nogil:
+    void release_memory "free"(void *block) noexcept

@@ -1,0 +1,109 @@
+"""The two records that travel through Velox, byte for byte the same in C, in a ring, in a NumPy
+array and in a file. Little-endian, packed, without holes.
+
+Transaction, 32 bytes::
+
+     0       1       2       3       4       5       6       7
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+  0 | id                                                            |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+  8 | price, in 1e-4 of the quote currency                          |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+ 16 | size, in lots                 | side  | kind  | flags | market|
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+ 24 | ingress_ts_ns                                                 |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+
+Bundle, 528 bytes::
+
+     0       1       2       3       4       5       6       7
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+  0 | transactions[16], 32 bytes each                               |
+    |                                                               |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+512 | count, 1..16                  | reason                        |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+520 | sealed_ts_ns                                                  |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    BUNDLE_CAPACITY = 16
+
+cdef enum:
+    SIDE_BID = 0
+    SIDE_ASK = 1
+
+# What a transaction does to its level; velox.Kind documents each.
+cdef enum:
+    KIND_ADD = 0
+    KIND_CANCEL = 1
+    KIND_EXECUTE = 2
+    KIND_SET = 3
+    KIND_SET_WIDE = 4
+    KIND_DELETE = 5
+    KIND_CLEAR = 6
+    KIND_TRADE = 7
+    KINDS = 8
+
+cdef enum:
+    FLAG_MBP = 16
+    FLAG_SNAPSHOT = 32
+    FLAG_TOB = 64
+    FLAG_LAST = 128
+
+# Why a bundle was sealed; velox.SealReason documents each.
+cdef enum:
+    SEAL_SIZE = 0
+    SEAL_TIMEOUT = 1
+    SEAL_IDLE = 2
+    SEAL_DRAIN = 3
+    SEAL_REASONS = 4
+
+# What became of a transaction at the book; velox.Rejection documents each.
+cdef enum:
+    STATUS_APPLIED = 0
+    STATUS_KIND = 1
+    STATUS_SIDE = 2
+    STATUS_MARKET = 3
+    STATUS_SIZE = 4
+    STATUS_PRICE = 5
+    STATUS_OFF_TICK = 6
+    STATUS_OUT_OF_WINDOW = 7
+    STATUS_UNDERFLOW = 8
+    STATUS_OVERFLOW = 9
+    STATUS_CROSSED = 10
+    STATUS_BOOK_FULL = 11
+    STATUSES = 12
+    # Not a rejection: the bounded retries of a shared book ran out; the caller tries again.
+    STATUS_TIMEOUT = 12
+
+cdef packed struct Transaction:
+    uint64_t id
+    int64_t price
+    uint32_t size
+    uint8_t side
+    uint8_t kind
+    uint8_t flags
+    uint8_t market
+    uint64_t ingress_ts_ns
+
+cdef packed struct Bundle:
+    Transaction transactions[BUNDLE_CAPACITY]
+    uint32_t count
+    uint32_t reason
+    uint64_t sealed_ts_ns
+
+# Between NumPy arrays and C: `dtype` and contiguity are checked, RecordError says what is wrong.
+# The pointer is valid while the caller holds the array.
+cdef Transaction *transactions_of(object array, Py_ssize_t *count) except? NULL
+cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL
+cdef object new_transactions(Py_ssize_t count)
+cdef object new_bundles(Py_ssize_t count)
+# A read-only array over memory that `owner` keeps alive.
+cdef object view_transactions(const Transaction *first, Py_ssize_t count, object owner)
+cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner)
+
+cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil

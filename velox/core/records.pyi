@@ -1,0 +1,68 @@
+from decimal import Decimal
+from enum import IntEnum, IntFlag
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "BUNDLE_DTYPE",
+    "PRICE_SCALE",
+    "TRANSACTION_DTYPE",
+    "Flags",
+    "Kind",
+    "Rejection",
+    "SealReason",
+    "Side",
+    "from_fixed",
+    "to_fixed",
+    "validate",
+]
+
+class Side(IntEnum):
+    BID = 0
+    ASK = 1
+
+class Kind(IntEnum):
+    ADD = 0
+    CANCEL = 1
+    EXECUTE = 2
+    SET = 3
+    SET_WIDE = 4
+    DELETE = 5
+    CLEAR = 6
+    TRADE = 7
+
+class Flags(IntFlag):
+    NONE = 0
+    MBP = 16
+    SNAPSHOT = 32
+    TOB = 64
+    LAST = 128
+
+class SealReason(IntEnum):
+    SIZE = 0
+    TIMEOUT = 1
+    IDLE = 2
+    DRAIN = 3
+
+class Rejection(IntEnum):
+    KIND = 1
+    SIDE = 2
+    MARKET = 3
+    SIZE = 4
+    PRICE = 5
+    OFF_TICK = 6
+    OUT_OF_WINDOW = 7
+    UNDERFLOW = 8
+    OVERFLOW = 9
+    CROSSED = 10
+    BOOK_FULL = 11
+
+TRANSACTION_DTYPE: Final[np.dtype[np.void]]
+BUNDLE_DTYPE: Final[np.dtype[np.void]]
+PRICE_SCALE: Final[int]
+
+def validate(transactions: npt.NDArray[np.void]) -> None: ...
+def to_fixed(value: str | int | float | Decimal) -> int: ...
+def from_fixed(fixed: Any) -> Decimal: ...

@@ -1,0 +1,334 @@
+"""Transaction and Bundle: the records, their NumPy dtypes, and what makes one valid."""
+
+from decimal import Decimal, InvalidOperation
+from enum import IntEnum, IntFlag
+
+import numpy as np
+cimport numpy as cnp
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF
+
+from velox.core.memory cimport STATIC_ASSERT
+
+from velox.errors import RecordError
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(PyTypeObject *subtype, PyObject *descr, int ndim,
+                                const cnp.npy_intp *shape, const cnp.npy_intp *strides,
+                                void *data, int flags, PyObject *prototype)
+
+cnp.import_array()
+
+__all__ = [
+    "BUNDLE_DTYPE",
+    "PRICE_SCALE",
+    "TRANSACTION_DTYPE",
+    "Flags",
+    "Kind",
+    "Rejection",
+    "SealReason",
+    "Side",
+    "from_fixed",
+    "to_fixed",
+    "validate",
+]
+
+
+class Side(IntEnum):
+    """The side of the book that a transaction changes."""
+
+    BID = SIDE_BID
+    ASK = SIDE_ASK
+
+
+class Kind(IntEnum):
+    """What a transaction does to the level at its price.
+
+    =========== ====================================================================
+    ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
+    ``CANCEL``   takes `size` away
+    ``EXECUTE``  takes `size` away, because it traded
+    ``SET``      makes the level exactly `size`; 0 deletes it
+    ``SET_WIDE`` makes the level exactly `id`, for quantities over 32 bits
+    ``DELETE``   empties the level; `size` is ignored
+    ``CLEAR``    empties the whole side; `price` and `size` are ignored
+    ``TRADE``    a print: changes nothing
+    =========== ====================================================================
+    """
+
+    ADD = KIND_ADD
+    CANCEL = KIND_CANCEL
+    EXECUTE = KIND_EXECUTE
+    SET = KIND_SET
+    SET_WIDE = KIND_SET_WIDE
+    DELETE = KIND_DELETE
+    CLEAR = KIND_CLEAR
+    TRADE = KIND_TRADE
+
+
+class Flags(IntFlag):
+    """What else is known of a transaction; the bits are those of Databento's ``flags``."""
+
+    NONE = 0
+    MBP = FLAG_MBP
+    SNAPSHOT = FLAG_SNAPSHOT
+    TOB = FLAG_TOB
+    LAST = FLAG_LAST
+
+
+class SealReason(IntEnum):
+    """Why a bundle was sealed."""
+
+    SIZE = SEAL_SIZE
+    TIMEOUT = SEAL_TIMEOUT
+    IDLE = SEAL_IDLE
+    DRAIN = SEAL_DRAIN
+
+
+class Rejection(IntEnum):
+    """Why a book, or `validate`, refuses a transaction.
+
+    ================= ==============================================================
+    ``KIND``          the kind is none of `Kind`
+    ``SIDE``          the side is neither bid nor ask
+    ``MARKET``        no book has this market id
+    ``SIZE``          the size is 0 where something must be added or taken
+    ``PRICE``         the price is not positive
+    ``OFF_TICK``      the price is not a multiple of the tick size
+    ``OUT_OF_WINDOW`` the price lies outside a book whose window is fixed
+    ``UNDERFLOW``     more would be taken than the level holds
+    ``OVERFLOW``      the level would hold more than the book can count
+    ``CROSSED``       the book would cross, and its policy is to reject that
+    ``BOOK_FULL``     the store for levels outside the window has no room left
+    ================= ==============================================================
+    """
+
+    KIND = STATUS_KIND
+    SIDE = STATUS_SIDE
+    MARKET = STATUS_MARKET
+    SIZE = STATUS_SIZE
+    PRICE = STATUS_PRICE
+    OFF_TICK = STATUS_OFF_TICK
+    OUT_OF_WINDOW = STATUS_OUT_OF_WINDOW
+    UNDERFLOW = STATUS_UNDERFLOW
+    OVERFLOW = STATUS_OVERFLOW
+    CROSSED = STATUS_CROSSED
+    BOOK_FULL = STATUS_BOOK_FULL
+
+
+TRANSACTION_DTYPE = np.dtype([
+    ("id", "<u8"),
+    ("price", "<i8"),
+    ("size", "<u4"),
+    ("side", "u1"),
+    ("kind", "u1"),
+    ("flags", "u1"),
+    ("market", "u1"),
+    ("ingress_ts_ns", "<u8"),
+])
+
+BUNDLE_DTYPE = np.dtype([
+    ("transactions", TRANSACTION_DTYPE, (BUNDLE_CAPACITY,)),
+    ("count", "<u4"),
+    ("reason", "<u4"),
+    ("sealed_ts_ns", "<u8"),
+])
+
+PRICE_SCALE = 10_000
+
+
+cdef void assert_layout() noexcept nogil:
+    STATIC_ASSERT(sizeof(Transaction) == 32)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).price == 8)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).size == 16)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).side == 20)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).kind == 21)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).flags == 22)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).market == 23)
+    STATIC_ASSERT(<size_t>&(<Transaction *>NULL).ingress_ts_ns == 24)
+    STATIC_ASSERT(sizeof(Bundle) == 528)
+    STATIC_ASSERT(<size_t>&(<Bundle *>NULL).count == 512)
+    STATIC_ASSERT(<size_t>&(<Bundle *>NULL).reason == 516)
+    STATIC_ASSERT(<size_t>&(<Bundle *>NULL).sealed_ts_ns == 520)
+
+
+assert_layout()
+
+
+cdef cnp.ndarray checked(object array, object dtype, str name):
+    if not isinstance(array, np.ndarray):
+        raise RecordError(
+            f"expected an array of {name}, a numpy.ndarray; got {type(array).__name__}")
+    # Identity first: comparing structured dtypes costs more than pushing a record.
+    if array.dtype is not dtype and array.dtype != dtype:
+        raise RecordError(f"expected an array of {name}; its dtype is {array.dtype}")
+    if array.ndim != 1 or not array.flags.c_contiguous:
+        raise RecordError(
+            f"expected a contiguous one-dimensional array of {name}; "
+            f"got shape {array.shape}, strides {array.strides}")
+    return <cnp.ndarray>array
+
+
+cdef Transaction *transactions_of(object array, Py_ssize_t *count) except? NULL:
+    cdef cnp.ndarray checked_array = checked(array, TRANSACTION_DTYPE, "TRANSACTION_DTYPE")
+    count[0] = cnp.PyArray_SIZE(checked_array)
+    return <Transaction *>cnp.PyArray_DATA(checked_array)
+
+
+cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL:
+    cdef cnp.ndarray checked_array = checked(array, BUNDLE_DTYPE, "BUNDLE_DTYPE")
+    count[0] = cnp.PyArray_SIZE(checked_array)
+    return <Bundle *>cnp.PyArray_DATA(checked_array)
+
+
+cdef object new_array(object dtype, cnp.npy_intp count):
+    Py_INCREF(dtype)    # PyArray_NewFromDescr steals a reference to the dtype
+    return PyArray_NewFromDescr(
+        <PyTypeObject *>cnp.ndarray, <PyObject *>dtype, 1, &count, NULL, NULL, 0, NULL)
+
+
+cdef object new_transactions(Py_ssize_t count):
+    return new_array(TRANSACTION_DTYPE, count)
+
+
+cdef object new_bundles(Py_ssize_t count):
+    return new_array(BUNDLE_DTYPE, count)
+
+
+cdef object view_array(object dtype, void *first, cnp.npy_intp count, object owner):
+    Py_INCREF(dtype)    # PyArray_NewFromDescr steals a reference to the dtype
+    cdef cnp.ndarray array = PyArray_NewFromDescr(
+        <PyTypeObject *>cnp.ndarray, <PyObject *>dtype, 1, &count, NULL, first, 0, NULL)
+    cnp.set_array_base(array, owner)
+    return array
+
+
+cdef object view_transactions(const Transaction *first, Py_ssize_t count, object owner):
+    return view_array(TRANSACTION_DTYPE, <void *>first, count, owner)
+
+
+cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
+    return view_array(BUNDLE_DTYPE, <void *>first, count, owner)
+
+
+cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
+    """What is wrong with a transaction whatever book it goes to, or STATUS_APPLIED."""
+    cdef uint8_t kind = transaction.kind
+    if kind >= KINDS:
+        return STATUS_KIND
+    if transaction.side > SIDE_ASK:
+        return STATUS_SIDE
+    if kind == KIND_CLEAR or kind == KIND_TRADE:
+        return STATUS_APPLIED
+    if transaction.price <= 0:
+        return STATUS_PRICE
+    if transaction.size == 0 and kind <= KIND_EXECUTE:
+        return STATUS_SIZE
+    return STATUS_APPLIED
+
+
+FAULTY_FIELD = {
+    STATUS_KIND: ("kind", "is no kind of transaction"),
+    STATUS_SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
+    STATUS_PRICE: ("price", "must be positive"),
+    STATUS_SIZE: ("size", "must not be 0 for this kind"),
+}
+
+
+def validate(transactions):
+    """Check records that are to enter a pipeline or a book, whatever its instrument.
+
+    Parameters
+    ----------
+    transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
+        The records. Read without the GIL: no other thread may write them meanwhile.
+
+    Raises
+    ------
+    RecordError
+        At the first record with an unknown kind or side, a price that is not positive or a size
+        of 0, where its kind needs one. `index` and `field` of the error say where.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from velox import TRANSACTION_DTYPE, validate
+    >>> orders = np.zeros(2, TRANSACTION_DTYPE)
+    >>> orders["price"], orders["size"] = 1_002_500, [3, 0]
+    >>> validate(orders)
+    Traceback (most recent call last):
+    ...
+    velox.errors.RecordError: transactions[1].size = 0: must not be 0 for this kind
+    """
+    cdef Py_ssize_t count, index
+    cdef const Transaction *first = transactions_of(transactions, &count)
+    cdef uint8_t fault = STATUS_APPLIED
+    with nogil:
+        for index in range(count):
+            fault = transaction_fault(&first[index])
+            if fault != STATUS_APPLIED:
+                break
+    if fault != STATUS_APPLIED:
+        field, why = FAULTY_FIELD[fault]
+        raise RecordError(
+            f"transactions[{index}].{field} = {transactions[index][field]}: {why}",
+            index=index, field=field)
+
+
+def to_fixed(value):
+    """A decimal price as the integer of `Transaction.price`: units of 1e-4.
+
+    Parameters
+    ----------
+    value : str, int, float or decimal.Decimal
+        The price. A float is taken at its exact binary value, so ``0.1`` is refused, ``"0.1"`` is
+        not.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    RecordError
+        The value is no number, has more than 4 decimals, or does not fit 64 bits.
+
+    Examples
+    --------
+    >>> to_fixed("100.25")
+    1002500
+    """
+    if isinstance(value, bool):
+        raise RecordError(f"a price must be a number, not {value!r}")
+    try:
+        scaled = Decimal(value) * PRICE_SCALE
+        exact = scaled == scaled.to_integral_value()
+    except (InvalidOperation, TypeError, ValueError):
+        raise RecordError(f"{value!r} is not a decimal number") from None
+    if not exact:
+        hint = "; pass it as text, since a binary fraction is not decimal" \
+            if isinstance(value, float) else ""
+        raise RecordError(f"{value!r} has more than 4 decimals{hint}")
+    if not -2**63 <= scaled < 2**63:
+        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
+    return int(scaled)
+
+
+def from_fixed(fixed):
+    """The decimal price that an integer of `Transaction.price` stands for.
+
+    Parameters
+    ----------
+    fixed : int
+        Units of 1e-4.
+
+    Returns
+    -------
+    decimal.Decimal
+
+    Examples
+    --------
+    >>> from_fixed(1002500)
+    Decimal('100.2500')
+    """
+    return Decimal(int(fixed)).scaleb(-4)
