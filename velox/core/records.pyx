@@ -13,7 +13,9 @@ from velox.core.memory cimport STATIC_ASSERT
 from velox.errors import RecordError
 
 cdef extern from "numpy/arrayobject.h":
-    object PyArray_NewFromDescr(PyTypeObject *subtype, PyObject *descr, int ndim,
+    ctypedef struct Descr "PyArray_Descr":
+        pass
+    object PyArray_NewFromDescr(PyTypeObject *subtype, Descr *descr, int ndim,
                                 const cnp.npy_intp *shape, const cnp.npy_intp *strides,
                                 void *data, int flags, PyObject *prototype)
 
@@ -184,7 +186,7 @@ cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL:
 cdef object new_array(object dtype, cnp.npy_intp count):
     Py_INCREF(dtype)    # PyArray_NewFromDescr steals a reference to the dtype
     return PyArray_NewFromDescr(
-        <PyTypeObject *>cnp.ndarray, <PyObject *>dtype, 1, &count, NULL, NULL, 0, NULL)
+        <PyTypeObject *>cnp.ndarray, <Descr *>dtype, 1, &count, NULL, NULL, 0, NULL)
 
 
 cdef object new_transactions(Py_ssize_t count):
@@ -198,7 +200,7 @@ cdef object new_bundles(Py_ssize_t count):
 cdef object view_array(object dtype, void *first, cnp.npy_intp count, object owner):
     Py_INCREF(dtype)    # PyArray_NewFromDescr steals a reference to the dtype
     cdef cnp.ndarray array = PyArray_NewFromDescr(
-        <PyTypeObject *>cnp.ndarray, <PyObject *>dtype, 1, &count, NULL, first, 0, NULL)
+        <PyTypeObject *>cnp.ndarray, <Descr *>dtype, 1, &count, NULL, first, 0, NULL)
     cnp.set_array_base(array, owner)
     return array
 
@@ -302,9 +304,12 @@ def to_fixed(value):
         raise RecordError(f"a price must be a number, not {value!r}")
     try:
         scaled = Decimal(value) * PRICE_SCALE
-        exact = scaled == scaled.to_integral_value()
+        finite = scaled.is_finite()
+        exact = finite and scaled == scaled.to_integral_value()
     except (InvalidOperation, TypeError, ValueError):
         raise RecordError(f"{value!r} is not a decimal number") from None
+    if not finite:
+        raise RecordError(f"{value!r} is not a finite number")
     if not exact:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
