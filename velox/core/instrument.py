@@ -1,0 +1,56 @@
+"""What a market trades in: its tick, its lot, and how many levels its book keeps hot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from velox.errors import BookError
+
+__all__ = ["MAX_LEVELS", "MIN_LEVELS", "Instrument"]
+
+MIN_LEVELS = 64
+MAX_LEVELS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """One market.
+
+    Attributes
+    ----------
+    name : str
+        What people call it, such as ``"BTC-USDT"``.
+    market : int
+        Its id in `Transaction.market`, 0 to 255.
+    tick_size : int
+        The price step, in units of 1e-4: ``100`` is a cent.
+    lot_size : decimal.Decimal
+        What one unit of `Transaction.size` is worth, in the venue's own unit.
+    levels : int
+        Price levels a side that the book keeps in its window: a power of two,
+        `MIN_LEVELS` to `MAX_LEVELS`.
+
+    Raises
+    ------
+    BookError
+        A field is out of its range; the message names it.
+    """
+
+    name: str = "default"
+    market: int = 0
+    tick_size: int = 1
+    lot_size: Decimal = field(default=Decimal(1))
+    levels: int = 1024
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.market <= 255:
+            raise BookError(f"market = {self.market}: must be 0 to 255")
+        if not 1 <= self.tick_size < 2**63:
+            raise BookError(f"tick_size = {self.tick_size}: must be at least 1, in units of 1e-4")
+        if not (self.lot_size.is_finite() and self.lot_size > 0):
+            raise BookError(f"lot_size = {self.lot_size}: must be positive")
+        if not MIN_LEVELS <= self.levels <= MAX_LEVELS or self.levels & (self.levels - 1):
+            raise BookError(
+                f"levels = {self.levels}: must be a power of two, {MIN_LEVELS} to {MAX_LEVELS}"
+            )
