@@ -138,6 +138,10 @@ BUNDLE_DTYPE = np.dtype([
 
 PRICE_SCALE = 10_000
 
+# The same objects without the look-up of a module's global.
+cdef object transaction_dtype = TRANSACTION_DTYPE
+cdef object bundle_dtype = BUNDLE_DTYPE
+
 
 cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(sizeof(Transaction) == 32)
@@ -157,30 +161,32 @@ cdef void assert_layout() noexcept nogil:
 assert_layout()
 
 
-cdef cnp.ndarray checked(object array, object dtype, str name):
-    if not isinstance(array, np.ndarray):
+cdef int check_array(object array, object dtype, str name) except -1:
+    if not cnp.PyArray_Check(array):
         raise RecordError(
             f"expected an array of {name}, a numpy.ndarray; got {type(array).__name__}")
     # Identity first: comparing structured dtypes costs more than pushing a record.
-    if array.dtype is not dtype and array.dtype != dtype:
+    cdef PyObject *descr = <PyObject *>cnp.PyArray_DESCR(<cnp.ndarray>array)
+    if descr != <PyObject *>dtype and <object>descr != dtype:
         raise RecordError(f"expected an array of {name}; its dtype is {array.dtype}")
-    if array.ndim != 1 or not array.flags.c_contiguous:
+    if cnp.PyArray_NDIM(<cnp.ndarray>array) != 1 \
+            or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array):
         raise RecordError(
             f"expected a contiguous one-dimensional array of {name}; "
             f"got shape {array.shape}, strides {array.strides}")
-    return <cnp.ndarray>array
+    return 0
 
 
 cdef Transaction *transactions_of(object array, Py_ssize_t *count) except? NULL:
-    cdef cnp.ndarray checked_array = checked(array, TRANSACTION_DTYPE, "TRANSACTION_DTYPE")
-    count[0] = cnp.PyArray_SIZE(checked_array)
-    return <Transaction *>cnp.PyArray_DATA(checked_array)
+    check_array(array, transaction_dtype, "TRANSACTION_DTYPE")
+    count[0] = cnp.PyArray_SIZE(<cnp.ndarray>array)
+    return <Transaction *>cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL:
-    cdef cnp.ndarray checked_array = checked(array, BUNDLE_DTYPE, "BUNDLE_DTYPE")
-    count[0] = cnp.PyArray_SIZE(checked_array)
-    return <Bundle *>cnp.PyArray_DATA(checked_array)
+    check_array(array, bundle_dtype, "BUNDLE_DTYPE")
+    count[0] = cnp.PyArray_SIZE(<cnp.ndarray>array)
+    return <Bundle *>cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef object new_array(object dtype, cnp.npy_intp count):
@@ -190,11 +196,11 @@ cdef object new_array(object dtype, cnp.npy_intp count):
 
 
 cdef object new_transactions(Py_ssize_t count):
-    return new_array(TRANSACTION_DTYPE, count)
+    return new_array(transaction_dtype, count)
 
 
 cdef object new_bundles(Py_ssize_t count):
-    return new_array(BUNDLE_DTYPE, count)
+    return new_array(bundle_dtype, count)
 
 
 cdef object view_array(object dtype, void *first, cnp.npy_intp count, object owner):
@@ -206,11 +212,11 @@ cdef object view_array(object dtype, void *first, cnp.npy_intp count, object own
 
 
 cdef object view_transactions(const Transaction *first, Py_ssize_t count, object owner):
-    return view_array(TRANSACTION_DTYPE, <void *>first, count, owner)
+    return view_array(transaction_dtype, <void *>first, count, owner)
 
 
 cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
-    return view_array(BUNDLE_DTYPE, <void *>first, count, owner)
+    return view_array(bundle_dtype, <void *>first, count, owner)
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
