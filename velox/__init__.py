@@ -1,5 +1,21 @@
-"""A lock-free transaction pipeline for high-frequency trading on Solana."""
+"""A lock-free transaction pipeline for high-frequency trading on Solana.
 
+Orders come in from a feed, update an exact order book, are bundled 16 at a time or after 100 us,
+and leave, through rings, on pinned threads that take no lock, no heap memory and no GIL.
+
+>>> import velox
+>>> report = velox.Pipeline(velox.PoissonIngress(rate=100_000, seed=1)).run(duration=0.1)
+>>> report.ledger.balanced
+True
+"""
+
+from pathlib import Path
+
+from velox.core.book import ApplyResult, Books, OrderBook
+from velox.core.bundle import BundleBuilder
+from velox.core.clock import Clock
+from velox.core.flow import MarketFlow
+from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
 from velox.core.records import (
     BUNDLE_DTYPE,
@@ -15,21 +31,69 @@ from velox.core.records import (
     validate,
 )
 from velox.core.ring import BundleRing, RingStatistics, TransactionRing
+from velox.runtime.capture import recover_capture
+from velox.runtime.config import PipelineConfig
+from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
+from velox.runtime.ledger import Ledger
+from velox.runtime.output import CaptureOutput, DiscardOutput, Output, PullOutput
+from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report, Statistics
+from velox.runtime.signature import BOOK_VIEW_DTYPE, STRATEGY_CTYPE, strategy_signature
+from velox.runtime.strategy import Strategy
+
+__version__ = "0.1.0"
 
 __all__ = [
+    "BOOK_VIEW_DTYPE",
     "BUNDLE_DTYPE",
     "PRICE_SCALE",
+    "STRATEGY_CTYPE",
     "TRANSACTION_DTYPE",
+    "ApplyResult",
+    "Books",
+    "BundleBuilder",
     "BundleRing",
+    "CaptureOutput",
+    "Clock",
+    "DiscardOutput",
     "Flags",
+    "Ingress",
     "Instrument",
     "Kind",
+    "LatencyHistogram",
+    "Ledger",
+    "MarketFlow",
+    "OrderBook",
+    "Output",
+    "Pipeline",
+    "PipelineConfig",
+    "PoissonIngress",
+    "PullOutput",
+    "PushIngress",
     "Rejection",
+    "ReplayIngress",
+    "Report",
     "RingStatistics",
     "SealReason",
     "Side",
+    "Statistics",
+    "Strategy",
     "TransactionRing",
     "from_fixed",
+    "get_include",
+    "recover_capture",
+    "strategy_signature",
     "to_fixed",
     "validate",
 ]
+
+
+def get_include() -> str:
+    """Say where ``velox/strategy.h`` is, for a C compiler.
+
+    Returns
+    -------
+    str
+        A directory to search for headers.
+    """
+    return str(Path(__file__).parent / "include")

@@ -1,0 +1,110 @@
+"""The bundle builder: transactions go into an open bundle, in place in its ring, until it is sealed.
+
+A bundle is sealed by its sixteenth transaction, by its deadline (`timeout_ns` after the first was
+accepted), by its owner when the input runs dry, or by its owner at the end. One thread owns it.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from velox.core.atomic cimport atomic_u64, count
+from velox.core.histogram cimport histogram, histogram_record_n
+from velox.core.records cimport (
+    BUNDLE_CAPACITY,
+    SEAL_REASONS,
+    SEAL_SIZE,
+    SEAL_TIMEOUT,
+    Bundle,
+    Transaction,
+)
+from velox.core.ring cimport bundle_ring, bundle_ring_claim, bundle_ring_publish
+
+cdef extern from *:
+    """
+    #define VELOX_NO_DEADLINE UINT64_MAX
+    """
+    const uint64_t NO_DEADLINE "VELOX_NO_DEADLINE"
+
+cdef struct bundle_builder:
+    bundle_ring *ring
+    histogram *hold                                 # accepted -> sealed, in ns
+    uint64_t timeout_ns
+    Bundle *open                                    # a claimed slot of the ring, or NULL
+    uint64_t deadline_ns                            # of the open bundle, or NO_DEADLINE
+    # What was accepted at one moment is held equally long: one entry an `add`, not one a
+    # transaction.
+    uint32_t additions
+    uint32_t added[BUNDLE_CAPACITY]
+    uint64_t added_ns[BUNDLE_CAPACITY]
+    atomic_u64 sealed[SEAL_REASONS]                 # bundles, by reason; this thread writes
+    atomic_u64 sealed_transactions
+
+
+cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nogil:
+    """0 where `start_ns` lies ahead, as a caller's own timestamps may."""
+    return end_ns - start_ns if end_ns > start_ns else 0
+
+
+cdef inline void bundle_builder_init(
+        bundle_builder *self, bundle_ring *ring, histogram *hold, uint64_t timeout_ns) noexcept nogil:
+    memset(self, 0, sizeof(bundle_builder))
+    self.ring = ring
+    self.hold = hold
+    self.timeout_ns = timeout_ns
+    self.deadline_ns = NO_DEADLINE
+
+
+cdef inline void bundle_builder_seal(
+        bundle_builder *self, uint32_t reason, uint64_t now_ns) noexcept nogil:
+    """Hand the open bundle on. There must be one."""
+    cdef Bundle *bundle = self.open
+    cdef uint32_t i
+    if bundle.count < BUNDLE_CAPACITY:
+        # The slot is used again and again: what is left of an older bundle must not leave with it.
+        memset(&bundle.transactions[bundle.count], 0,
+               (BUNDLE_CAPACITY - bundle.count) * sizeof(Transaction))
+    bundle.reason = reason
+    bundle.sealed_ts_ns = now_ns
+    for i in range(self.additions):
+        histogram_record_n(self.hold, elapsed_ns(self.added_ns[i], now_ns), self.added[i])
+    count(&self.sealed[reason], 1)
+    count(&self.sealed_transactions, bundle.count)
+    bundle_ring_publish(self.ring, 1)
+    self.open = NULL
+    self.deadline_ns = NO_DEADLINE
+
+
+cdef inline uint32_t bundle_builder_add(
+        bundle_builder *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
+    """Accept up to `n` transactions into one bundle; returns how many fitted.
+
+    0 where the ring has no room for another bundle.
+    """
+    cdef Bundle *bundle = self.open
+    cdef uint64_t granted
+    cdef uint32_t accepted
+    if bundle == NULL:
+        bundle = bundle_ring_claim(self.ring, 1, &granted)
+        if granted == 0:
+            return 0
+        bundle.count = 0
+        self.open = bundle
+        self.deadline_ns = now_ns + self.timeout_ns
+        self.additions = 0
+    accepted = <uint32_t>min(n, <uint64_t>(BUNDLE_CAPACITY - bundle.count))
+    memcpy(&bundle.transactions[bundle.count], first, accepted * sizeof(Transaction))
+    bundle.count += accepted
+    self.added[self.additions] = accepted
+    self.added_ns[self.additions] = now_ns
+    self.additions += 1
+    if bundle.count == BUNDLE_CAPACITY:
+        bundle_builder_seal(self, SEAL_SIZE, now_ns)
+    return accepted
+
+
+cdef inline bint bundle_builder_expire(bundle_builder *self, uint64_t now_ns) noexcept nogil:
+    """Seal the open bundle if its deadline has come; True if it had."""
+    if now_ns < self.deadline_ns:
+        return False
+    bundle_builder_seal(self, SEAL_TIMEOUT, now_ns)
+    return True

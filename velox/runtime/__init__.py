@@ -1,0 +1,1 @@
+"""Stages, threads and where they run: from parts to a pipeline."""

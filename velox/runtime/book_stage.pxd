@@ -1,0 +1,39 @@
+"""The stage that applies transactions to their books, and calls the strategy."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from velox.core.atomic cimport atomic_u64
+from velox.core.book cimport books
+from velox.core.clock cimport clock_source
+from velox.core.records cimport STATUSES
+from velox.core.ring cimport transaction_ring
+from velox.runtime.stage cimport Stage, control, stage
+from velox.runtime.strategy cimport Strategy, strategy_function
+from velox.runtime.verify cimport Verifier, verifier
+
+cdef struct book_stage:
+    stage *stage
+    transaction_ring *input
+    transaction_ring *output
+    books *books
+    const clock_source *clock
+    control *control
+    uint64_t batch
+    strategy_function strategy      # NULL: each applied transaction goes on as it is
+    void *user_data
+    verifier *verifier              # NULL: none
+    uint64_t now_ns                 # when the batch under way was taken; for the strategy
+    uint64_t taken                  # transactions consumed from the input
+    int strategy_failure            # what the strategy returned below 0, or above its room
+    bint strategy_failed
+    atomic_u64 applied              # the stage's own thread writes these
+    atomic_u64 rejected[STATUSES]
+    atomic_u64 emitted
+    atomic_u64 timeouts
+
+
+cdef class BookStage(Stage):
+    cdef book_stage *book_stage
+    cdef readonly object books
+    cdef readonly Strategy strategy
+    cdef readonly Verifier verifier

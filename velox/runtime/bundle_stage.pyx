@@ -1,0 +1,150 @@
+"""The stage that groups transactions into bundles."""
+
+cimport cython
+
+from velox.core.atomic cimport load_relaxed
+from velox.core.bundle cimport (
+    bundle_builder_add,
+    bundle_builder_expire,
+    bundle_builder_init,
+    bundle_builder_seal,
+    elapsed_ns,
+)
+from velox.core.clock cimport Clock, clock_now
+from velox.core.histogram cimport histogram_record
+from velox.core.memory cimport allocate, release_memory
+from velox.core.records cimport BUNDLE_CAPACITY, SEAL_DRAIN, SEAL_IDLE, Transaction
+from velox.core.ring cimport (
+    BundleRing,
+    TransactionRing,
+    bundle_ring_close,
+    transaction_ring_drained,
+    transaction_ring_peek,
+    transaction_ring_release,
+)
+
+from velox.core.records import SealReason
+
+__all__ = ["BundleStage"]
+
+
+cdef uint64_t bundle_from(bundle_stage *self, transaction_ring *input, uint64_t most) \
+        noexcept nogil:
+    """Accept up to `most` transactions of one lane; returns how many."""
+    cdef uint64_t available, now_ns, i
+    cdef uint64_t done = 0
+    cdef uint32_t accepted
+    cdef const Transaction *first = transaction_ring_peek(input, most, &available)
+    while done < available:
+        # One reading for what is accepted together, at most a bundle.
+        now_ns = clock_now(self.clock)
+        bundle_builder_expire(&self.builder, now_ns)
+        accepted = bundle_builder_add(&self.builder, first + done, available - done, now_ns)
+        if accepted == 0:
+            break
+        for i in range(done, done + accepted):
+            histogram_record(self.transit, elapsed_ns(first[i].ingress_ts_ns, now_ns))
+        done += accepted
+    transaction_ring_release(input, done)
+    return done
+
+
+cdef bint all_drained(bundle_stage *self) noexcept nogil:
+    cdef uint32_t i
+    for i in range(self.input_count):
+        if not transaction_ring_drained(self.inputs[i]):
+            return False
+    return True
+
+
+cdef int bundle_do_work(void *pointer) noexcept nogil:
+    cdef bundle_stage *self = <bundle_stage *>pointer
+    cdef uint64_t done = 0
+    cdef uint32_t i
+    for i in range(self.input_count):
+        done += bundle_from(self, self.inputs[self.next_input], self.batch)
+        self.next_input = (self.next_input + 1) % self.input_count
+    if done > 0:
+        return <int>done
+    if self.builder.open != NULL:
+        if self.seal_when_idle:
+            bundle_builder_seal(&self.builder, SEAL_IDLE, clock_now(self.clock))
+            return 1
+        if bundle_builder_expire(&self.builder, clock_now(self.clock)):
+            return 1
+    if all_drained(self):
+        if self.builder.open != NULL:
+            bundle_builder_seal(&self.builder, SEAL_DRAIN, clock_now(self.clock))
+        bundle_ring_close(self.builder.ring)
+        self.stage.finished = True
+    return 0
+
+
+cdef uint64_t bundle_deadline(void *pointer) noexcept nogil:
+    return (<bundle_stage *>pointer).builder.deadline_ns
+
+
+@cython.final
+cdef class BundleStage(Stage):
+    """Seals bundles of sixteen, or what there is by the deadline.
+
+    Parameters
+    ----------
+    inputs : sequence of TransactionRing
+        One a lane; each call takes from all of them, in turn.
+    output : BundleRing
+    clock : Clock
+    timeout_ns : int
+        How long a bundle stays open after its first transaction.
+    seal_when_idle : bool
+        Whether a bundle is also sealed as soon as no lane has anything more.
+    batch : int
+        The most transactions that one call takes from a lane.
+
+    Attributes
+    ----------
+    transit : LatencyHistogram
+        Due to accepted, in ns, one value a transaction.
+    hold : LatencyHistogram
+        Accepted to sealed, in ns, one value a transaction.
+    """
+
+    def __cinit__(self, inputs, BundleRing output not None, Clock clock not None, *,
+                  timeout_ns=100_000, seal_when_idle=False, batch=256):
+        cdef TransactionRing ring
+        self.name = "bundle"
+        self.kept = [inputs, output, clock]
+        self.transit = LatencyHistogram()
+        self.hold = LatencyHistogram()
+        self.bundle_stage = <bundle_stage *>allocate(sizeof(bundle_stage))
+        if self.bundle_stage == NULL:
+            raise MemoryError("no memory for a bundle stage")
+        self.bundle_stage.stage = &self.stage
+        for index, ring in enumerate(inputs):
+            self.bundle_stage.inputs[index] = ring.ring
+        self.bundle_stage.input_count = len(inputs)
+        self.bundle_stage.clock = clock.clock
+        self.bundle_stage.batch = batch
+        self.bundle_stage.seal_when_idle = seal_when_idle
+        self.bundle_stage.transit = self.transit.histogram
+        bundle_builder_init(&self.bundle_stage.builder, output.ring, self.hold.histogram,
+                            timeout_ns)
+        self.stage.do_work = bundle_do_work
+        self.stage.deadline = bundle_deadline
+        self.stage.self = self.bundle_stage
+
+    def __dealloc__(self):
+        release_memory(self.bundle_stage)
+
+    @property
+    def sealed(self):
+        """dict of str to int: Bundles sealed, by the lower-case name of the `SealReason`."""
+        return {
+            reason.name.lower(): load_relaxed(&self.bundle_stage.builder.sealed[<int>reason])
+            for reason in SealReason
+        }
+
+    @property
+    def sealed_transactions(self):
+        """int: Transactions in the bundles sealed."""
+        return load_relaxed(&self.bundle_stage.builder.sealed_transactions)

@@ -1,0 +1,101 @@
+"""Captures: bundles in a ``.npy`` file that grows while a pipeline runs.
+
+The header has a fixed length and says that there are no bundles until the capture is finished; the
+bundles follow it back to back. A capture that was cut off, by a kill or a crash, therefore holds
+all that was written, and `recover_capture` only has to count it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+import numpy as np
+
+from velox.core.records import BUNDLE_DTYPE
+from velox.errors import CaptureError
+
+__all__ = ["HEADER_BYTES", "begin_capture", "finish_capture", "recover_capture"]
+
+HEADER_BYTES = 1024
+
+
+def header(bundles: int) -> bytes:
+    """The head of a ``.npy`` file, format 1.0, padded to `HEADER_BYTES`."""
+    fields = {
+        "descr": np.lib.format.dtype_to_descr(BUNDLE_DTYPE),
+        "fortran_order": False,
+        "shape": (bundles,),
+    }
+    magic = np.lib.format.magic(1, 0)
+    length = HEADER_BYTES - len(magic) - 2
+    text = repr(fields).encode("latin1").ljust(length - 1) + b"\n"
+    return magic + length.to_bytes(2, "little") + text
+
+
+def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
+    """Create the file, or empty it, and write a header that promises nothing yet."""
+    try:
+        file = open(path, "wb", buffering=0)  # noqa: SIM115 - the pipeline closes it
+        file.write(header(0))
+    except OSError as error:
+        raise CaptureError(error.errno, f"cannot capture to {path}: {error.strerror}") from error
+    return file
+
+
+def finish_capture(file: BinaryIO, bundles: int) -> None:
+    """Cut off what is not a whole bundle, write the true header, and close."""
+    with file:
+        file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
+        file.seek(0)
+        file.write(header(bundles))
+        os.fsync(file.fileno())
+
+
+def recover_capture(path: str | os.PathLike[str]) -> int:
+    """Make a capture whole that was cut off by a kill or a crash.
+
+    Parameters
+    ----------
+    path : path
+        The file that `CaptureOutput` was writing. It is changed in place; one that is whole stays
+        as it is.
+
+    Returns
+    -------
+    int
+        How many bundles it holds.
+
+    Raises
+    ------
+    CaptureError
+        The file is no capture, or cannot be read or written.
+    """
+    try:
+        with open(path, "r+b") as file:
+            head = file.read(HEADER_BYTES)
+            promised = _promised_bundles(head, path)
+            written = max(0, os.fstat(file.fileno()).st_size - HEADER_BYTES)
+            bundles = written // BUNDLE_DTYPE.itemsize
+            if promised == bundles and written % BUNDLE_DTYPE.itemsize == 0:
+                return bundles
+            file.seek(HEADER_BYTES)
+            found = np.fromfile(file, BUNDLE_DTYPE, bundles)
+            whole = (found["count"] >= 1) & (found["count"] <= 16) & (found["reason"] <= 3)
+            # Blocks that a crash of the whole machine left unwritten read as zeros.
+            bundles = bundles if whole.all() else int(np.argmin(whole))
+            finish_capture(file, bundles)
+            return bundles
+    except OSError as error:
+        if isinstance(error, CaptureError):
+            raise
+        raise CaptureError(error.errno, f"cannot recover {path}: {error.strerror}") from error
+
+
+def _promised_bundles(head: bytes, path: object) -> int:
+    expected = header(0)
+    shape = head[expected.find(b"'shape'") :]
+    digits = shape[shape.find(b"(") + 1 : shape.find(b",)")].decode("latin1")
+    if not digits.isdigit() or head != header(int(digits)):
+        raise CaptureError(f"{path} is no capture of bundles")
+    return int(digits)

@@ -1,0 +1,551 @@
+"""Where transactions enter a pipeline: generated, replayed, or pushed from Python."""
+
+import os
+from math import isfinite
+
+import numpy as np
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+from velox.core.atomic cimport load_relaxed, relax
+from velox.core.bundle cimport elapsed_ns
+from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
+from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
+from velox.core.histogram cimport histogram_record_n
+from velox.core.memory cimport allocate, release_memory
+from velox.core.records cimport KIND_CLEAR, transactions_of
+from velox.core.ring cimport (
+    transaction_ring_claim,
+    transaction_ring_close,
+    transaction_ring_publish,
+    transaction_ring_room,
+)
+from velox.runtime.idle cimport give_core_away
+from velox.runtime.stage cimport Turn, control_stopped
+
+from velox.core.records import TRANSACTION_DTYPE, Kind, Side
+from velox.errors import ConfigError, PipelineError
+
+__all__ = ["Ingress", "PoissonIngress", "PushIngress", "ReplayIngress"]
+
+
+cdef inline int finish(ingress *self) noexcept nogil:
+    transaction_ring_close(self.ring)
+    self.stage.finished = True
+    return 0
+
+
+cdef inline void record_late(ingress *self, uint64_t due_ns, uint64_t now_ns, uint64_t n) \
+        noexcept nogil:
+    cdef uint64_t late_ns = elapsed_ns(due_ns, now_ns)
+    histogram_record_n(self.late, late_ns, n)
+    if late_ns > LATE_NS:
+        count(&self.late_count, n)
+
+
+cdef class Ingress(Stage):
+    """What every ingress has in common.
+
+    Attributes
+    ----------
+    late : LatencyHistogram
+        Due to pushed, in ns: how late the host and the ingress were.
+    ring : TransactionRing or None
+        The ring it pushes to, once a pipeline has taken it.
+    """
+
+    # What `on_full=None` of a PipelineConfig means for this ingress.
+    default_on_full = "block"
+    # Whether a runner drives it; otherwise Python code does.
+    driven = True
+
+    def __cinit__(self, *args, **kwargs):
+        self.name = "ingress"
+        self.kept = []
+        self.late = LatencyHistogram()
+
+    cdef int allocate(self, size_t size) except -1:
+        self.ingress = <ingress *>allocate(size)
+        if self.ingress == NULL:
+            raise MemoryError("no memory for an ingress")
+        self.ingress.stage = &self.stage
+        self.ingress.late = self.late.histogram
+        return 0
+
+    def __dealloc__(self):
+        release_memory(self.ingress)
+
+    def attach(self, TransactionRing ring not None, Clock clock not None,
+               Control control not None, *, name="ingress", on_full=None, batch=256):
+        """Take a place in a pipeline. Once only: an ingress is not used again."""
+        if self.ring is not None:
+            raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        self.name = name
+        self.ring = ring
+        self.clock = clock
+        self.control = control
+        self.ingress.ring = ring.ring
+        self.ingress.clock = clock.clock
+        self.ingress.control = control.control
+        self.ingress.batch = batch
+        self.ingress.drop = (on_full or self.default_on_full) == "drop"
+
+    @property
+    def generated(self):
+        """int: Transactions that came into being: pushed or dropped."""
+        return load_relaxed(&self.ingress.generated)
+
+    @property
+    def pushed(self):
+        """int: Transactions that entered the ring."""
+        return load_relaxed(&self.ingress.pushed)
+
+    @property
+    def dropped(self):
+        """int: Transactions for which the ring had no room."""
+        return load_relaxed(&self.ingress.dropped)
+
+    @property
+    def late_count(self):
+        """int: Transactions pushed more than 1 us after they were due."""
+        return load_relaxed(&self.ingress.late_count)
+
+    @property
+    def behind_ns(self):
+        """int: How far behind its schedule the ingress is; 0 if it has none. Once it has ended."""
+        return 0
+
+
+cdef inline bint is_full(ingress *self, uint64_t claimed) noexcept nogil:
+    """Whether the ring has no room beyond what is claimed; a claim also ends where the ring wraps.
+    """
+    return transaction_ring_room(self.ring, claimed + 1) <= claimed
+
+
+# Poisson
+
+cdef int poisson_do_work(void *pointer) noexcept nogil:
+    cdef poisson_ingress *self = <poisson_ingress *>pointer
+    cdef ingress *base = &self.ingress
+    cdef Transaction *slots
+    cdef Transaction unwanted
+    cdef uint64_t room, now_ns
+    cdef uint64_t n = 0
+    cdef uint64_t dropped = 0
+    cdef uint64_t i
+    cdef bint may_drop
+    if control_stopped(base.control):
+        return finish(base)
+    if not self.started:
+        self.started = True
+        self.next_due_ns = clock_now(base.clock)
+        if not self.unpaced:
+            self.next_due_ns += market_flow_gap(self.flow)
+    now_ns = clock_now(base.clock)
+    if not self.unpaced and self.next_due_ns > now_ns:
+        return 0
+    slots = transaction_ring_claim(base.ring, base.batch, &room)
+    if self.unpaced:
+        n = room
+        market_flow_fill(self.flow, slots, n)
+        for i in range(n):
+            slots[i].ingress_ts_ns = now_ns
+        if n == 0 and base.drop:
+            dropped = base.batch
+            for i in range(dropped):
+                market_flow_next(self.flow, &unwanted)
+    else:
+        while n < room and self.next_due_ns <= now_ns:
+            market_flow_next(self.flow, &slots[n])
+            slots[n].ingress_ts_ns = self.next_due_ns
+            self.next_due_ns += market_flow_gap(self.flow)
+            n += 1
+        # With `block`, what is due waits for room, and is late by that; its due time stays.
+        may_drop = base.drop and is_full(base, n)
+        while may_drop and n + dropped < base.batch and self.next_due_ns <= now_ns:
+            market_flow_next(self.flow, &unwanted)
+            self.next_due_ns += market_flow_gap(self.flow)
+            dropped += 1
+    transaction_ring_publish(base.ring, n)
+    count(&base.generated, n + dropped)
+    count(&base.pushed, n)
+    count(&base.dropped, dropped)
+    now_ns = clock_now(base.clock)
+    # Published slots may still be read here: only this thread ever writes them.
+    if self.unpaced:
+        if n > 0:
+            record_late(base, slots[0].ingress_ts_ns, now_ns, n)
+    else:
+        for i in range(n):
+            record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
+    return <int>(n + dropped)
+
+
+cdef uint64_t poisson_deadline(void *pointer) noexcept nogil:
+    return (<poisson_ingress *>pointer).next_due_ns
+
+
+@cython.final
+cdef class PoissonIngress(Ingress):
+    """Synthetic flow of a living market at a given rate, open loop.
+
+    Arrivals are a Poisson process: each transaction is due an exponential time after the one
+    before, and carries that due time as `ingress_ts_ns`, however late the thread gets to it. The
+    generator never slows down to be polite; how late it was is in `late`. What the market does is
+    described in `velox.MarketFlow`.
+
+    Parameters
+    ----------
+    rate : float or "max"
+        Transactions a second; ``"max"`` makes each one due when there is room for it.
+    seed : int
+        The same seed gives the same transactions.
+    **market
+        `tick_size`, `base_price`, `market`, `drift`, ... of `velox.MarketFlow`.
+
+    Attributes
+    ----------
+    rate, seed
+    flow : MarketFlow
+        The market; its statistics may be read once the pipeline has stopped.
+
+    Notes
+    -----
+    With ``on_full="drop"``, the default unless the rate is ``"max"``, a full ring costs the newest
+    transaction, and the book downstream may reject what refers to it.
+    """
+
+    def __cinit__(self, rate=100_000, seed=0, **market):
+        self.allocate(sizeof(poisson_ingress))
+        self.poisson = <poisson_ingress *>self.ingress
+        unpaced = rate == "max"
+        if not unpaced:
+            try:
+                valid = isfinite(rate) and 0 < rate <= 1e9
+            except TypeError:
+                valid = False
+            if not valid:
+                raise ConfigError(f"rate = {rate!r}: must be 'max', or above 0 up to 1e9 a second")
+        self.rate = rate
+        self.seed = seed
+        self.flow = MarketFlow(seed, rate=1e9 if unpaced else float(rate), **market)
+        self.poisson.flow = self.flow.flow
+        self.poisson.unpaced = unpaced
+        self.stage.do_work = poisson_do_work
+        self.stage.deadline = poisson_deadline
+        self.stage.self = self.poisson
+
+    @property
+    def default_on_full(self):
+        """str: "drop", or "block" where the rate is "max"."""
+        return "block" if self.rate == "max" else "drop"
+
+    @property
+    def behind_ns(self):
+        """int: How far behind its schedule the ingress is, in ns."""
+        if self.poisson.unpaced or not self.poisson.started:
+            return 0
+        return elapsed_ns(self.poisson.next_due_ns, clock_now(self.ingress.clock))
+
+
+# Replay
+
+cdef bint replay_next_run(replay_ingress *self) noexcept nogil:
+    """Go on to what comes after the run that has just ended; False at the very end."""
+    if self.clearing:
+        self.clearing = False
+    elif self.passes_left == 0:
+        return False
+    else:
+        self.passes_left -= 1
+        self.pass_start_ns = self.last_due_ns
+        self.clearing = self.clears_length > 0
+    self.position = 0
+    return True
+
+
+cdef inline uint64_t replay_due(const replay_ingress *self) noexcept nogil:
+    """When the next record is due. Time never goes back, even where the recording's does."""
+    cdef uint64_t span_ns
+    if self.clearing:
+        return self.last_due_ns
+    span_ns = elapsed_ns(self.records[0].ingress_ts_ns,
+                         self.records[self.position].ingress_ts_ns)
+    if self.ns_per_ns != 1.0:
+        span_ns = <uint64_t>(<double>span_ns * self.ns_per_ns)
+    return max(self.last_due_ns, self.pass_start_ns + span_ns)
+
+
+cdef int replay_do_work(void *pointer) noexcept nogil:
+    cdef replay_ingress *self = <replay_ingress *>pointer
+    cdef ingress *base = &self.ingress
+    cdef const Transaction *run
+    cdef Transaction *slots
+    cdef uint64_t room, end, now_ns, due_ns, i
+    cdef uint64_t n = 0
+    cdef uint64_t dropped = 0
+    if control_stopped(base.control):
+        return finish(base)
+    now_ns = clock_now(base.clock)
+    if self.last_due_ns == 0:
+        self.pass_start_ns = self.last_due_ns = now_ns
+    while self.position == (self.clears_length if self.clearing else self.length):
+        if not replay_next_run(self):
+            return finish(base)
+    run = self.clears if self.clearing else self.records
+    end = min(self.clears_length if self.clearing else self.length, self.position + base.batch)
+    slots = transaction_ring_claim(base.ring, base.batch, &room)
+    while self.position < end:
+        due_ns = replay_due(self) if self.scheduled else now_ns
+        if due_ns > now_ns:
+            break
+        if n < room:
+            memcpy(&slots[n], &run[self.position], sizeof(Transaction))
+            slots[n].ingress_ts_ns = due_ns
+            n += 1
+        elif base.drop and (dropped > 0 or is_full(base, n)):
+            dropped += 1
+        else:
+            break
+        self.last_due_ns = due_ns
+        self.position += 1
+    transaction_ring_publish(base.ring, n)
+    count(&base.generated, n + dropped)
+    count(&base.pushed, n)
+    count(&base.dropped, dropped)
+    if n == 0:
+        return <int>dropped
+    now_ns = clock_now(base.clock)
+    # Published slots may still be read here: only this thread ever writes them.
+    if self.scheduled:
+        for i in range(n):
+            record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
+    else:
+        record_late(base, slots[0].ingress_ts_ns, now_ns, n)
+    return <int>(n + dropped)
+
+
+cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
+    cdef replay_ingress *self = <replay_ingress *>pointer
+    if not self.scheduled or self.position == (
+            self.clears_length if self.clearing else self.length):
+        return 0
+    return replay_due(self)
+
+
+cdef object clears_for(object transactions):
+    """What empties every book that `transactions` touch; empty where they begin with that."""
+    markets = np.unique(transactions["market"])
+    clears = np.zeros(2 * len(markets), TRANSACTION_DTYPE)
+    clears["kind"] = Kind.CLEAR
+    clears["market"] = np.repeat(markets, 2)
+    clears["side"] = np.tile([Side.BID, Side.ASK], len(markets))
+    head = transactions[:len(clears)]
+    if len(head) == len(clears):
+        fields = ["kind", "market", "side"]
+        if set(head[fields].tolist()) == set(clears[fields].tolist()):
+            return clears[:0]
+    return clears
+
+
+@cython.final
+cdef class ReplayIngress(Ingress):
+    """Recorded transactions, once or several times over.
+
+    Parameters
+    ----------
+    transactions : ndarray or path
+        An array of TRANSACTION_DTYPE, or a ``.npy`` file of them, which is mapped, not read.
+    speed : float or "max"
+        1.0 keeps the recording's own time, 2.0 halves it; with ``"max"`` each transaction is due
+        when there is room for it.
+    repeat : int
+        How many passes. The books are cleared before each but the first, by transactions of
+        `Kind.CLEAR` which count like any other, unless the recording begins with these itself.
+
+    Attributes
+    ----------
+    transactions, speed, repeat
+
+    Raises
+    ------
+    ConfigError, RecordError
+
+    Notes
+    -----
+    `ingress_ts_ns` of what is pushed is when it was due on the pipeline's clock. On a virtual
+    clock, as in ``"invoker"`` placement, that is the recording's own time, whatever the speed.
+    """
+
+    def __cinit__(self, transactions, speed="max", repeat=1):
+        cdef Py_ssize_t length, clears_length
+        self.allocate(sizeof(replay_ingress))
+        self.replay = <replay_ingress *>self.ingress
+        if isinstance(transactions, (str, os.PathLike)):
+            transactions = np.load(transactions, mmap_mode="r")
+        if isinstance(transactions, np.memmap):
+            transactions = transactions.view(np.ndarray)
+        self.replay.records = transactions_of(transactions, &length)
+        self.replay.length = length
+        if speed != "max":
+            try:
+                valid = isfinite(speed) and speed > 0
+            except TypeError:
+                valid = False
+            if not valid:
+                raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
+        if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 1:
+            raise ConfigError(f"repeat = {repeat!r}: must be an integer, at least 1")
+        self.transactions = transactions
+        self.speed = speed
+        self.repeat = repeat
+        self.replay.scheduled = speed != "max"
+        self.replay.ns_per_ns = 1.0 if speed == "max" else 1.0 / float(speed)
+        self.replay.passes_left = repeat - 1
+        clears = clears_for(transactions) if repeat > 1 else transactions[:0]
+        self.replay.clears = transactions_of(clears, &clears_length)
+        self.replay.clears_length = clears_length
+        self.kept.append(clears)
+        self.stage.do_work = replay_do_work
+        self.stage.deadline = replay_deadline
+        self.stage.self = self.replay
+
+    def begin(self):
+        if self.clock.clock.kind == CLOCK_VIRTUAL and self.replay.length > 0:
+            self.replay.scheduled = True
+            self.replay.ns_per_ns = 1.0
+            self.clock.set(max(int(self.transactions["ingress_ts_ns"][0]), self.clock.now(), 1))
+
+    @property
+    def pass_length(self):
+        """int: Transactions of each pass but the first: the recording, and what clears the books.
+        """
+        return self.replay.length + self.replay.clears_length
+
+
+# Push
+
+@cython.final
+cdef class PushIngress(Ingress):
+    """Transactions that Python pushes, from one thread at a time.
+
+    Parameters
+    ----------
+    stamp : bool
+        Whether `ingress_ts_ns` becomes the moment of the push; otherwise the caller has set it, in
+        ns of the pipeline's `Clock`.
+
+    Examples
+    --------
+    >>> import numpy as np, velox
+    >>> orders = np.zeros(100, velox.TRANSACTION_DTYPE)
+    >>> orders["price"], orders["size"] = 1_000_000, 1
+    >>> ingress = velox.PushIngress()
+    >>> with velox.Pipeline(ingress) as pipeline:
+    ...     pushed = ingress.push(orders)
+    >>> pushed, pipeline.report().ledger.delivered_transactions
+    (100, 100)
+    """
+
+    driven = False
+
+    def __cinit__(self, *, stamp=True):
+        self.allocate(sizeof(ingress))
+        self.turn = Turn()
+        self.stamp = stamp
+
+    def push(self, transactions):
+        """Push transactions into the pipeline.
+
+        Parameters
+        ----------
+        transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
+
+        Returns
+        -------
+        int
+            How many went in. With ``on_full="block"``, the default, the call waits for room,
+            without the GIL, and returns fewer than n only where the pipeline is stopped meanwhile.
+            With ``"drop"`` it returns at once, and the rest is counted as dropped.
+
+        Raises
+        ------
+        PipelineError
+            The pipeline is not running, or another thread is pushing.
+        RecordError
+            `transactions` is no contiguous array of that dtype.
+
+        Notes
+        -----
+        Thread-safety: one thread at a time; several may take turns.
+        """
+        cdef Py_ssize_t n
+        cdef const Transaction *first = transactions_of(transactions, &n)
+        cdef uint64_t done = 0
+        if self.ring is None:
+            raise PipelineError("push to an ingress that no pipeline has taken")
+        if not self.turn.take():
+            raise PipelineError("another thread is pushing; an ingress takes one at a time")
+        try:
+            if self.stage.finished:
+                raise PipelineError("push to a pipeline that has been stopped")
+            while True:
+                with nogil:
+                    done += self.push_for_a_while(first + done, n - done)
+                # Ctrl-C may interrupt the wait.
+                PyErr_CheckSignals()
+                if done == <uint64_t>n or self.ingress.drop or control_stopped(
+                        self.ingress.control):
+                    break
+            if self.ingress.drop:
+                count(&self.ingress.generated, n - done)
+                count(&self.ingress.dropped, n - done)
+        finally:
+            self.turn.leave()
+        return done
+
+    cdef uint64_t push_for_a_while(self, const Transaction *first, uint64_t n) noexcept nogil:
+        cdef ingress *base = self.ingress
+        cdef uint64_t done = 0
+        cdef uint64_t step, due_ns, room, i
+        cdef uint32_t waits = 0
+        cdef Transaction *slots
+        due_ns = clock_now(base.clock)
+        while done < n:
+            slots = transaction_ring_claim(base.ring, n - done, &room)
+            if room == 0:
+                waits += 1
+                if base.drop or waits > 10_000 or control_stopped(base.control):
+                    break
+                if waits < 100:
+                    relax()
+                else:
+                    give_core_away()
+                continue
+            memcpy(slots, first + done, room * sizeof(Transaction))
+            if self.stamp:
+                for i in range(room):
+                    slots[i].ingress_ts_ns = due_ns
+            transaction_ring_publish(base.ring, room)
+            step = clock_now(base.clock)
+            for i in range(room):
+                record_late(base, slots[i].ingress_ts_ns, step, 1)
+            count(&base.generated, room)
+            count(&base.pushed, room)
+            done += room
+        return done
+
+    def close(self):
+        """Say that nothing more will come, so that the pipeline drains and ends. Idempotent."""
+        if self.ring is None:
+            raise PipelineError("close of an ingress that no pipeline has taken")
+        # A push that is under way sees the pipeline's stop and leaves soon.
+        while not self.turn.take():
+            PyErr_CheckSignals()
+            with nogil:
+                give_core_away()
+        if not self.stage.finished:
+            finish(self.ingress)
+        self.turn.leave()

@@ -1,0 +1,346 @@
+"""Where bundles leave a pipeline: counted, captured to a file, or pulled by Python."""
+
+from collections import deque
+from errno import errorcode
+import os
+
+cimport cython
+from libc.errno cimport EINTR, errno
+
+from velox.core.atomic cimport load_relaxed
+from velox.core.memory cimport allocate, release_memory
+from velox.core.records cimport view_bundles
+from velox.core.ring cimport (
+    bundle_ring_drained,
+    bundle_ring_peek,
+    bundle_ring_release,
+)
+from velox.runtime.stage cimport Turn, control_stop
+
+from velox.errors import CaptureError, PipelineError
+from velox.runtime.capture import begin_capture, finish_capture
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int descriptor, const void *bytes, size_t size) noexcept
+
+__all__ = ["CaptureOutput", "DiscardOutput", "Output", "PullOutput"]
+
+
+cdef class Output(Stage):
+    """What every output has in common.
+
+    Attributes
+    ----------
+    delivery : LatencyHistogram
+        Sealed to taken by the output, in ns, one value a bundle.
+    total : LatencyHistogram
+        Due to taken by the output, in ns, one value a transaction.
+    ring : BundleRing or None
+        The ring it takes from, once a pipeline has it.
+    """
+
+    # Whether a runner drives it; otherwise Python code does.
+    driven = True
+
+    def __cinit__(self, *args, **kwargs):
+        self.name = "output"
+        self.kept = []
+        self.delivery = LatencyHistogram()
+        self.total = LatencyHistogram()
+
+    cdef int allocate(self, size_t size) except -1:
+        self.output = <output *>allocate(size)
+        if self.output == NULL:
+            raise MemoryError("no memory for an output")
+        self.output.stage = &self.stage
+        self.output.delivery = self.delivery.histogram
+        self.output.total = self.total.histogram
+        return 0
+
+    def __dealloc__(self):
+        release_memory(self.output)
+
+    def attach(self, BundleRing ring not None, Clock clock not None, Control control not None, *,
+               batch=256):
+        """Take a place in a pipeline. Once only: an output is not used again."""
+        if self.ring is not None:
+            raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        self.ring = ring
+        self.clock = clock
+        self.control = control
+        self.output.ring = ring.ring
+        self.output.clock = clock.clock
+        self.output.control = control.control
+        self.output.batch = batch
+
+    @property
+    def delivered_bundles(self):
+        """int: Bundles that the output has taken."""
+        return load_relaxed(&self.output.delivered_bundles)
+
+    @property
+    def delivered_transactions(self):
+        """int: Transactions in them."""
+        return load_relaxed(&self.output.delivered_transactions)
+
+    @property
+    def undelivered_bundles(self):
+        """int: Bundles that the output gave up, having failed."""
+        return load_relaxed(&self.output.undelivered_bundles)
+
+    @property
+    def undelivered_transactions(self):
+        """int: Transactions in them."""
+        return load_relaxed(&self.output.undelivered_transactions)
+
+
+cdef int finish_if_drained(output *self) noexcept nogil:
+    if bundle_ring_drained(self.ring):
+        self.stage.finished = True
+    return 0
+
+
+cdef int discard_do_work(void *pointer) noexcept nogil:
+    cdef output *self = <output *>pointer
+    cdef uint64_t n
+    cdef const Bundle *first = bundle_ring_peek(self.ring, self.batch, &n)
+    if n == 0:
+        return finish_if_drained(self)
+    output_taken(self, first, n)
+    count(&self.delivered_bundles, n)
+    count(&self.delivered_transactions, output_transactions(first, n))
+    bundle_ring_release(self.ring, n)
+    return <int>n
+
+
+@cython.final
+cdef class DiscardOutput(Output):
+    """Counts and times the bundles, and lets them go."""
+
+    def __cinit__(self):
+        self.allocate(sizeof(output))
+        self.stage.do_work = discard_do_work
+        self.stage.self = self.output
+
+
+cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t n) noexcept nogil:
+    """Returns how many whole bundles were written; fewer than `n` where the system refused."""
+    cdef const char *bytes = <const char *>first
+    cdef uint64_t size = n * sizeof(Bundle)
+    cdef uint64_t written = 0
+    cdef ssize_t step
+    while written < size:
+        step = write(self.descriptor, bytes + written, size - written)
+        if step >= 0:
+            written += step
+        elif errno != EINTR:
+            self.failure = errno
+            break
+    return written // sizeof(Bundle)
+
+
+cdef int capture_do_work(void *pointer) noexcept nogil:
+    cdef capture_output *self = <capture_output *>pointer
+    cdef output *base = &self.output
+    cdef uint64_t n
+    cdef uint64_t written = 0
+    cdef const Bundle *first = bundle_ring_peek(base.ring, base.batch, &n)
+    if n == 0:
+        return finish_if_drained(base)
+    output_taken(base, first, n)
+    if self.failure == 0:
+        written = write_bundles(self, first, n)
+        if self.failure != 0:
+            # What comes now cannot be kept; it is still counted.
+            control_stop(base.control)
+    count(&base.delivered_bundles, written)
+    count(&base.delivered_transactions, output_transactions(first, written))
+    count(&base.undelivered_bundles, n - written)
+    count(&base.undelivered_transactions, output_transactions(first + written, n - written))
+    bundle_ring_release(base.ring, n)
+    return <int>n
+
+
+@cython.final
+cdef class CaptureOutput(Output):
+    """Writes the bundles to a ``.npy`` file that NumPy maps.
+
+    Parameters
+    ----------
+    path : path
+        Created, or emptied, when the pipeline starts.
+
+    Attributes
+    ----------
+    path : str
+
+    Raises
+    ------
+    CaptureError
+        The file cannot be created; or, when the pipeline stops, that it could not be written, with
+        the system's error as its cause. What was written until then is whole.
+
+    Notes
+    -----
+    The file is complete after every stop in order, an interrupt or an error included. After a kill
+    `recover_capture` makes it so. ``write(2)`` is called on the output's thread, straight from the
+    ring: give that thread a core of its own where the latency of the others matters.
+
+    Examples
+    --------
+    >>> bundles = np.load("flow.npy", mmap_mode="r")                            # doctest: +SKIP
+    >>> bundles["transactions"][0]["price"][:bundles["count"][0]]               # doctest: +SKIP
+    """
+
+    def __cinit__(self, path):
+        self.allocate(sizeof(capture_output))
+        self.capture = <capture_output *>self.output
+        self.path = os.fspath(path)
+        self.stage.do_work = capture_do_work
+        self.stage.self = self.capture
+
+    def begin(self):
+        self.file = begin_capture(self.path)
+        self.capture.descriptor = self.file.fileno()
+
+    def end(self):
+        if self.file is not None:
+            file, self.file = self.file, None
+            finish_capture(file, self.delivered_bundles)
+        self.check()
+
+    cdef int check(self) except -1:
+        if self.capture.failure != 0:
+            number = self.capture.failure
+            raise CaptureError(
+                number,
+                f"{errorcode.get(number, number)} while writing {self.path}: {os.strerror(number)}; "
+                f"it holds the first {self.delivered_bundles} bundles")
+        return 0
+
+
+@cython.final
+cdef class PullOutput(Output):
+    """Bundles that Python polls, without a copy, from one thread at a time.
+
+    Examples
+    --------
+    >>> import numpy as np, velox
+    >>> output = velox.PullOutput()
+    >>> with velox.Pipeline(velox.PoissonIngress(rate="max", seed=1), output) as pipeline:
+    ...     taken = 0
+    ...     while taken < 1000:
+    ...         with output.poll() as bundles:
+    ...             taken += int(bundles["count"].sum())
+    """
+
+    driven = False
+
+    def __cinit__(self):
+        self.allocate(sizeof(output))
+        self.turn = Turn()
+        self.backlog = deque()
+
+    def poll(self, max_bundles=None):
+        """Take the bundles that there are.
+
+        Parameters
+        ----------
+        max_bundles : int, optional
+            The most to take.
+
+        Returns
+        -------
+        context manager
+            Entering it gives a read-only array of BUNDLE_DTYPE, shape (n,), empty where there is
+            none. It lies in the ring: leaving the ``with`` block gives its memory back to the
+            pipeline, so copy what shall live longer. Where the block raises, the bundles count as
+            delivered all the same.
+
+        Raises
+        ------
+        PipelineError
+            No pipeline has this output, or another thread is polling.
+
+        Notes
+        -----
+        Thread-safety: one thread at a time; several may take turns. What is still inside when the
+        pipeline stops is kept for later polls.
+        """
+        return Poll(self, max_bundles)
+
+    @property
+    def exhausted(self):
+        """bool: Whether the pipeline has ended and everything has been polled."""
+        return bool(self.stage.finished) and not self.backlog
+
+    def drain(self):
+        """Move what is in the ring to where later polls find it; for a pipeline that stops.
+
+        Returns
+        -------
+        bool
+            Whether the ring is closed and empty, so that nothing more will come.
+        """
+        cdef uint64_t n
+        cdef const Bundle *first
+        if not self.turn.take():
+            return False
+        first = bundle_ring_peek(self.output.ring, self.output.ring.capacity, &n)
+        if n > 0:
+            self.backlog.append(view_bundles(first, n, None).copy())
+            self.taken(first, n)
+            bundle_ring_release(self.output.ring, n)
+        else:
+            finish_if_drained(self.output)
+        self.turn.leave()
+        return bool(self.stage.finished)
+
+    cdef void taken(self, const Bundle *first, uint64_t n) noexcept nogil:
+        output_taken(self.output, first, n)
+        count(&self.output.delivered_bundles, n)
+        count(&self.output.delivered_transactions, output_transactions(first, n))
+
+
+@cython.final
+cdef class Poll:
+    cdef PullOutput source
+    cdef object max_bundles
+    cdef uint64_t lent
+
+    def __cinit__(self, PullOutput source not None, max_bundles):
+        self.source = source
+        self.max_bundles = max_bundles
+
+    def __enter__(self):
+        cdef uint64_t wanted
+        cdef const Bundle *first
+        if self.source.ring is None:
+            raise PipelineError("poll of an output that no pipeline has")
+        wanted = self.source.output.ring.capacity
+        if self.max_bundles is not None:
+            wanted = max(0, <Py_ssize_t>self.max_bundles)
+        if not self.source.turn.take():
+            raise PipelineError("another thread is polling; an output takes one at a time")
+        self.lent = 0
+        if self.source.backlog:
+            return self.from_backlog(wanted)
+        first = bundle_ring_peek(self.source.output.ring, wanted, &self.lent)
+        if self.lent == 0 and wanted > 0:
+            finish_if_drained(self.source.output)
+        self.source.taken(first, self.lent)
+        return view_bundles(first, self.lent, self.source.ring)
+
+    cdef object from_backlog(self, uint64_t wanted):
+        bundles = self.source.backlog.popleft()
+        if wanted < <uint64_t>len(bundles):
+            self.source.backlog.appendleft(bundles[wanted:])
+            bundles = bundles[:wanted]
+        return bundles
+
+    def __exit__(self, kind, value, traceback):
+        if self.lent > 0:
+            bundle_ring_release(self.source.output.ring, self.lent)
+        self.lent = 0
+        self.source.turn.leave()
+        return False

@@ -1,0 +1,592 @@
+"""The pipeline: stages joined by rings, on the threads that a plan gives them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from velox.core.book import Books, OrderBook
+from velox.core.clock import Clock
+from velox.core.histogram import LatencyHistogram
+from velox.core.instrument import Instrument
+from velox.core.ring import BundleRing, TransactionRing
+from velox.errors import ConfigError, PipelineError
+from velox.runtime.book_stage import BookStage
+from velox.runtime.bundle_stage import BundleStage
+from velox.runtime.config import PipelineConfig, stage_names
+from velox.runtime.hardware import describe_machine, usable_cpus
+from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
+from velox.runtime.ledger import Ledger
+from velox.runtime.output import DiscardOutput, Output, PullOutput
+from velox.runtime.placement import Plan, plan
+from velox.runtime.report import Report, Statistics
+from velox.runtime.runner import Runner
+from velox.runtime.stage import Control, Stage
+from velox.runtime.strategy import Strategy
+from velox.runtime.verify import Verifier
+
+if TYPE_CHECKING:
+    from velox.runtime.checks import ChecksumChecks, DepthChecks
+
+__all__ = ["Pipeline"]
+
+# How long a wait for threads sleeps before it looks at what only Python can do.
+LOOK_AGAIN_S = 0.001
+# Duty cycles that the invoker makes between two looks at the time.
+STEPS_AT_ONCE = 4096
+
+
+def _books(
+    given: Books | OrderBook | Sequence[Instrument] | None,
+    ingresses: Sequence[Ingress],
+    config: PipelineConfig,
+) -> Books:
+    if isinstance(given, Books):
+        return given
+    if isinstance(given, OrderBook):
+        return Books([given])
+    instruments = given if given is not None else _instruments(ingresses, config)
+    return Books(
+        [
+            OrderBook.from_instrument(
+                each,
+                writers=config.writers,
+                base_price=_window_base(each, ingresses) if config.writers > 1 else None,
+                on_cross=config.on_cross,
+                publish=config.publish,
+            )
+            for each in instruments
+        ]
+    )
+
+
+def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:
+    """Say what the ingresses trade in; a price step of 1e-4 where nobody knows."""
+    found: dict[int, Instrument] = {}
+    for ingress in ingresses:
+        if isinstance(ingress, PoissonIngress):
+            market, tick = ingress.flow.market, ingress.flow.tick_size
+            found[market] = Instrument(market=market, tick_size=tick, levels=config.levels)
+        elif isinstance(ingress, ReplayIngress):
+            for market in np.unique(ingress.transactions["market"]).tolist():
+                found.setdefault(market, Instrument(market=market, levels=config.levels))
+    return list(found.values()) or [Instrument(levels=config.levels)]
+
+
+def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
+    """Where the fixed window of a shared book begins: around the middle of what will come."""
+    middles = []
+    for ingress in ingresses:
+        if isinstance(ingress, PoissonIngress) and ingress.flow.market == instrument.market:
+            middles.append(ingress.flow.base_price)
+        elif isinstance(ingress, ReplayIngress):
+            mine = ingress.transactions["market"] == instrument.market
+            prices = ingress.transactions["price"][mine]
+            prices = prices[prices > 0]
+            if len(prices):
+                middles.append((int(prices.min()) + int(prices.max())) // 2)
+    if not middles:
+        raise ConfigError(
+            f"market {instrument.market}: a book with several writers needs a base_price; "
+            "pass books=OrderBook(...)"
+        )
+    middle = sum(middles) // len(middles) // instrument.tick_size
+    return max(1, middle - instrument.levels // 2) * instrument.tick_size
+
+
+class Pipeline:
+    """Ingress, order book, bundles and output, joined by rings.
+
+    Parameters
+    ----------
+    ingress : Ingress, or a sequence of them
+        Where transactions come from; as many as the configuration has lanes.
+    output : Output, optional
+        Where bundles go; `DiscardOutput` if not given.
+    strategy : Strategy, numba.cfunc, ctypes function, PyCapsule or int, optional
+        What is called after each applied transaction and decides what leaves. By default each
+        applied transaction leaves unchanged.
+    books : Books, OrderBook, or sequence of Instrument, optional
+        The markets. By default one book that fits the ingress.
+    checks : DepthChecks or ChecksumChecks, optional
+        What the books must be, and when, while a `ReplayIngress` runs.
+    config : PipelineConfig, optional
+
+    Raises
+    ------
+    ConfigError
+        The parts do not fit together; the message says which.
+
+    Notes
+    -----
+    Thread-safety: `start`, `stop`, `run` and `report` belong to one thread; `statistics` may be
+    called from any. A pipeline runs once.
+
+    Examples
+    --------
+    >>> import velox
+    >>> pipeline = velox.Pipeline(velox.PoissonIngress(rate=50_000, seed=7))
+    >>> report = pipeline.run(duration=0.05)
+    >>> report.ledger.balanced
+    True
+    """
+
+    def __init__(
+        self,
+        ingress: Ingress | Sequence[Ingress],
+        output: Output | None = None,
+        *,
+        strategy: object = None,
+        books: Books | OrderBook | Sequence[Instrument] | None = None,
+        checks: DepthChecks | ChecksumChecks | None = None,
+        config: PipelineConfig | None = None,
+    ) -> None:
+        self.config = config = config or PipelineConfig()
+        self.ingresses = (ingress,) if isinstance(ingress, Ingress) else tuple(ingress)
+        if len(self.ingresses) != config.lanes:
+            raise ConfigError(
+                f"lanes = {config.lanes}, but {len(self.ingresses)} ingresses were given"
+            )
+        self.output = output or DiscardOutput()
+        self.books = _books(books, self.ingresses, config)
+        if strategy is not None and not isinstance(strategy, Strategy):
+            strategy = Strategy(strategy)
+        self._strategy = strategy
+        self._plan_threads()
+        self.clock = Clock(self._clock_source())
+        self._control = Control()
+        self._join(self._verifier(checks))
+        self._runners = self._make_runners()
+        self._threads: list[threading.Thread] = []
+        self._state = "new"
+        self._start_ns = self._end_ns = 0
+
+    # Building
+
+    def _plan_threads(self) -> None:
+        names = stage_names(self.config.lanes)
+        absent = set()
+        lanes = [name for name in names if name.startswith("ingress")]
+        for name, ingress in zip(lanes, self.ingresses, strict=True):
+            if not ingress.driven:
+                absent.add(name)
+        if not self.output.driven:
+            absent.add("output")
+        self.plan: Plan = plan(
+            self.config,
+            usable_cpus(),
+            stages_present=[name for name in names if name not in absent],
+        )
+        if self.plan.placement == "invoker" and absent:
+            raise ConfigError("placement 'invoker' runs every stage: it takes no Push or Pull")
+
+    def _clock_source(self) -> str:
+        if self.config.clock == "auto" and self.plan.placement == "invoker":
+            return "virtual"
+        if self.config.clock == "virtual" and self.plan.placement != "invoker":
+            raise ConfigError("clock = 'virtual': only placement 'invoker' can drive it")
+        return self.config.clock
+
+    def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
+        if checks is None:
+            return None
+        replay = self.ingresses[0]
+        if len(self.ingresses) != 1 or not isinstance(replay, ReplayIngress):
+            raise ConfigError("checks need a ReplayIngress, and one lane")
+        if (self.config.on_full or replay.default_on_full) != "block":
+            raise ConfigError("checks need on_full = 'block': a dropped record changes the book")
+        return Verifier(checks, self.books, pass_length=replay.pass_length)
+
+    def _join(self, verifier: Verifier | None) -> None:
+        """Make the rings and the stages between them."""
+        config = self.config
+        self._stages: dict[str, Stage] = {}
+        self._book_stages: list[BookStage] = []
+        to_bundle = []
+        for lane, ingress in enumerate(self.ingresses):
+            suffix = str(lane) if config.lanes > 1 else ""
+            from_ingress = TransactionRing(config.transaction_capacity)
+            from_book = TransactionRing(config.transaction_capacity)
+            ingress.attach(
+                from_ingress,
+                self.clock,
+                self._control,
+                name="ingress" + suffix,
+                on_full=config.on_full,
+                batch=min(config.batch, config.transaction_capacity),
+            )
+            book = BookStage(
+                from_ingress,
+                from_book,
+                self.books,
+                self.clock,
+                self._control,
+                strategy=self._strategy,
+                verifier=verifier,
+                batch=config.batch,
+                name="orderbook" + suffix,
+            )
+            to_bundle.append(from_book)
+            self._book_stages.append(book)
+            self._stages[ingress.name] = ingress
+            self._stages[book.name] = book
+        bundles = BundleRing(config.bundle_capacity)
+        self._bundle_stage = BundleStage(
+            to_bundle,
+            bundles,
+            self.clock,
+            timeout_ns=config.bundle_timeout_ns,
+            seal_when_idle=config.seal == "idle",
+            batch=config.batch,
+        )
+        self.output.attach(bundles, self.clock, self._control, batch=config.batch)
+        self._stages["bundle"] = self._bundle_stage
+        self._stages["output"] = self.output
+        self._rings = {
+            **{f"{each.name}": each.ring for each in self.ingresses},
+            **{f"orderbook{i if config.lanes > 1 else ''}": r for i, r in enumerate(to_bundle)},
+            "bundle": bundles,
+        }
+
+    def _make_runners(self) -> list[Runner]:
+        if self.plan.placement == "invoker":
+            return [Runner("velox-invoker", list(self._stages.values()), self.clock)]
+        driven = sum(len(each.stages) for each in self.plan.runners)
+        alone = len(self.plan.runners) == 1 and driven == len(self._stages)
+        return [
+            Runner(
+                each.name,
+                [self._stages[name] for name in each.stages],
+                self.clock,
+                idle=self.plan.idle,
+                cpu=each.cpu,
+                alone=alone,
+            )
+            for each in self.plan.runners
+        ]
+
+    # Running
+
+    def start(self) -> None:
+        """Start the threads; returns once each is pinned and about to run.
+
+        Raises
+        ------
+        PipelineError
+            The pipeline was started before, or a thread could not be pinned.
+        CaptureError
+            The output's file could not be created.
+        """
+        if self._state != "new":
+            raise PipelineError("a pipeline runs once; make another")
+        self._state = "running"
+        begun: list[Stage] = []
+        try:
+            for stage in self._stages.values():
+                stage.begin()
+                begun.append(stage)
+            if self.plan.placement != "invoker":
+                self._start_threads()
+        except BaseException:
+            self._state = "stopped"
+            self._control.stop()
+            for stage in begun:
+                stage.end()
+            raise
+        self._start_ns = self.clock.now()
+
+    def _start_threads(self) -> None:
+        go = threading.Event()
+        refusals: list[PipelineError] = []
+        settled = threading.Barrier(len(self._runners) + 1)
+
+        def body(runner: Runner) -> None:
+            try:
+                runner.settle()
+            except PipelineError as error:
+                refusals.append(error)
+            settled.wait()
+            go.wait()
+            if not refusals:
+                runner.run()
+
+        self._threads = [
+            threading.Thread(target=body, args=(runner,), name=runner.name)
+            for runner in self._runners
+        ]
+        for thread in self._threads:
+            thread.start()
+        settled.wait()
+        go.set()
+        if refusals:
+            for thread in self._threads:
+                thread.join()
+            raise refusals[0]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the pipeline has ended by itself, as a finite ingress makes it.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            The longest to wait, in seconds of real time.
+
+        Returns
+        -------
+        bool
+            Whether it has ended; it is to be stopped all the same.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                return False
+        return self._state != "new"
+
+    def step(self) -> int:
+        """Call each stage once on this thread; for placement ``"invoker"``.
+
+        Returns
+        -------
+        int
+            Items moved, 0 if none, -1 once every stage has finished. Where nothing moved, a
+            virtual clock goes on to the next deadline.
+        """
+        if self.plan.placement != "invoker":
+            raise PipelineError(f"step in placement {self.plan.placement!r}: its threads step")
+        if self._state == "new":
+            self.start()
+        return self._runners[0].step()
+
+    def run(self, duration: float | None = None) -> Report:
+        """Start, let it run, stop, and report.
+
+        Parameters
+        ----------
+        duration : float, optional
+            Seconds on the pipeline's clock; if not given, until the ingress ends by itself.
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        PipelineError
+            A stage failed; the cause is its own error. What was under way has been delivered or
+            counted all the same: `report` gives it.
+
+        Notes
+        -----
+        A `KeyboardInterrupt` stops the pipeline in order and is raised again.
+        """
+        if self._state == "new":
+            self.start()
+        try:
+            if self.plan.placement == "invoker":
+                self._invoke(duration)
+            else:
+                self.wait(duration)
+        finally:
+            self.stop()
+        return self.report()
+
+    def _invoke(self, duration: float | None) -> None:
+        end_ns = None if duration is None else self.clock.now() + round(duration * 1e9)
+        while not self._runners[0].drive(STEPS_AT_ONCE):
+            if end_ns is not None and self.clock.now() >= end_ns:
+                return
+
+    def stop(self) -> None:
+        """Stop the ingress, deliver everything that is under way, and end the threads. Idempotent.
+
+        Raises
+        ------
+        PipelineError, CaptureError
+            A stage failed.
+        LedgerError
+            The transactions do not add up.
+        """
+        if self._state != "running":
+            return
+        self._control.stop()
+        try:
+            self._drain()
+        finally:
+            self._state = "stopped"
+            self._end_ns = self.clock.now()
+            errors = self._end_stages()
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup("several stages failed", errors)
+        self.ledger().check(forwarding=self._strategy is None)
+
+    def _drain(self) -> None:
+        for ingress in self.ingresses:
+            if isinstance(ingress, PushIngress):
+                ingress.close()
+        if self.plan.placement == "invoker":
+            self._runners[0].drive()
+        if isinstance(self.output, PullOutput):
+            while not self.output.drain():
+                for thread in self._threads:
+                    thread.join(LOOK_AGAIN_S)
+        for thread in self._threads:
+            thread.join()
+
+    def _end_stages(self) -> list[Exception]:
+        errors: list[Exception] = []
+        for stage in self._stages.values():
+            try:
+                stage.end()
+            except Exception as error:
+                errors.append(error)
+        return errors
+
+    def __enter__(self) -> Pipeline:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        except Exception as error:
+            if value is None:
+                raise
+            value.add_note(f"and while the pipeline was stopped: {error!r}")
+
+    # Reading
+
+    @property
+    def state(self) -> str:
+        """str: ``"new"``, ``"running"`` or ``"stopped"``."""
+        return self._state
+
+    def statistics(self) -> Statistics:
+        """Read the counters, also while the pipeline runs.
+
+        Returns
+        -------
+        Statistics
+        """
+        end_ns = self._end_ns or (self.clock.now() if self._start_ns else 0)
+        return Statistics(
+            elapsed_s=(end_ns - self._start_ns) / 1e9,
+            generated=sum(each.generated for each in self.ingresses),
+            pushed=sum(each.pushed for each in self.ingresses),
+            dropped=sum(each.dropped for each in self.ingresses),
+            applied=sum(each.applied for each in self._book_stages),
+            rejected=sum(sum(each.rejected.values()) for each in self._book_stages),
+            emitted=sum(each.emitted for each in self._book_stages),
+            sealed_bundles=sum(self._bundle_stage.sealed.values()),
+            delivered_bundles=self.output.delivered_bundles,
+            delivered_transactions=self.output.delivered_transactions,
+        )
+
+    def ledger(self) -> Ledger:
+        """Account for every transaction; the equations hold once the pipeline has stopped.
+
+        Returns
+        -------
+        Ledger
+        """
+        rejected: dict[str, int] = {}
+        for book in self._book_stages:
+            for reason, number in book.rejected.items():
+                rejected[reason] = rejected.get(reason, 0) + number
+        return Ledger(
+            generated=sum(each.generated for each in self.ingresses),
+            pushed=sum(each.pushed for each in self.ingresses),
+            dropped=sum(each.dropped for each in self.ingresses),
+            applied=sum(each.applied for each in self._book_stages),
+            rejected=rejected,
+            emitted=sum(each.emitted for each in self._book_stages),
+            bundles=self._bundle_stage.sealed,
+            sealed_transactions=self._bundle_stage.sealed_transactions,
+            delivered_bundles=self.output.delivered_bundles,
+            delivered_transactions=self.output.delivered_transactions,
+            undelivered_bundles=self.output.undelivered_bundles,
+            undelivered_transactions=self.output.undelivered_transactions,
+        )
+
+    def latency(self) -> dict[str, LatencyHistogram]:
+        """Take consistent snapshots of the five latency histograms, also while it runs.
+
+        Returns
+        -------
+        dict of str to LatencyHistogram
+            ``late``, ``transit``, ``hold``, ``delivery`` and ``total``, in ns.
+        """
+        late = LatencyHistogram()
+        for ingress in self.ingresses:
+            late.merge(ingress.late.snapshot())
+        return {
+            "late": late,
+            "transit": self._bundle_stage.transit.snapshot(),
+            "hold": self._bundle_stage.hold.snapshot(),
+            "delivery": self.output.delivery.snapshot(),
+            "total": self.output.total.snapshot(),
+        }
+
+    def report(self) -> Report:
+        """Say what the run came to.
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        PipelineError
+            The pipeline has not been stopped.
+        """
+        if self._state != "stopped":
+            raise PipelineError("report of a pipeline that has not been stopped")
+        ledger = self.ledger()
+        book_stage = self._book_stages[0]
+        return Report(
+            ledger=ledger,
+            latency=self.latency(),
+            elapsed_s=(self._end_ns - self._start_ns) / 1e9,
+            plan=self.plan,
+            clock={
+                "source": self.clock.source,
+                "reason": self.clock.reason,
+                "resolution_ns": self.clock.resolution_ns,
+            },
+            machine=describe_machine(),
+            late_count=sum(each.late_count for each in self.ingresses),
+            full={name: ring.statistics().full for name, ring in self._rings.items()},
+            timeouts=sum(each.timeouts for each in self._book_stages),
+            verification=book_stage.verifier.result() if book_stage.verifier else None,
+            forwarding=self._strategy is None,
+            warnings=(*self.plan.warnings, *self._warnings(ledger)),
+        )
+
+    def _warnings(self, ledger: Ledger) -> list[str]:
+        warnings = []
+        if ledger.dropped:
+            share = ledger.dropped / ledger.generated
+            warnings.append(
+                f"{ledger.dropped} transactions ({share:.2%}) found the first ring full and were "
+                "dropped: lower the rate, enlarge transaction_capacity, or choose on_full='block'"
+            )
+        behind_ns = max((each.behind_ns for each in self.ingresses), default=0)
+        if behind_ns > 1_000_000 and self._control.stopped:
+            warnings.append(
+                f"the ingress ended {behind_ns / 1e6:.1f} ms behind its schedule: the rate is more "
+                "than this placement carries"
+            )
+        for reason, number in ledger.rejected.items():
+            if number:
+                warnings.append(f"the book rejected {number} transactions: {reason}")
+        return warnings

@@ -1,0 +1,127 @@
+"""What a run came to: its ledger, its latencies, where it ran, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from velox.core.histogram import LatencyHistogram
+    from velox.runtime.ledger import Ledger
+    from velox.runtime.placement import Plan
+    from velox.runtime.verify import Verification
+
+__all__ = ["LATENCIES", "Report", "Statistics"]
+
+# name -> from what to what, as docs/measuring.md explains
+LATENCIES = {
+    "late": "due → pushed",
+    "transit": "due → accepted into a bundle",
+    "hold": "accepted → sealed",
+    "delivery": "sealed → taken by the output",
+    "total": "due → taken by the output",
+}
+
+
+class Statistics(NamedTuple):
+    """The counters of a pipeline at one moment; each is exact, but they are read one by one.
+
+    Attributes
+    ----------
+    elapsed_s : float
+        Seconds since the start.
+    generated, pushed, dropped : int
+        Transactions at the ingress.
+    applied, rejected, emitted : int
+        Transactions at the book.
+    sealed_bundles, delivered_bundles, delivered_transactions : int
+    """
+
+    elapsed_s: float
+    generated: int
+    pushed: int
+    dropped: int
+    applied: int
+    rejected: int
+    emitted: int
+    sealed_bundles: int
+    delivered_bundles: int
+    delivered_transactions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to.
+
+    Attributes
+    ----------
+    ledger : Ledger
+    latency : dict of str to LatencyHistogram
+        In ns; the keys are those of `LATENCIES`.
+    elapsed_s : float
+        From the start to the last delivery, on the pipeline's clock.
+    plan : Plan
+        Which threads ran which stages, on which CPUs.
+    clock : dict
+        ``source``, ``reason`` and ``resolution_ns``.
+    machine : str
+    late_count : int
+        Transactions pushed more than 1 us after they were due.
+    full : dict of str to int
+        How often each ring's producer found less room than it wanted.
+    timeouts : int
+        How often a shared book was too busy, and a transaction was tried again.
+    verification : Verification or None
+    forwarding : bool
+        Whether the strategy was the default, which passes on what was applied.
+    warnings : tuple of str
+        What a person can act on.
+    """
+
+    ledger: Ledger
+    latency: dict[str, LatencyHistogram]
+    elapsed_s: float
+    plan: Plan
+    clock: dict[str, Any]
+    machine: str
+    late_count: int = 0
+    full: dict[str, int] = field(default_factory=dict)
+    timeouts: int = 0
+    verification: Verification | None = None
+    forwarding: bool = True
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def throughput_per_s(self) -> float:
+        """float: Transactions delivered a second."""
+        return self.ledger.delivered_transactions / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """bool: The ledger balances, and the verification, where there was one, found nothing."""
+        return self.ledger.balanced and not (self.verification and self.verification.mismatched)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report, ready for JSON."""
+        result: dict[str, Any] = {
+            "ledger": self.ledger.to_dict(),
+            "latency_ns": {name: each.to_dict() for name, each in self.latency.items()},
+            "throughput_per_s": self.throughput_per_s,
+            "elapsed_s": self.elapsed_s,
+            "placement": self.plan.placement,
+            "cpus": [each.cpu for each in self.plan.runners],
+            "plan": self.plan.to_dict(),
+            "clock": self.clock,
+            "machine": self.machine,
+            "late_count": self.late_count,
+            "full": self.full,
+            "timeouts": self.timeouts,
+            "warnings": list(self.warnings),
+        }
+        if self.verification is not None:
+            result["verify"] = {
+                "checked": self.verification.checked,
+                "mismatched": self.verification.mismatched,
+                "first_mismatch": self.verification.first_mismatch,
+            }
+        return result

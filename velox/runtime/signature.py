@@ -1,0 +1,80 @@
+"""The strategy's signature for those who compile it from Python: NumPy dtypes, numba, ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from velox.core.records import TRANSACTION_DTYPE
+from velox.errors import StrategyError
+
+__all__ = ["BOOK_VIEW_DTYPE", "STRATEGY_CTYPE", "strategy_signature"]
+
+# velox_book_view of velox/strategy.h, byte for byte.
+BOOK_VIEW_DTYPE = np.dtype(
+    [
+        ("bid_price", "<i8"),
+        ("bid_quantity", "<i8"),
+        ("ask_price", "<i8"),
+        ("ask_quantity", "<i8"),
+        ("position", "<u8"),
+        ("now_ns", "<u8"),
+        ("tick_size", "<i8"),
+        ("market", "<u8"),
+        ("book", "<u8"),
+        ("depth", "<u8"),
+    ]
+)
+
+# (record, book, out, room, user_data) -> how many transactions were written to out
+STRATEGY_CTYPE = ctypes.CFUNCTYPE(
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+)
+
+
+def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
+    """The numba signature of a strategy, for ``@numba.cfunc``.
+
+    Parameters
+    ----------
+    user_data : numpy.dtype, optional
+        What the elements of the strategy's `user_data` are; bytes if not given.
+
+    Returns
+    -------
+    numba.core.typing.Signature
+        ``int32(record*, book*, out*, uint32, user_data*)``: index a pointer with ``[0]`` and name
+        the field, as in ``record[0].price``.
+
+    Raises
+    ------
+    StrategyError
+        numba is not installed.
+
+    Examples
+    --------
+    >>> @numba.cfunc(velox.strategy_signature())                                # doctest: +SKIP
+    ... def quiet(record, book, out, room, user_data):
+    ...     return 0
+    """
+    try:
+        import numba
+        from numba import types
+    except ImportError as error:
+        raise StrategyError("numba is not installed: pip install 'velox[numba]'") from error
+    transaction = types.CPointer(numba.from_dtype(TRANSACTION_DTYPE))
+    element = types.uint8 if user_data is None else numba.from_dtype(user_data)
+    return types.int32(
+        transaction,
+        types.CPointer(numba.from_dtype(BOOK_VIEW_DTYPE)),
+        transaction,
+        types.uint32,
+        types.CPointer(element),
+    )

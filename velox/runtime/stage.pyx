@@ -1,0 +1,77 @@
+"""What every stage of a pipeline is to Python."""
+
+from velox.core.atomic cimport cas_strong_acq_rel, store_release
+from velox.core.memory cimport allocate, release_memory
+
+__all__ = ["Control", "Stage"]
+
+
+cdef class Control:
+    """The one flag that a pipeline's stages share."""
+
+    def __cinit__(self):
+        self.control = <control *>allocate(sizeof(control))
+        if self.control == NULL:
+            raise MemoryError("no memory for a pipeline's control block")
+
+    def __dealloc__(self):
+        release_memory(self.control)
+
+    def stop(self):
+        """Tell the ingress to end; everything that is under way is still delivered."""
+        control_stop(self.control)
+
+    @property
+    def stopped(self):
+        """bool: Whether the pipeline has been told to stop."""
+        return bool(control_stopped(self.control))
+
+
+cdef class Turn:
+    """Lets one thread in at a time; who finds it taken is told so and does not wait.
+
+    It passes one end of a ring from one Python thread to the next, and shows where two want it at
+    once.
+    """
+
+    def __cinit__(self):
+        self.taken = <atomic_u64 *>allocate(sizeof(atomic_u64))
+        if self.taken == NULL:
+            raise MemoryError("no memory for a turn")
+
+    def __dealloc__(self):
+        release_memory(self.taken)
+
+    cdef bint take(self) noexcept nogil:
+        cdef uint64_t free = 0
+        # Acquire: what the thread before did at this end of the ring is seen.
+        return cas_strong_acq_rel(self.taken, &free, 1)
+
+    cdef void leave(self) noexcept nogil:
+        # Release: pairs with the acquire in take.
+        store_release(self.taken, 0)
+
+
+cdef class Stage:
+    """One step of a pipeline: a C function that a runner calls again and again.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    cdef int check(self) except -1:
+        """Raise what went wrong in the stage, once its runner has returned."""
+        return 0
+
+    def begin(self):
+        """Called once by the pipeline, before any runner starts."""
+
+    def end(self):
+        """Called once by the pipeline, after every runner has returned. Raises what went wrong."""
+        self.check()
+
+    @property
+    def finished(self):
+        """bool: Whether the stage has ended in order; to be read after its runner returned."""
+        return bool(self.stage.finished)

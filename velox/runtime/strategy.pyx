@@ -1,0 +1,143 @@
+"""The strategy seam: any compiled function of the published signature, as a `Strategy`."""
+
+import ctypes
+
+cimport cython
+import numpy as np
+from cpython.pycapsule cimport (
+    PyCapsule_CheckExact,
+    PyCapsule_GetContext,
+    PyCapsule_GetName,
+    PyCapsule_GetPointer,
+)
+
+from velox.core.memory cimport STATIC_ASSERT
+
+from velox.errors import StrategyError
+
+cdef extern from "velox/strategy.h":
+    const char *CAPSULE_NAME "VELOX_STRATEGY_CAPSULE"
+    enum:
+        PUBLISHED_ROOM "VELOX_STRATEGY_ROOM"
+    ctypedef struct published_view "velox_book_view":
+        pass
+    ctypedef struct published_transaction "velox_transaction":
+        pass
+
+__all__ = ["Strategy"]
+
+
+cdef void assert_layout() noexcept nogil:
+    STATIC_ASSERT(sizeof(book_view) == sizeof(published_view))
+    STATIC_ASSERT(sizeof(Transaction) == sizeof(published_transaction))
+    STATIC_ASSERT(STRATEGY_ROOM == PUBLISHED_ROOM)
+    STATIC_ASSERT(<size_t>&(<book_view *>NULL).position == 32)
+    STATIC_ASSERT(<size_t>&(<book_view *>NULL).book == 64)
+    STATIC_ASSERT(<size_t>&(<book_view *>NULL).depth == 72)
+
+
+assert_layout()
+
+PARAMETERS = 5
+
+
+cdef size_t address_of(object function) except 0:
+    if isinstance(function, ctypes._CFuncPtr):
+        if function._flags_ & ctypes._FUNCFLAG_PYTHONAPI:
+            raise StrategyError(
+                "a ctypes.PYFUNCTYPE needs the GIL, which a strategy runs without; "
+                "use ctypes.CFUNCTYPE or a function of a ctypes.CDLL")
+        if function.argtypes is not None and len(function.argtypes) != PARAMETERS:
+            raise StrategyError(
+                f"a strategy takes {PARAMETERS} arguments; {function!r} is declared with "
+                f"{len(function.argtypes)}")
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
+    if hasattr(function, "address") and hasattr(function, "native_name"):    # numba.cfunc
+        signature = function._sig
+        if len(signature.args) != PARAMETERS or str(signature.return_type) != "int32":
+            raise StrategyError(
+                f"a strategy takes {PARAMETERS} arguments and returns int32; "
+                f"{function._pyfunc.__name__} is compiled for {signature}")
+        return function.address
+    if isinstance(function, int) and not isinstance(function, bool):
+        return function
+    raise StrategyError(
+        f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule named "
+        f"{CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy")
+
+
+@cython.final
+cdef class Strategy:
+    """A compiled function that reads each applied record and its book, and says what shall leave.
+
+    Its signature is ``velox_strategy`` of ``velox/strategy.h`` (see `velox.get_include`)::
+
+        int32_t f(const velox_transaction *record, const velox_book_view *book,
+                  velox_transaction *out, uint32_t room, void *user_data)
+
+    Parameters
+    ----------
+    function : numba.cfunc, ctypes function, PyCapsule, int or Strategy
+        A capsule's name must be ``"velox_strategy/1"``; its context is the `user_data`. An int is
+        the address of a function.
+    user_data : ndarray, int or None
+        What the function gets as its last argument: a writable array's memory, or an address.
+
+    Attributes
+    ----------
+    name : str
+
+    Raises
+    ------
+    StrategyError
+        The object is no compiled function, or one of another signature, where that can be seen.
+
+    Notes
+    -----
+    Thread-safety: the function runs on the book's thread, without the GIL; with several lanes, on
+    several threads at once. `user_data` is not copied: Python may read it while the pipeline runs,
+    as far as single aligned 8-byte fields go.
+
+    A function that is called through the wrong signature, or that writes past `room`, corrupts the
+    process: no check can prevent that.
+    """
+
+    def __init__(self, function, user_data=None):
+        if isinstance(function, Strategy):
+            self.function = (<Strategy>function).function
+            self.user_data = (<Strategy>function).user_data
+            self.name = (<Strategy>function).name
+        elif PyCapsule_CheckExact(function):
+            if PyCapsule_GetName(function) == NULL \
+                    or PyCapsule_GetName(function) != bytes(CAPSULE_NAME):
+                raise StrategyError(
+                    f"the capsule's name must be {CAPSULE_NAME.decode()!r}; it is {function!r}")
+            self.function = <strategy_function>PyCapsule_GetPointer(function, CAPSULE_NAME)
+            self.user_data = PyCapsule_GetContext(function)
+            self.name = "capsule"
+        else:
+            self.function = <strategy_function>address_of(function)
+            self.name = getattr(getattr(function, "_pyfunc", function), "__name__",
+                                type(function).__name__)
+        if isinstance(user_data, np.ndarray):
+            if not (user_data.flags.c_contiguous and user_data.flags.writeable):
+                raise StrategyError("user_data must be a contiguous, writable array")
+            self.user_data = <void *><size_t>user_data.ctypes.data
+        elif isinstance(user_data, int) and not isinstance(user_data, bool):
+            self.user_data = <void *><size_t>user_data
+        elif user_data is not None:
+            raise StrategyError(
+                f"user_data must be an array, an address or None, not {type(user_data).__name__}")
+        self.kept = (function, user_data)
+
+    def __repr__(self):
+        return f"<Strategy {self.name}>"
+
+
+cdef Strategy new_strategy(strategy_function function, void *user_data, object owner):
+    cdef Strategy strategy = Strategy.__new__(Strategy)
+    strategy.function = function
+    strategy.user_data = user_data
+    strategy.name = "cython"
+    strategy.kept = (owner,)
+    return strategy

@@ -1,0 +1,169 @@
+"""The book against a recording's own oracle."""
+
+from typing import NamedTuple
+
+cimport cython
+import numpy as np
+cimport numpy as cnp
+
+from velox.core.atomic cimport count, load_relaxed
+from velox.core.book cimport Books, book, book_checksum_okx, book_writer_depth
+from velox.core.memory cimport allocate, release_memory
+
+from velox.core.records import Side, from_fixed
+from velox.errors import ConfigError
+from velox.runtime.checks import ChecksumChecks
+
+cnp.import_array()
+
+__all__ = ["Verification", "Verifier"]
+
+
+class Verification(NamedTuple):
+    """How the book compared with its oracle.
+
+    Attributes
+    ----------
+    checked, mismatched : int
+        Moments compared, and those at which the book was not what the oracle says.
+    first_mismatch : str or None
+        Where, what was expected and what was found.
+    """
+
+    checked: int
+    mismatched: int
+    first_mismatch: str | None
+
+
+cdef bint depth_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
+    cdef uint64_t side, level, i, found
+    for side in range(2):
+        found = book_writer_depth(market_book, <uint8_t>side, self.depth,
+                                  self.found_prices, self.found_quantities)
+        for level in range(self.depth):
+            if level >= found:
+                self.found_prices[level] = self.found_quantities[level] = 0
+            i = (check * 2 + side) * self.depth + level
+            if self.quantities[i] == self.found_quantities[level] and (
+                    self.quantities[i] == 0 or self.prices[i] == self.found_prices[level]):
+                continue
+            if load_relaxed(&self.mismatched) == 0:
+                self.first_mismatch.side = <uint8_t>side
+                self.first_mismatch.level = level
+                self.first_mismatch.expected_price = self.prices[i]
+                self.first_mismatch.expected_quantity = self.quantities[i]
+                self.first_mismatch.found_price = self.found_prices[level]
+                self.first_mismatch.found_quantity = self.found_quantities[level]
+            return False
+    return True
+
+
+cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
+    cdef int32_t found = book_checksum_okx(market_book)
+    if found == self.checksums[check]:
+        return True
+    if load_relaxed(&self.mismatched) == 0:
+        self.first_mismatch.expected_quantity = self.checksums[check]
+        self.first_mismatch.found_quantity = found
+    return False
+
+
+cdef void verifier_check(verifier *self) noexcept nogil:
+    """Do the check that is due. On the thread that writes the books."""
+    cdef uint64_t check = self.next_check
+    cdef book *market_book = self.books.by_market[self.markets[check]]
+    cdef bint matches
+    if self.checksums != NULL:
+        matches = checksum_matches(self, market_book, check)
+    else:
+        matches = depth_matches(self, market_book, check)
+    count(&self.checked, 1)
+    if not matches:
+        if load_relaxed(&self.mismatched) == 0:
+            self.first_mismatch.check = check
+            self.first_mismatch.taken = verifier_next(self)
+        count(&self.mismatched, 1)
+    self.next_check += 1
+    if self.next_check == self.checks:
+        self.pass_start += self.pass_length
+        self.next_check = 0
+
+
+cdef const void *kept_data(list kept, object array, object dtype):
+    contiguous = np.ascontiguousarray(array, dtype=dtype)
+    kept.append(contiguous)
+    return cnp.PyArray_DATA(<cnp.ndarray>contiguous)
+
+
+@cython.final
+cdef class Verifier:
+    """Compares books with an oracle while a recording is replayed.
+
+    Parameters
+    ----------
+    checks : DepthChecks or ChecksumChecks
+        What the books must be, and when.
+    books : Books
+        Every market of the checks.
+    pass_length : int
+        Records from the start of one pass over the recording to the start of the next.
+
+    Notes
+    -----
+    The comparison itself runs on the thread that writes the books, between two records.
+    """
+
+    def __cinit__(self, checks, Books books not None, *, pass_length):
+        unknown = set(np.unique(checks.market).tolist()) - set(books)
+        if unknown:
+            raise ConfigError(f"the checks are of markets without a book: {sorted(unknown)}")
+        position = np.asarray(checks.position)
+        if len(position) and not (
+                position.min() >= 1 and position.max() <= pass_length
+                and (np.diff(position) >= 0).all()):
+            raise ConfigError("the checks' positions must ascend from 1 to the recording's length")
+        self.checks = checks
+        self.kept = [books]
+        self.verifier = <verifier *>allocate(sizeof(verifier))
+        if self.verifier == NULL:
+            raise MemoryError("no memory for a verifier")
+        self.verifier.books = books.table
+        self.verifier.checks = len(checks)
+        self.verifier.pass_length = pass_length
+        self.verifier.positions = <const int64_t *>kept_data(self.kept, checks.position, np.int64)
+        self.verifier.markets = <const uint8_t *>kept_data(self.kept, checks.market, np.uint8)
+        if isinstance(checks, ChecksumChecks):
+            self.verifier.checksums = <const int32_t *>kept_data(
+                self.kept, checks.checksum, np.int32)
+            return
+        self.verifier.depth = checks.prices.shape[2]
+        self.verifier.prices = <const int64_t *>kept_data(self.kept, checks.prices, np.int64)
+        self.verifier.quantities = <const int64_t *>kept_data(
+            self.kept, checks.quantities, np.int64)
+        found = np.zeros((2, checks.prices.shape[2]), np.int64)
+        self.verifier.found_prices = <int64_t *>kept_data(self.kept, found, np.int64)
+        self.verifier.found_quantities = self.verifier.found_prices + self.verifier.depth
+
+    def __dealloc__(self):
+        release_memory(self.verifier)
+
+    def result(self):
+        """What has been compared so far.
+
+        Returns
+        -------
+        Verification
+        """
+        cdef mismatch *first = &self.verifier.first_mismatch
+        mismatched = load_relaxed(&self.verifier.mismatched)
+        text = None
+        if mismatched:
+            text = f"after transaction {first.taken}, market {self.checks.market[first.check]}: "
+            if self.verifier.checksums != NULL:
+                text += f"checksum {first.found_quantity}, expected {first.expected_quantity}"
+            else:
+                text += (
+                    f"{Side(first.side).name.lower()} level {first.level} is "
+                    f"{first.found_quantity} at {from_fixed(first.found_price)}, expected "
+                    f"{first.expected_quantity} at {from_fixed(first.expected_price)}")
+        return Verification(load_relaxed(&self.verifier.checked), mismatched, text)
