@@ -106,9 +106,9 @@ cdef clock_point narrowest_bracket() noexcept nogil:
     cdef clock_point point
     cdef uint64_t before, after, ns
     cdef uint64_t width = <uint64_t>-1
-    cdef int attempt
+    cdef int _attempt
     point.ticks = point.ns = 0
-    for attempt in range(BRACKETS):
+    for _attempt in range(BRACKETS):
         before = ticks_ordered()
         ns = kernel_ns()
         after = ticks_ordered()
@@ -432,9 +432,9 @@ cdef class Clock:
         cdef uint64_t before, kernel, after
         cdef uint64_t width = <uint64_t>-1
         cdef int64_t drift = 0
-        cdef int attempt
+        cdef int _attempt
         with nogil:
-            for attempt in range(BRACKETS):
+            for _attempt in range(BRACKETS):
                 before = clock_now(self.clock)
                 kernel = kernel_ns()
                 after = clock_now(self.clock)
@@ -465,14 +465,14 @@ cdef class Clock:
         """What one reading costs here in C, in nanoseconds (float); measured once, some 100 us."""
         cdef uint64_t start, elapsed
         cdef uint64_t fastest = <uint64_t>-1
-        cdef int batch, reading
+        cdef int _batch, _reading
         # Storing each reading keeps the compiler from leaving out the arithmetic.
         cdef atomic_u64 latest
         if self.measured_overhead_ns < 0.0:
             with nogil:
-                for batch in range(OVERHEAD_BATCHES):
+                for _batch in range(OVERHEAD_BATCHES):
                     start = kernel_ns()
-                    for reading in range(OVERHEAD_READINGS):
+                    for _reading in range(OVERHEAD_READINGS):
                         store_relaxed(&latest, clock_now(self.clock))
                     elapsed = kernel_ns() - start
                     # The fastest batch: no interrupt, and no other program, makes one faster.

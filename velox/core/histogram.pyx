@@ -57,11 +57,11 @@ cdef histogram *histogram_new(
     cdef unsigned int unit = highest_bit(lowest)
     cdef unsigned int magnitude = 0
     cdef uint64_t resolved = 1
-    cdef unsigned int digit, buckets
+    cdef unsigned int _digit, buckets
     cdef uint64_t half_bytes
     cdef histogram *h
     # Twice 10**digits sub-buckets, the upper half of which divides each power of two.
-    for digit in range(significant_digits):
+    for _digit in range(significant_digits):
         resolved *= 10
     while (<uint64_t>1 << magnitude) < resolved:
         magnitude += 1
@@ -198,7 +198,7 @@ cdef bint read_busy(histogram *h, histogram_reading *reading) noexcept nogil:
     """Switch the writer to the other half; False if it did not come to it."""
     # Relaxed: readers take turns, and only they write it.
     cdef uint64_t interval = load_relaxed(&h.interval)
-    cdef int look
+    cdef int _look
     # Acquire: what the writer did before it left the other half is seen.
     if load_acquire(&h.interval_seen) != interval:
         return False
@@ -206,7 +206,7 @@ cdef bint read_busy(histogram *h, histogram_reading *reading) noexcept nogil:
     read_half(h, histogram_half_of(h, interval + 1), reading)
     # Release: the copy is finished before the writer may record over what it copied.
     store_release(&h.interval, interval + 1)
-    for look in range(LOOKS):
+    for _look in range(LOOKS):
         # Acquire, as above.
         if load_acquire(&h.interval_seen) == interval + 1:
             read_half(h, histogram_half_of(h, interval), reading)
@@ -216,8 +216,8 @@ cdef bint read_busy(histogram *h, histogram_reading *reading) noexcept nogil:
 
 
 cdef bint histogram_read(histogram *h, histogram_reading *reading) noexcept nogil:
-    cdef int attempt
-    for attempt in range(ROUNDS):
+    cdef int _attempt
+    for _attempt in range(ROUNDS):
         if read_idle(h, reading) or read_busy(h, reading):
             return True
         sched_yield()
@@ -310,6 +310,7 @@ SIGNED = np.dtype(np.int64)
 @cython.final
 cdef class Reading:
     """A snapshot's figures, with the memory that its counts lie in."""
+
 
 @cython.final
 cdef class LatencyHistogram:
