@@ -63,10 +63,44 @@ cdef extern from *:
     #endif
     }
 
+    /* Ticks, read not before the loads that precede it: what a thread learnt from another through
+       an acquire load, it then stamps with no earlier tick. */
+    static inline uint64_t velox_ticks_ordered(void)
+    {
+    #if defined(__x86_64__)
+        /* rdtsc alone may run ahead of earlier loads; lfence lets it start after they are done */
+        __builtin_ia32_lfence();
+        return __builtin_ia32_rdtsc();
+    #else
+        /* the branch on what was loaded and the isb within order the read */
+        return velox_ticks();
+    #endif
+    }
+
+    /* What the architecture states as the counter's rate; 0 where it states none. */
+    static inline uint64_t velox_ticks_per_second(void)
+    {
+    #if defined(__aarch64__)
+        uint64_t value;
+        __asm__("mrs %0, cntfrq_el0" : "=r"(value));
+        return value;
+    #else
+        return 0;
+    #endif
+    }
+
+    /* macOS counts CLOCK_MONOTONIC in microseconds; CLOCK_UPTIME_RAW is the nanosecond clock there,
+       and the one of Python's time.monotonic_ns(). */
+    #if defined(__APPLE__)
+    #define VELOX_KERNEL_CLOCK CLOCK_UPTIME_RAW
+    #else
+    #define VELOX_KERNEL_CLOCK CLOCK_MONOTONIC
+    #endif
+
     static inline uint64_t velox_kernel_ns(void)
     {
         struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
+        clock_gettime(VELOX_KERNEL_CLOCK, &now);
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     }
     #endif
@@ -101,6 +135,8 @@ cdef extern from *:
 
     void relax "velox_relax"() noexcept nogil
     uint64_t ticks "velox_ticks"() noexcept nogil
+    uint64_t ticks_ordered "velox_ticks_ordered"() noexcept nogil
+    uint64_t ticks_per_second "velox_ticks_per_second"() noexcept nogil
     uint64_t kernel_ns "velox_kernel_ns"() noexcept nogil
 
 

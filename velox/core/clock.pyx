@@ -1,0 +1,583 @@
+"""The clock of a pipeline: the processor's counter, the kernel, or a hand that drives it."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free
+
+from velox.core.atomic cimport (
+    FALSE_SHARING, kernel_ns, load_acquire, load_relaxed, relax, store_relaxed, store_release,
+    ticks_ordered, ticks_per_second,
+)
+from velox.core.memory cimport STATIC_ASSERT, allocate
+
+import sys
+from pathlib import Path
+from threading import Lock
+
+from velox.errors import ConfigError
+
+__all__ = ["Clock", "HandOver", "judge_tsc"]
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    #include <time.h>
+    #if defined(__x86_64__)
+    #include <cpuid.h>
+    #define VELOX_COUNTER "tsc"
+    #else
+    #define VELOX_COUNTER "cntvct"
+    #endif
+
+    static int velox_tsc_is_invariant(void)
+    {
+    #if defined(__x86_64__)
+        unsigned int a, b, c, d;
+        return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1);
+    #else
+        return 0;
+    #endif
+    }
+
+    static void velox_sleep_ns(uint64_t duration_ns)
+    {
+        struct timespec duration = {duration_ns / 1000000000u, duration_ns % 1000000000u};
+        nanosleep(&duration, NULL);
+    }
+
+    static double velox_kernel_resolution_ns(void)
+    {
+        struct timespec step;
+        clock_getres(VELOX_KERNEL_CLOCK, &step);
+        return (double)step.tv_sec * 1e9 + (double)step.tv_nsec;
+    }
+    """
+    const char *COUNTER "VELOX_COUNTER"
+    bint tsc_is_invariant "velox_tsc_is_invariant"() noexcept nogil
+    void sleep_ns "velox_sleep_ns"(uint64_t duration_ns) noexcept nogil
+    double kernel_resolution_ns "velox_kernel_resolution_ns"() noexcept nogil
+    int sched_yield() noexcept nogil
+
+cdef enum:
+    # The ends of the line are known to some 20 ns each: over 20 ms, to 1 or 2 parts in a million.
+    CALIBRATION_NS = 20_000_000
+    BRACKETS = 64
+    OVERHEAD_BATCHES = 32
+    OVERHEAD_READINGS = 256
+    # How long a side of a HandOver spins before it gives its processor away between two looks.
+    SPINS_BEFORE_YIELD = 1024
+
+SOURCES = ("auto", "tsc", "cntvct", "kernel", "virtual")
+CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+
+cdef struct clock_point:
+    uint64_t ticks
+    uint64_t ns
+
+# The process's line from ticks to nanoseconds; a multiplier of 0 says that there is none yet.
+cdef struct clock_line:
+    clock_point first
+    uint64_t multiplier
+
+cdef clock_line calibrated
+calibrated.multiplier = 0
+calibration_lock = Lock()
+counter = COUNTER.decode()
+verdict = None
+
+
+cdef void assert_layout() noexcept nogil:
+    STATIC_ASSERT(sizeof(clock_source) == 40)
+    STATIC_ASSERT(<size_t>&(<clock_source *>NULL).base_ticks == 8)
+    STATIC_ASSERT(<size_t>&(<clock_source *>NULL).base_ns == 16)
+    STATIC_ASSERT(<size_t>&(<clock_source *>NULL).multiplier == 24)
+    STATIC_ASSERT(<size_t>&(<clock_source *>NULL).virtual_ns == 32)
+    STATIC_ASSERT(sizeof(hand_over_ball) <= FALSE_SHARING)
+
+
+assert_layout()
+
+
+cdef clock_point narrowest_bracket() noexcept nogil:
+    """A point of the line: the kernel's clock between two readings of the counter.
+
+    The narrowest of several, for whatever comes between (an interrupt, a stolen core) widens.
+    """
+    cdef clock_point point
+    cdef uint64_t before, after, ns
+    cdef uint64_t width = <uint64_t>-1
+    cdef int _attempt
+    point.ticks = point.ns = 0
+    for _attempt in range(BRACKETS):
+        before = ticks_ordered()
+        ns = kernel_ns()
+        after = ticks_ordered()
+        if after - before < width:
+            width = after - before
+            point.ticks = before + width // 2
+            point.ns = ns
+    return point
+
+
+cdef uint64_t measure(const clock_point *first) noexcept nogil:
+    """The slope from `first` to now, at least CALIBRATION_NS later; 0 if no ticks went by."""
+    cdef uint64_t elapsed = kernel_ns() - first.ns
+    cdef clock_point last
+    while elapsed < CALIBRATION_NS:
+        sleep_ns(CALIBRATION_NS - elapsed)
+        elapsed = kernel_ns() - first.ns
+    last = narrowest_bracket()
+    if last.ticks <= first.ticks:
+        return 0
+    return clock_slope(last.ns - first.ns, last.ticks - first.ticks)
+
+
+cdef void calibrate(clock_line *line) noexcept nogil:
+    """Lay the line: through where it began and now, or afresh where that cannot be right."""
+    cdef uint64_t multiplier, difference
+    if line.multiplier != 0:
+        # The longer the line, the better its slope is known.
+        multiplier = measure(&line.first)
+        difference = (multiplier - line.multiplier if multiplier > line.multiplier
+                      else line.multiplier - multiplier)
+        if difference <= line.multiplier // 1000:
+            line.multiplier = multiplier
+            return
+        # The machine slept in between, or moved: the two timelines no longer belong together.
+    line.first = narrowest_bracket()
+    if ticks_per_second() != 0:
+        line.multiplier = clock_slope(1_000_000_000, ticks_per_second())
+    else:
+        line.multiplier = measure(&line.first)
+
+
+def judge_tsc(invariant, operating_system, clocksource):
+    """Decide whether the TSC may stand for the kernel's monotonic clock.
+
+    Parameters
+    ----------
+    invariant : bool
+        Bit 8 of EDX in CPUID leaf 0x80000007: constant rate in every power state.
+    operating_system : str
+        As `sys.platform` has it.
+    clocksource : str or None
+        What Linux keeps time with now; None where that cannot be read.
+
+    Returns
+    -------
+    trusted : bool
+    reason : str
+        Why, in words.
+
+    Notes
+    -----
+    The rule is to trust the TSC exactly where the kernel keeps its own time with it. It has then
+    seen it in step on all processors, and watches it where it must. This holds in a virtual
+    machine also. ``kvm-clock`` and ``hyperv_clocksource_tsc_page`` read the TSC as well, but
+    through a scale and an offset that the hypervisor may replace at any moment, as it does when
+    it moves the machine to another host; a line laid once cannot follow that.
+
+    Examples
+    --------
+    >>> judge_tsc(True, "linux", "tsc")[0], judge_tsc(True, "linux", "kvm-clock")[0]
+    (True, False)
+    """
+    if not invariant:
+        return False, "CPUID does not call the TSC invariant"
+    if operating_system != "linux":
+        return True, "invariant TSC"
+    if clocksource is None:
+        return False, f"{CLOCKSOURCE} cannot be read, so the TSC's standing is unknown"
+    if clocksource != "tsc":
+        return False, f"the kernel keeps time with {clocksource}, not with the TSC itself"
+    return True, "invariant TSC, with which the kernel keeps its own time"
+
+
+def current_clocksource():
+    """What Linux keeps time with; None where that cannot be read."""
+    try:
+        return CLOCKSOURCE.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+cdef object judge_counter():
+    """Whether this processor's counter may be the clock, and why."""
+    if counter == "tsc":
+        return judge_tsc(tsc_is_invariant(), sys.platform, current_clocksource())
+    return True, "the architecture's counter, of constant rate and in step on all processors"
+
+
+cdef object process_verdict(bint again):
+    global verdict
+    with calibration_lock:
+        if again or verdict is None:
+            verdict = judge_counter()
+        return verdict
+
+
+cdef clock_line process_line(bint again):
+    with calibration_lock:
+        if again or calibrated.multiplier == 0:
+            with nogil:
+                calibrate(&calibrated)
+        return calibrated
+
+
+@cython.final
+cdef class Clock:
+    """Nanoseconds on the kernel's monotonic timeline, from the cheapest source to be trusted.
+
+    Parameters
+    ----------
+    source : {"auto", "tsc", "cntvct", "kernel", "virtual"}, default "auto"
+        ``tsc`` and ``cntvct`` scale the processor's own counter (x86-64 and aarch64); ``kernel``
+        calls ``clock_gettime``; ``virtual`` starts at 0 and is driven by hand. ``auto`` takes the
+        counter where it can be trusted (see `judge_tsc`), else the kernel.
+
+    Attributes
+    ----------
+    source : str
+        The source in use, never ``"auto"``.
+    reason : str
+        Why that one.
+
+    Raises
+    ------
+    ConfigError
+        The source is unknown, or does not exist on this processor.
+
+    Notes
+    -----
+    The timeline is ``CLOCK_MONOTONIC`` on Linux and ``CLOCK_UPTIME_RAW`` on macOS: in both cases
+    that of `time.monotonic_ns`. A counter is laid on it as a straight line; the kernel's clock is
+    steered by NTP and bends, so the two part by up to some microseconds a second until
+    `recalibrate`: `drift_ns` tells.
+
+    The first clock of a process on x86-64 measures the counter for 20 ms without the GIL; later
+    ones take over the result.
+
+    Readings are monotonic across threads: a thread that has learnt of a reading through an acquire
+    load never reads less. Any number of threads may read a clock. A virtual one has one driver.
+
+    Examples
+    --------
+    >>> from velox.core.clock import Clock
+    >>> clock = Clock()
+    >>> start = clock.now()
+    >>> clock.now() >= start
+    True
+    >>> hand_driven = Clock("virtual")
+    >>> hand_driven.advance(100_000)
+    >>> hand_driven.now()
+    100000
+    """
+
+    def __cinit__(self, source="auto"):
+        if source not in SOURCES:
+            raise ConfigError(f"source = {source!r}: must be one of {', '.join(SOURCES)}")
+        self.clock = <clock_source *>allocate(sizeof(clock_source))
+        if self.clock == NULL:
+            raise MemoryError
+        self.measured_overhead_ns = -1.0
+        if source == "virtual":
+            self.clock.kind = CLOCK_VIRTUAL
+            self.source, self.reason = "virtual", "driven by hand"
+            return
+        self.clock.kind = CLOCK_KERNEL
+        self.source, self.reason = "kernel", "asked for"
+        if source == "kernel":
+            return
+        if source not in ("auto", counter):
+            raise ConfigError(f"source = {source!r}: this processor has none, only {counter!r}")
+        if source == "tsc" and not tsc_is_invariant():
+            raise ConfigError(f"source = 'tsc': {judge_tsc(False, sys.platform, None)[1]}")
+        trusted, self.reason = process_verdict(False)
+        if not trusted:
+            if source == "auto":
+                return
+            self.reason = f"asked for, although {self.reason}"
+        cdef clock_line line = process_line(False)
+        if line.multiplier == 0:
+            self.reason = f"{counter} does not advance"
+            if source == "auto":
+                return
+            raise ConfigError(f"source = {source!r}: {self.reason}")
+        self.source = counter
+        self.clock.kind = CLOCK_COUNTER
+        self.clock.base_ticks = line.first.ticks
+        self.clock.base_ns = line.first.ns
+        self.clock.multiplier = line.multiplier
+
+    def __dealloc__(self):
+        free(self.clock)
+
+    def __repr__(self):
+        return f"Clock(source={self.source!r}, frequency_hz={self.frequency_hz})"
+
+    @staticmethod
+    def recalibrate():
+        """Judge the counter again, and measure it over the whole life of the process.
+
+        Clocks made from now on use the result. Those that exist keep their line, since threads
+        read it without asking; so take a difference from readings of one clock only.
+
+        A process without a counter clock as yet is calibrated for the first time (20 ms).
+        """
+        process_verdict(True)
+        process_line(True)
+
+    def now(self):
+        """The time.
+
+        Returns
+        -------
+        int
+            Nanoseconds.
+        """
+        return clock_now(self.clock)
+
+    def ticks(self):
+        """The source's raw reading; nanoseconds already where it is not a counter.
+
+        Returns
+        -------
+        int
+        """
+        return clock_ticks(self.clock)
+
+    def ticks_to_ns(self, ticks):
+        """The time at which `ticks` of this clock read so.
+
+        Parameters
+        ----------
+        ticks : int
+            A reading, not a difference of two.
+
+        Returns
+        -------
+        int
+            Nanoseconds, on the timeline of `now`.
+
+        Raises
+        ------
+        ConfigError
+            The reading is from before the process calibrated its counter.
+        """
+        if not self.clock.base_ticks <= ticks < 2**64:
+            raise ConfigError(
+                f"ticks = {ticks}: not a reading of this clock, whose line begins at "
+                f"{self.clock.base_ticks}")
+        return clock_ticks_to_ns(self.clock, ticks)
+
+    def advance(self, ns):
+        """Move a virtual clock forward.
+
+        Parameters
+        ----------
+        ns : int
+            By how many nanoseconds; not negative.
+
+        Raises
+        ------
+        ConfigError
+            The clock is not virtual, or `ns` is negative.
+        """
+        self.require_virtual("advance")
+        if ns < 0:
+            raise ConfigError(f"ns = {ns}: a clock does not run backwards")
+        self.set(self.now() + ns)
+
+    def set(self, ns):
+        """Set a virtual clock.
+
+        Parameters
+        ----------
+        ns : int
+            The new time, in nanoseconds; not before the present one.
+
+        Raises
+        ------
+        ConfigError
+            The clock is not virtual, or `ns` is in its past, or over 64 bits.
+        """
+        self.require_virtual("set")
+        if not self.now() <= ns < 2**64:
+            raise ConfigError(
+                f"ns = {ns}: a clock does not run backwards, nor over 64 bits; it shows "
+                f"{self.now()}")
+        clock_set_virtual(self.clock, ns)
+
+    cdef void require_virtual(self, str method) except *:
+        if self.clock.kind != CLOCK_VIRTUAL:
+            raise ConfigError(
+                f"{method}: only a virtual clock is driven by hand; source = {self.source!r}")
+
+    def drift_ns(self):
+        """How far this clock is ahead of the kernel's.
+
+        Returns
+        -------
+        int
+            Nanoseconds; negative where it is behind. Known to about the width of one call of the
+            kernel's clock.
+
+        Raises
+        ------
+        ConfigError
+            The clock is virtual.
+        """
+        if self.clock.kind == CLOCK_VIRTUAL:
+            raise ConfigError("drift_ns: a virtual clock has no timeline in common with the kernel")
+        cdef uint64_t before, kernel, after
+        cdef uint64_t width = <uint64_t>-1
+        cdef int64_t drift = 0
+        cdef int _attempt
+        with nogil:
+            for _attempt in range(BRACKETS):
+                before = clock_now(self.clock)
+                kernel = kernel_ns()
+                after = clock_now(self.clock)
+                if after - before < width:
+                    width = after - before
+                    drift = <int64_t>(before + width // 2 - kernel)
+        return drift
+
+    @property
+    def frequency_hz(self):
+        """Ticks a second, rounded (int)."""
+        if self.clock.kind != CLOCK_COUNTER:
+            return 1_000_000_000
+        # A second over the length of a tick, which has the fraction that the slope has.
+        return clock_slope(1_000_000_000, self.clock.multiplier)
+
+    @property
+    def resolution_ns(self):
+        """The smallest step between two readings of `now`, in nanoseconds (float)."""
+        if self.clock.kind == CLOCK_COUNTER:
+            return max(1.0, 1e9 / self.frequency_hz)
+        if self.clock.kind == CLOCK_KERNEL:
+            return kernel_resolution_ns()
+        return 1.0
+
+    @property
+    def overhead_ns(self):
+        """What one reading costs here in C, in nanoseconds (float); measured once, some 100 us."""
+        cdef uint64_t start, elapsed
+        cdef uint64_t fastest = <uint64_t>-1
+        cdef int _batch, _reading
+        # Storing each reading keeps the compiler from leaving out the arithmetic.
+        cdef atomic_u64 latest
+        if self.measured_overhead_ns < 0.0:
+            with nogil:
+                for _batch in range(OVERHEAD_BATCHES):
+                    start = kernel_ns()
+                    for _reading in range(OVERHEAD_READINGS):
+                        store_relaxed(&latest, clock_now(self.clock))
+                    elapsed = kernel_ns() - start
+                    # The fastest batch: no interrupt, and no other program, makes one faster.
+                    fastest = min(fastest, elapsed)
+            self.measured_overhead_ns = fastest / <double>OVERHEAD_READINGS
+        return self.measured_overhead_ns
+
+
+@cython.final
+cdef class HandOver:
+    """Two threads throw a ball to each other, each time stamped by the clock.
+
+    It shows whether a clock is monotonic across the processors of a host: no throw may be caught
+    before it was thrown.
+
+    Parameters
+    ----------
+    clock : Clock
+
+    Examples
+    --------
+    >>> from threading import Thread
+    >>> from velox.core.clock import Clock, HandOver
+    >>> game = HandOver(Clock())
+    >>> other = Thread(target=game.play, args=(1, 1000))
+    >>> other.start()
+    >>> throws, backwards = game.play(0, 1000)
+    >>> other.join()
+    >>> throws, backwards
+    (1000, 0)
+    """
+
+    def __cinit__(self, Clock clock not None):
+        self.clock = clock
+        # Each side's ball on lines of its own; a ball is written by one side alone.
+        self.balls = <hand_over_ball *>allocate(2 * FALSE_SHARING)
+        if self.balls == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.balls)
+
+    def play(self, side, throws, *, patience=1_000_000):
+        """Throw and catch `throws` times, without the GIL.
+
+        Parameters
+        ----------
+        side : {0, 1}
+            0 throws first. Each side is played by one thread, once.
+        throws : int
+        patience : int, default 1_000_000
+            How often to look for the other side's ball before the game is given up.
+
+        Returns
+        -------
+        caught : int
+            Throws caught; fewer than `throws` where the patience ran out.
+        backwards : int
+            How many of them were caught before they were thrown.
+
+        Raises
+        ------
+        ConfigError
+            `side` is neither 0 nor 1.
+        """
+        if side not in (0, 1):
+            raise ConfigError(f"side = {side!r}: must be 0 or 1")
+        cdef char *first = <char *>self.balls
+        cdef hand_over_ball *mine = <hand_over_ball *>(first + <int>side * FALSE_SHARING)
+        cdef hand_over_ball *theirs = <hand_over_ball *>(first + (1 - <int>side) * FALSE_SHARING)
+        cdef const clock_source *clock = self.clock.clock
+        cdef bint throws_first = side == 0
+        cdef uint64_t asked = throws
+        cdef uint64_t looks_allowed = patience
+        cdef uint64_t caught = 0
+        cdef uint64_t backwards = 0
+        with nogil:
+            if throws_first:
+                throw(mine, clock, 1)
+            while caught < asked:
+                if not seen(theirs, caught + 1, looks_allowed):
+                    break
+                # Relaxed, since the acquire load of the turn came before it.
+                if clock_now(clock) < load_relaxed(&theirs.stamp):
+                    backwards += 1
+                caught += 1
+                if not throws_first or caught < asked:
+                    throw(mine, clock, caught + throws_first)
+        return caught, backwards
+
+
+cdef void throw(hand_over_ball *ball, const clock_source *clock, uint64_t turn) noexcept nogil:
+    # The release of the turn publishes the stamp, which can therefore be relaxed.
+    store_relaxed(&ball.stamp, clock_now(clock))
+    store_release(&ball.turn, turn)
+
+
+cdef bint seen(hand_over_ball *ball, uint64_t turn, uint64_t looks_allowed) noexcept nogil:
+    cdef uint64_t look
+    for look in range(looks_allowed):
+        # Acquire pairs with the release in throw.
+        if load_acquire(&ball.turn) >= turn:
+            return True
+        if look < SPINS_BEFORE_YIELD:
+            relax()
+        else:
+            sched_yield()
+    return False
