@@ -50,8 +50,8 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     Returns
     -------
     numba.core.typing.Signature
-        ``int32(record*, book*, out*, uint32, user_data*)``: index a pointer with ``[0]`` and name
-        the field, as in ``record[0].price``.
+        ``int32(record*, book*, out*, uint32, user_data*)``. ``numba.carray(record, 1)[0]`` is the
+        record behind its pointer, ``numba.carray(out, room)`` what the strategy may write.
 
     Raises
     ------
