@@ -1,6 +1,7 @@
 """PipelineConfig: what it takes, what it refuses, and in which words."""
 
 import copy
+import doctest
 import json
 import pickle
 import tomllib
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velox.errors import ConfigError
+from velox.runtime import config as module
 from velox.runtime.config import PipelineConfig, stage_names
 
 NUMBERS = [
@@ -244,3 +246,9 @@ def test_fields_are_given_by_name_alone():
 def test_every_field_is_documented():
     for each in fields(PipelineConfig):
         assert f"\n    {each.name} : " in PipelineConfig.__doc__
+
+
+def test_the_examples_of_the_module_run():
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0

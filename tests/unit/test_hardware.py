@@ -1,11 +1,13 @@
 """What the process may use, told by trees of /proc and /sys that this machine does not have."""
 
+import doctest
 import os
 import platform
 from pathlib import Path
 
 import pytest
 
+from velox.runtime import hardware as module
 from velox.runtime.hardware import (
     UsableCpus,
     cpu_order,
@@ -262,3 +264,9 @@ def test_a_machine_without_files_is_described_by_its_architecture(tmp_path, monk
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     assert describe_machine(tmp_path).startswith("aarch64, 8 of 8 CPUs usable, macOS aarch64, ")
+
+
+def test_the_examples_of_the_module_run():
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -1,5 +1,6 @@
 """The ledger: the equations, and what it says when one fails."""
 
+import doctest
 import json
 from dataclasses import FrozenInstanceError, replace
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velox.errors import LedgerError, PipelineError
+from velox.runtime import ledger as module
 from velox.runtime.ledger import Ledger
 
 BALANCED = Ledger(
@@ -222,3 +224,9 @@ def test_a_ledger_cannot_be_edited():
 def test_a_count_that_is_none_is_refused_by_name(wrong, message):
     with pytest.raises(LedgerError, match=message):
         Ledger(**wrong)
+
+
+def test_the_examples_of_the_module_run():
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
