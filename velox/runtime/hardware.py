@@ -1,0 +1,262 @@
+"""Which CPUs this process may really use, and in which order to fill them.
+
+A machine's CPU count says little: an affinity mask (``taskset``, a cpuset, a container) may allow
+CPUs 6 and 7 of 64, and a cgroup quota may allow all 64 for two CPUs' worth of time. Threads that
+spin are sized and pinned by what is found here, never by `os.cpu_count`.
+
+Every function takes `root`, the folder under which ``/proc`` and ``/sys`` are looked for, and
+treats a file that is absent or unreadable as one that says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path, PurePosixPath
+
+__all__ = ["UsableCpus", "cpu_order", "describe_machine", "format_cpus", "usable_cpus"]
+
+CPU_FOLDER = "sys/devices/system/cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class UsableCpus:
+    """What this process may use.
+
+    Attributes
+    ----------
+    allowed : tuple of int
+        The CPUs on which its threads may run, ascending.
+    quota : float or None
+        How many CPUs' worth of time its cgroups grant; None where they set no limit.
+    count : int
+        Whole CPUs that it can keep busy: the smaller of the two above, at least 1.
+    why : str
+        How `count` came about, for a person.
+    order : tuple of int
+        `allowed` in the order in which to fill them (see `cpu_order`); `allowed` itself if not
+        given.
+    can_pin : bool
+        Whether a thread can be pinned to one of them; macOS cannot.
+    """
+
+    allowed: tuple[int, ...]
+    quota: float | None
+    count: int
+    why: str
+    order: tuple[int, ...] = ()
+    can_pin: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.order:
+            object.__setattr__(self, "order", self.allowed)
+
+
+def usable_cpus(
+    root: str | os.PathLike[str] = "/", *, allowed: Collection[int] | None = None
+) -> UsableCpus:
+    """Find out which CPUs this process may use.
+
+    Parameters
+    ----------
+    root : path
+        Where ``/proc`` and ``/sys`` are.
+    allowed : collection of int, optional
+        The CPUs to start from. By default the affinity mask of the calling thread, which new
+        threads inherit; where the system has none (macOS), every CPU.
+
+    Returns
+    -------
+    UsableCpus
+
+    Notes
+    -----
+    The quota is the tightest one among the process's own cgroup and all its ancestors: ``cpu.max``
+    of cgroup v2, ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us`` of v1, as described in the Linux
+    kernel's ``admin-guide/cgroup-v2`` and ``scheduler/sched-bwc``.
+
+    Examples
+    --------
+    >>> usable = usable_cpus()
+    >>> 1 <= usable.count <= len(usable.allowed)
+    True
+    """
+    can_pin = hasattr(os, "sched_setaffinity")
+    if allowed is None:
+        allowed = os.sched_getaffinity(0) if can_pin else range(os.cpu_count() or 1)
+    cpus = tuple(sorted(allowed))
+    quota = min(_quotas(Path(root)), default=None)
+    count = len(cpus) if quota is None else max(1, min(len(cpus), floor(quota)))
+    limit = "no CPU quota" if quota is None else f"a cgroup quota of {quota:g}"
+    return UsableCpus(
+        allowed=cpus,
+        quota=quota,
+        count=count,
+        why=f"{count} usable: CPUs {format_cpus(cpus)} allowed, {limit}",
+        order=cpu_order(cpus, root),
+        can_pin=can_pin,
+    )
+
+
+def cpu_order(allowed: Iterable[int], root: str | os.PathLike[str] = "/") -> tuple[int, ...]:
+    """Order CPUs so that one thread of each physical core comes first, SMT siblings last.
+
+    Two threads that spin on the siblings of one core take turns in it. Within each rank the CPUs
+    of one package stay together, since a cache line that crosses packages costs several times as
+    much.
+
+    Parameters
+    ----------
+    allowed : iterable of int
+        The CPUs to order.
+    root : path
+        Where ``/sys`` is; a CPU of which it says nothing counts as a core of its own.
+
+    Returns
+    -------
+    tuple of int
+        The same CPUs, each once.
+    """
+    members = sorted(set(allowed))
+    folder = Path(root) / CPU_FOLDER
+    keys: dict[int, tuple[int, int, int]] = {}
+    for cpu in members:
+        topology = folder / f"cpu{cpu}" / "topology"
+        siblings = _parse_cpus(_read(topology / "thread_siblings_list"))
+        # Counted among the allowed alone: a mask may leave out a core's first thread.
+        rank = sum(1 for other in members if other < cpu and other in siblings)
+        package = _integer(_read(topology / "physical_package_id"))
+        keys[cpu] = (rank, package if package is not None else 0, cpu)
+    return tuple(sorted(members, key=keys.__getitem__))
+
+
+def describe_machine(root: str | os.PathLike[str] = "/") -> str:
+    """Name the machine in one line, to stand beside every measured number.
+
+    Returns
+    -------
+    str
+        Such as ``"AMD EPYC, 2 of 2 CPUs usable, Linux x86-64, Python 3.11.7"``.
+    """
+    machine = {"x86_64": "x86-64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    found = re.search(r"^model name\s*:\s*(.+?)\s*$", _read(Path(root) / "proc/cpuinfo"), re.M)
+    model = found[1] if found else platform.processor() or machine
+    online = len(_parse_cpus(_read(Path(root) / CPU_FOLDER / "online"))) or os.cpu_count() or 1
+    system = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+    return (
+        f"{model}, {usable_cpus(root).count} of {online} CPUs usable, "
+        f"{system} {machine}, Python {platform.python_version()}"
+    )
+
+
+def format_cpus(cpus: Iterable[int]) -> str:
+    """Write CPUs the way the kernel does.
+
+    Examples
+    --------
+    >>> format_cpus([0, 1, 2, 3, 8])
+    '0-3,8'
+    """
+    runs: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if runs and cpu == runs[-1][-1] + 1:
+            runs[-1][1:] = [cpu]
+        else:
+            runs.append([cpu])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def _parse_cpus(text: str) -> frozenset[int]:
+    """Read a list such as ``0-3,8``; one that is not of this form says nothing."""
+    cpus: set[int] = set()
+    for part in text.strip().split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        if found is None:
+            return frozenset()
+        cpus.update(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return frozenset(cpus)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Every CPU limit set on this process's cgroups, in CPUs."""
+    mounts = list(_cgroup_mounts(root))
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        hierarchy, controllers, own = [*line.split(":", 2), "", ""][:3]
+        if hierarchy == "0" and not controllers:
+            kind = "cgroup2"
+        elif "cpu" in controllers.split(","):
+            kind = "cgroup"
+        else:
+            continue
+        for mount_kind, mount_root, mount_point in mounts:
+            if mount_kind == kind:
+                for folder in _own_and_ancestors(root, mount_root, mount_point, own):
+                    quota = _quota_v2(folder) if kind == "cgroup2" else _quota_v1(folder)
+                    if quota is not None:
+                        yield quota
+
+
+def _cgroup_mounts(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Type, root and mount point of each cgroup hierarchy that can limit CPU time.
+
+    A line of mountinfo: ``id parent major:minor ROOT POINT options [tags…] - TYPE source SUPER``.
+    """
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        before, separator, after = line.partition(" - ")
+        front, back = before.split(), after.split()
+        if not separator or len(front) < 5 or len(back) < 3:
+            continue
+        if back[0] == "cgroup2" or (back[0] == "cgroup" and "cpu" in back[2].split(",")):
+            yield back[0], _unescape(front[3]), _unescape(front[4])
+
+
+def _own_and_ancestors(root: Path, mount_root: str, mount_point: str, own: str) -> list[Path]:
+    """Folders of the cgroup `own` and of its ancestors, as far up as the mount shows them."""
+    top = root / mount_point.lstrip("/")
+    try:
+        parts = PurePosixPath(own).relative_to(mount_root).parts
+    except ValueError:
+        # Without a cgroup namespace a container may be told a path that its mount does not show;
+        # what is mounted is then its own cgroup.
+        return [top]
+    if ".." in parts:
+        return [top]
+    return [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    words = _read(folder / "cpu.max").split()
+    return _ratio(words[0], words[1]) if len(words) == 2 else None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota_us: str, period_us: str) -> float | None:
+    """Time over period; None for v2's ``max``, v1's ``-1`` and whatever is not a number."""
+    quota, period = _integer(quota_us), _integer(period_us)
+    if quota is None or period is None or quota <= 0 or period <= 0:
+        return None
+    return quota / period
+
+
+def _integer(text: str) -> int | None:
+    found = re.fullmatch(r"\s*(-?\d+)\s*", text, re.ASCII)
+    return int(found[1]) if found else None
+
+
+def _unescape(path: str) -> str:
+    r"""Undo mountinfo's octal escapes: ``\040`` is a space."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
