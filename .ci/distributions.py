@@ -1,0 +1,37 @@
+"""Checks what an sdist and a wheel hold: what they must, and nothing that they should not."""
+
+import sys
+import tarfile
+import zipfile
+
+REQUIRED = {
+    "velox/py.typed",
+    "velox/include/velox/strategy.h",
+    "velox/core/ring.pyi",
+    "velox/core/atomic.pxd",
+    "velox/runtime/strategy.pxd",
+}
+
+
+def names(path: str) -> set[str]:
+    if path.endswith(".whl"):
+        with zipfile.ZipFile(path) as wheel:
+            return set(wheel.namelist())
+    with tarfile.open(path) as sdist:
+        return {name.partition("/")[2] for name in sdist.getnames()}
+
+
+for path in sys.argv[1:]:
+    wheel = path.endswith(".whl")
+    held = names(path)
+    required = REQUIRED | ({"velox/core/ring.pxd"} if wheel else {"velox/core/ring.pxd.in"})
+    missing = required - held
+    unwanted = {
+        name
+        for name in held
+        if name.endswith((".c", ".o") if not wheel else (".c", ".pyx", ".in", ".o"))
+        or (not wheel and name.endswith(".so"))
+    }
+    print(f"{path}: {len(held)} files, missing {sorted(missing)}, unwanted {sorted(unwanted)}")
+    if missing or unwanted:
+        sys.exit(1)
