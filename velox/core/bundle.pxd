@@ -1,4 +1,4 @@
-"""The bundle builder: transactions go into an open bundle, in place in its ring, until it is sealed.
+"""The bundle builder: transactions go into an open bundle, in place in its ring, until it seals.
 
 A bundle is sealed by its sixteenth transaction, by its deadline (`timeout_ns` after the first was
 accepted), by its owner when the input runs dry, or by its owner at the end. One thread owns it.
@@ -46,7 +46,8 @@ cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nog
 
 
 cdef inline void bundle_builder_init(
-        bundle_builder *self, bundle_ring *ring, histogram *hold, uint64_t timeout_ns) noexcept nogil:
+        bundle_builder *self, bundle_ring *ring, histogram *hold,
+        uint64_t timeout_ns) noexcept nogil:
     memset(self, 0, sizeof(bundle_builder))
     self.ring = ring
     self.hold = hold

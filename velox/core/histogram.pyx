@@ -635,15 +635,15 @@ cdef class LatencyHistogram:
         -------
         dict of str to int
             ``count``, and in nanoseconds ``p50``, ``p90``, ``p99``, ``p99_9``, ``max``; all 0 for
-            an empty histogram.
+            an empty histogram. A percentile is the end of its bucket, but never above ``max``.
         """
         cdef Reading reading = self.read()
         return {
             "count": reading.values.count,
-            "p50": value_at(self.histogram, &reading.values, 50.0),
-            "p90": value_at(self.histogram, &reading.values, 90.0),
-            "p99": value_at(self.histogram, &reading.values, 99.0),
-            "p99_9": value_at(self.histogram, &reading.values, 99.9),
+            "p50": min(value_at(self.histogram, &reading.values, 50.0), reading.values.maximum),
+            "p90": min(value_at(self.histogram, &reading.values, 90.0), reading.values.maximum),
+            "p99": min(value_at(self.histogram, &reading.values, 99.0), reading.values.maximum),
+            "p99_9": min(value_at(self.histogram, &reading.values, 99.9), reading.values.maximum),
             "max": reading.values.maximum,
         }
 

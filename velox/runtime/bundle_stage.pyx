@@ -13,7 +13,7 @@ from velox.core.bundle cimport (
 from velox.core.clock cimport Clock, clock_now
 from velox.core.histogram cimport histogram_record
 from velox.core.memory cimport allocate, release_memory
-from velox.core.records cimport BUNDLE_CAPACITY, SEAL_DRAIN, SEAL_IDLE, Transaction
+from velox.core.records cimport SEAL_DRAIN, SEAL_IDLE, Transaction
 from velox.core.ring cimport (
     BundleRing,
     TransactionRing,
@@ -60,8 +60,8 @@ cdef bint all_drained(bundle_stage *self) noexcept nogil:
 cdef int bundle_do_work(void *pointer) noexcept nogil:
     cdef bundle_stage *self = <bundle_stage *>pointer
     cdef uint64_t done = 0
-    cdef uint32_t i
-    for i in range(self.input_count):
+    cdef uint32_t _
+    for _ in range(self.input_count):
         done += bundle_from(self, self.inputs[self.next_input], self.batch)
         self.next_input = (self.next_input + 1) % self.input_count
     if done > 0:

@@ -83,10 +83,10 @@ cdef inline void idle_wait(
         idle_state *self, stage *const *stages, uint32_t n,
         const clock_source *clock) noexcept nogil:
     cdef uint64_t deadline_ns, now_ns, span_ns
-    cdef uint32_t i
+    cdef uint32_t _
     self.rounds += 1
     if self.strategy == IDLE_SPIN:
-        for i in range(self.pauses):
+        for _ in range(self.pauses):
             relax()
     elif self.strategy == IDLE_YIELD:
         if self.rounds <= PAUSES_BEFORE_YIELD:

@@ -36,7 +36,7 @@ cdef class Ingress(Stage):
     cdef Clock clock
     cdef Control control
 
-    cdef int allocate(self, size_t size) except -1
+    cdef int make(self, size_t size) except -1
 
 
 cdef struct poisson_ingress:

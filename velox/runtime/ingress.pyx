@@ -15,7 +15,7 @@ from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
 from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
 from velox.core.histogram cimport histogram_record_n
 from velox.core.memory cimport allocate, release_memory
-from velox.core.records cimport KIND_CLEAR, transactions_of
+from velox.core.records cimport transactions_of
 from velox.core.ring cimport (
     transaction_ring_claim,
     transaction_ring_close,
@@ -66,7 +66,7 @@ cdef class Ingress(Stage):
         self.kept = []
         self.late = LatencyHistogram()
 
-    cdef int allocate(self, size_t size) except -1:
+    cdef int make(self, size_t size) except -1:
         self.ingress = <ingress *>allocate(size)
         if self.ingress == NULL:
             raise MemoryError("no memory for an ingress")
@@ -134,7 +134,7 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
     cdef uint64_t room, now_ns
     cdef uint64_t n = 0
     cdef uint64_t dropped = 0
-    cdef uint64_t i
+    cdef uint64_t i, _
     cdef bint may_drop
     if control_stopped(base.control):
         return finish(base)
@@ -154,7 +154,7 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
             slots[i].ingress_ts_ns = now_ns
         if n == 0 and base.drop:
             dropped = base.batch
-            for i in range(dropped):
+            for _ in range(dropped):
                 market_flow_next(self.flow, &unwanted)
     else:
         while n < room and self.next_due_ns <= now_ns:
@@ -218,7 +218,7 @@ cdef class PoissonIngress(Ingress):
     """
 
     def __cinit__(self, rate=100_000, seed=0, **market):
-        self.allocate(sizeof(poisson_ingress))
+        self.make(sizeof(poisson_ingress))
         self.poisson = <poisson_ingress *>self.ingress
         unpaced = rate == "max"
         if not unpaced:
@@ -381,7 +381,7 @@ cdef class ReplayIngress(Ingress):
 
     def __cinit__(self, transactions, speed="max", repeat=1):
         cdef Py_ssize_t length, clears_length
-        self.allocate(sizeof(replay_ingress))
+        self.make(sizeof(replay_ingress))
         self.replay = <replay_ingress *>self.ingress
         if isinstance(transactions, (str, os.PathLike)):
             transactions = np.load(transactions, mmap_mode="r")
@@ -452,7 +452,7 @@ cdef class PushIngress(Ingress):
     driven = False
 
     def __cinit__(self, *, stamp=True):
-        self.allocate(sizeof(ingress))
+        self.make(sizeof(ingress))
         self.turn = Turn()
         self.stamp = stamp
 

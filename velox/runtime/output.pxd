@@ -53,14 +53,13 @@ cdef class Output(Stage):
     cdef Clock clock
     cdef Control control
 
-    cdef int allocate(self, size_t size) except -1
+    cdef int make(self, size_t size) except -1
 
 
 cdef struct capture_output:
     output output
     int descriptor
     int failure                         # errno of the write that failed, or 0
-
 
 
 cdef class CaptureOutput(Output):

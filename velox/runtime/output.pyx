@@ -48,7 +48,7 @@ cdef class Output(Stage):
         self.delivery = LatencyHistogram()
         self.total = LatencyHistogram()
 
-    cdef int allocate(self, size_t size) except -1:
+    cdef int make(self, size_t size) except -1:
         self.output = <output *>allocate(size)
         if self.output == NULL:
             raise MemoryError("no memory for an output")
@@ -118,7 +118,7 @@ cdef class DiscardOutput(Output):
     """Counts and times the bundles, and lets them go."""
 
     def __cinit__(self):
-        self.allocate(sizeof(output))
+        self.make(sizeof(output))
         self.stage.do_work = discard_do_work
         self.stage.self = self.output
 
@@ -193,7 +193,7 @@ cdef class CaptureOutput(Output):
     """
 
     def __cinit__(self, path):
-        self.allocate(sizeof(capture_output))
+        self.make(sizeof(capture_output))
         self.capture = <capture_output *>self.output
         self.path = os.fspath(path)
         self.stage.do_work = capture_do_work
@@ -214,8 +214,8 @@ cdef class CaptureOutput(Output):
             number = self.capture.failure
             raise CaptureError(
                 number,
-                f"{errorcode.get(number, number)} while writing {self.path}: {os.strerror(number)}; "
-                f"it holds the first {self.delivered_bundles} bundles")
+                f"{errorcode.get(number, number)} while writing {self.path}: "
+                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles")
         return 0
 
 
@@ -237,7 +237,7 @@ cdef class PullOutput(Output):
     driven = False
 
     def __cinit__(self):
-        self.allocate(sizeof(output))
+        self.make(sizeof(output))
         self.turn = Turn()
         self.backlog = deque()
 

@@ -39,6 +39,8 @@ __all__ = ["Pipeline"]
 LOOK_AGAIN_S = 0.001
 # Duty cycles that the invoker makes between two looks at the time.
 STEPS_AT_ONCE = 4096
+# Interrupts, while a stop drains, after which it no longer waits.
+INTERRUPTS_TO_GIVE_UP = 3
 
 
 def _books(
@@ -159,6 +161,7 @@ class Pipeline:
         self._strategy = strategy
         self._plan_threads()
         self.clock = Clock(self._clock_source())
+        self._refuse_endless()
         self._control = Control()
         self._join(self._verifier(checks))
         self._runners = self._make_runners()
@@ -191,6 +194,18 @@ class Pipeline:
         if self.config.clock == "virtual" and self.plan.placement != "invoker":
             raise ConfigError("clock = 'virtual': only placement 'invoker' can drive it")
         return self.config.clock
+
+    def _refuse_endless(self) -> None:
+        for ingress in self.ingresses:
+            if (
+                self.clock.source == "virtual"
+                and isinstance(ingress, PoissonIngress)
+                and ingress.rate == "max"
+            ):
+                raise ConfigError(
+                    "rate = 'max' on a virtual clock: its time would never pass; give a rate, or "
+                    "a real clock"
+                )
 
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
         if checks is None:
@@ -290,42 +305,48 @@ class Pipeline:
             for stage in self._stages.values():
                 stage.begin()
                 begun.append(stage)
-            if self.plan.placement != "invoker":
-                self._start_threads()
+            self._start_threads()
         except BaseException:
             self._state = "stopped"
-            self._control.stop()
             for stage in begun:
                 stage.end()
             raise
-        self._start_ns = self.clock.now()
 
     def _start_threads(self) -> None:
+        """Let every thread settle on its CPU, and then all of them run at once."""
+        settled = threading.Semaphore(0)
         go = threading.Event()
-        refusals: list[PipelineError] = []
-        settled = threading.Barrier(len(self._runners) + 1)
+        refusals: list[BaseException] = []
 
         def body(runner: Runner) -> None:
             try:
                 runner.settle()
             except PipelineError as error:
                 refusals.append(error)
-            settled.wait()
+            settled.release()
             go.wait()
             if not refusals:
                 runner.run()
 
-        self._threads = [
-            threading.Thread(target=body, args=(runner,), name=runner.name)
-            for runner in self._runners
-        ]
-        for thread in self._threads:
-            thread.start()
-        settled.wait()
+        if self.plan.placement != "invoker":
+            self._threads = [
+                threading.Thread(target=body, args=(runner,), name=runner.name)
+                for runner in self._runners
+            ]
+        try:
+            for thread in self._threads:
+                thread.start()
+            for _ in self._threads:
+                settled.acquire()
+        except BaseException as error:
+            # An interrupt, or no thread to be had: none may run, and none may wait for ever.
+            refusals.append(error)
+        self._start_ns = self.clock.now()
         go.set()
         if refusals:
             for thread in self._threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
             raise refusals[0]
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -415,15 +436,25 @@ class Pipeline:
         if self._state != "running":
             return
         self._control.stop()
-        try:
-            self._drain()
-        finally:
-            self._state = "stopped"
-            self._end_ns = self.clock.now()
-            errors = self._end_stages()
+        interrupts: list[KeyboardInterrupt] = []
+        while True:
+            try:
+                self._drain()
+                break
+            except KeyboardInterrupt as interrupt:
+                # What is under way is delivered all the same; only a strategy that never returns
+                # can keep it, and then a third interrupt gives the threads up.
+                interrupts.append(interrupt)
+                if len(interrupts) == INTERRUPTS_TO_GIVE_UP:
+                    raise
+        self._state = "stopped"
+        self._end_ns = self.clock.now()
+        errors = self._end_stages()
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup("several stages failed", errors)
         self.ledger().check(forwarding=self._strategy is None)
+        if interrupts:
+            raise interrupts[0]
 
     def _drain(self) -> None:
         for ingress in self.ingresses:

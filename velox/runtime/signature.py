@@ -65,8 +65,8 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     ...     return 0
     """
     try:
-        import numba
-        from numba import types
+        import numba  # noqa: PLC0415 - an extra, and slow to import
+        from numba import types  # noqa: PLC0415
     except ImportError as error:
         raise StrategyError("numba is not installed: pip install 'velox[numba]'") from error
     transaction = types.CPointer(numba.from_dtype(TRANSACTION_DTYPE))
