@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 
 from velox.core.atomic cimport atomic_u64, count
 from velox.core.histogram cimport histogram, histogram_record_n
+from velox.core.latency cimport elapsed_ns
 from velox.core.records cimport (
     BUNDLE_CAPACITY,
     SEAL_REASONS,
@@ -38,11 +39,6 @@ cdef struct bundle_builder:
     uint64_t added_ns[BUNDLE_CAPACITY]
     atomic_u64 sealed[SEAL_REASONS]                 # bundles, by reason; this thread writes
     atomic_u64 sealed_transactions
-
-
-cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nogil:
-    """0 where `start_ns` lies ahead, as a caller's own timestamps may."""
-    return end_ns - start_ns if end_ns > start_ns else 0
 
 
 cdef inline void bundle_builder_init(

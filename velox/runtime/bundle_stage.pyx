@@ -8,10 +8,9 @@ from velox.core.bundle cimport (
     bundle_builder_expire,
     bundle_builder_init,
     bundle_builder_seal,
-    elapsed_ns,
 )
 from velox.core.clock cimport Clock, clock_now
-from velox.core.histogram cimport histogram_record
+from velox.core.latency cimport record_since_due
 from velox.core.memory cimport allocate, release_memory
 from velox.core.records cimport SEAL_DRAIN, SEAL_IDLE, Transaction
 from velox.core.ring cimport (
@@ -31,7 +30,7 @@ __all__ = ["BundleStage"]
 cdef uint64_t bundle_from(bundle_stage *self, transaction_ring *input, uint64_t most) \
         noexcept nogil:
     """Accept up to `most` transactions of one lane; returns how many."""
-    cdef uint64_t available, now_ns, i
+    cdef uint64_t available, now_ns
     cdef uint64_t done = 0
     cdef uint32_t accepted
     cdef const Transaction *first = transaction_ring_peek(input, most, &available)
@@ -42,8 +41,7 @@ cdef uint64_t bundle_from(bundle_stage *self, transaction_ring *input, uint64_t 
         accepted = bundle_builder_add(&self.builder, first + done, available - done, now_ns)
         if accepted == 0:
             break
-        for i in range(done, done + accepted):
-            histogram_record(self.transit, elapsed_ns(first[i].ingress_ts_ns, now_ns))
+        record_since_due(self.transit, first + done, accepted, now_ns)
         done += accepted
     transaction_ring_release(input, done)
     return done

@@ -10,10 +10,10 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from velox.core.atomic cimport load_relaxed, relax
-from velox.core.bundle cimport elapsed_ns
 from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
 from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
 from velox.core.histogram cimport histogram_record_n
+from velox.core.latency cimport elapsed_ns
 from velox.core.memory cimport allocate, release_memory
 from velox.core.records cimport transactions_of
 from velox.core.ring cimport (

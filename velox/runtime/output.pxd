@@ -3,9 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, count
-from velox.core.bundle cimport elapsed_ns
 from velox.core.clock cimport Clock, clock_now, clock_source
 from velox.core.histogram cimport LatencyHistogram, histogram, histogram_record
+from velox.core.latency cimport elapsed_ns, record_since_due
 from velox.core.records cimport Bundle
 from velox.core.ring cimport BundleRing, bundle_ring
 from velox.runtime.stage cimport Control, Stage, Turn, control, stage
@@ -37,12 +37,9 @@ cdef inline void output_taken(output *self, const Bundle *first, uint64_t n) noe
     """Count and time bundles at the moment they are taken."""
     cdef uint64_t now_ns = clock_now(self.clock)
     cdef uint64_t i
-    cdef uint32_t k
     for i in range(n):
         histogram_record(self.delivery, elapsed_ns(first[i].sealed_ts_ns, now_ns))
-        for k in range(first[i].count):
-            histogram_record(
-                self.total, elapsed_ns(first[i].transactions[k].ingress_ts_ns, now_ns))
+        record_since_due(self.total, first[i].transactions, first[i].count, now_ns)
 
 
 cdef class Output(Stage):

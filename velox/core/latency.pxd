@@ -1,0 +1,28 @@
+"""Latencies of transactions: from a moment that each carries to one that they share."""
+
+from libc.stdint cimport uint64_t
+
+from velox.core.histogram cimport histogram, histogram_record_n
+from velox.core.records cimport Transaction
+
+
+cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nogil:
+    """0 where `start_ns` lies ahead, as a caller's own timestamps may."""
+    return end_ns - start_ns if end_ns > start_ns else 0
+
+
+cdef inline void record_since_due(
+        histogram *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
+    """Record how long ago each of `n` transactions was due.
+
+    What was due at the same moment, as a whole batch of a replay is, is recorded at once.
+    """
+    cdef uint64_t due_ns, run
+    cdef uint64_t i = 0
+    while i < n:
+        due_ns = first[i].ingress_ts_ns
+        run = 1
+        while i + run < n and first[i + run].ingress_ts_ns == due_ns:
+            run += 1
+        histogram_record_n(self, elapsed_ns(due_ns, now_ns), run)
+        i += run
