@@ -247,5 +247,7 @@ def test_the_files_are_not_mistaken_for_each_other(data: Path) -> None:
     }
     for actual, path in paths.items():
         for wrong in paths.keys() - {actual}:
-            with pytest.raises(ValueError, match=f"not of format '{wrong}'; it looks like .{actual}"):
+            with pytest.raises(
+                ValueError, match=f"not of format '{wrong}'; it looks like .{actual}"
+            ):
                 load(path, wrong)
