@@ -138,7 +138,7 @@ def test_a_missing_file_and_a_directory_are_feed_errors(
 ) -> None:
     with pytest.raises(FeedError, match="no such file"):
         load(tmp_path / "absent", format, on_error=on_error)
-    with pytest.raises(FeedError, match="directory|needs one message file"):
+    with pytest.raises(FeedError, match=r"directory|needs one message file"):
         load(tmp_path, format, on_error=on_error)
 
 

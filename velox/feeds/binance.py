@@ -287,8 +287,10 @@ class _Reader:
         symbol.counted = 1
 
     def snapshot(self, message: dict[str, Any], place: _Place) -> None:
-        if "symbol" in message:
-            symbol = self.symbol(name_of(message, "symbol"))
+        # COIN-M alone names the symbol.
+        name = name_of(message, "symbol") if "symbol" in message else self.only
+        if name is not None:
+            symbol = self.symbol(name)
             if symbol is not None:
                 self.named_snapshot(symbol, place, self.time, message)
             return
@@ -373,9 +375,10 @@ class _Reader:
 
     def finish(self) -> None:
         if self.unnamed is not None:
+            # No diff came to name it: the file has one symbol, or only its own name.
             place, time, message = self.unnamed
-            name = self.only or place.path.name.partition(".")[0]
-            symbol = self.symbol(name)
+            names = list(self.symbols)
+            symbol = self.symbol(names[0] if len(names) == 1 else place.path.name.partition(".")[0])
             if symbol is not None:
                 self.named_snapshot(symbol, place, time, message)
         for symbol in self.symbols.values():

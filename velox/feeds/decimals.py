@@ -14,7 +14,7 @@ from decimal import Decimal
 from velox.core.records import PRICE_SCALE
 from velox.feeds.source import MalformedError, shown
 
-__all__ = ["PRICE_LIMIT", "Prices", "Quantities", "Sizes", "size_units", "to_units"]
+__all__ = ["PRICE_LIMIT", "Prices", "Quantities", "Sizes", "from_units", "size_units", "to_units"]
 
 PRICE_PLACES = len(str(PRICE_SCALE)) - 1
 # Sizes have no fixed scale; 18 decimals is the finest unit of any venue's asset.
@@ -46,6 +46,18 @@ def to_units(text: object, places: int) -> int:
     return -units if sign else units
 
 
+def from_units(units: int, places: int) -> Decimal:
+    """The decimal that an integer of units of ten to the minus `places` stands for, exactly.
+
+    Without trailing zeros, and without an exponent where it is whole.
+    """
+    while places and units % 10 == 0:
+        units //= 10
+        places -= 1
+    # From its parts: arithmetic would round to the context's precision.
+    return Decimal((0, tuple(map(int, str(units))), -places))
+
+
 class Prices(dict[str, int]):
     """Decimal text → price in units of 1e-4, for one market.
 
@@ -69,7 +81,7 @@ class Prices(dict[str, int]):
             raise MalformedError(f"{shown(text)} does not fit 63 bits in units of 1e-4")
         if self.tick is not None and price % self.tick:
             raise MalformedError(
-                f"{shown(text)} is off the tick of {Decimal(self.tick).scaleb(-4)}"
+                f"{shown(text)} is off the tick of {from_units(self.tick, PRICE_PLACES):f}"
             )
         self[text] = price
         return price
@@ -113,7 +125,7 @@ class Sizes(dict[str, int]):
             raise MalformedError(f"{shown(text)} is a negative size")
         if self.lot is not None:
             if units % self.lot:
-                lot = Decimal(self.lot).scaleb(-SIZE_PLACES).normalize()
+                lot = from_units(self.lot, SIZE_PLACES)
                 raise MalformedError(f"{shown(text)} is not a multiple of the lot of {lot:f}")
             if units // self.lot >= LOTS_LIMIT:
                 raise MalformedError(f"{shown(text)} does not fit 63 bits of lots")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from velox.core.instrument import Instrument
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 from velox.errors import FeedError
-from velox.feeds.decimals import LOTS_LIMIT, SIZE_PLACES, Prices, Quantities, Sizes
+from velox.feeds.decimals import LOTS_LIMIT, SIZE_PLACES, Prices, Quantities, Sizes, from_units
 from velox.feeds.source import MalformedError, shown
 
 __all__ = ["LevelRecorder", "Levels", "Market"]
@@ -187,9 +187,7 @@ class LevelRecorder:
                 name=market.name,
                 market=market.id,
                 tick_size=market.prices.tick or market.prices.inferred_tick(),
-                lot_size=_plain(
-                    Decimal(self._lot(market)).scaleb(-SIZE_PLACES),
-                ),
+                lot_size=from_units(self._lot(market), SIZE_PLACES),
                 levels=levels,
             )
             for market in self.markets
@@ -210,7 +208,7 @@ class LevelRecorder:
         if max(counts) >= LOTS_LIMIT:
             largest = counts.index(max(counts))
             market = self.markets[quantities.markets[largest]]
-            size = _plain(Decimal(quantities.units[largest]).scaleb(-SIZE_PLACES))
+            size = from_units(quantities.units[largest], SIZE_PLACES)
             raise FeedError(
                 f"{size:f} of {market.name} does not fit 63 bits of the lots that its other "
                 "sizes need",
@@ -239,9 +237,3 @@ class LevelRecorder:
         transactions["id"][wide] = quantities[wide]
         transactions["flags"][np.frombuffer(self._last_of_event, np.int64)] |= _LAST
         return transactions
-
-
-def _plain(number: Decimal) -> Decimal:
-    """Without trailing zeros, and without an exponent where it is whole."""
-    number = number.normalize()
-    return number.quantize(Decimal(1)) if number == number.to_integral_value() else number
