@@ -160,14 +160,15 @@ class _Reader:
 
     def read(self) -> None:
         for path in self.source.paths:
-            for number, raw in numbered_lines(path, self.faults):
-                place = _Place(path, number)
-                try:
-                    self.line(raw, place)
-                except MalformedError as error:
-                    self.faults.report(place.error(error.why, error.field))
-                if self.source.reached(self.recorder.count):
-                    return
+            with numbered_lines(path, self.faults) as lines:
+                for number, raw in lines:
+                    place = _Place(path, number)
+                    try:
+                        self.line(raw, place)
+                    except MalformedError as error:
+                        self.faults.report(place.error(error.why, error.field))
+                    if self.source.reached(self.recorder.count):
+                        return
         self.finish()
 
     def line(self, raw: bytes, place: _Place) -> None:

@@ -228,8 +228,10 @@ class _Checks:
             self.prices.extend((*row.prices[side], *absent))
             self.quantities.extend((*row.sizes[side], *absent))
 
-    def finish(self) -> DepthChecks:
+    def finish(self) -> DepthChecks | None:
         count = len(self.position)
+        if not count:
+            return None
         return DepthChecks(
             position=np.array(self.position, np.int64),
             market=np.zeros(count, np.uint8),
@@ -286,8 +288,9 @@ def read(
     tick = checked_tick(tick_size)
     levels = checked_levels(levels)
     messages, orderbook = _pair(source.paths)
+    checks: DepthChecks | None = None
     if orderbook is None:
-        records, checks = _read_messages(source, messages, tick), None
+        records = _read_messages(source, messages, tick)
     else:
         records, checks = _read_pair(source, messages, orderbook, tick)
     if not records:
@@ -352,21 +355,26 @@ def _attempt(
 def _read_messages(source: Source, path: Path, tick: int) -> list[Record]:
     parse = _MessageReader(tick)
     records: list[Record] = []
-    for number, raw in numbered_lines(path, source.faults):
-        message = _attempt(parse, raw, path, number, source.faults)
-        if message is None:
-            continue
-        if not records:
-            records += _Row(([], []), ([], [])).records(message.time)
-        records.append(message.record())
-        if source.reached(len(records)):
-            break
+    with numbered_lines(path, source.faults) as lines:
+        for number, raw in lines:
+            message = _attempt(parse, raw, path, number, source.faults)
+            if message is None:
+                continue
+            if not records:
+                records += _Row(([], []), ([], [])).records(message.time)
+            records.append(message.record())
+            if source.reached(len(records)):
+                break
     return records
+
+
+def _shorter(path: Path, other: Path, count: int) -> FeedError:
+    return FeedError(f"has {count} rows, but {other.name} has more", path=path)
 
 
 def _read_pair(
     source: Source, message_path: Path, row_path: Path, tick: int
-) -> tuple[list[Record], DepthChecks]:
+) -> tuple[list[Record], DepthChecks | None]:
     faults = source.faults
     parse_message = _MessageReader(tick)
     parse_row = _RowReader(row_path, tick, source.depth or DEFAULT_DEPTH)
@@ -375,31 +383,34 @@ def _read_pair(
     records: list[Record] = []
     time: int | None = None
     known = False  # whether the book stands as the row before said
-    pairs = zip_longest(numbered_lines(message_path, faults), numbered_lines(row_path, faults))
-    for numbered_message, numbered_row in pairs:
-        if numbered_message is None or numbered_row is None:
-            short, long = (
-                (message_path, row_path) if numbered_message is None else (row_path, message_path)
-            )
-            number = (numbered_message or numbered_row or (0, b""))[0]
-            faults.report(FeedError(f"has {number - 1} rows, but {long.name} has more", path=short))
-            break
-        number, raw_message = numbered_message
-        _, raw_row = numbered_row
-        message = _attempt(parse_message, raw_message, message_path, number, faults)
-        if message is not None:
-            time = message.time
-        if message is not None and known:
-            records.append(message.record())
-            row = _attempt(parse_best, raw_row, row_path, number, faults)
-            if row is not None:
-                checks.add(len(records), row)
-        else:
-            # The opening row, or the one after a message that was left out.
-            opening = _attempt(parse_row, raw_row, row_path, number, faults)
-            known = opening is not None and time is not None
-            if opening is not None and time is not None:
-                records += opening.records(time)
-        if source.reached(len(records)):
-            break
+    count = 0
+    with (
+        numbered_lines(message_path, faults) as messages,
+        numbered_lines(row_path, faults) as rows,
+    ):
+        for numbered_message, numbered_row in zip_longest(messages, rows):
+            if numbered_message is None:
+                faults.report(_shorter(message_path, row_path, count))
+                break
+            if numbered_row is None:
+                faults.report(_shorter(row_path, message_path, count))
+                break
+            count, raw_message = numbered_message
+            _, raw_row = numbered_row
+            message = _attempt(parse_message, raw_message, message_path, count, faults)
+            if message is not None:
+                time = message.time
+            if message is not None and known:
+                records.append(message.record())
+                row = _attempt(parse_best, raw_row, row_path, count, faults)
+                if row is not None:
+                    checks.add(len(records), row)
+            else:
+                # The opening row, or the one after a message that was left out.
+                opening = _attempt(parse_row, raw_row, row_path, count, faults)
+                known = opening is not None and time is not None
+                if opening is not None and time is not None:
+                    records += opening.records(time)
+            if source.reached(len(records)):
+                break
     return records, checks.finish()

@@ -77,15 +77,16 @@ class _Reader:
     def read(self) -> None:
         # Instruments first: their grid must be known when their first price is read.
         for path in sorted(self.source.paths, key=lambda path: not _is_rest(first_line(path))):
-            for number, raw in numbered_lines(path, self.faults):
-                try:
-                    self.line(raw)
-                except MalformedError as error:
-                    self.faults.report(
-                        FeedError(error.why, path=path, line=number, field=error.field)
-                    )
-                if self.source.reached(self.recorder.count):
-                    return
+            with numbered_lines(path, self.faults) as lines:
+                for number, raw in lines:
+                    try:
+                        self.line(raw)
+                    except MalformedError as error:
+                        self.faults.report(
+                            FeedError(error.why, path=path, line=number, field=error.field)
+                        )
+                    if self.source.reached(self.recorder.count):
+                        return
 
     def line(self, raw: bytes) -> None:
         if not raw.strip() or _CONNECTION.fullmatch(raw):

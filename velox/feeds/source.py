@@ -6,7 +6,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -116,12 +117,22 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
-def numbered_lines(path: Path, faults: Faults) -> Iterator[tuple[int, bytes]]:
+NumberedLines = Generator[tuple[int, bytes], None, None]
+
+
+def numbered_lines(path: Path, faults: Faults) -> closing[NumberedLines]:
     """The lines of a file, plain or gzip, counted from 1 and without their line ends.
+
+    To be used in a ``with`` statement, so that the file is closed at once when a line stops the
+    load, not when the error that tells of it is forgotten.
 
     Where a gzip breaks, what could be read before has already been given; the break itself is one
     fault more.
     """
+    return closing(_numbered_lines(path, faults))
+
+
+def _numbered_lines(path: Path, faults: Faults) -> NumberedLines:
     number = 0
     try:
         with _open(path) as stream:
