@@ -165,6 +165,20 @@ def test_a_snapshot_that_was_not_needed_bridges_a_later_gap(tmp_path: Path) -> N
     assert recording.skipped == 0
 
 
+def test_a_snapshot_bridges_a_gap_that_ends_before_it(tmp_path: Path) -> None:
+    path = written(tmp_path, snapshot(5), diff(6, 7), snapshot(20), diff(9, 11), diff(12, 21))
+    recording = load(path, "binance")
+    assert sets(recording) == [7, 21]
+    assert (recording.transactions["flags"] & Flags.SNAPSHOT != 0).sum() == 8
+
+
+def test_the_newer_of_two_snapshots_is_taken_where_only_it_can_be_continued(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, snapshot(5, symbol="BTCUSDT"), snapshot(9), diff(10, 11))
+    assert sets(load(path, "binance", symbol="BTCUSDT")) == [11]
+
+
 def test_a_snapshot_in_mid_stream_does_not_set_the_book_back(tmp_path: Path) -> None:
     path = written(tmp_path, snapshot(5), diff(6, 7), diff(8, 9), snapshot(8), diff(10, 11))
     recording = load(path, "binance")

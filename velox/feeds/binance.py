@@ -118,6 +118,9 @@ class _Snapshot(NamedTuple):
     bids: Levels
     asks: Levels
 
+    def bridges(self, diff: _Diff) -> bool:
+        return diff.is_before(self.last) or diff.joins(self.last)
+
 
 @dataclass(slots=True)
 class _Symbol:
@@ -256,9 +259,9 @@ class _Reader:
             pass  # the snapshot has it already
         elif diff.joins(last) if symbol.at_snapshot else diff.follows(last):
             self.apply(symbol, diff)
-        elif symbol.spare is not None and diff.joins(symbol.spare.last):
+        elif symbol.spare is not None and symbol.spare.bridges(diff):
             self.open(symbol, symbol.spare, diff.time)
-            self.apply(symbol, diff)
+            self.advance(symbol, diff)
         else:
             self.lose(symbol, diff, last)
 

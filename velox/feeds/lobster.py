@@ -156,6 +156,14 @@ class _MessageReader:
         return message
 
 
+class _Integers(dict[bytes, int]):
+    """Text → integer; the numbers of a row are mostly those of the row before."""
+
+    def __missing__(self, raw: bytes) -> int:
+        number = self[raw] = _integer(raw, "")
+        return number
+
+
 class _RowReader:
     """Reads rows that all have as many columns as the first line of their file."""
 
@@ -167,6 +175,8 @@ class _RowReader:
                 f"{self.columns} columns; an orderbook row has 4 a level", path=path, line=1
             )
         self.depth = min(depth, self.columns // 4)
+        self._integers = _Integers()
+        self._good_prices: set[int] = set()
 
     def __call__(self, raw: bytes, depth: int | None = None) -> _Row:
         """The best levels of a row; all of them where `depth` is None."""
@@ -176,7 +186,8 @@ class _RowReader:
             for index, column in enumerate(raw.split(b",")):
                 _integer(column, _column_name(index))
         wanted = self.columns if depth is None else 4 * depth
-        values = [int(column) for column in raw.split(b",", wanted)[:wanted]]
+        integers = self._integers
+        values = [integers[column] for column in raw.split(b",", wanted)[:wanted]]
         ask_prices, ask_sizes = self._side("ask", values[0::4], values[1::4], NO_ASK)
         bid_prices, bid_sizes = self._side("bid", values[2::4], values[3::4], NO_BID)
         return _Row((bid_prices, ask_prices), (bid_sizes, ask_sizes))
@@ -184,27 +195,34 @@ class _RowReader:
     def _side(
         self, name: str, prices: list[int], sizes: list[int], unused: int
     ) -> tuple[list[int], list[int]]:
-        used = prices.index(unused) if unused in prices else len(prices)
-        for level in range(used, len(prices)):
-            if prices[level] != unused or sizes[level]:
-                raise MalformedError(
-                    f"{prices[level]} with size {sizes[level]} stands behind an unused level",
-                    f"{name} price {level + 1}",
-                )
-        prices, sizes = prices[:used], sizes[:used]
-        if used:
-            if min(sizes) <= 0 or max(sizes) >= 2**63:
-                level = next(i for i, size in enumerate(sizes) if not 0 < size < 2**63)
-                raise MalformedError(f"{sizes[level]} is not a size", f"{name} size {level + 1}")
-            for level, price in enumerate(prices):
-                if not 0 < price < PRICE_LIMIT or price % self.tick:
+        if unused in prices:
+            used = prices.index(unused)
+            for level in range(used, len(prices)):
+                if prices[level] != unused or sizes[level]:
                     raise MalformedError(
-                        f"{price} is no positive 63-bit price on the tick of {self.tick}",
+                        f"{prices[level]} with size {sizes[level]} stands behind an unused level",
                         f"{name} price {level + 1}",
                     )
-            if prices != sorted(set(prices), reverse=name == "bid"):
-                raise MalformedError("the levels are not in order, best first", f"{name} price")
+            prices, sizes = prices[:used], sizes[:used]
+            if not used:
+                return prices, sizes
+        if min(sizes) <= 0 or max(sizes) >= 2**63:
+            level = next(i for i, size in enumerate(sizes) if not 0 < size < 2**63)
+            raise MalformedError(f"{sizes[level]} is not a size", f"{name} size {level + 1}")
+        if not self._good_prices.issuperset(prices):
+            self._require_good(name, prices)
+        if prices != sorted(set(prices), reverse=name == "bid"):
+            raise MalformedError("the levels are not in order, best first", f"{name} price")
         return prices, sizes
+
+    def _require_good(self, name: str, prices: list[int]) -> None:
+        for level, price in enumerate(prices):
+            if not 0 < price < PRICE_LIMIT or price % self.tick:
+                raise MalformedError(
+                    f"{price} is no positive 63-bit price on the tick of {self.tick}",
+                    f"{name} price {level + 1}",
+                )
+        self._good_prices.update(prices)
 
 
 def _column_name(index: int) -> str:
@@ -223,10 +241,11 @@ class _Checks:
 
     def add(self, position: int, row: _Row) -> None:
         self.position.append(position)
-        for side in (0, 1):
-            absent = (0,) * (self.depth - len(row.prices[side]))
-            self.prices.extend((*row.prices[side], *absent))
-            self.quantities.extend((*row.sizes[side], *absent))
+        for column, sides in ((self.prices, row.prices), (self.quantities, row.sizes)):
+            for levels in sides:
+                column.extend(levels)
+                if len(levels) < self.depth:
+                    column.extend((0,) * (self.depth - len(levels)))
 
     def finish(self) -> DepthChecks | None:
         count = len(self.position)

@@ -12,6 +12,7 @@ NAME_LIMIT = 64
 
 
 def member(message: dict[str, Any], field: str) -> Any:
+    """A field that must be there, of whatever type."""
     try:
         return message[field]
     except KeyError:
@@ -37,6 +38,7 @@ def name_of(message: dict[str, Any], field: str) -> str:
 
 
 def obj(message: dict[str, Any], field: str) -> dict[str, Any]:
+    """A nested object."""
     value = member(message, field)
     if type(value) is not dict:
         raise MalformedError(f"{shown(value)} is not an object", field)
