@@ -69,6 +69,22 @@ def test_a_lot_is_a_positive_decimal(tmp_path: Path, lot: Any) -> None:
         load(path, "binance", lot_size=lot)
 
 
+@pytest.mark.parametrize("paths", [5, b"feed.csv", [None], None])
+def test_what_is_no_path_is_refused(paths: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a path, or an iterable of paths"):
+        load(paths, "okx")
+
+
+@pytest.mark.parametrize("format", [*TEXT_FORMATS, "npy"])
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "file/below"], ids=["long", "NUL", "below"])
+def test_a_path_that_can_lead_nowhere_is_a_feed_error(
+    tmp_path: Path, format: str, name: str
+) -> None:
+    (tmp_path / "file").write_text("a file, not a directory")
+    with pytest.raises(FeedError, match="cannot be opened"):
+        load(tmp_path / name, format)
+
+
 def test_no_paths_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one file"):
         load([], "okx")

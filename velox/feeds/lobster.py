@@ -31,6 +31,7 @@ from velox.feeds.source import (
     first_line,
     nanoseconds,
     numbered_lines,
+    require_file,
     shown,
 )
 from velox.runtime.checks import DepthChecks
@@ -329,12 +330,15 @@ def read(
 def _pair(paths: tuple[Path, ...]) -> tuple[Path, Path | None]:
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += sorted(
-                entry for entry in path.iterdir() if _role_by_name(entry) and entry.is_file()
-            )
-        else:
+        try:
+            entries = sorted(path.iterdir())
+        except NotADirectoryError:
             files.append(path)
+        except (OSError, ValueError) as error:
+            require_file(path)  # says it better where the path itself is at fault
+            raise FeedError(f"cannot be listed: {error}", path=path) from None
+        else:
+            files += [entry for entry in entries if _role_by_name(entry)]
     roles: dict[str, list[Path]] = {"message": [], "orderbook": []}
     for path in files:
         roles[_role_by_name(path) or _role_by_columns(path)].append(path)

@@ -14,7 +14,7 @@ from velox.errors import ConfigError, FeedError, RecordError
 from velox.feeds.options import checked_levels
 from velox.feeds.recording import Recording
 from velox.feeds.registry import register
-from velox.feeds.source import Source
+from velox.feeds.source import Source, require_file
 
 __all__ = ["read"]
 
@@ -28,14 +28,7 @@ def _looks_like(line: bytes) -> bool:
 
 def _mapped(path: Path) -> npt.NDArray[np.void]:
     """The file's array, read-only and not yet read."""
-    if path.is_dir():
-        raise FeedError("is a directory, not a file", path=path)
-    if not path.exists():
-        raise FeedError("no such file", path=path)
-    if not path.is_file():
-        raise FeedError("is not a regular file", path=path)
-    if path.stat().st_size == 0:
-        raise FeedError("is empty", path=path)
+    require_file(path)
     try:
         with path.open("rb") as stream:
             if stream.read(len(NPY_MAGIC)) != NPY_MAGIC:

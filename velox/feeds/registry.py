@@ -144,7 +144,10 @@ def load(
             raise ConfigError(f"{name}: is no option of format {format!r}; it has: {known}")
     if isinstance(paths, str | os.PathLike):
         paths = (paths,)
-    files = tuple(Path(path) for path in paths)
+    try:
+        files = tuple(Path(path) for path in paths)
+    except TypeError:
+        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
     if not files:
         raise ConfigError("paths = (): at least one file is needed")
     for path in files:

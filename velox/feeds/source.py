@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import stat
 import zlib
 from collections.abc import Generator
 from contextlib import closing
@@ -23,6 +24,7 @@ __all__ = [
     "nanoseconds",
     "numbered_lines",
     "parse_json",
+    "require_file",
     "shown",
 ]
 
@@ -99,17 +101,27 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _open(path: Path) -> gzip.GzipFile | BufferedReader:
-    if path.is_dir():
+def require_file(path: Path) -> None:
+    """Refuse what is not a regular file, or is empty: a pipe, say, would be waited for."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise FeedError("no such file", path=path) from None
+    # A path may also be too long, hold a NUL, or lead through a directory that is closed to us.
+    except (OSError, ValueError) as error:
+        raise FeedError(f"cannot be opened: {error}", path=path) from None
+    if stat.S_ISDIR(status.st_mode):
         raise FeedError("is a directory, not a file", path=path)
-    if not path.exists():
-        raise FeedError("no such file", path=path)
-    if not path.is_file():
+    if not stat.S_ISREG(status.st_mode):
         raise FeedError("is not a regular file", path=path)
+    if status.st_size == 0:
+        raise FeedError("is empty", path=path)
+
+
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    require_file(path)
     with path.open("rb") as stream:
         magic = stream.read(len(GZIP_MAGIC))
-    if not magic:
-        raise FeedError("is empty", path=path)
     return gzip.open(path, "rb") if magic == GZIP_MAGIC else path.open("rb")
 
 
