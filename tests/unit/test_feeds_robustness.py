@@ -1,0 +1,205 @@
+"""Whatever the bytes: a recording that is valid, or a typed error. Nothing else, ever."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from velox.core.records import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, validate
+from velox.errors import FeedError
+from velox.feeds import load
+
+MESSAGES = (
+    b"34200.000000001,1,10,5,1000000,1\n"
+    b"34200.000000002,1,11,7,1000100,-1\n"
+    b"34200.5,2,11,3,1000100,-1\n"
+    b"34201.25,5,0,100,1000050,1\n"
+    b"34202,7,0,0,-1,-1\n"
+)
+ROWS = (
+    b"9999999999,0,1000000,5\n"
+    b"1000100,7,1000000,5\n"
+    b"1000100,4,1000000,5\n"
+    b"1000100,4,1000000,5\n"
+    b"1000100,4,1000000,5\n"
+)
+
+
+def lines(*messages: Any, stamp: str) -> bytes:
+    return "".join(f"{stamp}{json.dumps(message)}\n" for message in messages).encode()
+
+
+BINANCE = lines(
+    {"e": "depthUpdate", "s": "A", "U": 1, "u": 4, "pu": 0, "b": [["1.5", "2"]], "a": []},
+    {"lastUpdateId": 4, "bids": [["1.4", "1"]], "asks": [["1.6", "2.5"]]},
+    {
+        "stream": "a@trade",
+        "data": {"e": "trade", "s": "A", "t": 1, "p": "1.5", "q": "1", "m": True},
+    },
+    {"e": "bookTicker", "u": 9, "s": "A", "b": "1.5", "B": "3", "a": "1.6", "A": "2.5"},
+    {"e": "depthUpdate", "s": "A", "U": 6, "u": 9, "pu": 4, "b": [["1.5", "3"]], "a": []},
+    stamp="17000000000 ",
+)
+ARGUMENT = {"channel": "books", "instId": "A"}
+OKX = b"wss://venue <-> 1.5\n" + lines(
+    {"event": "subscribe", "arg": ARGUMENT},
+    {
+        "arg": ARGUMENT,
+        "action": "snapshot",
+        "data": [{"bids": [["1.4", "1"]], "asks": [["1.6", "2"]], "checksum": 5, "seqId": 5}],
+    },
+    {
+        "arg": ARGUMENT,
+        "action": "update",
+        "data": [{"bids": [["1.4", "0"]], "asks": [], "checksum": -7, "seqId": 7, "prevSeqId": 5}],
+    },
+    stamp="17.25: ",
+)
+
+
+def npy(array: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+ORDERS = np.zeros(3, TRANSACTION_DTYPE)
+ORDERS["price"], ORDERS["size"], ORDERS["kind"] = 100, 1, Kind.SET
+BUNDLES = np.zeros(2, BUNDLE_DTYPE)
+BUNDLES["count"], BUNDLES["transactions"][:, 0] = 1, ORDERS[0]
+
+# Bytes that mean something to one of the grammars.
+TELLING = st.sampled_from(
+    [b"-", b".", b",", b"0", b"9" * 20, b"9" * 5000, b"e400", b"NaN", b'"', b"{", b"}", b"[", b"]",
+     b"null", b"true", b"[]", b"{}", b"1e400", b"\\ud800", b"\\u0000", b"\n", b"\r", b"\xff",
+     b"\x00", b"Infinity", b'"1"', b"1"]
+)  # fmt: skip
+
+
+@st.composite
+def mutations(draw: st.DrawFn, original: bytes) -> bytes:
+    """The original with a few spans cut out, replaced or repeated."""
+    content = original
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.sampled_from([0, 0, 1, 1, 2, 5, 40])))
+        filling = draw(st.one_of(TELLING, st.binary(max_size=3), st.just(content[start:end] * 2)))
+        content = content[:start] + filling + content[end:]
+    return content
+
+
+def check(
+    contents: list[bytes],
+    format: str,
+    on_error: Literal["stop", "skip"],
+    tmp_path_factory: pytest.TempPathFactory,
+    **options: Any,
+) -> None:
+    directory = tmp_path_factory.mktemp("fuzz")
+    paths = [directory / f"part_{index}" for index in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    failure: FeedError | None = None
+    try:
+        recording = load(paths, format, on_error=on_error, **options)
+    except FeedError as error:
+        failure = error
+    if failure is not None:
+        assert failure.path in {str(path) for path in paths}
+        assert str(failure).encode("utf-8")  # whatever was wrong, it can be printed
+        return
+    validate(recording.transactions)
+    assert len(recording) > 0
+    markets = {instrument.market for instrument in recording.instruments}
+    assert set(recording.transactions["market"].tolist()) <= markets
+    in_book = ~np.isin(recording.transactions["kind"], [Kind.CLEAR, Kind.TRADE])
+    for instrument in recording.instruments:
+        own = in_book & (recording.transactions["market"] == instrument.market)
+        assert not (recording.transactions["price"][own] % instrument.tick_size).any()
+    if recording.checks is not None and len(recording.checks):
+        assert recording.checks.position.max() <= len(recording)
+    if on_error == "stop":
+        assert recording.skipped == 0
+
+
+robust = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+on_errors = st.sampled_from(["stop", "skip"])
+
+
+@robust
+@given(
+    st.one_of(
+        st.tuples(mutations(MESSAGES)),
+        st.tuples(mutations(MESSAGES), st.just(ROWS)),
+        st.tuples(st.just(MESSAGES), mutations(ROWS)),
+        st.tuples(mutations(MESSAGES), mutations(ROWS)),
+    ),
+    on_errors,
+)
+def test_any_bytes_as_lobster(
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: tuple[bytes, ...],
+    on_error: Literal["stop", "skip"],
+) -> None:
+    check(list(contents), "lobster", on_error, tmp_path_factory)
+
+
+@robust
+@given(mutations(BINANCE), on_errors)
+@example(BINANCE.replace(b'"A"', b'"\\ud800"'), "stop")
+@example(BINANCE.replace(b'"s": "A"', b'"s": "\\ud800"'), "skip")
+def test_any_bytes_as_binance(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, on_error: Literal["stop", "skip"]
+) -> None:
+    check([content], "binance", on_error, tmp_path_factory, trades=True)
+
+
+@robust
+@given(mutations(OKX), on_errors)
+def test_any_bytes_as_okx(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, on_error: Literal["stop", "skip"]
+) -> None:
+    check([content], "okx", on_error, tmp_path_factory, trades=True)
+
+
+@robust
+@given(st.one_of(mutations(npy(ORDERS)), mutations(npy(BUNDLES))), on_errors)
+def test_any_bytes_as_npy(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, on_error: Literal["stop", "skip"]
+) -> None:
+    check([content], "npy", on_error, tmp_path_factory)
+
+
+@robust
+@given(
+    st.sampled_from([MESSAGES, BINANCE, OKX]).map(gzip.compress).flatmap(mutations),
+    st.sampled_from(["lobster", "binance", "okx", "npy"]),
+    on_errors,
+)
+def test_any_bytes_as_gzip(
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    format: str,
+    on_error: Literal["stop", "skip"],
+) -> None:
+    check([content], format, on_error, tmp_path_factory)
+
+
+@robust
+@given(st.binary(max_size=200), st.sampled_from(["lobster", "binance", "okx", "npy"]), on_errors)
+def test_bytes_of_no_format(
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    format: str,
+    on_error: Literal["stop", "skip"],
+) -> None:
+    check([content], format, on_error, tmp_path_factory)

@@ -1,0 +1,158 @@
+"""What a book must be at given moments of a recording: oracles, as arrays that C can compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from velox.errors import RecordError
+
+__all__ = ["ChecksumChecks", "DepthChecks"]
+
+
+def _require(
+    name: str, array: object, dtype: type[np.generic], shape: tuple[int | None, ...]
+) -> None:
+    """Refuse anything but a native, contiguous array of `dtype`; None in `shape` is any length."""
+    if not isinstance(array, np.ndarray):
+        raise RecordError(f"{name}: expected an array, got {type(array).__name__}", field=name)
+    if array.dtype != np.dtype(dtype):
+        raise RecordError(
+            f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}", field=name
+        )
+    fits = len(array.shape) == len(shape) and all(
+        wanted is None or wanted == actual
+        for wanted, actual in zip(shape, array.shape, strict=True)
+    )
+    if not fits or not array.flags.c_contiguous:
+        wanted_shape = ", ".join("any" if length is None else str(length) for length in shape)
+        raise RecordError(
+            f"{name}: expected a contiguous array of shape ({wanted_shape}), "
+            f"got shape {array.shape}",
+            field=name,
+        )
+
+
+def _require_first(
+    name: str, array: npt.NDArray[Any], faulty: npt.NDArray[np.bool_], why: str
+) -> None:
+    if faulty.any():
+        index = int(np.argmax(faulty))
+        raise RecordError(f"{name}[{index}] = {array[index]}: {why}", index=index, field=name)
+
+
+def _require_positions(position: npt.NDArray[np.int64]) -> None:
+    _require_first("position", position, position < 0, "must not be negative")
+    descends = np.zeros(position.shape, np.bool_)
+    descends[1:] = position[1:] < position[:-1]
+    _require_first("position", position, descends, "must not be less than the one before it")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthChecks:
+    """The best levels of both sides, at given moments.
+
+    Attributes
+    ----------
+    position : ndarray, shape (n,), dtype int64
+        How many of the recording's transactions have been applied when the check is due; ascending.
+    market : ndarray, shape (n,), dtype uint8
+        Whose book.
+    prices : ndarray, shape (n, 2, depth), dtype int64
+        In units of 1e-4. Side 0 is the bid, side 1 the ask; the best level comes first.
+    quantities : ndarray, shape (n, 2, depth), dtype int64
+        In lots; 0 where the book has no such level, whose price then means nothing.
+
+    Raises
+    ------
+    RecordError
+        An array is not of its dtype or shape, positions descend, or a quantity is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> checks = DepthChecks(
+    ...     position=np.array([4]),
+    ...     market=np.zeros(1, np.uint8),
+    ...     prices=np.array([[[999_900], [1_000_100]]]),
+    ...     quantities=np.array([[[3], [5]]]),
+    ... )
+    >>> len(checks), checks.depth
+    (1, 1)
+    """
+
+    position: npt.NDArray[np.int64]
+    market: npt.NDArray[np.uint8]
+    prices: npt.NDArray[np.int64]
+    quantities: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        _require("position", self.position, np.int64, (None,))
+        count = len(self.position)
+        _require("market", self.market, np.uint8, (count,))
+        _require("prices", self.prices, np.int64, (count, 2, None))
+        _require("quantities", self.quantities, np.int64, (count, 2, self.prices.shape[2]))
+        _require_positions(self.position)
+        negative = np.asarray((self.quantities < 0).any(axis=(1, 2)), np.bool_)
+        _require_first("quantities", self.quantities, negative, "must not be negative")
+
+    @property
+    def depth(self) -> int:
+        """Levels a side."""
+        return int(self.prices.shape[2])
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChecksumChecks:
+    """The venue's own checksum of its book, at given moments.
+
+    Attributes
+    ----------
+    position : ndarray, shape (n,), dtype int64
+        How many of the recording's transactions have been applied when the check is due; ascending.
+    market : ndarray, shape (n,), dtype uint8
+        Whose book.
+    checksum : ndarray, shape (n,), dtype int32
+        What the venue said.
+    kind : str
+        How the venue computes it: ``"okx"`` is the CRC32 of the best 25 levels a side.
+
+    Raises
+    ------
+    RecordError
+        An array is not of its dtype or shape, positions descend, or the kind is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> checks = ChecksumChecks(
+    ...     position=np.array([4]),
+    ...     market=np.zeros(1, np.uint8),
+    ...     checksum=np.array([-914047754], np.int32),
+    ... )
+    >>> len(checks), checks.kind
+    (1, 'okx')
+    """
+
+    position: npt.NDArray[np.int64]
+    market: npt.NDArray[np.uint8]
+    checksum: npt.NDArray[np.int32]
+    kind: str = "okx"
+
+    def __post_init__(self) -> None:
+        _require("position", self.position, np.int64, (None,))
+        count = len(self.position)
+        _require("market", self.market, np.uint8, (count,))
+        _require("checksum", self.checksum, np.int32, (count,))
+        _require_positions(self.position)
+        if self.kind != "okx":
+            raise RecordError(f"kind = {self.kind!r}: the only kind known is 'okx'", field="kind")
+
+    def __len__(self) -> int:
+        return len(self.position)
