@@ -52,7 +52,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from velox.core.atomic cimport (
     atomic_u64,
-    cas_weak_acq_rel,
+    cas_weak_acq_rel_else_relaxed,
     load_acquire,
     load_relaxed,
 )
@@ -202,11 +202,11 @@ cdef inline uint8_t shared_book_update(
     rank = shared_book_rank(book, side, tick)
     if unlikely(rank >= book.levels):
         return STATUS_OUT_OF_WINDOW
-    # Acquire: a status, or a change of nothing, rests on this load alone, and whoever hears of it
-    # must see what led to it. In rule 2 it is also the load that orders an announcement after the
-    # withdrawal that it read.
-    seen = load_acquire(words + rank)
     while True:
+        # Acquire: a status, or a change of nothing, rests on this load alone, and whoever hears of
+        # it must see what led to it. In rule 2 it also is the load that orders an announcement
+        # after the withdrawal that it read.
+        seen = load_acquire(words + rank)
         held = seen & LEVEL_QUANTITY
         status = shared_book_result(kind, held, quantity, &wanted)
         if status != STATUS_APPLIED or wanted == held:
@@ -221,10 +221,10 @@ cdef inline uint8_t shared_book_update(
             above = load_relaxed(words + book.tier[1] + (rank >> 5))
         # Release: who sees the new quantity sees the bit announced for it, and all that this
         # thread did before. Acquire: the bit of a level that another thread filled is that
-        # thread's doing, and this update must not be complete without it. Acquire on failure, as
-        # for the load above. The difference changes the quantity, and from the last lot to none
-        # also the epoch.
-        if likely(cas_weak_acq_rel(words + rank, &seen, seen - held + wanted)):
+        # thread's doing, and this update must not be complete without it. Relaxed on failure:
+        # what it read is not used. The difference changes the quantity, and from the last lot to
+        # none also the epoch.
+        if likely(cas_weak_acq_rel_else_relaxed(words + rank, &seen, seen - held + wanted)):
             if unlikely(wanted == LEVEL_EPOCH):
                 shared_book_withdraw(book, words, 0, rank, above)
             return STATUS_APPLIED

@@ -9,7 +9,6 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from velox.core.atomic cimport (
-    cas_weak_acq_rel_else_relaxed,
     fetch_add_relaxed,
     relax,
 )
@@ -117,17 +116,18 @@ cdef bint shared_book_announce(
     tries ran out: then a bit may stay set over a vacant word, which is allowed.
     """
     cdef atomic_u64 *word = words + book.tier[tier] + (index >> 5)
-    # Acquire: an announcement to the next tier, made because this word is vacant, must come after
-    # the withdrawal that made it so (and after what that withdrawal had read).
-    cdef uint64_t seen = load_acquire(word)
+    cdef uint64_t seen
     while True:
+        # Acquire: an announcement to the next tier, made because this word is vacant, must come
+        # after the withdrawal that made it so (and after what that withdrawal had read).
+        seen = load_acquire(word)
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
         # Release: who sees this bit sees its word announced above. Acquire: where the word was
         # occupied, another thread announced it, and whoever hears of our update must see that
-        # too. Acquire on failure, as for the load above.
-        if cas_weak_acq_rel(
+        # too. Relaxed on failure: what it read is not used.
+        if cas_weak_acq_rel_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
             return True
         if not shared_book_try_again(book, lost):
@@ -158,21 +158,27 @@ cdef void shared_book_withdraw(
         cleared = (above & ~bit) + BITMAP_VERSION
         # Release: who misses the bit finds the word vacant. Acquire: who misses the parent's own
         # bit, cleared below, finds vacant also the words that other threads withdrew from it.
-        # Relaxed on failure: the new `above` is released by the swap of the word that follows.
+        # Relaxed on failure: what it read is not used.
         if cas_weak_acq_rel_else_relaxed(parent, &above, cleared):
             if has_grandparent and not cleared & BITMAP_OCCUPIED:
                 shared_book_withdraw(book, words, tier + 1, index >> 5, far_above)
             return
-        # Relaxed: only a guess for the swap, or a reason to leave, which promises nothing.
-        seen = load_relaxed(word)
-        while True:
-            if seen & value or not shared_book_try_again(book, &lost):
+        if not shared_book_try_again(book, &lost):
+            return
+        # Relaxed: released by the swap of the word that follows.
+        above = load_relaxed(parent)
+        while above & bit:
+            # Relaxed: only a guess for the swap, or a reason to leave, which promises nothing.
+            seen = load_relaxed(word)
+            if seen & value:
                 return
             # Vacant again, under a new counter: whoever announced before this must announce
             # again. Release: `above` was read before. Acquire: as for the swap of the parent.
-            # Relaxed on failure: as for the load above.
+            # Relaxed on failure: what it read is not used.
             if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):
                 break
+            if not shared_book_try_again(book, &lost):
+                return
 
 
 cdef void start_walk(shared_book *book, uint8_t side, shared_walk *walk) noexcept nogil:
