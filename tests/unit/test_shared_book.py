@@ -56,12 +56,24 @@ class DictLadder:
         return [[tick, self.sides[side][tick]] for tick in better_first(side, self.sides[side])]
 
 
+def tiers_of(levels: int) -> int:
+    return -(-(levels.bit_length() - 1) // 5)
+
+
+def marks(levels: int, ticks: list[int], model: DictLadder) -> tuple[int, ...]:
+    """How many words of each tier have an occupied level under them."""
+    offsets = [tick - model.window.start for tick in ticks]
+    return tuple(
+        len({offset >> 5 * tier for offset in offsets}) for tier in range(tiers_of(levels))
+    )
+
+
 def assert_same(ladder: SharedLadder, model: DictLadder, n: int = 2**18) -> None:
     for side in Side:
         expected = model.depth(side)
         assert ladder.depth(side, n).tolist() == expected[:n]
         assert ladder.best(side) == (tuple(expected[0]) if expected else None)
-        assert ladder.marked(side) == len(expected)
+        assert ladder.marked(side) == marks(ladder.levels, [tick for tick, _ in expected], model)
 
 
 def records(count: int) -> np.ndarray:
@@ -75,7 +87,7 @@ def test_a_new_ladder_is_empty_on_both_sides():
         assert ladder.best(side) is None
         assert ladder.depth(side, 10).shape == (0, 2)
         assert ladder.quantity(side, 0) == 0
-        assert ladder.marked(side) == 0
+        assert ladder.marked(side) == (0, 0)
 
 
 @pytest.mark.parametrize("side", Side)
@@ -157,7 +169,7 @@ def test_an_update_that_changes_nothing_is_applied():
     for kind in (Kind.ADD, Kind.CANCEL, Kind.SET, Kind.DELETE, Kind.TRADE):
         assert ladder.update(Side.BID, kind, 7, 0) == APPLIED
     assert ladder.best(Side.BID) is None
-    assert ladder.marked(Side.BID) == 0
+    assert not any(ladder.marked(Side.BID))
 
 
 def test_an_unknown_kind_or_side_is_refused():
@@ -180,8 +192,8 @@ def test_a_clear_empties_one_side_and_leaves_the_other():
             ladder.update(side, Kind.ADD, tick, 1)
     assert ladder.update(Side.BID, Kind.CLEAR, 10**9) == APPLIED
     assert ladder.best(Side.BID) is None
-    assert ladder.marked(Side.BID) == 0
-    assert ladder.marked(Side.ASK) == len(range(0, 2048, 3))
+    assert not any(ladder.marked(Side.BID))
+    assert ladder.marked(Side.ASK) == (len(range(0, 2048, 3)), 64, 2)
 
 
 def test_a_level_outlives_every_value_of_its_epoch():
@@ -193,7 +205,7 @@ def test_a_level_outlives_every_value_of_its_epoch():
     assert not ladder.apply(one_level, best=best).any()
     assert (best[0::2] == 9).all()
     assert (best[1::2] == EMPTY).all()
-    assert ladder.marked(Side.BID) == 0
+    assert not any(ladder.marked(Side.BID))
 
 
 def test_apply_takes_the_price_as_the_tick_and_answers_every_record():

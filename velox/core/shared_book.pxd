@@ -9,7 +9,7 @@ Every word is a counter over a value, and is *vacant* while its value is zero::
     +-------------------+-------------------------------------------------+
      63                                31                                0
     +---------------------------------+-----------------------------------+
-    | version, 32 bits                | occupied, one bit a word below    |   a bitmap: tiers 1..root
+    | version, 32 bits                | occupied, one bit a word below    |   the bitmap: tiers 1..
     +---------------------------------+-----------------------------------+
 
 Two rules, the same between every tier and the one above it (why: ``docs/shared-book.md``):
@@ -162,7 +162,7 @@ cdef inline int64_t shared_book_quantity(
 
 cdef inline uint8_t shared_book_result(
         uint8_t kind, uint64_t held, uint64_t quantity, uint64_t *wanted) noexcept nogil:
-    """What an update makes of a level that holds `held`: STATUS_APPLIED and `wanted`, or why not."""
+    """What an update makes of a level that holds `held`: `wanted`, or a status that says why not."""
     if kind == KIND_ADD:
         if quantity > LEVEL_QUANTITY - held:
             return STATUS_OVERFLOW

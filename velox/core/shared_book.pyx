@@ -98,10 +98,10 @@ cdef void shared_book_free(shared_book *book) noexcept nogil:
 
 cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogil:
     """Wait after a lost compare-and-swap, twice as long each time; False when it was the last."""
-    cdef uint32_t pause
+    cdef uint32_t _pause
     if lost[0] + 1 >= book.tries:
         return False
-    for pause in range(<uint32_t>1 << min(lost[0], <uint32_t>LONGEST_WAIT)):
+    for _pause in range(<uint32_t>1 << min(lost[0], <uint32_t>LONGEST_WAIT)):
         relax()
     lost[0] += 1
     return True
@@ -235,9 +235,12 @@ cdef bint walk_next(
 cdef bint walk_held(shared_walk *walk) noexcept nogil:
     """Whether all words of a walk are still what it read, and so were all so at one instant.
 
-    The last one need not be: that instant is when it was read.
+    The last one need not be: that instant is when it was read. A walk that met more bits over
+    vacant words than it could remember cannot vouch for them.
     """
     cdef uint32_t number
+    if walk.witnessed > WITNESSES:
+        return False
     for number in range(walk.witnessed - 1):
         # Relaxed: these come after the acquiring load of the last word, and a word that led to
         # what was read there must therefore show itself here.
@@ -251,20 +254,22 @@ cdef bint shared_book_best(
     """The best level of a side, and what it holds.
 
     Linearizable: the answer was true at one instant of the call. The words that led to it are read
-    twice and must not have changed, which their counters tell. After 64 such collects, or one that
-    met too many bits over vacant words to remember, the last collect is the answer, of which less
-    is known: the level was occupied at one instant of the call, and no level that was better and
-    occupied throughout the call was missed.
+    twice and must not have changed, which their counters tell. When 64 such collects have failed,
+    the answer is the last level that one of them found, and less is known of it: it was occupied at
+    one instant of the call, and no level that was better and occupied throughout the call was
+    missed. False then means that no level was occupied throughout the call.
     """
     cdef shared_walk walk
     cdef uint64_t rank = 0, held = 0
-    cdef int collect
-    cdef bint found = False
-    for collect in range(BEST_TRIES):
+    cdef int _collect
+    cdef bint found = False, present
+    for _collect in range(BEST_TRIES):
         start_walk(book, side, &walk)
-        found = walk_next(book, &walk, &rank, &held)
-        if walk.witnessed > WITNESSES or walk_held(&walk):
+        present = walk_next(book, &walk, &rank, &held)
+        if walk_held(&walk):
+            found = present
             break
+        found = found or present
         relax()
     if found:
         tick[0] = shared_book_tick(book, side, rank)
@@ -544,7 +549,10 @@ cdef class SharedLadder:
         return np.column_stack((ticks[:n], quantities[:n]))
 
     def marked(self, uint8_t side):
-        """How many levels the bitmap marks: the occupied ones, and those not yet unmarked.
+        """How many bits are set in each tier of a side's bitmap.
+
+        At rest, a diagnosis: the first is the number of occupied levels, plus any bit that a
+        thread gave up clearing because it lost every try, which costs a reader a visit.
 
         Parameters
         ----------
@@ -552,17 +560,23 @@ cdef class SharedLadder:
 
         Returns
         -------
-        int
+        tuple of int
+            The leaves first, the root last.
         """
         cdef atomic_u64 *words
-        cdef uint64_t number, count = 0
+        cdef uint64_t number, count
+        cdef uint32_t tier
         check_side(side)
         words = shared_book_words(self.book, side)
-        for number in range(self.book.levels >> 5):
-            # Relaxed: a count of many words is no instant of any.
-            count += count_ones(
-                <uint32_t>load_relaxed(words + self.book.tier[1] + number))
-        return count
+        counts = []
+        for tier in range(1, self.book.root + 1):
+            count = 0
+            for number in range(max(self.book.levels >> (5 * tier), <uint64_t>1)):
+                # Relaxed: a count over many words is true at no instant anyway.
+                count += count_ones(<uint32_t>load_relaxed(
+                    words + self.book.tier[tier] + number))
+            counts.append(count)
+        return tuple(counts)
 
     def counters(self):
         """How often each status was the outcome, over all threads.
