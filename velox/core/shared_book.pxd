@@ -162,7 +162,7 @@ cdef inline int64_t shared_book_quantity(
 
 cdef inline uint8_t shared_book_result(
         uint8_t kind, uint64_t held, uint64_t quantity, uint64_t *wanted) noexcept nogil:
-    """What an update makes of a level that holds `held`: `wanted`, or a status that says why not."""
+    """What an update makes of a level that holds `held`: `wanted`, or a status saying why not."""
     if kind == KIND_ADD:
         if quantity > LEVEL_QUANTITY - held:
             return STATUS_OVERFLOW
