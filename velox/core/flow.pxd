@@ -67,6 +67,7 @@ cdef enum:
 
     EVEN_ODDS = 32768           # of 65536
     TAKE_ODDS = 11796           # of 65536: 18 % of those who have no order resting
+    TAKE_SIZES = 4              # whoever takes wants so many sizes, which often clears a level
 
 cdef struct market_flow_node:
     uint16_t next
@@ -153,13 +154,14 @@ cdef inline int64_t market_flow_down(const market_flow *flow, int64_t tick) noex
 
 cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noexcept nogil:
     """The best price of a side moves."""
-    cdef int64_t odds
+    cdef int64_t off, odds
     flow.best[side] = tick
     if flow.drift:
         flow.reference[1 - side] = tick
-        odds = EVEN_ODDS - (
-            (flow.best[SIDE_BID] + flow.best[SIDE_ASK] - flow.twice_base) * flow.pull / 65536)
-        flow.buy_odds = <uint32_t>min(max(odds, EVEN_ODDS / 2), EVEN_ODDS + EVEN_ODDS / 2)
+        off = flow.best[SIDE_BID] + flow.best[SIDE_ASK] - flow.twice_base
+        # A shift, not a division, whose rounding would be up to the directives of who cimports it.
+        odds = EVEN_ODDS - ((off * flow.pull) >> 16)
+        flow.buy_odds = <uint32_t>min(max(odds, EVEN_ODDS // 2), EVEN_ODDS + EVEN_ODDS // 2)
 
 
 cdef inline void market_flow_edge(
@@ -300,7 +302,7 @@ cdef inline void market_flow_next(market_flow *flow, Transaction *out) noexcept 
     side = ((draw >> BUY_SHIFT) & 65535) >= flow.buy_odds
     size = flow.sizes[(draw >> SIZE_SHIFT) & (SIZES - 1)]
     if (draw >> TAKE_SHIFT) < TAKE_ODDS and flow.levels[1 - side] != 0:
-        market_flow_take(flow, 1 - side, size, out)
+        market_flow_take(flow, 1 - side, TAKE_SIZES * size, out)
     else:
         market_flow_place(
             flow, trader, side, flow.distances[(draw >> DISTANCE_SHIFT) & (DISTANCES - 1)],
