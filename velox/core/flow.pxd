@@ -1,0 +1,340 @@
+"""A living market to feed a pipeline with: synthetic order flow, and the shadow of its own book.
+
+`TRADERS` traders have at most one order each in the book. At each event one of them, drawn
+uniformly, acts: who has an order resting withdraws it; who has none places one, or takes from the
+opposite best. docs/flow.md says whose model that is, and what it is not. It is chosen for what it
+costs: the book is bounded by construction, so nothing is allocated; an order lives in its trader's
+place, so none is searched for; and every draw is an event, so none is rejected.
+
+One 64-bit draw an event, and integers from there on: the same market on every platform. ::
+
+     63            48 47           32 31        22 21           10 9          0
+    +----------------+---------------+------------+---------------+------------+
+    | take, or place | buy, or sell  | size       | distance      | trader     |
+    +----------------+---------------+------------+---------------+------------+
+
+Prices are in ticks inside. Both sides share one circular window of levels, since no tick can be on
+both: tick t is in slot ``t % LEVELS``, which is unambiguous while the worst bid and the worst ask
+lie less than `LEVELS` apart. Orders and levels are the nodes of one array::
+
+    0                       TRADERS               TRADERS + LEVELS
+    +-----------------------+---------------------+
+    | each trader's order   | the levels, by slot |
+    +-----------------------+---------------------+
+
+and a level with its orders, first come first, is a ring of nodes, the level being the sentinel: so
+that an order comes and goes without a branch. A node::
+
+     0       1       2       3       4       5       6       7
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+  0 | next          | previous      | quantity; of an order: 0 is none
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from numpy.random cimport bitgen_t
+
+from velox.core.memory cimport release_memory
+from velox.core.records cimport (
+    FLAG_LAST, KIND_ADD, KIND_CANCEL, KIND_EXECUTE, SIDE_ASK, SIDE_BID, Transaction)
+
+cdef extern from *:
+    """
+    #ifndef VELOX_FLOW_INCLUDED
+    #define VELOX_FLOW_INCLUDED
+    #define velox_flow_leading_zeros(value) __builtin_clzll(value)
+    #define velox_flow_trailing_zeros(value) __builtin_ctzll(value)
+    #endif
+    """
+    ctypedef unsigned long long uint128_t "unsigned __int128"
+    uint64_t leading_zeros "velox_flow_leading_zeros"(uint64_t value) noexcept nogil
+    uint64_t trailing_zeros "velox_flow_trailing_zeros"(uint64_t value) noexcept nogil
+
+cdef enum:
+    TRADERS = 1024              # the most orders that can rest
+    LEVELS = 512                # the worst bid and the worst ask lie less than this apart
+    LEVEL_WORDS = LEVELS // 64
+    DISTANCES = 4096            # entries of the inverse distributions, and of log2
+    SIZES = 1024
+    LOGARITHMS = 256
+    DRAWS = 64                  # taken from the bit generator at a time
+
+    DISTANCE_SHIFT = 10
+    SIZE_SHIFT = 22
+    BUY_SHIFT = 32
+    TAKE_SHIFT = 48
+
+    EVEN_ODDS = 32768           # of 65536
+    TAKE_ODDS = 11796           # of 65536: 18 % of those who have no order resting
+    TAKE_SIZES = 4              # whoever takes wants so many sizes, which often clears a level
+
+cdef struct market_flow_node:
+    uint16_t next
+    uint16_t previous
+    uint32_t quantity
+
+cdef struct market_flow:
+    # By side, in ticks. A side that empties keeps its last best, for the other to refer to.
+    int64_t best[2]
+    int64_t worst[2]
+    int64_t reference[2]        # orders of the side are placed at distances from it
+    int64_t limit[2]            # the furthest tick that the side may use
+    uint64_t levels[2]          # occupied
+
+    uint64_t id                 # of the next event
+    uint64_t first_id
+    uint64_t added
+    uint64_t executed
+    int64_t tick_size
+    int64_t twice_base          # twice the mid that the market starts from, in ticks
+    int64_t pull                # how much of buy_odds half a tick off the base costs, in 2^-16
+    uint32_t buy_odds           # of 65536
+    bint drift
+    uint8_t market
+
+    uint64_t gap_state
+    uint64_t gap_scale          # the mean gap times ln 2, in 2^-32 ns
+    uint64_t gap_fraction       # what earlier gaps left over, in 2^-32 ns
+
+    bitgen_t *generator
+    uint64_t drawn              # of draws[]
+    uint64_t draws[DRAWS]
+    uint64_t occupied[LEVEL_WORDS]
+    market_flow_node nodes[TRADERS + LEVELS]
+    uint16_t slots[TRADERS]     # of the trader's order
+    uint16_t sizes[SIZES]
+    uint8_t distances[DISTANCES]
+    uint64_t logarithms[LOGARITHMS + 2]
+
+# NULL if there is no memory. Preconditions, which MarketFlow checks: base_price is a multiple of
+# tick_size; every price within half_width ticks of it is in [tick_size, 2^62), half_width being
+# at most 2^32, and 0 for no bound; reach is 1 to 255; rate is 1 to 1e9 events a second.
+# The generator must outlive the flow, and serve nobody else while the flow draws from it.
+cdef market_flow *market_flow_new(
+    bitgen_t *generator, uint64_t first_id, int64_t tick_size, int64_t base_price, uint8_t market,
+    bint drift, int64_t half_width, uint8_t reach, double rate) noexcept nogil
+cdef void market_flow_fill(market_flow *flow, Transaction *out, size_t count) noexcept nogil
+
+
+@cython.final
+cdef class MarketFlow:
+    cdef market_flow *flow
+    cdef readonly object bit_generator
+    cdef uint64_t elapsed_ns
+
+
+cdef inline void market_flow_delete(market_flow *flow) noexcept nogil:
+    release_memory(flow)
+
+
+cdef inline int64_t market_flow_up(const market_flow *flow, int64_t tick) noexcept nogil:
+    """The nearest occupied tick above; there must be one."""
+    cdef uint64_t slot = <uint64_t>(tick + 1) & (LEVELS - 1)
+    cdef uint64_t word = slot >> 6
+    cdef uint64_t bits = flow.occupied[word] >> (slot & 63) << (slot & 63)
+    while bits == 0:
+        word = (word + 1) & (LEVEL_WORDS - 1)
+        bits = flow.occupied[word]
+    return tick + 1 + <int64_t>(((word << 6) + trailing_zeros(bits) - slot) & (LEVELS - 1))
+
+
+cdef inline int64_t market_flow_down(const market_flow *flow, int64_t tick) noexcept nogil:
+    """The nearest occupied tick below; there must be one."""
+    cdef uint64_t slot = <uint64_t>(tick - 1) & (LEVELS - 1)
+    cdef uint64_t word = slot >> 6
+    cdef uint64_t beyond = 63 - (slot & 63)
+    cdef uint64_t bits = flow.occupied[word] << beyond >> beyond
+    while bits == 0:
+        word = (word - 1) & (LEVEL_WORDS - 1)
+        bits = flow.occupied[word]
+    return tick - 1 - <int64_t>(
+        (slot - ((word << 6) + 63 - leading_zeros(bits))) & (LEVELS - 1))
+
+
+cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noexcept nogil:
+    """The best price of a side moves."""
+    cdef int64_t off, odds
+    flow.best[side] = tick
+    if flow.drift:
+        flow.reference[1 - side] = tick
+        off = flow.best[SIDE_BID] + flow.best[SIDE_ASK] - flow.twice_base
+        # A shift, not a division, whose rounding would be up to the directives of who cimports it.
+        odds = EVEN_ODDS - ((off * flow.pull) >> 16)
+        flow.buy_odds = <uint32_t>min(max(odds, EVEN_ODDS // 2), EVEN_ODDS + EVEN_ODDS // 2)
+
+
+cdef inline void market_flow_edge(
+        market_flow *flow, int side, int64_t tick, bint emptied) noexcept nogil:
+    """A level at or beyond the best or the worst of its side has come, or gone."""
+    if not emptied:
+        if flow.levels[side] == 1:
+            flow.worst[side] = tick
+            market_flow_move(flow, side, tick)
+        elif (tick > flow.best[SIDE_BID]) if side == SIDE_BID else (tick < flow.best[SIDE_ASK]):
+            market_flow_move(flow, side, tick)
+        else:
+            flow.worst[side] = tick
+    elif flow.levels[side] != 0:
+        if tick == flow.best[side]:
+            market_flow_move(
+                flow, side,
+                market_flow_up(flow, tick) if side == SIDE_ASK else market_flow_down(flow, tick))
+        else:
+            flow.worst[side] = (
+                market_flow_down(flow, tick) if side == SIDE_ASK else market_flow_up(flow, tick))
+
+
+cdef inline void market_flow_change(
+        market_flow *flow, int side, int64_t tick, uint32_t difference) noexcept nogil:
+    """Add to the quantity of a level, modulo 2^32; it may come to be, or to an end."""
+    cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
+    cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
+    cdef int64_t outward = 2 * side - 1
+    cdef uint64_t came = level.quantity == 0
+    cdef uint64_t went
+    cdef uint64_t *word = &flow.occupied[slot >> 6]
+    level.quantity += difference
+    went = level.quantity == 0
+    # Whether a level comes or goes is close to a coin's toss: arithmetic instead of branches.
+    word[0] = (word[0] | (came << (slot & 63))) & ~(went << (slot & 63))
+    flow.levels[side] += came - went
+    if (came | went) & ((outward * (tick - flow.best[side]) <= 0)
+                        | (outward * (tick - flow.worst[side]) >= 0)):
+        market_flow_edge(flow, side, tick, went)
+
+
+cdef inline void market_flow_take(
+        market_flow *flow, int side, uint32_t size, Transaction *out) noexcept nogil:
+    """Execute at the best of `side`, in time priority, as much as rests there at most."""
+    cdef int64_t tick = flow.best[side]
+    cdef uint64_t sentinel = TRADERS + (<uint64_t>tick & (LEVELS - 1))
+    cdef market_flow_node *level = &flow.nodes[sentinel]
+    cdef uint64_t first = level.next
+    cdef market_flow_node *order = &flow.nodes[first]
+    size = min(size, level.quantity)
+    out.price = tick * flow.tick_size
+    out.size = size
+    out.side = <uint8_t>side
+    out.kind = KIND_EXECUTE
+    flow.executed += 1
+    market_flow_change(flow, side, tick, 0 - size)
+    while first != sentinel and size >= order.quantity:
+        size -= order.quantity
+        order.quantity = 0
+        first = order.next
+        order = &flow.nodes[first]
+    level.next = <uint16_t>first
+    order.previous = <uint16_t>sentinel
+    # Nothing is left to take where the queue has ended and `order` is the level itself.
+    order.quantity -= size
+
+
+cdef inline void market_flow_withdraw(
+        market_flow *flow, uint64_t trader, Transaction *out) noexcept nogil:
+    """The trader's order leaves the book."""
+    cdef market_flow_node *order = &flow.nodes[trader]
+    cdef uint64_t lowest = <uint64_t>flow.worst[SIDE_BID]
+    cdef int64_t tick = <int64_t>(lowest + ((flow.slots[trader] - lowest) & (LEVELS - 1)))
+    cdef int side = tick >= flow.best[SIDE_ASK]
+    out.price = tick * flow.tick_size
+    out.size = order.quantity
+    out.side = <uint8_t>side
+    out.kind = KIND_CANCEL
+    flow.nodes[order.previous].next = order.next
+    flow.nodes[order.next].previous = order.previous
+    market_flow_change(flow, side, tick, 0 - order.quantity)
+    order.quantity = 0
+
+
+cdef inline void market_flow_place(
+        market_flow *flow, uint64_t trader, int side, int64_t distance, uint32_t size,
+        Transaction *out) noexcept nogil:
+    """The trader's order joins the queue at a distance from the opposite best."""
+    cdef int64_t outward = 2 * side - 1
+    cdef int64_t tick = flow.reference[side] + outward * distance
+    cdef uint64_t sentinel
+    cdef market_flow_node *level
+    cdef market_flow_node *order = &flow.nodes[trader]
+    if cython.unlikely(outward * (tick - flow.limit[side]) > 0):
+        tick = flow.limit[side]
+    if cython.unlikely(outward * (tick - flow.worst[1 - side]) >= LEVELS):
+        # The window is full: the order furthest on the other side is withdrawn instead.
+        sentinel = TRADERS + (<uint64_t>flow.worst[1 - side] & (LEVELS - 1))
+        market_flow_withdraw(flow, flow.nodes[sentinel].next, out)
+        return
+    sentinel = TRADERS + (<uint64_t>tick & (LEVELS - 1))
+    level = &flow.nodes[sentinel]
+    out.price = tick * flow.tick_size
+    out.size = size
+    out.side = <uint8_t>side
+    out.kind = KIND_ADD
+    order.quantity = size
+    order.next = <uint16_t>sentinel
+    order.previous = level.previous
+    flow.nodes[level.previous].next = <uint16_t>trader
+    level.previous = <uint16_t>trader
+    flow.slots[trader] = <uint16_t>(sentinel - TRADERS)
+    flow.added += 1
+    market_flow_change(flow, side, tick, size)
+
+
+cdef inline void market_flow_next(market_flow *flow, Transaction *out) noexcept nogil:
+    """The next event, whole but for its time."""
+    cdef uint64_t draw, index, trader
+    cdef uint32_t size
+    cdef int side
+    if flow.drawn == DRAWS:
+        for index in range(<uint64_t>DRAWS):
+            flow.draws[index] = flow.generator.next_uint64(flow.generator.state)
+        flow.drawn = 0
+    draw = flow.draws[flow.drawn]
+    flow.drawn += 1
+    trader = draw & (TRADERS - 1)
+    out.id = flow.id
+    flow.id += 1
+    out.flags = FLAG_LAST
+    out.market = flow.market
+    out.ingress_ts_ns = 0
+    if flow.nodes[trader].quantity != 0:
+        market_flow_withdraw(flow, trader, out)
+        return
+    side = ((draw >> BUY_SHIFT) & 65535) >= flow.buy_odds
+    size = flow.sizes[(draw >> SIZE_SHIFT) & (SIZES - 1)]
+    if (draw >> TAKE_SHIFT) < TAKE_ODDS and flow.levels[1 - side] != 0:
+        market_flow_take(flow, 1 - side, TAKE_SIZES * size, out)
+    else:
+        market_flow_place(
+            flow, trader, side, flow.distances[(draw >> DISTANCE_SHIFT) & (DISTANCES - 1)],
+            size, out)
+
+
+cdef inline uint64_t market_flow_gap(market_flow *flow) noexcept nogil:
+    """Nanoseconds from one event to the next, exponential with mean 1e9 / rate.
+
+    -ln u for u = (1 + m) 2^-(k + 1) is ln 2 (k + 1 - log2(1 + m)), and log2 is interpolated by
+    Newton's forward differences, 1e-8 off at most: integers alone, unlike a libm's logarithm.
+    """
+    cdef uint64_t bits, exponent, step, rise, bend, logarithm
+    cdef uint128_t gap
+    cdef const uint64_t *entry
+    # SplitMix64 (Steele, Lea and Flood 2014) on a seed from the bit generator: a stream of its own,
+    # so that when a caller asks for gaps does not change the events.
+    flow.gap_state += <uint64_t>0x9E3779B97F4A7C15
+    bits = flow.gap_state
+    bits = (bits ^ (bits >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    bits = (bits ^ (bits >> 27)) * <uint64_t>0x94D049BB133111EB
+    bits = (bits ^ (bits >> 31)) | 1
+    exponent = leading_zeros(bits)
+    bits <<= exponent
+    entry = &flow.logarithms[(bits >> 55) & (LOGARITHMS - 1)]
+    step = (bits >> 31) & 0xFFFFFF
+    rise = entry[1] - entry[0]
+    bend = rise - (entry[2] - entry[1])
+    logarithm = (
+        entry[0] + ((rise * step) >> 24) + ((bend * ((step * (0x1000000 - step)) >> 24)) >> 25))
+    gap = ((<uint128_t>flow.gap_scale * (((exponent + 1) << 40) - logarithm)) >> 40)
+    gap += flow.gap_fraction
+    # What is left under a nanosecond is owed to the next gap: the rate is exact at any speed.
+    flow.gap_fraction = <uint32_t>gap
+    return <uint64_t>(gap >> 32)
