@@ -238,6 +238,21 @@ cdef class PoissonIngress(Ingress):
         self.stage.self = self.poisson
 
     @property
+    def market(self):
+        """int: The market that it makes."""
+        return self.poisson.flow.market
+
+    @property
+    def tick_size(self):
+        """int: The market's price step, in 1e-4."""
+        return self.poisson.flow.tick_size
+
+    @property
+    def base_price(self):
+        """int: The price around which the market lives, in 1e-4."""
+        return self.poisson.flow.twice_base // 2 * self.poisson.flow.tick_size
+
+    @property
     def default_on_full(self):
         """str: "drop", or "block" where the rate is "max"."""
         return "block" if self.rate == "max" else "drop"

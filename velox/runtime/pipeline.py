@@ -72,7 +72,7 @@ def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[I
     found: dict[int, Instrument] = {}
     for ingress in ingresses:
         if isinstance(ingress, PoissonIngress):
-            market, tick = ingress.flow.market, ingress.flow.tick_size
+            market, tick = ingress.market, ingress.tick_size
             found[market] = Instrument(market=market, tick_size=tick, levels=config.levels)
         elif isinstance(ingress, ReplayIngress):
             for market in np.unique(ingress.transactions["market"]).tolist():
@@ -84,8 +84,8 @@ def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
     """Where the fixed window of a shared book begins: around the middle of what will come."""
     middles = []
     for ingress in ingresses:
-        if isinstance(ingress, PoissonIngress) and ingress.flow.market == instrument.market:
-            middles.append(ingress.flow.base_price)
+        if isinstance(ingress, PoissonIngress) and ingress.market == instrument.market:
+            middles.append(ingress.base_price)
         elif isinstance(ingress, ReplayIngress):
             mine = ingress.transactions["market"] == instrument.market
             prices = ingress.transactions["price"][mine]
