@@ -140,8 +140,23 @@ def test_the_shadow_agrees_after_every_single_event_from_the_empty_book_on() -> 
     replay(MarketFlow(2), 3_000, look_every=1)
 
 
-def test_a_free_walk_over_few_levels_withdraws_what_it_leaves_behind() -> None:
-    replay(MarketFlow(3, half_width=None, reach=255), 100_000, look_every=5_000)
+def test_a_book_too_wide_for_its_window_withdraws_what_lies_furthest() -> None:
+    flow = MarketFlow(3, half_width=None, reach=255)
+    book = Book()
+    widest = 0
+    for _ in range(300):
+        for event in flow.generate(500):
+            book.apply(event)
+        book.assert_is_what_rests_in(flow)
+        bids, asks = book.levels
+        widest = max(widest, (max(asks) - min(bids)) // 100)
+    # Two orders placed at their reach are 510 apart, and the mid wanders besides.
+    assert 505 <= widest < 512
+
+
+def test_a_free_walk_goes_further_than_any_bound_would_let_it() -> None:
+    events = MarketFlow(3, half_width=None).generate(3_000_000)
+    assert np.ptp(events["price"]) > 2 * 384 * 100
 
 
 @settings(max_examples=40, deadline=None)
@@ -154,7 +169,7 @@ def test_a_free_walk_over_few_levels_withdraws_what_it_leaves_behind() -> None:
     drift=st.booleans(),
 )
 def test_whatever_the_parameters_the_book_holds_and_prices_stay_in_bounds(
-    seed: int, tick_size: int, base: int, half_width: int | None, reach: int, drift: bool
+    *, seed: int, tick_size: int, base: int, half_width: int | None, reach: int, drift: bool
 ) -> None:
     flow = MarketFlow(
         seed,
@@ -204,21 +219,21 @@ def test_the_market_is_stationary_and_its_mid_moves() -> None:
         assert min(levels) > 60
         assert max(levels) < 150
     quantities = np.array([[look.bid_quantity, look.ask_quantity] for look in looks])
-    assert (abs(quantities.mean(axis=0) - 9_800) < 1_000).all()
+    assert (abs(quantities.mean(axis=0) - 9_100) < 1_000).all()
     assert quantities.min() > 2_000
     assert quantities.max() < 30_000
     # No trend: the second half is what the first was.
     halves = quantities.reshape(2, 150, 2).mean(axis=(1, 2))
     assert abs(halves[0] / halves[1] - 1) < 0.1
     orders = [look.orders for look in looks]
-    assert 415 < np.mean(orders) < 440
+    assert 390 < np.mean(orders) < 406
     bids = np.array([look.best_bid for look in looks])
     asks = np.array([look.best_ask for look in looks])
     mids = (bids + asks) / 2
-    assert 5 * 100 < mids.std() < 60 * 100
+    assert 20 * 100 < mids.std() < 50 * 100
     assert len(np.unique(mids)) > 50
-    assert 100 <= (asks - bids).min()
-    assert 150 < (asks - bids).mean() < 400
+    assert (asks - bids).min() >= 100
+    assert 300 < (asks - bids).mean() < 450
 
 
 def test_each_side_depletes_and_improves() -> None:
@@ -231,8 +246,8 @@ def test_each_side_depletes_and_improves() -> None:
         bests.append((statistics.best_bid, statistics.best_ask))
     moves = np.sign(np.diff(np.array(bests, np.int64), axis=0))
     for side in Side:
-        assert (moves[:, side] > 0).sum() > 150
-        assert (moves[:, side] < 0).sum() > 150
+        assert (moves[:, side] > 0).sum() > 100
+        assert (moves[:, side] < 0).sum() > 100
 
 
 def test_prices_stay_within_half_width_and_positive() -> None:
@@ -247,12 +262,12 @@ def test_the_kinds_come_in_their_proportions() -> None:
     flow.generate(10_000)
     events = flow.generate(1_000_000)
     shares = {Kind(kind): n / 1e6 for kind, n in Counter(events["kind"].tolist()).items()}
-    # In balance a trader is idle 1 / (2 - 0.18 (1 - f)) of the time, f orders being filled by each
-    # who takes; f is what the flow makes it, about 0.58.
+    # A share i of the traders has no order. 18 % of those who act take, and fill f orders each; in
+    # balance 0.82 i = (1 - i) + 0.18 i f. The market makes f 1.03, so that i is 0.612.
     assert shares.keys() == {Kind.ADD, Kind.CANCEL, Kind.EXECUTE}
-    assert shares[Kind.ADD] == pytest.approx(0.478, abs=0.01)
-    assert shares[Kind.CANCEL] == pytest.approx(0.417, abs=0.01)
-    assert shares[Kind.EXECUTE] == pytest.approx(0.105, abs=0.005)
+    assert shares[Kind.ADD] == pytest.approx(0.502, abs=0.005)
+    assert shares[Kind.CANCEL] == pytest.approx(0.388, abs=0.005)
+    assert shares[Kind.EXECUTE] == pytest.approx(0.110, abs=0.005)
     assert (events["side"] == Side.BID).mean() == pytest.approx(0.5, abs=0.01)
 
 
@@ -327,13 +342,13 @@ def test_what_gaps_have_under_a_nanosecond_is_not_lost() -> None:
 
 
 def test_gaps_are_exponential() -> None:
-    gaps = np.sort(MarketFlow(22, rate=1e3).gaps(1_000_000)) / 1e6
-    below = 1 - np.exp(-gaps)
+    gaps = MarketFlow(22, rate=1e3).gaps(1_000_000) / 1e6
+    below = 1 - np.exp(-np.sort(gaps))
     steps = np.arange(1, gaps.size + 1) / gaps.size
     statistic = max((steps - below).max(), (below - steps + 1 / gaps.size).max())
     assert statistic < 1.63 / math.sqrt(gaps.size)  # Kolmogorov and Smirnov at 1 %
     assert gaps.std() == pytest.approx(1, abs=0.01)
-    assert np.corrcoef(gaps[:-1], gaps[1:])[0, 1] == pytest.approx(0, abs=0.02)
+    assert np.corrcoef(gaps[:-1], gaps[1:])[0, 1] == pytest.approx(0, abs=0.005)
 
 
 def test_gaps_are_independent_of_the_events() -> None:

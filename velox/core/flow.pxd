@@ -154,28 +154,45 @@ cdef inline int64_t market_flow_down(const market_flow *flow, int64_t tick) noex
 
 cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noexcept nogil:
     """The best price of a side moves."""
-    cdef int64_t off, odds
+    cdef int64_t off
     flow.best[side] = tick
     if flow.drift:
         flow.reference[1 - side] = tick
         off = flow.best[SIDE_BID] + flow.best[SIDE_ASK] - flow.twice_base
         # A shift, not a division, whose rounding would be up to the directives of who cimports it.
-        odds = EVEN_ODDS - ((off * flow.pull) >> 16)
-        flow.buy_odds = <uint32_t>min(max(odds, EVEN_ODDS // 2), EVEN_ODDS + EVEN_ODDS // 2)
+        flow.buy_odds = <uint32_t>(EVEN_ODDS - ((off * flow.pull) >> 16))
 
 
-cdef inline void market_flow_edge(
-        market_flow *flow, int side, int64_t tick, bint emptied) noexcept nogil:
-    """A level at or beyond the best or the worst of its side has come, or gone."""
-    if not emptied:
-        if flow.levels[side] == 1:
-            flow.worst[side] = tick
-            market_flow_move(flow, side, tick)
-        elif (tick > flow.best[SIDE_BID]) if side == SIDE_BID else (tick < flow.best[SIDE_ASK]):
-            market_flow_move(flow, side, tick)
-        else:
-            flow.worst[side] = tick
-    elif flow.levels[side] != 0:
+cdef inline void market_flow_grow(
+        market_flow *flow, int side, int64_t tick, uint32_t size) noexcept nogil:
+    """A level gains a quantity, and may come into being."""
+    cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
+    cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
+    cdef int64_t outward = 2 * side - 1
+    cdef bint first = flow.levels[side] == 0
+    cdef int64_t worst = flow.worst[side]
+    # Whether a level comes or goes is close to a coin's toss: arithmetic instead of a branch.
+    flow.levels[side] += level.quantity == 0
+    flow.occupied[slot >> 6] |= <uint64_t>1 << (slot & 63)
+    level.quantity += size
+    flow.worst[side] = tick if first | (outward * (tick - worst) > 0) else worst
+    if first | (outward * (tick - flow.best[side]) < 0):
+        market_flow_move(flow, side, tick)
+
+
+cdef inline void market_flow_shrink(
+        market_flow *flow, int side, int64_t tick, uint32_t size) noexcept nogil:
+    """A level loses a quantity, and may come to its end."""
+    cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
+    cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
+    cdef uint64_t emptied
+    level.quantity -= size
+    emptied = level.quantity == 0
+    flow.levels[side] -= emptied
+    flow.occupied[slot >> 6] &= ~(emptied << (slot & 63))
+    if emptied & ((tick == flow.best[side]) | (tick == flow.worst[side])):
+        if flow.levels[side] == 0:
+            return
         if tick == flow.best[side]:
             market_flow_move(
                 flow, side,
@@ -183,25 +200,6 @@ cdef inline void market_flow_edge(
         else:
             flow.worst[side] = (
                 market_flow_down(flow, tick) if side == SIDE_ASK else market_flow_up(flow, tick))
-
-
-cdef inline void market_flow_change(
-        market_flow *flow, int side, int64_t tick, uint32_t difference) noexcept nogil:
-    """Add to the quantity of a level, modulo 2^32; it may come to be, or to an end."""
-    cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
-    cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
-    cdef int64_t outward = 2 * side - 1
-    cdef uint64_t came = level.quantity == 0
-    cdef uint64_t went
-    cdef uint64_t *word = &flow.occupied[slot >> 6]
-    level.quantity += difference
-    went = level.quantity == 0
-    # Whether a level comes or goes is close to a coin's toss: arithmetic instead of branches.
-    word[0] = (word[0] | (came << (slot & 63))) & ~(went << (slot & 63))
-    flow.levels[side] += came - went
-    if (came | went) & ((outward * (tick - flow.best[side]) <= 0)
-                        | (outward * (tick - flow.worst[side]) >= 0)):
-        market_flow_edge(flow, side, tick, went)
 
 
 cdef inline void market_flow_take(
@@ -218,7 +216,7 @@ cdef inline void market_flow_take(
     out.side = <uint8_t>side
     out.kind = KIND_EXECUTE
     flow.executed += 1
-    market_flow_change(flow, side, tick, 0 - size)
+    market_flow_shrink(flow, side, tick, size)
     while first != sentinel and size >= order.quantity:
         size -= order.quantity
         order.quantity = 0
@@ -243,7 +241,7 @@ cdef inline void market_flow_withdraw(
     out.kind = KIND_CANCEL
     flow.nodes[order.previous].next = order.next
     flow.nodes[order.next].previous = order.previous
-    market_flow_change(flow, side, tick, 0 - order.quantity)
+    market_flow_shrink(flow, side, tick, order.quantity)
     order.quantity = 0
 
 
@@ -276,7 +274,7 @@ cdef inline void market_flow_place(
     level.previous = <uint16_t>trader
     flow.slots[trader] = <uint16_t>(sentinel - TRADERS)
     flow.added += 1
-    market_flow_change(flow, side, tick, size)
+    market_flow_grow(flow, side, tick, size)
 
 
 cdef inline void market_flow_next(market_flow *flow, Transaction *out) noexcept nogil:
