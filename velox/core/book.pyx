@@ -14,10 +14,7 @@ cimport numpy as cnp
 from velox.core.atomic cimport (
     atomic_i64, cas_strong_acq_rel, count, kernel_ns, load_relaxed, relax, store_release,
 )
-from velox.core.bitmap cimport bitmap
-from velox.core.cold cimport (
-    COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level, cold_store,
-)
+from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
 from velox.core.grid cimport tick_grid_divide, tick_grid_initialise
 from velox.core.ladder cimport (
@@ -31,7 +28,7 @@ from velox.core.mailbox cimport (
 from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.records cimport (
     FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
-    KIND_SET, KIND_SET_WIDE, KIND_TRADE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
+    KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
     STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK,
     STATUS_OVERFLOW, STATUS_PRICE, STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUS_UNDERFLOW,
     STATUSES, Transaction, new_transactions, transactions_of,
@@ -286,19 +283,19 @@ cdef uint8_t book_update_carefully(book *self, const Transaction *record,
     cdef int64_t held = ladder_quantity(own, key)
     cdef int64_t quantity = 0
     cdef bint matches = self.on_cross == CROSS_MATCH and record.kind == KIND_ADD
-    cdef bint meets
+    cdef bint meets, rests
     cdef uint8_t status = quantity_after(record, held, &quantity)
     if status != STATUS_APPLIED:
         return status
     meets = quantity > 0 and self.on_cross != CROSS_COUNT and ladder_meets(other, key)
     if meets and self.on_cross == CROSS_REJECT:
         return STATUS_CROSSED
-    if quantity > 0 and held == 0 and not ladder_reserve(own, key):
-        # No room to rest; but an order that trades in full needs none. What it may trade with ends
-        # at its own price, which is this key as the other side writes it.
-        if not (meets and matches
-                and ladder_covers(other, key ^ <uint64_t>INT64_MAX, record.size)):
-            return STATUS_BOOK_FULL
+    # An order that trades in full rests nowhere, and must not move the window. What it may trade
+    # with ends at its own price, which is this key as the other side writes it.
+    rests = quantity > 0 and not (
+        meets and matches and ladder_covers(other, key ^ <uint64_t>INT64_MAX, record.size))
+    if rests and held == 0 and not ladder_reserve(own, key):
+        return STATUS_BOOK_FULL
     if meets:
         if matches:
             # The level cannot have held anything, for then the book had been crossed before.
@@ -605,7 +602,7 @@ cdef uint64_t deadline_of(object timeout) except? 0:
 cdef decimal_unit unit_of(object lot_size) except *:
     """A lot as a mantissa and a number of decimals."""
     cdef decimal_unit unit
-    sign, digits, exponent = lot_size.as_tuple()
+    _sign, digits, exponent = lot_size.as_tuple()
     decimals = max(0, -exponent)
     mantissa = int(lot_size.scaleb(decimals)) if len(digits) + abs(exponent) <= 36 else 0
     if not 1 <= mantissa < 2**63:

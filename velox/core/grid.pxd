@@ -21,7 +21,7 @@ cdef struct tick_grid:
 cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexcept nogil:
     cdef uint64_t odd = <uint64_t>tick_size
     cdef uint64_t inverse
-    cdef int step
+    cdef int _step
     self.tick_size = tick_size
     self.limit = UINT64_MAX // odd
     self.shift = 0
@@ -30,7 +30,7 @@ cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexce
         self.shift += 1
     # odd * odd = 1 modulo 8, and each step of Newton's doubles the bits: 3, 6, 12, 24, 48, 96.
     inverse = odd
-    for step in range(5):
+    for _step in range(5):
         inverse *= 2 - odd * inverse
     self.inverse = inverse
 
