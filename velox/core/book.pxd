@@ -1,6 +1,7 @@
 """An order book, and a table of books by market: what a stage of a pipeline uses of them.
 
-One thread at a time writes a book (`books_begin_writing`); any other thread reads the best prices
+Several threads may write a book that was made for that (`shared`), and read it as it stands. Of any
+other, one thread at a time is the writer (`books_begin_writing`); any other thread reads the best prices
 from the top line, and the depth from the ladder itself while nobody writes, else from the mailbox.
 
 The state word of a book, on 128 bytes of its own::
@@ -18,6 +19,7 @@ from velox.core.grid cimport tick_grid
 from velox.core.ladder cimport ladder
 from velox.core.mailbox cimport depth_counts, depth_row, mailbox
 from velox.core.records cimport Transaction
+from velox.core.shared_book cimport shared_book
 from velox.core.top cimport book_top, top_line
 
 cdef enum:
@@ -40,6 +42,7 @@ cdef struct book_access:
     uint64_t padding[15]
 
 cdef struct book:
+    shared_book *shared         # of a book with several writers; NULL: the ladders, for one
     ladder sides[2]             # SIDE_BID, SIDE_ASK
     tick_grid grid
     uint8_t market
@@ -52,7 +55,7 @@ cdef struct book:
     depth_row *staging          # [mail.capacity], where the writer gathers a letter
     book_access *access
     decimal_unit lot
-    # Of the writer, for any reader: relaxed, since they order nothing.
+    # Of the writer, or of the writers, for any reader: relaxed, since they order nothing.
     atomic_u64 applied
     atomic_u64 rejected
     atomic_u64 crossed
@@ -72,7 +75,7 @@ cdef struct books:
 cdef size_t books_apply(books *self, const Transaction *first, size_t count,
                         uint8_t *status) noexcept nogil
 
-# False, and nothing changed, if another thread is writing one of the books.
+# False, and nothing changed, if another thread is writing one of the books that allow one writer.
 cdef bint books_begin_writing(books *self) noexcept nogil
 # Publishes what a book still owes its readers, then lets them in.
 cdef void books_end_writing(books *self) noexcept nogil

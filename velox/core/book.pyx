@@ -12,7 +12,8 @@ import numpy as np
 cimport numpy as cnp
 
 from velox.core.atomic cimport (
-    atomic_i64, cas_strong_acq_rel, count, kernel_ns, load_relaxed, relax, store_release,
+    atomic_i64, cas_strong_acq_rel, count, fetch_add_relaxed, kernel_ns, load_relaxed, relax,
+    store_release,
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
@@ -32,6 +33,10 @@ from velox.core.records cimport (
     STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK,
     STATUS_OVERFLOW, STATUS_PRICE, STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUS_UNDERFLOW,
     STATUSES, Transaction, new_transactions, transactions_of,
+)
+from velox.core.shared_book cimport (
+    shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth,
+    shared_book_free, shared_book_new, shared_book_quantity, shared_book_update,
 )
 from velox.core.top cimport (
     book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
@@ -121,6 +126,7 @@ cdef void ladder_release(ladder *self) noexcept nogil:
 cdef void book_free(book *self) noexcept nogil:
     if self == NULL:
         return
+    shared_book_free(self.shared)
     ladder_release(&self.sides[SIDE_BID])
     ladder_release(&self.sides[SIDE_ASK])
     if self.mail != NULL:
@@ -132,12 +138,22 @@ cdef void book_free(book *self) noexcept nogil:
     release_memory(self)
 
 
-cdef book *book_new(uint64_t levels, uint64_t cold_levels, Py_ssize_t depth_capacity,
+cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
+                    uint64_t cold_levels, Py_ssize_t depth_capacity,
                     int64_t tick_size) noexcept nogil:
     """A book without levels; NULL if there is no memory."""
     cdef book *self = <book *>allocate(sizeof(book))
+    cdef bint sides_made
     if self == NULL:
         return NULL
+    if several_writers:
+        self.shared = shared_book_new(levels, base_tick)
+        sides_made = self.shared != NULL
+    else:
+        # Both sides, whatever became of the first: `book_free` looks at both.
+        sides_made = (
+            ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX)
+            & ladder_allocate(&self.sides[SIDE_ASK], levels, cold_levels, 0))
     tick_grid_initialise(&self.grid, tick_size)
     self.top = <top_line *>allocate(sizeof(top_line))
     self.access = <book_access *>allocate(sizeof(book_access))
@@ -146,10 +162,7 @@ cdef book *book_new(uint64_t levels, uint64_t cold_levels, Py_ssize_t depth_capa
     if self.mail != NULL:
         self.mail.capacity = depth_capacity
         self.mail.letters = <atomic_i64 *>allocate(2 * letter_words(depth_capacity) * 8)
-    # Both sides, whatever became of the first: `book_free` looks at both.
-    if not (ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX)
-            & ladder_allocate(&self.sides[SIDE_ASK], levels, cold_levels, 0)) \
-            or self.top == NULL or self.access == NULL or self.staging == NULL \
+    if not sides_made or self.top == NULL or self.access == NULL or self.staging == NULL \
             or self.mail == NULL or self.mail.letters == NULL:
         book_free(self)
         return NULL
@@ -166,8 +179,22 @@ cdef inline int64_t ladder_best_price(const ladder *self, int64_t tick_size) noe
     return <int64_t>(self.best ^ self.mirror) * tick_size if self.best != NO_KEY else 0
 
 
+cdef book_top shared_top(const book *self) noexcept nogil:
+    """Each side exact at one instant, but not both at the same while others write."""
+    cdef book_top top
+    cdef int64_t tick = 0
+    top.bid_price = top.bid_quantity = top.ask_price = top.ask_quantity = 0
+    if shared_book_best(self.shared, SIDE_BID, &tick, &top.bid_quantity):
+        top.bid_price = tick * self.grid.tick_size
+    if shared_book_best(self.shared, SIDE_ASK, &tick, &top.ask_quantity):
+        top.ask_price = tick * self.grid.tick_size
+    return top
+
+
 cdef book_top book_writer_top(const book *self) noexcept nogil:
     cdef book_top top
+    if self.shared != NULL:
+        return shared_top(self)
     top.bid_price = ladder_best_price(&self.sides[SIDE_BID], self.grid.tick_size)
     top.bid_quantity = ladder_best_quantity(&self.sides[SIDE_BID])
     top.ask_price = ladder_best_price(&self.sides[SIDE_ASK], self.grid.tick_size)
@@ -189,13 +216,30 @@ cdef inline void book_top_moved(book *self) noexcept nogil:
         book_publish(self)
 
 
+cdef Py_ssize_t book_side(const book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
+                          int64_t *quantities, Py_ssize_t stride) noexcept nogil:
+    """The best `n` levels of a side, each `stride` numbers after the last; how many there were."""
+    cdef Py_ssize_t written, row
+    if self.shared == NULL:
+        return ladder_depth(&self.sides[side], n, self.grid.tick_size, prices, quantities, stride)
+    written = shared_book_depth(self.shared, side, n, prices, quantities, stride)
+    for row in range(written):
+        prices[row * stride] *= self.grid.tick_size
+    return written
+
+
 cdef depth_counts book_copy(const book *self, Py_ssize_t n, depth_row *rows) noexcept nogil:
     cdef depth_counts counts
-    counts.bids = ladder_depth(&self.sides[SIDE_BID], n, self.grid.tick_size,
-                               &rows.bid_price, &rows.bid_quantity, 4)
-    counts.asks = ladder_depth(&self.sides[SIDE_ASK], n, self.grid.tick_size,
-                               &rows.ask_price, &rows.ask_quantity, 4)
+    counts.bids = book_side(self, SIDE_BID, n, &rows.bid_price, &rows.bid_quantity, 4)
+    counts.asks = book_side(self, SIDE_ASK, n, &rows.ask_price, &rows.ask_quantity, 4)
     return counts
+
+
+cdef uint64_t book_levels(const book *self, uint8_t side) noexcept nogil:
+    """How many levels a side has."""
+    if self.shared == NULL:
+        return ladder_count(&self.sides[side])
+    return shared_book_count(self.shared, side)
 
 
 cdef inline void book_poll(book *self) noexcept nogil:
@@ -217,7 +261,7 @@ cdef inline void book_end_event(book *self) noexcept nogil:
 
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                                   int64_t *quantities) noexcept nogil:
-    return ladder_depth(&self.sides[side], n, self.grid.tick_size, prices, quantities, 1)
+    return book_side(self, side, n, prices, quantities, 1)
 
 
 cdef int32_t book_checksum_okx(book *self) noexcept nogil:
@@ -353,6 +397,57 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
     return STATUS_APPLIED
 
 
+cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcept nogil:
+    """Apply one record of this book's market, whoever else writes it."""
+    cdef uint8_t kind = record.kind
+    cdef uint8_t status
+    cdef uint64_t tick = 0
+    cdef int64_t other = 0, quantity
+    if unlikely(kind >= KINDS):
+        return STATUS_KIND
+    if unlikely(record.side > SIDE_ASK):
+        return STATUS_SIDE
+    if kind < KIND_CLEAR:
+        if unlikely(record.price <= 0):
+            return STATUS_PRICE
+        tick = tick_grid_divide(&self.grid, record.price)
+        if unlikely(tick > self.grid.limit):
+            return STATUS_OFF_TICK
+        if unlikely(kind <= KIND_EXECUTE and record.size == 0):
+            return STATUS_SIZE
+    elif kind != KIND_CLEAR:
+        return STATUS_APPLIED
+    status = shared_book_update(self.shared, record.side, kind, <int64_t>tick,
+                                record.id if kind == KIND_SET_WIDE else record.size)
+    # Only what was set or added can have crossed; where others write, another's update may be why.
+    if status == STATUS_APPLIED and (
+            kind == KIND_ADD or (kind <= KIND_SET_WIDE and kind >= KIND_SET)) \
+            and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
+            and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
+            and shared_book_quantity(self.shared, record.side, <int64_t>tick) > 0:
+        # Relaxed: a counter orders nothing.
+        fetch_add_relaxed(&self.crossed, 1)
+    return status
+
+
+cdef size_t shared_apply(book *self, const Transaction *first, size_t limit,
+                         uint8_t *status) noexcept nogil:
+    """As `book_apply`, on a book that others write at the same time."""
+    cdef size_t index = 0
+    cdef uint8_t outcome = STATUS_APPLIED
+    while index < limit and first[index].market == self.market:
+        outcome = shared_update(self, &first[index])
+        if unlikely(outcome != STATUS_APPLIED):
+            if outcome != STATUS_TIMEOUT:
+                # Relaxed, here and below: counters order nothing.
+                fetch_add_relaxed(&self.rejected, 1)
+            break
+        index += 1
+    fetch_add_relaxed(&self.applied, index)
+    status[0] = outcome
+    return index
+
+
 cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit,
                               uint8_t *status) noexcept nogil:
     """Apply the records that follow one another for this book; stops as `books_apply` does."""
@@ -390,6 +485,9 @@ cdef size_t books_apply(books *self, const Transaction *first, size_t limit,
         if unlikely(target == NULL):
             status[0] = unrouted_fault(&first[done])
             break
+        if unlikely(target.shared != NULL):
+            done += shared_apply(target, first + done, limit - done, status)
+            continue
         done += book_apply(target, first + done, min(limit - done, <size_t>POLL_INTERVAL), status)
         book_poll(target)
     return done
@@ -414,6 +512,8 @@ cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
 cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t attempts = 0
     cdef uint64_t state = BOOK_IDLE
+    if self.shared != NULL:
+        return True
     # Acquire: what the writer or reader before did to the ladder is done. Release: nothing to say.
     while not cas_strong_acq_rel(&self.access.state, &state, BOOK_WRITING):
         if state == BOOK_WRITING:
@@ -424,6 +524,8 @@ cdef bint book_begin_writing(book *self) noexcept nogil:
 
 
 cdef void book_end_writing(book *self) noexcept nogil:
+    if self.shared != NULL:
+        return
     book_end_event(self)
     # Release: whoever takes the state next sees every change of the ladder.
     store_release(&self.access.state, BOOK_IDLE)
@@ -470,6 +572,9 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
     cdef uint64_t request = 0
     cdef Py_ssize_t row
     while True:
+        if self.shared != NULL:
+            counts[0] = book_copy(self, n, rows)
+            break
         if book_try_begin_reading(self):
             counts[0] = book_copy(self, n, rows)
             book_end_reading(self)
@@ -495,6 +600,8 @@ cdef book_top book_read_top(const book *self) noexcept nogil:
     """Repeats only while new versions come out faster than four words can be copied."""
     cdef book_top top
     cdef uint64_t attempts = 0
+    if self.shared != NULL:
+        return shared_top(self)
     while not top_line_try_read(self.top, &top):
         wait_a_little(&attempts)
     return top
@@ -647,6 +754,21 @@ cdef object apply_records(books *table, object transactions, object statuses):
         tally[STATUS_TIMEOUT])
 
 
+cdef int check_for_several_writers(
+        object instrument, object base_price, str on_cross, str publish) except -1:
+    if base_price is None:
+        raise BookError("base_price = None: a book with several writers needs a fixed window")
+    if base_price // instrument.tick_size + instrument.levels > INT64_MAX:
+        raise BookError(f"base_price = {base_price}: its window does not fit 64 bits")
+    if on_cross != "count":
+        raise BookError(
+            f"on_cross = {on_cross!r}: with several writers a crossing can only be counted, since "
+            "the other side may move between the look and the update")
+    if publish != "record":
+        raise BookError(f"publish = {publish!r}: several writers have no common event")
+    return 0
+
+
 cdef uint8_t *statuses_of(object statuses, Py_ssize_t limit) except? NULL:
     if statuses is None:
         return NULL
@@ -674,17 +796,20 @@ cdef class OrderBook:
     tick_size : int
         The price step, in units of 1e-4. Prices off its grid are refused.
     base_price : int, optional
-        Where the window begins, in 1e-4: a start only, since the window follows the best price.
+        Where the window begins, in 1e-4. With one writer a start only, since the window follows the
+        best price; with several it is required, and stays.
     lot_size : decimal.Decimal
         What one unit of quantity is worth, for `checksum`.
-    writers : int
-        How many threads may write at a time.
+    writers : int or "n"
+        How many threads may write at a time. One needs no locked instruction. With more, each
+        level is changed by compare-and-swap, the window is fixed, and what lies outside it is
+        refused with `Rejection.OUT_OF_WINDOW`.
     on_cross : {"count", "reject", "uncross", "match"}
         What becomes of an update that sets or adds a level at or through the other side's best.
         ``count``: applied, and counted. ``reject``: refused with `Rejection.CROSSED`. ``uncross``:
         applied, and the levels that it crosses are removed. ``match``: an add trades with the
         other side, best first, and what is left rests; a set acts as under ``uncross``. For
-        simulations only: a feed reports levels after matching.
+        simulations only: a feed reports levels after matching. Several writers only count.
     publish : {"record", "event"}
         When readers see a change: after each record, or after each record with `Flags.LAST` (and
         at the end of `apply`).
@@ -704,8 +829,11 @@ cdef class OrderBook:
 
     Notes
     -----
-    Any thread may read at any time. One thread may write at a time; a second one is refused with
-    `BookError`. Readers never make the writer wait, except at the start of a write, for a copy that
+    Any thread may read at any time. With ``writers=1`` one thread may write at a time; a second one
+    is refused with `BookError`. With several, each level is exact at one instant of a read, and
+    each side's best too, but what is read together need not be from the same instant; a transaction
+    that lost its level to others a hundred times over counts as a timeout and is to be applied
+    again. Readers never make the writer wait, except at the start of a write, for a copy that
     is being made.
 
     Prices are integers in 1e-4 everywhere, quantities integers in lots.
@@ -735,9 +863,9 @@ cdef class OrderBook:
             tick_size=checked_int("tick_size", tick_size, 1, INT64_MAX),
             lot_size=lot_size,
             levels=checked_int("levels", levels, 64, 1 << 18))
-        if writers != 1:
-            # The one place where a book for several writers is built.
-            raise BookError(f"writers = {writers!r}: books of several writers are not built")
+        if writers != "n":
+            writers = checked_int("writers", writers, 1, INT64_MAX)
+        several_writers = writers != 1
         policy = checked_choice("on_cross", on_cross, CROSS_POLICIES)
         by_event = checked_choice("publish", publish, PUBLISH_POLICIES)
         unit = unit_of(lot_size)
@@ -748,8 +876,13 @@ cdef class OrderBook:
             if base_price % self.instrument.tick_size:
                 raise BookError(f"base_price = {base_price}: not a multiple of tick_size = "
                                 f"{self.instrument.tick_size}")
-        self.core = book_new(self.instrument.levels, cold_levels, depth_capacity,
-                             self.instrument.tick_size)
+        if several_writers:
+            check_for_several_writers(self.instrument, base_price, on_cross, publish)
+            base_tick = base_price // self.instrument.tick_size
+        else:
+            base_tick = 0
+        self.core = book_new(several_writers, self.instrument.levels, base_tick, cold_levels,
+                             depth_capacity, self.instrument.tick_size)
         self.table = <books *>allocate(sizeof(books))
         if self.core == NULL or self.table == NULL:
             raise MemoryError(f"no memory for a book of {levels} levels")
@@ -757,7 +890,7 @@ cdef class OrderBook:
         self.core.on_cross = policy
         self.core.by_event = by_event
         self.core.lot = unit
-        if base_price is not None:
+        if base_price is not None and not several_writers:
             tick = base_price // self.instrument.tick_size
             self.core.sides[SIDE_ASK].base = tick
             # The best key that a bid can have is that of the window's last tick.
@@ -813,28 +946,30 @@ cdef class OrderBook:
 
     @property
     def writers(self):
-        """int: How many threads may write at a time."""
-        return 1
+        """int or "n": How many threads may write at a time; "n" is any number."""
+        return 1 if self.core.shared == NULL else "n"
 
     @property
     def memory_bytes(self):
         """int: What the book has taken, all of it at construction."""
-        return (sizeof(book) + sizeof(books) + sizeof(top_line) + sizeof(mailbox)
-                + sizeof(book_access) + self.core.mail.capacity * sizeof(depth_row)
-                + 2 * letter_words(self.core.mail.capacity) * 8
-                + ladder_bytes(&self.core.sides[SIDE_BID])
-                + ladder_bytes(&self.core.sides[SIDE_ASK]))
+        around = (sizeof(book) + sizeof(books) + sizeof(top_line) + sizeof(mailbox)
+                  + sizeof(book_access) + self.core.mail.capacity * sizeof(depth_row)
+                  + 2 * letter_words(self.core.mail.capacity) * 8)
+        if self.core.shared != NULL:
+            return around + shared_book_bytes(self.core.shared)
+        return around + (ladder_bytes(&self.core.sides[SIDE_BID])
+                         + ladder_bytes(&self.core.sides[SIDE_ASK]))
 
     def __len__(self):
-        return ladder_count(&self.core.sides[SIDE_BID]) + ladder_count(&self.core.sides[SIDE_ASK])
+        return book_levels(self.core, SIDE_BID) + book_levels(self.core, SIDE_ASK)
 
     def __bool__(self):
         # An empty book is a book.
         return True
 
     def __repr__(self):
-        bids = ladder_count(&self.core.sides[SIDE_BID])
-        asks = ladder_count(&self.core.sides[SIDE_ASK])
+        bids = book_levels(self.core, SIDE_BID)
+        asks = book_levels(self.core, SIDE_ASK)
         return (f"<OrderBook {self.instrument.name!r}: levels={self.instrument.levels}, "
                 f"tick_size={self.instrument.tick_size}, {bids} bids, {asks} asks>")
 
@@ -934,8 +1069,8 @@ cdef class OrderBook:
         """As `read_rows`, of every level."""
         cdef Py_ssize_t n
         while True:
-            n = 1 + <Py_ssize_t>max(ladder_count(&self.core.sides[SIDE_BID]),
-                                    ladder_count(&self.core.sides[SIDE_ASK]))
+            n = 1 + <Py_ssize_t>max(book_levels(self.core, SIDE_BID),
+                                    book_levels(self.core, SIDE_ASK))
             rows = self.read_rows(n, timeout, counts)
             if counts.bids < n and counts.asks < n:
                 return rows
@@ -1007,6 +1142,8 @@ cdef class OrderBook:
         if tick > self.core.grid.limit:
             raise BookError(
                 f"price = {wanted}: not a multiple of tick_size = {self.instrument.tick_size}")
+        if self.core.shared != NULL:
+            return shared_book_quantity(self.core.shared, which, <int64_t>tick)
         if book_try_begin_reading(self.core):
             held = ladder_quantity(own, tick ^ own.mirror)
             book_end_reading(self.core)
@@ -1210,6 +1347,10 @@ cdef class OrderBook:
             raise BookError("the book is being written by another thread: writers=1 allows one")
         books_apply(self.table, &record, 1, &status)
         books_end_writing(self.table)
+        if status == STATUS_TIMEOUT:
+            raise TimeoutError(
+                f"{Kind(record.kind).name} {Side(record.side).name} price = {price}: other writers "
+                "were faster every time; try again")
         if status != STATUS_APPLIED:
             reason = Rejection(status)
             raise RejectedError(

@@ -106,16 +106,20 @@ cdef struct shared_book:
 # `levels` is a power of two, 64 to 2**18, and base_tick + levels fits 64 bits.
 # NULL: there is no memory.
 cdef shared_book *shared_book_new(uint64_t levels, int64_t base_tick) noexcept nogil
-# When no thread uses the book any more.
+# What it takes, in bytes.
+cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil
+# Levels of a side that were occupied when each was looked at.
+cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil
+# When no thread uses the book any more; NULL is none.
 cdef void shared_book_free(shared_book *book) noexcept nogil
 
 # False where the side is empty. See the definition for what is promised while others write.
 cdef bint shared_book_best(
     shared_book *book, uint8_t side, int64_t *tick, int64_t *quantity) noexcept nogil
-# Best first; returns how many levels it wrote, at most `n`.
+# Best first, each level `stride` numbers after the last; returns how many it wrote, at most `n`.
 cdef Py_ssize_t shared_book_depth(
     shared_book *book, uint8_t side, Py_ssize_t n,
-    int64_t *ticks, int64_t *quantities) noexcept nogil
+    int64_t *ticks, int64_t *quantities, Py_ssize_t stride) noexcept nogil
 
 # What an update needs off its common path.
 cdef uint8_t shared_book_clear(shared_book *book, uint8_t side) noexcept nogil

@@ -96,6 +96,20 @@ cdef void shared_book_free(shared_book *book) noexcept nogil:
     release_memory(book)
 
 
+cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil:
+    return sizeof(shared_book) + 2 * book.stride * sizeof(uint64_t)
+
+
+cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil:
+    cdef atomic_u64 *words = shared_book_words(book, side)
+    cdef uint64_t rank
+    cdef uint64_t count = 0
+    for rank in range(book.levels):
+        # Relaxed: a count over many words is true at no instant anyway.
+        count += (load_relaxed(words + rank) & LEVEL_QUANTITY) != 0
+    return count
+
+
 cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogil:
     """Wait after a lost compare-and-swap, twice as long each time; False when it was the last."""
     cdef uint32_t _pause
@@ -279,7 +293,7 @@ cdef bint shared_book_best(
 
 cdef Py_ssize_t shared_book_depth(
         shared_book *book, uint8_t side, Py_ssize_t n,
-        int64_t *ticks, int64_t *quantities) noexcept nogil:
+        int64_t *ticks, int64_t *quantities, Py_ssize_t stride) noexcept nogil:
     """The best `n` levels of a side: each exact at one instant of the call, not all at the same.
 
     No level that stays occupied throughout the call is missed before the last one reported.
@@ -289,8 +303,8 @@ cdef Py_ssize_t shared_book_depth(
     cdef Py_ssize_t count = 0
     start_walk(book, side, &walk)
     while count < n and walk_next(book, &walk, &rank, &held):
-        ticks[count] = shared_book_tick(book, side, rank)
-        quantities[count] = <int64_t>held
+        ticks[count * stride] = shared_book_tick(book, side, rank)
+        quantities[count * stride] = <int64_t>held
         count += 1
     return count
 
@@ -545,7 +559,7 @@ cdef class SharedLadder:
         quantities = np.empty(n, np.int64)
         n = shared_book_depth(
             self.book, side, n, <int64_t *>cnp.PyArray_DATA(ticks),
-            <int64_t *>cnp.PyArray_DATA(quantities))
+            <int64_t *>cnp.PyArray_DATA(quantities), 1)
         return np.column_stack((ticks[:n], quantities[:n]))
 
     def marked(self, uint8_t side):
