@@ -1,0 +1,252 @@
+"""What the parts of Velox cost on this machine, in a few seconds: ``python -m velox bench``.
+
+Every benchmark checks what it did before it says how long that took; one that went wrong raises.
+The figures are means over many operations in a row: costs, not latencies. What a pipeline adds to a
+transaction's way is in the histograms of a `velox.Report`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from velox.bench import loops
+from velox.core.book import OrderBook
+from velox.core.bundle import BundleBuilder
+from velox.core.clock import Clock
+from velox.core.flow import MarketFlow
+from velox.core.histogram import LatencyHistogram
+from velox.core.records import Kind
+from velox.core.ring import BundleRing, TransactionRing
+from velox.errors import ConfigError, LedgerError
+from velox.runtime.config import PipelineConfig
+from velox.runtime.hardware import usable_cpus
+from velox.runtime.ingress import ReplayIngress
+from velox.runtime.pipeline import Pipeline
+
+__all__ = ["Result", "names", "run"]
+
+REPETITIONS = 7
+SEED = 1
+BATCH = 256
+LEVELS = 1024
+TICK_SIZE = 100
+BASE_PRICE = 1_000_000
+PASSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Nanoseconds an operation, over the repetitions of one benchmark.
+
+    Attributes
+    ----------
+    ns_per_op : float
+        Their median.
+    min, max : float
+    """
+
+    ns_per_op: float
+    min: float
+    max: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the three figures, ready for JSON."""
+        return {"ns_per_op": self.ns_per_op, "min": self.min, "max": self.max}
+
+
+def names() -> tuple[str, ...]:
+    """Every benchmark, in the order in which `run` makes them.
+
+    Examples
+    --------
+    >>> names()[:2]
+    ('ring.push_pop', 'ring.two_threads.single')
+    """
+    return tuple(_BENCHMARKS)
+
+
+def run(chosen: Iterable[str] | None = None) -> Iterator[tuple[str, Result]]:
+    """Run benchmarks, one after the other.
+
+    Parameters
+    ----------
+    chosen : iterable of str, optional
+        Of `names`; all of them if not given.
+
+    Yields
+    ------
+    name : str
+    result : Result
+
+    Raises
+    ------
+    ConfigError
+        There is no benchmark of that name.
+    LedgerError
+        A benchmark's result is wrong, so that its speed means nothing.
+
+    Notes
+    -----
+    Thread-safety: one at a time, on a machine that does nothing else.
+
+    Examples
+    --------
+    >>> [(name, result)] = run(["clock.now"])
+    >>> 0 < result.min <= result.ns_per_op <= result.max
+    True
+    """
+    wanted = names() if chosen is None else tuple(chosen)
+    for name in wanted:
+        if name not in _BENCHMARKS:
+            raise ConfigError(f"benchmark = {name!r}: must be one of {', '.join(names())}")
+    return _results(wanted)
+
+
+def _results(wanted: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
+    for name in wanted:
+        benchmark, operations = _BENCHMARKS[name]
+        # The first one faults the memory in and warms the caches and the branch predictors.
+        benchmark(operations)
+        costs = [_cost(benchmark, operations) for _ in range(REPETITIONS)]
+        yield name, Result(median(costs), min(costs), max(costs))
+
+
+# Takes how many operations to make, of what is said beside its name; returns how many it made, and
+# the nanoseconds that they took.
+Benchmark = Callable[[int], tuple[int, int]]
+
+
+def _cost(benchmark: Benchmark, operations: int) -> float:
+    made, elapsed_ns = benchmark(operations)
+    return elapsed_ns / made
+
+
+def _require(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise LedgerError(f"{what} is {found!r}, but must be {expected!r}")
+
+
+def _ring_push_pop(operations: int) -> tuple[int, int]:
+    return operations, loops.ring_push_pop(TransactionRing(), operations)
+
+
+def _ring_two_threads(operations: int, *, batch: int) -> tuple[int, int]:
+    """One thread pushes and one pops, on two CPUs where there are two."""
+    ring = TransactionRing()
+    usable = usable_cpus()
+    producer_cpu, consumer_cpu = usable.order[:2] if len(usable.order) > 1 else (None, None)
+    # The consumer on a thread of its own too, so that this one's affinity stays as it is.
+    consumed: list[int] = []
+    refused: list[LedgerError] = []
+
+    def produce() -> None:
+        _pin(producer_cpu)
+        loops.produce(ring, operations, batch)
+
+    def consume() -> None:
+        _pin(consumer_cpu)
+        try:
+            consumed.append(loops.consume(ring, operations, batch))
+        except LedgerError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=produce), threading.Thread(target=consume)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in refused:
+        raise error
+    return operations, consumed[0]
+
+
+def _pin(cpu: int | None) -> None:
+    """Pin the calling thread; where the system cannot or will not, its scheduler decides."""
+    if cpu is not None and hasattr(os, "sched_setaffinity"):
+        with suppress(OSError):
+            os.sched_setaffinity(0, {cpu})
+
+
+def _book_apply(operations: int, *, writers: Literal[1, 2]) -> tuple[int, int]:
+    flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
+    events = flow.generate(operations)
+    book = OrderBook(
+        LEVELS,
+        TICK_SIZE,
+        base_price=BASE_PRICE - LEVELS // 2 * TICK_SIZE,
+        writers=writers,
+    )
+    start_ns = time.monotonic_ns()
+    applied = book.apply(events).applied
+    elapsed_ns = time.monotonic_ns() - start_ns
+    _require("the number of events applied", applied, operations)
+    held, expected = book.snapshot(), flow.snapshot()
+    # Before its levels, the book's snapshot says that it begins with an empty one.
+    levels = held[held["kind"] != Kind.CLEAR]
+    same = [np.array_equal(levels[field], expected[field]) for field in ("side", "price", "size")]
+    _require("whether the book holds what the flow left", all(same), True)
+    return operations, elapsed_ns
+
+
+def _book_best(operations: int) -> tuple[int, int]:
+    book = OrderBook(LEVELS, TICK_SIZE)
+    flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
+    book.apply(flow.generate(10_000))
+    resting = flow.statistics()
+    assert resting.best_bid is not None
+    assert resting.best_ask is not None
+    return operations, loops.book_best(book, operations, resting.best_bid, resting.best_ask)
+
+
+def _bundle_add(operations: int) -> tuple[int, int]:
+    builder = BundleBuilder(BundleRing())
+    elapsed_ns = loops.bundle_add(builder.ring, builder.hold, operations)
+    return operations, elapsed_ns
+
+
+def _clock_now(operations: int) -> tuple[int, int]:
+    return operations, loops.clock_read(Clock(), operations)
+
+
+def _histogram_record(operations: int) -> tuple[int, int]:
+    histogram = LatencyHistogram()
+    elapsed_ns = loops.histogram_fill(histogram, operations)
+    _require("the sum of the histogram's counts", int(np.sum(histogram.counts())), operations)
+    return operations, elapsed_ns
+
+
+def _pipeline(operations: int, *, placement: Literal["shared", "paired"]) -> tuple[int, int]:
+    """From the start of the threads to the last bundle taken."""
+    flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
+    ingress = ReplayIngress(flow.generate(operations), repeat=PASSES)
+    report = Pipeline(ingress, config=PipelineConfig(placement=placement)).run()
+    ledger = report.ledger
+    _require("the number delivered", ledger.delivered_transactions, ledger.generated)
+    _require("the number rejected", sum(ledger.rejected.values()), 0)
+    return ledger.delivered_transactions, round(report.elapsed_s * 1e9)
+
+
+# name -> the benchmark, and how many operations make some 20 to 40 ms
+_BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
+    "ring.push_pop": (_ring_push_pop, 4_000_000),
+    "ring.two_threads.single": (partial(_ring_two_threads, batch=1), 1_000_000),
+    "ring.two_threads.batch": (partial(_ring_two_threads, batch=BATCH), 8_000_000),
+    "book.apply.one_writer": (partial(_book_apply, writers=1), 1_000_000),
+    "book.apply.cas": (partial(_book_apply, writers=2), 500_000),
+    "book.best": (_book_best, 8_000_000),
+    "bundle.add": (_bundle_add, 4_000_000),
+    "clock.now": (_clock_now, 1_000_000),
+    "histogram.record": (_histogram_record, 8_000_000),
+    "pipeline.shared": (partial(_pipeline, placement="shared"), 100_000),
+    "pipeline.paired": (partial(_pipeline, placement="paired"), 100_000),
+}

@@ -1,0 +1,255 @@
+"""The loops that `velox.bench` times: in C, without the GIL, and each checks what it moved.
+
+Every function returns the nanoseconds that its loop took on the kernel's clock, or raises
+`LedgerError` where the result is not what it must be: a wrong answer has no speed.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+
+from velox.core.atomic cimport kernel_ns, relax
+from velox.core.book cimport OrderBook
+from velox.core.bundle cimport bundle_builder, bundle_builder_add, bundle_builder_init
+from velox.core.clock cimport Clock, clock_now
+from velox.core.histogram cimport LatencyHistogram, histogram_record
+from velox.core.records cimport BUNDLE_CAPACITY, Bundle, Transaction
+from velox.core.ring cimport (
+    BundleRing,
+    TransactionRing,
+    bundle_ring_peek,
+    bundle_ring_release,
+    transaction_ring,
+    transaction_ring_claim,
+    transaction_ring_peek,
+    transaction_ring_pop,
+    transaction_ring_publish,
+    transaction_ring_push,
+    transaction_ring_release,
+)
+from velox.core.top cimport book_top, top_line_try_read
+from velox.runtime.idle cimport PAUSES_TOGETHER, give_core_away
+
+from velox.errors import LedgerError
+
+__all__ = [
+    "book_best",
+    "bundle_add",
+    "clock_read",
+    "consume",
+    "histogram_fill",
+    "produce",
+    "ring_push_pop",
+]
+
+cdef enum:
+    # Pauses before a thread that waits for the other lets it have the core: only ever reached where
+    # there is but one.
+    PATIENCE = 1024
+
+
+cdef inline void number(Transaction *slot, uint64_t index) noexcept nogil:
+    """Make a transaction that tells which one it is, in its first and in its last word."""
+    slot.id = index
+    slot.price = 1
+    slot.ingress_ts_ns = ~index
+
+
+cdef inline bint is_numbered(const Transaction *slot, uint64_t index) noexcept nogil:
+    return slot.id == index and slot.ingress_ts_ns == ~index
+
+
+cdef inline void wait(uint64_t *waits) noexcept nogil:
+    """As a runner waits whose stages had nothing to do while another thread is at the ring."""
+    cdef int i
+    waits[0] += 1
+    if waits[0] < PATIENCE:
+        for i in range(PAUSES_TOGETHER):
+            relax()
+    else:
+        give_core_away()
+
+
+def ring_push_pop(TransactionRing ring not None, uint64_t operations):
+    """Push one transaction and pop it again, on one thread."""
+    cdef Transaction pushed, popped
+    cdef uint64_t index, start_ns, end_ns
+    cdef uint64_t right = 0
+    memset(&pushed, 0, sizeof(pushed))
+    with nogil:
+        start_ns = kernel_ns()
+        for index in range(operations):
+            number(&pushed, index)
+            if transaction_ring_push(ring.ring, &pushed, 1) == 1 \
+                    and transaction_ring_pop(ring.ring, &popped, 1) == 1:
+                right += is_numbered(&popped, index)
+        end_ns = kernel_ns()
+    require("pops", right, operations)
+    return end_ns - start_ns
+
+
+cdef void produce_singly(transaction_ring *ring, uint64_t operations) noexcept nogil:
+    cdef Transaction pushed
+    cdef uint64_t index
+    cdef uint64_t waits = 0
+    memset(&pushed, 0, sizeof(pushed))
+    for index in range(operations):
+        number(&pushed, index)
+        while transaction_ring_push(ring, &pushed, 1) == 0:
+            wait(&waits)
+        waits = 0
+
+
+cdef void produce_in_batches(
+        transaction_ring *ring, uint64_t operations, uint64_t batch) noexcept nogil:
+    cdef Transaction *slots
+    cdef uint64_t granted, i
+    cdef uint64_t index = 0
+    cdef uint64_t waits = 0
+    while index < operations:
+        slots = transaction_ring_claim(ring, min(batch, operations - index), &granted)
+        if granted == 0:
+            wait(&waits)
+            continue
+        waits = 0
+        for i in range(granted):
+            number(&slots[i], index + i)
+        transaction_ring_publish(ring, granted)
+        index += granted
+
+
+def produce(TransactionRing ring not None, uint64_t operations, uint64_t batch):
+    """Push numbered transactions, `batch` at a time, while another thread runs `consume`."""
+    with nogil:
+        if batch == 1:
+            produce_singly(ring.ring, operations)
+        else:
+            produce_in_batches(ring.ring, operations, batch)
+
+
+cdef uint64_t consume_singly(
+        transaction_ring *ring, uint64_t operations, uint64_t *start_ns) noexcept nogil:
+    cdef Transaction popped
+    cdef uint64_t index
+    cdef uint64_t right = 0
+    cdef uint64_t waits = 0
+    for index in range(operations):
+        while transaction_ring_pop(ring, &popped, 1) == 0:
+            wait(&waits)
+        waits = 0
+        if index == 0:
+            start_ns[0] = kernel_ns()
+        right += is_numbered(&popped, index)
+    return right
+
+
+cdef uint64_t consume_in_batches(
+        transaction_ring *ring, uint64_t operations, uint64_t batch,
+        uint64_t *start_ns) noexcept nogil:
+    cdef const Transaction *slots
+    cdef uint64_t available, i
+    cdef uint64_t index = 0
+    cdef uint64_t right = 0
+    cdef uint64_t waits = 0
+    while index < operations:
+        slots = transaction_ring_peek(ring, batch, &available)
+        if available == 0:
+            wait(&waits)
+            continue
+        waits = 0
+        if index == 0:
+            start_ns[0] = kernel_ns()
+        for i in range(available):
+            right += is_numbered(&slots[i], index + i)
+        transaction_ring_release(ring, available)
+        index += available
+    return right
+
+
+def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch):
+    """Take what another thread `produce`s and check each; timed from the first that arrives."""
+    cdef uint64_t right, end_ns
+    cdef uint64_t start_ns = 0
+    with nogil:
+        if batch == 1:
+            right = consume_singly(ring.ring, operations, &start_ns)
+        else:
+            right = consume_in_batches(ring.ring, operations, batch, &start_ns)
+        end_ns = kernel_ns()
+    require("transactions handed over", right, operations)
+    return end_ns - start_ns
+
+
+def book_best(OrderBook book not None, uint64_t operations, int64_t bid, int64_t ask):
+    """Read the best prices as another thread than the writer does."""
+    cdef book_top top
+    cdef uint64_t start_ns, end_ns
+    cdef uint64_t right = 0
+    with nogil:
+        start_ns = kernel_ns()
+        for _ in range(operations):
+            if top_line_try_read(book.core.top, &top):
+                right += top.bid_price == bid and top.ask_price == ask
+        end_ns = kernel_ns()
+    require("reads of the best prices", right, operations)
+    return end_ns - start_ns
+
+
+def bundle_add(BundleRing ring not None, LatencyHistogram hold not None, uint64_t operations):
+    """Add transactions one by one; each full bundle is sealed, and taken from its ring at once."""
+    cdef bundle_builder builder
+    cdef Transaction added
+    cdef const Bundle *bundle
+    cdef uint64_t index, available, start_ns, end_ns
+    cdef uint64_t right = 0
+    memset(&added, 0, sizeof(added))
+    with nogil:
+        bundle_builder_init(&builder, ring.ring, hold.histogram, 100_000)
+        start_ns = kernel_ns()
+        for index in range(operations):
+            number(&added, index)
+            bundle_builder_add(&builder, &added, 1, 1_000_000)
+            bundle = bundle_ring_peek(ring.ring, 1, &available)
+            if available == 1:
+                if bundle.count == BUNDLE_CAPACITY and is_numbered(
+                        &bundle.transactions[BUNDLE_CAPACITY - 1], index):
+                    right += BUNDLE_CAPACITY
+                bundle_ring_release(ring.ring, 1)
+        end_ns = kernel_ns()
+    require("transactions bundled", right, operations // BUNDLE_CAPACITY * BUNDLE_CAPACITY)
+    return end_ns - start_ns
+
+
+def clock_read(Clock clock not None, uint64_t operations):
+    """Read the clock; time must not go back."""
+    cdef uint64_t now_ns, start_ns, end_ns
+    cdef uint64_t right = 0
+    cdef uint64_t last_ns = 0
+    with nogil:
+        start_ns = kernel_ns()
+        for _ in range(operations):
+            now_ns = clock_now(clock.clock)
+            right += now_ns >= last_ns
+            last_ns = now_ns
+        end_ns = kernel_ns()
+    require("readings in order", right, operations)
+    return end_ns - start_ns
+
+
+def histogram_fill(LatencyHistogram histogram not None, uint64_t operations):
+    """Record values from 1 ns to 1 ms; the caller compares what the histogram then holds."""
+    cdef uint64_t start_ns, end_ns
+    cdef uint64_t state = 1
+    with nogil:
+        start_ns = kernel_ns()
+        for _ in range(operations):
+            # Any cheap sequence without a pattern to predict; Knuth's MMIX generator.
+            state = state * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
+            histogram_record(histogram.histogram, 1 + (state >> 44))
+        end_ns = kernel_ns()
+    require("records", histogram.count, operations)
+    return end_ns - start_ns
+
+
+def require(what, found, expected):
+    if found != expected:
+        raise LedgerError(f"{found} {what} were right, of {expected}")
