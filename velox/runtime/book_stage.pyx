@@ -67,8 +67,8 @@ cdef uint64_t forward(book_stage *self, const Transaction *first, uint64_t n) no
         return 0
     applied = apply(self, first, room, &consumed)
     memcpy(slots, first, applied * sizeof(Transaction))
-    transaction_ring_publish(self.output, applied)
     count(&self.emitted, applied)
+    transaction_ring_publish(self.output, applied)
     return consumed
 
 

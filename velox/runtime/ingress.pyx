@@ -168,10 +168,11 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
             market_flow_next(self.flow, &unwanted)
             self.next_due_ns += market_flow_gap(self.flow)
             dropped += 1
-    transaction_ring_publish(base.ring, n)
+    # Counted first, so that a look at the counters does not find more applied than pushed.
     count(&base.generated, n + dropped)
     count(&base.pushed, n)
     count(&base.dropped, dropped)
+    transaction_ring_publish(base.ring, n)
     now_ns = clock_now(base.clock)
     # Published slots may still be read here: only this thread ever writes them.
     if self.unpaced:
@@ -326,10 +327,11 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
             break
         self.last_due_ns = due_ns
         self.position += 1
-    transaction_ring_publish(base.ring, n)
+    # Counted first, so that a look at the counters does not find more applied than pushed.
     count(&base.generated, n + dropped)
     count(&base.pushed, n)
     count(&base.dropped, dropped)
+    transaction_ring_publish(base.ring, n)
     if n == 0:
         return <int>dropped
     now_ns = clock_now(base.clock)
@@ -524,7 +526,7 @@ cdef class PushIngress(Ingress):
     cdef uint64_t push_for_a_while(self, const Transaction *first, uint64_t n) noexcept nogil:
         cdef ingress *base = self.ingress
         cdef uint64_t done = 0
-        cdef uint64_t step, due_ns, room, i
+        cdef uint64_t now_ns, due_ns, room, i
         cdef uint32_t waits = 0
         cdef Transaction *slots
         due_ns = clock_now(base.clock)
@@ -543,12 +545,12 @@ cdef class PushIngress(Ingress):
             if self.stamp:
                 for i in range(room):
                     slots[i].ingress_ts_ns = due_ns
-            transaction_ring_publish(base.ring, room)
-            step = clock_now(base.clock)
-            for i in range(room):
-                record_late(base, slots[i].ingress_ts_ns, step, 1)
             count(&base.generated, room)
             count(&base.pushed, room)
+            transaction_ring_publish(base.ring, room)
+            now_ns = clock_now(base.clock)
+            for i in range(room):
+                record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
             done += room
         return done
 
