@@ -1,4 +1,4 @@
-"""python setup.py build_ext --inplace && python use_total.py && python use_imbalance.py """
+"""python setup.py build_ext --inplace && python use_total.py && python use_imbalance.py"""
 
 from Cython.Build import cythonize
 from setuptools import setup

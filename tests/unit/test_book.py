@@ -453,7 +453,6 @@ def test_a_second_writer_is_refused() -> None:
         ({"cold_levels": -1}, "cold_levels = -1"),
         ({"depth_capacity": 0}, "depth_capacity = 0"),
         ({"market": 256}, "market = 256"),
-        ({"writers": 0}, "writers = 0"),
     ],
 )
 def test_misuse_names_the_field_and_the_value(options: dict[str, Any], message: str) -> None:

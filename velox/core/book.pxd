@@ -1,8 +1,8 @@
 """An order book, and a table of books by market: what a stage of a pipeline uses of them.
 
-Several threads may write a book that was made for that (`shared`), and read it as it stands. Of any
-other, one thread at a time is the writer (`books_begin_writing`); any other thread reads the best prices
-from the top line, and the depth from the ladder itself while nobody writes, else from the mailbox.
+Several threads may write a book that was made for that (`shared`), and read it as it stands. Any
+other has one writer at a time (`books_begin_writing`); other threads read its best prices from the
+top line, and its depth from the ladder itself while nobody writes, else from the mailbox.
 
 The state word of a book, on 128 bytes of its own::
 

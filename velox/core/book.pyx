@@ -758,7 +758,7 @@ cdef int check_for_several_writers(
         object instrument, object base_price, str on_cross, str publish) except -1:
     if base_price is None:
         raise BookError("base_price = None: a book with several writers needs a fixed window")
-    if base_price // instrument.tick_size + instrument.levels > INT64_MAX:
+    if base_price + instrument.levels * instrument.tick_size > INT64_MAX:
         raise BookError(f"base_price = {base_price}: its window does not fit 64 bits")
     if on_cross != "count":
         raise BookError(

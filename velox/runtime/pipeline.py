@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
@@ -18,10 +16,12 @@ from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, PipelineError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
+from velox.runtime.config import Clock as ClockSource
 from velox.runtime.config import PipelineConfig, stage_names
 from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.ledger import Ledger
+from velox.runtime.markets import books_for
 from velox.runtime.output import DiscardOutput, Output, PullOutput
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics
@@ -41,64 +41,6 @@ LOOK_AGAIN_S = 0.001
 STEPS_AT_ONCE = 4096
 # Interrupts, while a stop drains, after which it no longer waits.
 INTERRUPTS_TO_GIVE_UP = 3
-
-
-def _books(
-    given: Books | OrderBook | Sequence[Instrument] | None,
-    ingresses: Sequence[Ingress],
-    config: PipelineConfig,
-) -> Books:
-    if isinstance(given, Books):
-        return given
-    if isinstance(given, OrderBook):
-        return Books([given])
-    instruments = given if given is not None else _instruments(ingresses, config)
-    return Books(
-        [
-            OrderBook.from_instrument(
-                each,
-                writers=config.writers,
-                base_price=_window_base(each, ingresses) if config.writers > 1 else None,
-                on_cross=config.on_cross,
-                publish=config.publish,
-            )
-            for each in instruments
-        ]
-    )
-
-
-def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:
-    """Say what the ingresses trade in; a price step of 1e-4 where nobody knows."""
-    found: dict[int, Instrument] = {}
-    for ingress in ingresses:
-        if isinstance(ingress, PoissonIngress):
-            market, tick = ingress.market, ingress.tick_size
-            found[market] = Instrument(market=market, tick_size=tick, levels=config.levels)
-        elif isinstance(ingress, ReplayIngress):
-            for market in np.unique(ingress.transactions["market"]).tolist():
-                found.setdefault(market, Instrument(market=market, levels=config.levels))
-    return list(found.values()) or [Instrument(levels=config.levels)]
-
-
-def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
-    """Where the fixed window of a shared book begins: around the middle of what will come."""
-    middles = []
-    for ingress in ingresses:
-        if isinstance(ingress, PoissonIngress) and ingress.market == instrument.market:
-            middles.append(ingress.base_price)
-        elif isinstance(ingress, ReplayIngress):
-            mine = ingress.transactions["market"] == instrument.market
-            prices = ingress.transactions["price"][mine]
-            prices = prices[prices > 0]
-            if len(prices):
-                middles.append((int(prices.min()) + int(prices.max())) // 2)
-    if not middles:
-        raise ConfigError(
-            f"market {instrument.market}: a book with several writers needs a base_price; "
-            "pass books=OrderBook(...)"
-        )
-    middle = sum(middles) // len(middles) // instrument.tick_size
-    return max(1, middle - instrument.levels // 2) * instrument.tick_size
 
 
 class Pipeline:
@@ -155,7 +97,7 @@ class Pipeline:
                 f"lanes = {config.lanes}, but {len(self.ingresses)} ingresses were given"
             )
         self.output = output or DiscardOutput()
-        self.books = _books(books, self.ingresses, config)
+        self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
         self._strategy = strategy
@@ -188,7 +130,7 @@ class Pipeline:
         if self.plan.placement == "invoker" and absent:
             raise ConfigError("placement 'invoker' runs every stage: it takes no Push or Pull")
 
-    def _clock_source(self) -> str:
+    def _clock_source(self) -> ClockSource:
         if self.config.clock == "auto" and self.plan.placement == "invoker":
             return "virtual"
         if self.config.clock == "virtual" and self.plan.placement != "invoker":
@@ -262,7 +204,7 @@ class Pipeline:
         self.output.attach(bundles, self.clock, self._control, batch=config.batch)
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
-        self._rings = {
+        self._rings: dict[str, TransactionRing | BundleRing] = {
             **{f"{each.name}": each.ring for each in self.ingresses},
             **{f"orderbook{i if config.lanes > 1 else ''}": r for i, r in enumerate(to_bundle)},
             "bundle": bundles,

@@ -69,12 +69,13 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
         from numba import types  # noqa: PLC0415
     except ImportError as error:
         raise StrategyError("numba is not installed: pip install 'velox[numba]'") from error
-    transaction = types.CPointer(numba.from_dtype(TRANSACTION_DTYPE))
+    pointer: Any = types.CPointer
+    transaction = pointer(numba.from_dtype(TRANSACTION_DTYPE))
     element = types.uint8 if user_data is None else numba.from_dtype(user_data)
     return types.int32(
         transaction,
-        types.CPointer(numba.from_dtype(BOOK_VIEW_DTYPE)),
+        pointer(numba.from_dtype(BOOK_VIEW_DTYPE)),
         transaction,
         types.uint32,
-        types.CPointer(element),
+        pointer(element),
     )

@@ -7,6 +7,7 @@ lock, log or raise. One runner calls it, always from the same thread.
 A stage ends by setting `finished`: its input is closed and empty, and it has closed its output.
 """
 
+cimport cython
 from libc.stdint cimport uint64_t
 
 from velox.core.atomic cimport atomic_u64, load_relaxed, store_relaxed
@@ -35,10 +36,12 @@ cdef inline bint control_stopped(const control *self) noexcept nogil:
     return load_relaxed(&self.stop) != 0
 
 
+@cython.final
 cdef class Control:
     cdef control *control
 
 
+@cython.final
 cdef class Turn:
     cdef atomic_u64 *taken
 

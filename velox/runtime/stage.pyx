@@ -1,11 +1,14 @@
 """What every stage of a pipeline is to Python."""
 
+cimport cython
+
 from velox.core.atomic cimport cas_strong_acq_rel, store_release
 from velox.core.memory cimport allocate, release_memory
 
 __all__ = ["Control", "Stage"]
 
 
+@cython.final
 cdef class Control:
     """The one flag that a pipeline's stages share."""
 
@@ -27,6 +30,7 @@ cdef class Control:
         return bool(control_stopped(self.control))
 
 
+@cython.final
 cdef class Turn:
     """Lets one thread in at a time; who finds it taken is told so and does not wait.
 

@@ -1,0 +1,40 @@
+from typing import Self, final
+
+from velox.core.book import Books
+from velox.core.clock import Clock
+from velox.core.ring import TransactionRing
+from velox.runtime.stage import Control, Stage
+from velox.runtime.strategy import Strategy
+from velox.runtime.verify import Verifier
+
+__all__ = ["BookStage"]
+
+@final
+class BookStage(Stage):
+    def __new__(
+        cls,
+        input: TransactionRing,
+        output: TransactionRing,
+        books: Books,
+        clock: Clock,
+        control: Control,
+        *,
+        strategy: Strategy | None = None,
+        verifier: Verifier | None = None,
+        batch: int = 256,
+        name: str = "orderbook",
+    ) -> Self: ...
+    @property
+    def books(self) -> Books: ...
+    @property
+    def strategy(self) -> Strategy | None: ...
+    @property
+    def verifier(self) -> Verifier | None: ...
+    @property
+    def applied(self) -> int: ...
+    @property
+    def rejected(self) -> dict[str, int]: ...
+    @property
+    def emitted(self) -> int: ...
+    @property
+    def timeouts(self) -> int: ...

@@ -1,0 +1,16 @@
+from typing import Any, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Strategy"]
+
+PARAMETERS: Final[int]
+
+@final
+class Strategy:
+    def __init__(
+        self, function: object, user_data: npt.NDArray[Any] | int | np.integer[Any] | None = None
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
