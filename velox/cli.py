@@ -191,7 +191,7 @@ def _parser() -> _Parser:
         help="compare the book with the recording's own oracle, after every event that has one",
     )
     replay.add_argument(
-        "--depth", type=_integer, metavar="N", help="levels a side to compare, at most"
+        "--depth", type=_integer, metavar="N", help="levels a side that --verify compares, at most"
     )
     replay.add_argument(
         "--on-error",
@@ -459,8 +459,6 @@ def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]
 
 def _replay(options: argparse.Namespace, signals: _Signals) -> int:
     config = _config(options, lanes=1)
-    if options.depth is not None and not options.verify:
-        raise ConfigError(f"depth = {options.depth}: only --verify compares levels")
     format = options.format or _format_of(options.paths)
     recording = feeds.load(
         options.paths,

@@ -566,7 +566,7 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "{flow}"], "format 'npy' takes one file, not 2"),
         (["{flow}", "--format", "lobster"], "it looks like 'npy'"),
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
-        (["{flow}", "--depth", "3"], "depth = 3: only --verify"),
+        (["{flow}", "--depth", "0"], "depth = 0: must be"),
         (["{flow}", "--speed", "0"], "argument --speed: '0'"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),
