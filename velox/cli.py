@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A path need not be text, nor a terminal speak UTF-8; neither is worth an exception.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(given)
     with _Signals() as signals:
+        options = _parser().parse_args(given)
         try:
             status: int = options.command(options, signals)
         except KeyboardInterrupt:
@@ -191,7 +191,7 @@ def _parser() -> _Parser:
         help="compare the book with the recording's own oracle, after every event that has one",
     )
     replay.add_argument(
-        "--depth", type=_integer, metavar="N", help="levels a side to compare, at most"
+        "--depth", type=_integer, metavar="N", help="levels a side that --verify compares, at most"
     )
     replay.add_argument(
         "--on-error",
@@ -419,8 +419,6 @@ def _placement(text: str) -> str | dict[str, int]:
 
 
 def _run(options: argparse.Namespace, signals: _Signals) -> int:
-    # From here on a signal asks for the end, and the report comes all the same.
-    signals.deferred = True
     config = _config(options, lanes=options.lanes)
     if (
         options.rate == "max"
@@ -459,16 +457,15 @@ def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]
 
 def _replay(options: argparse.Namespace, signals: _Signals) -> int:
     config = _config(options, lanes=1)
-    if options.depth is not None and not options.verify:
-        raise ConfigError(f"depth = {options.depth}: only --verify compares levels")
     format = options.format or _format_of(options.paths)
-    recording = feeds.load(
-        options.paths,
-        format,
-        on_error=options.on_error,
-        limit=options.limit,
-        depth=options.depth,
-    )
+    with signals.immediate():
+        recording = feeds.load(
+            options.paths,
+            format,
+            on_error=options.on_error,
+            limit=options.limit,
+            depth=options.depth,
+        )
     if options.verify and not recording.checks:
         raise ConfigError(
             f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
@@ -476,7 +473,6 @@ def _replay(options: argparse.Namespace, signals: _Signals) -> int:
         )
     for name in ("capture", "json"):
         _refuse_overwriting(name, getattr(options, name), recording.source)
-    signals.deferred = True
     if recording.skipped:
         first = recording.problems[0]
         _warn(f"{recording.skipped:,} lines were left out; the first: {first}")
@@ -534,7 +530,7 @@ def _generate(options: argparse.Namespace, signals: _Signals) -> int:
         base_price=options.base_price,
         market=options.market,
     )
-    with replacing(options.output) as file:
+    with signals.immediate(), replacing(options.output) as file:
         header = {
             "descr": np.lib.format.dtype_to_descr(TRANSACTION_DTYPE),
             "fortran_order": False,
@@ -564,8 +560,6 @@ def _chunks(flow: MarketFlow, count: int, market: int) -> Iterator[npt.NDArray[n
 
 
 def _recover(options: argparse.Namespace, signals: _Signals) -> int:
-    # Cut short, it would leave a capture as it found it, or worse.
-    signals.deferred = True
     bundles = recover_capture(options.path)
     _Screen(sys.stdout).say(f"{options.path}: {bundles} bundles")
     return GOOD
@@ -573,7 +567,7 @@ def _recover(options: argparse.Namespace, signals: _Signals) -> int:
 
 def _bench(options: argparse.Namespace, signals: _Signals) -> int:
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with _json_file(options.json) as file:
+    with signals.immediate(), _json_file(options.json) as file:
         machine, results = describe_machine(), {}
         measured = bench.run(options.names or None)
         screen.say(f"velox {velox.__version__}, {machine}", "", terminal.benchmark_heading())
@@ -709,14 +703,14 @@ def _stop(pipeline: Pipeline) -> list[str]:
 class _Signals:
     """Requests from outside to end: Ctrl-C, a service manager's stop, a terminal that closes.
 
-    While `deferred`, a signal is only noted in `requested`, the second as the first: a stop in
-    order takes milliseconds, and there is nothing that cutting it short would make better. Before
-    that it raises KeyboardInterrupt.
+    A request is only noted in `requested`, the second as the first: a stop in order takes
+    milliseconds, and there is nothing that cutting it short would make better. Where nothing needs
+    an order, in a block of `immediate`, it raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self.deferred = False
+        self._immediate = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
@@ -737,9 +731,20 @@ class _Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Let a request, also one that has come already, end the block at once."""
+        self._immediate = True
+        try:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._immediate = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        if not self.deferred:
+        if self._immediate:
             raise KeyboardInterrupt
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -229,6 +228,32 @@ def test_lanes_and_writers_share_one_book(options: list[str], tmp_path: Path) ->
     assert not any(value["ledger"]["rejected"].values())
 
 
+@pytest.mark.parametrize("lanes", [2, 5])
+def test_the_flows_of_lanes_can_interleave_in_one_book(lanes: int) -> None:
+    options = cli._parser().parse_args(["run", "--lanes", str(lanes), "--seed", "7"])
+    config = cli._config(options, lanes=lanes)
+    assert config.writers == lanes
+    ingresses = cli._flows(options, config)
+    assert [each.rate for each in ingresses] == [100_000 / lanes] * lanes
+    events = [each.flow.generate(5_000) for each in ingresses]
+    book = velox.OrderBook(tick_size=100)
+    for chunk in range(0, 5_000, 100):
+        for each in events:
+            assert book.apply(each[chunk : chunk + 100]).applied == 100
+    assert book.statistics().crossed == 0
+    assert len(np.unique(np.concatenate(events)["id"])) == 5_000 * lanes
+    assert not np.array_equal(events[0]["price"], events[1]["price"])
+
+
+@pytest.mark.parametrize("levels", [64, 256, 65536])
+def test_the_flow_of_a_shared_book_stays_in_its_window(levels: int) -> None:
+    options = cli._parser().parse_args(["run", "--writers", "2", "--levels", str(levels)])
+    [ingress] = cli._flows(options, cli._config(options, lanes=1))
+    prices = ingress.flow.generate(50_000)["price"]
+    assert (prices.max() - prices.min()) // 100 < levels
+    assert abs(prices - 1_000_000).max() // 100 < levels // 2
+
+
 def test_a_capture_holds_what_was_delivered(tmp_path: Path) -> None:
     capture, document = tmp_path / "bundles.npy", tmp_path / "run.json"
     done = velox_run(
@@ -331,21 +356,43 @@ def test_a_killed_capture_is_recovered(started: Any, tmp_path: Path) -> None:
     assert len(np.load(capture)) > 0
 
 
+def test_a_file_that_is_interrupted_does_not_appear(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command("generate", "--count", 10**12, "-o", tmp_path / "flow.npy"),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err == "velox: error: interrupted; nothing was done\n"
+    assert not list(tmp_path.iterdir())
+
+
 # Failures
 
 
 def test_a_capture_that_cannot_be_written_any_further_fails_the_run(tmp_path: Path) -> None:
     capture, document = tmp_path / "bundles.npy", tmp_path / "run.json"
-    most = 1 << 16
+    # In blocks of 512 or 1024 bytes, as the shell has it.
+    limited = ["sh", "-c", 'ulimit -f 100 && exec "$@"', "sh"]
     done = subprocess.run(
-        command("run", "--duration", PATIENCE_S, "--capture", capture, "--json", document),
+        [
+            *limited,
+            *command("run", "--duration", PATIENCE_S, "--capture", capture, "--json", document),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         encoding="utf-8",
         timeout=PATIENCE_S,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
     )
     assert done.returncode == 1
     [error] = [line for line in done.stderr.splitlines() if "velox: error: " in line]
@@ -566,7 +613,7 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "{flow}"], "format 'npy' takes one file, not 2"),
         (["{flow}", "--format", "lobster"], "it looks like 'npy'"),
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
-        (["{flow}", "--depth", "3"], "depth = 3: only --verify"),
+        (["{flow}", "--depth", "0"], "depth = 0: must be"),
         (["{flow}", "--speed", "0"], "argument --speed: '0'"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import velox
+from velox.bench import Result
 from velox.core.histogram import LatencyHistogram
 from velox.runtime.hardware import UsableCpus
 from velox.runtime.ledger import Ledger
@@ -155,17 +156,15 @@ def test_the_closing_holds_ledger_throughput_and_latencies(report: Report) -> No
 
 def test_the_closing_ends_with_the_verification_where_there_was_one(report: Report) -> None:
     fields = {name: getattr(report, name) for name in Report.__dataclass_fields__}
-    fields |= {
-        "verification": velox.runtime.verify.Verification(999, 2, "after transaction 7"),
-        "timeouts": 4,
-    }
+    fields["verification"] = velox.runtime.verify.Verification(999, 2, "after transaction 7")
+    fields["timeouts"] = 4
     lines = terminal.closing(Report(**fields))
     assert lines[-2:] == ["verified=999 mismatched=2", "first mismatch: after transaction 7"]
     assert "book busy   4 transactions were tried again" in lines
 
 
 def test_benchmark_lines_stand_under_their_heading() -> None:
-    result = velox.bench.Result(18.6, 17.5, 1234.5)
+    result = Result(18.6, 17.5, 1234.5)
     line = terminal.benchmark_line("ring.two_threads.single", result)
     assert line == "ring.two_threads.single      18.60     17.50   1234.50"
     assert len(terminal.benchmark_heading()) == len(line)
