@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,22 @@ def assert_adds_up(pipeline: Pipeline, *, forwarding: bool = True) -> None:
         assert ingress.ring.closed
     assert len(pipeline.output.ring) == 0
     assert pipeline.output.ring.closed
+
+
+@contextmanager
+def hangs_are_broken_off() -> Iterator[None]:
+    """Turn a wait that never ends into a failure; on the main thread, of code that sees signals."""
+
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError("it never ends")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(10)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def shared_books_are_built() -> bool:
