@@ -84,18 +84,18 @@ def assert_adds_up(pipeline: Pipeline, *, forwarding: bool = True) -> None:
 
 
 @contextmanager
-def hangs_are_broken_off() -> Iterator[None]:
+def hangs_are_broken_off(after_s: float = 5.0) -> Iterator[None]:
     """Turn a wait that never ends into a failure; on the main thread, of code that sees signals."""
 
     def give_up(number: int, frame: object) -> None:
         raise TimeoutError("it never ends")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(10)
+    signal.setitimer(signal.ITIMER_REAL, after_s)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
