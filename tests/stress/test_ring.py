@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -55,8 +56,11 @@ def test_what_one_thread_pushes_the_other_takes_byte_for_byte(
     def produce() -> None:
         sent = turn = 0
         while sent < total:
-            sent += ring.push(items[sent : sent + batches[turn % 64]])
+            pushed = ring.push(items[sent : sent + batches[turn % 64]])
+            sent += pushed
             turn += 1
+            if pushed == 0:
+                os.sched_yield()  # lets go of the GIL, which else stays for 5 ms
         ring.close()
 
     producer = threading.Thread(target=produce)
@@ -65,12 +69,16 @@ def test_what_one_thread_pushes_the_other_takes_byte_for_byte(
     got = turn = 0
     while got < total:
         if taking == "pop":
-            taken.append(ring.pop(batches[-turn % 64]))
+            batch = ring.pop(batches[-turn % 64])
         else:
             with ring.peek(batches[-turn % 64]) as seen:
-                taken.append(seen.copy())
-        got += len(taken[-1])
+                batch = seen.copy()
         turn += 1
+        if len(batch) == 0:
+            os.sched_yield()
+            continue
+        taken.append(batch)
+        got += len(batch)
     producer.join()
     assert np.concatenate(taken).tobytes() == items.tobytes()
     assert ring.closed
@@ -89,18 +97,25 @@ def test_who_looks_on_never_sees_more_popped_than_pushed() -> None:
             statistics = ring.statistics()
             assert 0 <= len(ring) <= 64
             seen.append(statistics)
+            os.sched_yield()
 
     def produce() -> None:
         sent = 0
         while sent < len(items):
-            sent += ring.push(items[sent : sent + 50])
+            pushed = ring.push(items[sent : sent + 50])
+            sent += pushed
+            if pushed == 0:
+                os.sched_yield()
 
     threads = [threading.Thread(target=look), threading.Thread(target=produce)]
     for thread in threads:
         thread.start()
     got = 0
     while got < len(items):
-        got += len(ring.pop())
+        popped = len(ring.pop())
+        got += popped
+        if popped == 0:
+            os.sched_yield()
     done.set()
     for thread in threads:
         thread.join()
