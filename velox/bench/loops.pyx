@@ -60,6 +60,7 @@ cdef inline bint is_numbered(const Transaction *slot, uint64_t index) noexcept n
 
 cdef inline void wait(uint64_t *waits) noexcept nogil:
     """As a runner waits whose stages had nothing to do while another thread is at the ring."""
+    cdef int _
     waits[0] += 1
     if waits[0] < PATIENCE:
         for _ in range(PAUSES_TOGETHER):
