@@ -9,7 +9,17 @@ and leave, through rings, on pinned threads that take no lock, no heap memory an
 True
 """
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+if find_spec("velox.core.records") is None:
+    _NOT_BUILT = "the extension modules are not built: run 'pip install -e .' in the repository"
+    if sys.argv[:1] == ["-m"]:
+        # `python -m velox` is still looking for the package: a person reads this, not a program.
+        print(f"velox: error: {_NOT_BUILT}", file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(_NOT_BUILT)
 
 from velox.core.book import ApplyResult, Books, OrderBook
 from velox.core.bundle import BundleBuilder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from typing import Any
@@ -119,7 +120,7 @@ def test_who_looks_on_never_sees_more_popped_than_pushed() -> None:
     done.set()
     for thread in threads:
         thread.join()
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert before.pushed <= after.pushed
         assert before.popped <= after.popped
     assert all(each.popped <= each.pushed for each in seen)

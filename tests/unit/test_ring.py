@@ -73,9 +73,7 @@ class RingMachine(RuleBasedStateMachine):
     def pop(self, most: int | None) -> None:
         wanted = len(self.model) if most is None else max(0, most)
         items = self.ring.pop(most)
-        assert numbers(items) == [
-            self.model.popleft() for _ in range(min(wanted, len(self.model)))
-        ]
+        assert numbers(items) == [self.model.popleft() for _ in range(min(wanted, len(self.model)))]
         self.popped += len(items)
 
     @rule(most=st.none() | st.integers(-1, 40), fails=st.booleans())
@@ -359,9 +357,7 @@ def test_a_numpy_integer_is_a_capacity() -> None:
 
 
 @every_kind
-def test_a_ring_takes_only_its_own_items(
-    ring_type: Any, dtype: Any, make: Any, field: str
-) -> None:
+def test_a_ring_takes_only_its_own_items(ring_type: Any, dtype: Any, make: Any, field: str) -> None:
     ring = ring_type(4)
     other = BUNDLE_DTYPE if dtype == TRANSACTION_DTYPE else TRANSACTION_DTYPE
     for wrong in (np.zeros(2, other), [1], make(4)[::2], None):

@@ -45,11 +45,16 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
 
 def finish_capture(file: BinaryIO, bundles: int) -> None:
     """Cut off what is not a whole bundle, write the true header, and close."""
-    with file:
-        file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
-        file.seek(0)
-        file.write(header(bundles))
-        os.fsync(file.fileno())
+    try:
+        with file:
+            file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
+            file.seek(0)
+            file.write(header(bundles))
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CaptureError(
+            error.errno, f"cannot complete the capture {file.name}: {error.strerror}"
+        ) from error
 
 
 def recover_capture(path: str | os.PathLike[str]) -> int:

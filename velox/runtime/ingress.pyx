@@ -413,8 +413,8 @@ cdef class ReplayIngress(Ingress):
                 valid = False
             if not valid:
                 raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
-        if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 1:
-            raise ConfigError(f"repeat = {repeat!r}: must be an integer, at least 1")
+        if not isinstance(repeat, int) or isinstance(repeat, bool) or not 1 <= repeat < 2**63:
+            raise ConfigError(f"repeat = {repeat!r}: must be an integer, 1 to 2**63 - 1")
         self.transactions = transactions
         self.speed = speed
         self.repeat = repeat
