@@ -16,6 +16,7 @@ __all__ = [
     "RecordError",
     "RejectedError",
     "RingError",
+    "StageGroupError",
     "StrategyError",
     "VeloxError",
 ]
@@ -91,6 +92,10 @@ class CaptureError(VeloxError, OSError):
 
 class PipelineError(VeloxError, RuntimeError):
     """A pipeline used out of order, or one whose stage failed."""
+
+
+class StageGroupError(ExceptionGroup[Exception], PipelineError):
+    """Several stages of a pipeline failed; each error is inside."""
 
 
 class StrategyError(PipelineError):

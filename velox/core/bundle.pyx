@@ -9,7 +9,7 @@ from velox.core.records cimport SEAL_DRAIN, SEAL_IDLE, transactions_of
 from velox.core.ring cimport BundleRing
 
 from velox.core.records import SealReason
-from velox.errors import ConfigError
+from velox.errors import ConfigError, RingError
 
 __all__ = ["BundleBuilder"]
 
@@ -78,12 +78,22 @@ cdef class BundleBuilder:
         -------
         int
             How many were accepted; fewer than n where the ring is full.
+
+        Raises
+        ------
+        RingError
+            The ring is closed, or another thread is its producer.
+        RecordError
+            `transactions` is no contiguous array of that dtype.
         """
         cdef Py_ssize_t n
         cdef Py_ssize_t accepted = 0
         cdef uint32_t step
         cdef const Transaction *first = transactions_of(transactions, &n)
         self.ring.become_producer()
+        # Relaxed: only this thread writes closed.
+        if load_relaxed(&self.ring.ring.closed):
+            raise RingError("add to a builder whose ring is closed")
         bundle_builder_expire(self.builder, now_ns)
         while accepted < n:
             step = bundle_builder_add(self.builder, first + accepted, n - accepted, now_ns)

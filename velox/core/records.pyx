@@ -309,20 +309,30 @@ def to_fixed(value):
     if isinstance(value, bool):
         raise RecordError(f"a price must be a number, not {value!r}")
     try:
-        scaled = Decimal(value) * PRICE_SCALE
-        finite = scaled.is_finite()
-        exact = finite and scaled == scaled.to_integral_value()
+        price = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
         raise RecordError(f"{value!r} is not a decimal number") from None
-    if not finite:
+    if not price.is_finite():
         raise RecordError(f"{value!r} is not a finite number")
-    if not exact:
+    # In integers: Decimal's own arithmetic rounds to whatever context the caller has set.
+    sign, digits, exponent = price.as_tuple()
+    units = int("".join(map(str, digits)))
+    if units and price.adjusted() > 18:
+        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
+    if exponent >= -4:
+        scaled, rest = (units * 10**(exponent + 4) if units else 0), 0
+    elif -4 - exponent > len(digits):
+        scaled, rest = 0, units
+    else:
+        scaled, rest = divmod(units, 10**(-4 - exponent))
+    if rest:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
         raise RecordError(f"{value!r} has more than 4 decimals{hint}")
+    scaled = -scaled if sign else scaled
     if not -2**63 <= scaled < 2**63:
         raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
-    return int(scaled)
+    return scaled
 
 
 def from_fixed(fixed):
@@ -342,4 +352,6 @@ def from_fixed(fixed):
     >>> from_fixed(1002500)
     Decimal('100.2500')
     """
-    return Decimal(int(fixed)).scaleb(-4)
+    # From its digits: Decimal's own arithmetic rounds to whatever context the caller has set.
+    units = int(fixed)
+    return Decimal((units < 0, tuple(map(int, str(abs(units)))), -4))

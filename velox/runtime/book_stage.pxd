@@ -24,8 +24,10 @@ cdef struct book_stage:
     verifier *verifier              # NULL: none
     uint64_t now_ns                 # when the batch under way was taken; for the strategy
     uint64_t taken                  # transactions consumed from the input
+    uint32_t room                   # that the strategy has for what it emits
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed
+    uint64_t failed_at              # the applied transaction at which it did
     atomic_u64 applied              # the stage's own thread writes these
     atomic_u64 rejected[STATUSES]
     atomic_u64 emitted

@@ -2,7 +2,7 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from velox.core.atomic cimport count, load_relaxed
 from velox.core.book cimport (
@@ -85,7 +85,7 @@ cdef uint64_t consult(book_stage *self, const Transaction *record) noexcept nogi
     cdef book *market_book
     cdef uint64_t consumed
     cdef int count_or_failure, i
-    if transaction_ring_room(self.output, STRATEGY_ROOM) < STRATEGY_ROOM:
+    if transaction_ring_room(self.output, self.room) < self.room:
         return 0
     if apply(self, record, 1, &consumed) == 0 or self.strategy_failed:
         return consumed
@@ -101,11 +101,14 @@ cdef uint64_t consult(book_stage *self, const Transaction *record) noexcept nogi
     view.market = record.market
     view.book = market_book
     view.depth = view_depth
-    count_or_failure = self.strategy(record, &view, emitted, STRATEGY_ROOM, self.user_data)
-    if count_or_failure < 0 or count_or_failure > STRATEGY_ROOM:
+    # What the strategy leaves out is 0, and not of another transaction.
+    memset(emitted, 0, sizeof(emitted))
+    count_or_failure = self.strategy(record, &view, emitted, self.room, self.user_data)
+    if count_or_failure < 0 or count_or_failure > <int>self.room:
         # The books stay exact to the end: the stage goes on without its strategy.
         self.strategy_failure = count_or_failure
         self.strategy_failed = True
+        self.failed_at = load_relaxed(&self.applied)
         control_stop(self.control)
         return consumed
     for i in range(count_or_failure):
@@ -182,6 +185,7 @@ cdef class BookStage(Stage):
         self.book_stage.clock = clock.clock
         self.book_stage.control = control.control
         self.book_stage.batch = batch
+        self.book_stage.room = min(STRATEGY_ROOM, output.capacity)
         if strategy is not None:
             self.book_stage.strategy = strategy.function
             self.book_stage.user_data = strategy.user_data
@@ -205,9 +209,9 @@ cdef class BookStage(Stage):
         if self.book_stage.strategy_failed:
             failure = self.book_stage.strategy_failure
             raise StrategyError(
-                f"the strategy returned {failure} at transaction {self.applied}, which " +
-                ("is its own error code" if failure < 0 else
-                 f"is more than its room of {STRATEGY_ROOM}"))
+                f"the strategy returned {failure} at transaction {self.book_stage.failed_at}, "
+                "which is " + ("its own error code" if failure < 0 else
+                               f"more than its room of {self.book_stage.room}"))
         return 0
 
     @property

@@ -37,10 +37,20 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
     """Create the file, or empty it, and write a header that promises nothing yet."""
     try:
         file = open(path, "wb", buffering=0)  # noqa: SIM115 - the pipeline closes it
-        file.write(header(0))
+        try:
+            _write_all(file, header(0))
+        except OSError:
+            file.close()
+            raise
     except OSError as error:
         raise CaptureError(error.errno, f"cannot capture to {path}: {error.strerror}") from error
     return file
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Write without a buffer: a disk that is nearly full takes a part, and refuses the next."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def finish_capture(file: BinaryIO, bundles: int) -> None:
@@ -49,7 +59,7 @@ def finish_capture(file: BinaryIO, bundles: int) -> None:
         with file:
             file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
             file.seek(0)
-            file.write(header(bundles))
+            _write_all(file, header(bundles))
             os.fsync(file.fileno())
     except OSError as error:
         raise CaptureError(
@@ -101,6 +111,6 @@ def _promised_bundles(head: bytes, path: object) -> int:
     expected = header(0)
     shape = head[expected.find(b"'shape'") :]
     digits = shape[shape.find(b"(") + 1 : shape.find(b",)")].decode("latin1")
-    if not digits.isdigit() or head != header(int(digits)):
+    if not (digits.isascii() and digits.isdecimal()) or head != header(int(digits)):
         raise CaptureError(f"{path} is no capture of bundles")
     return int(digits)

@@ -79,5 +79,7 @@ cdef class ReplayIngress(Ingress):
 cdef class PushIngress(Ingress):
     cdef Turn turn
     cdef bint stamp
+    cdef bint running
 
-    cdef uint64_t push_for_a_while(self, const Transaction *first, uint64_t n) noexcept nogil
+    cdef uint64_t push_for_a_while(
+        self, const Transaction *first, uint64_t n, uint64_t due_ns) noexcept nogil

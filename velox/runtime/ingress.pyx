@@ -1,5 +1,6 @@
 """Where transactions enter a pipeline: generated, replayed, or pushed from Python."""
 
+import operator
 import os
 from math import isfinite
 
@@ -413,15 +414,19 @@ cdef class ReplayIngress(Ingress):
                 valid = False
             if not valid:
                 raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
-        if not isinstance(repeat, int) or isinstance(repeat, bool) or not 1 <= repeat < 2**63:
+        try:
+            passes = 0 if isinstance(repeat, bool) else operator.index(repeat)
+        except TypeError:
+            passes = 0
+        if not 1 <= passes < 2**63:
             raise ConfigError(f"repeat = {repeat!r}: must be an integer, 1 to 2**63 - 1")
         self.transactions = transactions
         self.speed = speed
-        self.repeat = repeat
+        self.repeat = passes
         self.replay.scheduled = speed != "max"
         self.replay.ns_per_ns = 1.0 if speed == "max" else 1.0 / float(speed)
-        self.replay.passes_left = repeat - 1
-        clears = clears_for(transactions) if repeat > 1 else transactions[:0]
+        self.replay.passes_left = passes - 1
+        clears = clears_for(transactions) if passes > 1 else transactions[:0]
         self.replay.clears = transactions_of(clears, &clears_length)
         self.replay.clears_length = clears_length
         self.kept.append(clears)
@@ -473,6 +478,9 @@ cdef class PushIngress(Ingress):
         self.turn = Turn()
         self.stamp = stamp
 
+    def begin(self):
+        self.running = True
+
     def push(self, transactions):
         """Push transactions into the pipeline.
 
@@ -501,16 +509,20 @@ cdef class PushIngress(Ingress):
         cdef Py_ssize_t n
         cdef const Transaction *first = transactions_of(transactions, &n)
         cdef uint64_t done = 0
+        cdef uint64_t due_ns
         if self.ring is None:
             raise PipelineError("push to an ingress that no pipeline has taken")
+        if not self.running:
+            raise PipelineError("push to a pipeline that is not running: start it first")
         if not self.turn.take():
             raise PipelineError("another thread is pushing; an ingress takes one at a time")
         try:
             if self.stage.finished:
                 raise PipelineError("push to a pipeline that has been stopped")
+            due_ns = clock_now(self.ingress.clock)
             while True:
                 with nogil:
-                    done += self.push_for_a_while(first + done, n - done)
+                    done += self.push_for_a_while(first + done, n - done, due_ns)
                 # Ctrl-C may interrupt the wait.
                 PyErr_CheckSignals()
                 if done == <uint64_t>n or self.ingress.drop or control_stopped(
@@ -523,13 +535,13 @@ cdef class PushIngress(Ingress):
             self.turn.leave()
         return done
 
-    cdef uint64_t push_for_a_while(self, const Transaction *first, uint64_t n) noexcept nogil:
+    cdef uint64_t push_for_a_while(
+            self, const Transaction *first, uint64_t n, uint64_t due_ns) noexcept nogil:
         cdef ingress *base = self.ingress
         cdef uint64_t done = 0
-        cdef uint64_t now_ns, due_ns, room, i
+        cdef uint64_t now_ns, room, i
         cdef uint32_t waits = 0
         cdef Transaction *slots
-        due_ns = clock_now(base.clock)
         while done < n:
             slots = transaction_ring_claim(base.ring, n - done, &room)
             if room == 0:

@@ -43,12 +43,10 @@ def books_for(
     BookError
         An instrument or a setting does not fit a book.
     """
-    if isinstance(given, Books):
-        return given
-    if isinstance(given, OrderBook):
-        return Books([given])
+    if isinstance(given, (Books, OrderBook)):
+        return _checked(given if isinstance(given, Books) else Books([given]), config)
     instruments = given if given is not None else _instruments(ingresses, config)
-    return Books(
+    books = Books(
         [
             OrderBook.from_instrument(
                 each,
@@ -60,6 +58,19 @@ def books_for(
             for each in instruments
         ]
     )
+    return _checked(books, config)
+
+
+def _checked(books: Books, config: PipelineConfig) -> Books:
+    if len(books) == 0:
+        raise ConfigError("books: there is none; a pipeline needs at least one")
+    for book in books.values():
+        if config.lanes > 1 and book.writers == 1:
+            raise ConfigError(
+                f"books: {book.name!r} allows one writer, and lanes = {config.lanes} need "
+                "OrderBook(writers='n', base_price=...)"
+            )
+    return books
 
 
 def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:

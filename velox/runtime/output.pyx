@@ -215,7 +215,8 @@ cdef class CaptureOutput(Output):
             raise CaptureError(
                 number,
                 f"{errorcode.get(number, number)} while writing {self.path}: "
-                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles")
+                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles"
+            ) from OSError(number, os.strerror(number), self.path)
         return 0
 
 
@@ -260,7 +261,7 @@ cdef class PullOutput(Output):
         Raises
         ------
         PipelineError
-            No pipeline has this output, or another thread is polling.
+            No pipeline has this output, or another poll is open.
 
         Notes
         -----
@@ -285,10 +286,15 @@ cdef class PullOutput(Output):
         cdef uint64_t n
         cdef const Bundle *first
         if not self.turn.take():
+            if self.turn.is_mine():
+                raise PipelineError(
+                    "stop from within a poll of the pipeline's output: leave the with block first")
             return False
         first = bundle_ring_peek(self.output.ring, self.output.ring.capacity, &n)
         if n > 0:
-            self.backlog.append(view_bundles(first, n, None).copy())
+            kept = view_bundles(first, n, None).copy()
+            kept.flags.writeable = False
+            self.backlog.append(kept)
             self.taken(first, n)
             bundle_ring_release(self.output.ring, n)
         else:
@@ -307,6 +313,7 @@ cdef class Poll:
     cdef PullOutput source
     cdef object max_bundles
     cdef uint64_t lent
+    cdef bint entered
 
     def __cinit__(self, PullOutput source not None, max_bundles):
         self.source = source
@@ -321,7 +328,8 @@ cdef class Poll:
         if self.max_bundles is not None:
             wanted = max(0, <Py_ssize_t>self.max_bundles)
         if not self.source.turn.take():
-            raise PipelineError("another thread is polling; an output takes one at a time")
+            raise PipelineError("another poll is open; an output takes one at a time")
+        self.entered = True
         self.lent = 0
         if self.source.backlog:
             return self.from_backlog(wanted)
@@ -339,6 +347,9 @@ cdef class Poll:
         return bundles
 
     def __exit__(self, kind, value, traceback):
+        if not self.entered:
+            return False
+        self.entered = False
         if self.lent > 0:
             bundle_ring_release(self.source.output.ring, self.lent)
         self.lent = 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import atexit
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
 from velox.core.ring import BundleRing, TransactionRing
-from velox.errors import ConfigError, PipelineError
+from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.config import Clock as ClockSource
@@ -28,6 +27,7 @@ from velox.runtime.report import Report, Statistics
 from velox.runtime.runner import Runner
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy
+from velox.runtime.threads import RunnerThreads
 from velox.runtime.verify import Verifier
 
 if TYPE_CHECKING:
@@ -41,6 +41,37 @@ LOOK_AGAIN_S = 0.001
 STEPS_AT_ONCE = 4096
 # Interrupts, while a stop drains, after which it no longer waits.
 INTERRUPTS_TO_GIVE_UP = 3
+
+
+def _checked_config(config: PipelineConfig | None) -> PipelineConfig:
+    if config is None:
+        return PipelineConfig()
+    if not isinstance(config, PipelineConfig):
+        raise ConfigError(f"config = {config!r}: must be a PipelineConfig")
+    return config
+
+
+def _checked_ingresses(given: Ingress | Sequence[Ingress], lanes: int) -> tuple[Ingress, ...]:
+    if isinstance(given, Ingress):
+        ingresses: tuple[Ingress, ...] = (given,)
+    elif isinstance(given, Sequence):
+        ingresses = tuple(given)
+    else:
+        raise ConfigError(f"ingress = {given!r}: must be an Ingress, or a sequence of them")
+    for each in ingresses:
+        if not isinstance(each, Ingress):
+            raise ConfigError(f"ingress = {given!r}: {each!r} is no Ingress")
+    if len(ingresses) != lanes:
+        raise ConfigError(f"lanes = {lanes}, but {len(ingresses)} ingresses were given")
+    return ingresses
+
+
+def _checked_output(output: Output | None) -> Output:
+    if output is None:
+        return DiscardOutput()
+    if not isinstance(output, Output):
+        raise ConfigError(f"output = {output!r}: must be an Output")
+    return output
 
 
 class Pipeline:
@@ -90,26 +121,22 @@ class Pipeline:
         checks: DepthChecks | ChecksumChecks | None = None,
         config: PipelineConfig | None = None,
     ) -> None:
-        self.config = config = config or PipelineConfig()
-        self.ingresses = (ingress,) if isinstance(ingress, Ingress) else tuple(ingress)
-        if len(self.ingresses) != config.lanes:
-            raise ConfigError(
-                f"lanes = {config.lanes}, but {len(self.ingresses)} ingresses were given"
-            )
-        self.output = output or DiscardOutput()
+        self.config = config = _checked_config(config)
+        self.ingresses = _checked_ingresses(ingress, config.lanes)
+        self.output = _checked_output(output)
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
         self._strategy = strategy
         self._plan_threads()
         self.clock = Clock(self._clock_source())
-        self._refuse_endless()
         self._control = Control()
         self._join(self._verifier(checks))
         self._runners = self._make_runners()
-        self._threads: list[threading.Thread] = []
+        self._threads = RunnerThreads([] if self.plan.placement == "invoker" else self._runners)
         self._state = "new"
-        self._start_ns = self._end_ns = 0
+        self._start_ns: int | None = None
+        self._end_ns: int | None = None
 
     # Building
 
@@ -136,18 +163,6 @@ class Pipeline:
         if self.config.clock == "virtual" and self.plan.placement != "invoker":
             raise ConfigError("clock = 'virtual': only placement 'invoker' can drive it")
         return self.config.clock
-
-    def _refuse_endless(self) -> None:
-        for ingress in self.ingresses:
-            if (
-                self.clock.source == "virtual"
-                and isinstance(ingress, PoissonIngress)
-                and ingress.rate == "max"
-            ):
-                raise ConfigError(
-                    "rate = 'max' on a virtual clock: its time would never pass; give a rate, or "
-                    "a real clock"
-                )
 
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
         if checks is None:
@@ -247,49 +262,15 @@ class Pipeline:
             for stage in self._stages.values():
                 stage.begin()
                 begun.append(stage)
-            self._start_threads()
+            self._start_ns = self.clock.now()
+            self._threads.start()
         except BaseException:
             self._state = "stopped"
             for stage in begun:
                 stage.end()
             raise
-
-    def _start_threads(self) -> None:
-        """Let every thread settle on its CPU, and then all of them run at once."""
-        settled = threading.Semaphore(0)
-        go = threading.Event()
-        refusals: list[BaseException] = []
-
-        def body(runner: Runner) -> None:
-            try:
-                runner.settle()
-            except PipelineError as error:
-                refusals.append(error)
-            settled.release()
-            go.wait()
-            if not refusals:
-                runner.run()
-
-        if self.plan.placement != "invoker":
-            self._threads = [
-                threading.Thread(target=body, args=(runner,), name=runner.name)
-                for runner in self._runners
-            ]
-        try:
-            for thread in self._threads:
-                thread.start()
-            for _ in self._threads:
-                settled.acquire()
-        except BaseException as error:
-            # An interrupt, or no thread to be had: none may run, and none may wait for ever.
-            refusals.append(error)
-        self._start_ns = self.clock.now()
-        go.set()
-        if refusals:
-            for thread in self._threads:
-                if thread.ident is not None:
-                    thread.join()
-            raise refusals[0]
+        # A program that forgets to stop ends in order all the same.
+        atexit.register(self.stop)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the pipeline has ended by itself, as a finite ingress makes it.
@@ -303,13 +284,15 @@ class Pipeline:
         -------
         bool
             Whether it has ended; it is to be stopped all the same.
+
+        Raises
+        ------
+        PipelineError
+            The placement is ``"invoker"``, in which nothing happens while one waits.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
-            if thread.is_alive():
-                return False
-        return self._state != "new"
+        if self.plan.placement == "invoker":
+            raise PipelineError("wait in placement 'invoker': nothing runs by itself; step or run")
+        return self._state != "new" and self._threads.wait(timeout)
 
     def step(self) -> int:
         """Call each stage once on this thread; for placement ``"invoker"``.
@@ -340,15 +323,19 @@ class Pipeline:
 
         Raises
         ------
-        PipelineError
-            A stage failed; the cause is its own error. What was under way has been delivered or
-            counted all the same: `report` gives it.
+        PipelineError, CaptureError
+            A stage failed. What was under way has been delivered or counted all the same: `report`
+            gives it.
+        ConfigError
+            The duration would never be over: unpaced flow moves no virtual clock.
 
         Notes
         -----
         A `KeyboardInterrupt` stops the pipeline in order and is raised again.
         """
-        if self._state == "new":
+        if duration is not None:
+            self._refuse_endless()
+        if self._state != "running":
             self.start()
         try:
             if self.plan.placement == "invoker":
@@ -359,11 +346,23 @@ class Pipeline:
             self.stop()
         return self.report()
 
+    def _refuse_endless(self) -> None:
+        unpaced = [
+            each
+            for each in self.ingresses
+            if isinstance(each, PoissonIngress) and each.rate == "max"
+        ]
+        if unpaced and self.clock.source == "virtual":
+            raise ConfigError(
+                "rate = 'max' for a duration on a virtual clock, which would never be over; give "
+                "a rate, or a real clock"
+            )
+
     def _invoke(self, duration: float | None) -> None:
-        end_ns = None if duration is None else self.clock.now() + round(duration * 1e9)
-        while not self._runners[0].drive(STEPS_AT_ONCE):
-            if end_ns is not None and self.clock.now() >= end_ns:
-                return
+        until_ns = None if duration is None else self.clock.now() + round(duration * 1e9)
+        while not self._runners[0].drive(STEPS_AT_ONCE, until_ns):
+            # Between two calls Ctrl-C may interrupt, and a stage that failed ends the run.
+            pass
 
     def stop(self) -> None:
         """Stop the ingress, deliver everything that is under way, and end the threads. Idempotent.
@@ -390,10 +389,13 @@ class Pipeline:
                 if len(interrupts) == INTERRUPTS_TO_GIVE_UP:
                     raise
         self._state = "stopped"
-        self._end_ns = self.clock.now()
+        atexit.unregister(self.stop)
+        self._end_ns = self._finished_ns()
         errors = self._end_stages()
         if errors:
-            raise errors[0] if len(errors) == 1 else ExceptionGroup("several stages failed", errors)
+            raise (
+                errors[0] if len(errors) == 1 else StageGroupError("several stages failed", errors)
+            )
         self.ledger().check(forwarding=self._strategy is None)
         if interrupts:
             raise interrupts[0]
@@ -403,13 +405,19 @@ class Pipeline:
             if isinstance(ingress, PushIngress):
                 ingress.close()
         if self.plan.placement == "invoker":
-            self._runners[0].drive()
+            while not self._runners[0].drive(STEPS_AT_ONCE):
+                pass
         if isinstance(self.output, PullOutput):
             while not self.output.drain():
-                for thread in self._threads:
-                    thread.join(LOOK_AGAIN_S)
-        for thread in self._threads:
-            thread.join()
+                self._threads.wait(LOOK_AGAIN_S)
+        self._threads.wait()
+        self._threads.join()
+
+    def _finished_ns(self) -> int:
+        """When the last stage finished; Python's own polls are over when the pipeline is."""
+        if not self.output.driven:
+            return self.clock.now()
+        return max(each.finished_ns for each in self._runners)
 
     def _end_stages(self) -> list[Exception]:
         errors: list[Exception] = []
@@ -451,7 +459,6 @@ class Pipeline:
         -------
         Statistics
         """
-        end_ns = self._end_ns or (self.clock.now() if self._start_ns else 0)
         # From the output back to the ingress: nothing so seems to have left before it came in.
         delivered_transactions = self.output.delivered_transactions
         delivered_bundles = self.output.delivered_bundles
@@ -463,7 +470,7 @@ class Pipeline:
         dropped = sum(each.dropped for each in self.ingresses)
         generated = sum(each.generated for each in self.ingresses)
         return Statistics(
-            elapsed_s=(end_ns - self._start_ns) / 1e9,
+            elapsed_s=self._elapsed_ns() / 1e9,
             generated=generated,
             pushed=pushed,
             dropped=dropped,
@@ -474,6 +481,11 @@ class Pipeline:
             delivered_bundles=delivered_bundles,
             delivered_transactions=delivered_transactions,
         )
+
+    def _elapsed_ns(self) -> int:
+        if self._start_ns is None:
+            return 0
+        return (self.clock.now() if self._end_ns is None else self._end_ns) - self._start_ns
 
     def ledger(self) -> Ledger:
         """Account for every transaction; the equations hold once the pipeline has stopped.
@@ -539,7 +551,7 @@ class Pipeline:
         return Report(
             ledger=ledger,
             latency=self.latency(),
-            elapsed_s=(self._end_ns - self._start_ns) / 1e9,
+            elapsed_s=self._elapsed_ns() / 1e9,
             plan=self.plan,
             clock={
                 "source": self.clock.source,
@@ -565,7 +577,7 @@ class Pipeline:
             )
         behind_ns = max(each.behind_ns for each in self.ingresses)
         # A host that took the core away once leaves some ms; what grows with the run is the rate.
-        if behind_ns > max(20_000_000, (self._end_ns - self._start_ns) // 100):
+        if behind_ns > max(20_000_000, self._elapsed_ns() // 100):
             warnings.append(
                 f"the ingress ended {behind_ns / 1e6:.1f} ms behind its schedule: the rate is more "
                 "than this placement carries"

@@ -59,7 +59,7 @@ class Report:
     latency : dict of str to LatencyHistogram
         In ns; the keys are those of `LATENCIES`.
     elapsed_s : float
-        From the start to the last delivery, on the pipeline's clock.
+        From the start to the end of the last stage, on the pipeline's clock.
     plan : Plan
         Which threads ran which stages, on which CPUs.
     clock : dict

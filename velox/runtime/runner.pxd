@@ -15,6 +15,7 @@ cdef struct runner:
     uint32_t stage_count
     idle_state idle
     const clock_source *clock
+    uint64_t finished_ns        # when the last stage finished, or 0
     atomic_u64 cycles           # duty cycles that moved something
     atomic_u64 idle_cycles
 
@@ -26,4 +27,4 @@ cdef class Runner:
     cdef readonly tuple stages
     cdef Clock clock
 
-    cdef void pass_time(self) noexcept nogil
+    cdef void pass_time(self, uint64_t until_ns) noexcept nogil

@@ -69,6 +69,8 @@ cdef int duty_cycle(runner *self, bint *finished) noexcept nogil:
             moved += each.do_work(each.self)
             all_finished = all_finished and each.finished
     finished[0] = all_finished
+    if all_finished and self.finished_ns == 0:
+        self.finished_ns = clock_now(self.clock)
     return moved
 
 
@@ -172,32 +174,49 @@ cdef class Runner:
         with nogil:
             moved = duty_cycle(self.runner, &finished)
             if moved == 0 and not finished:
-                self.pass_time()
+                self.pass_time(NO_DEADLINE)
         return -1 if finished and moved == 0 else moved
 
-    def drive(self, steps=None):
-        """`step` in one call, until all stages have finished or `steps` were made.
+    def drive(self, steps=None, until_ns=None):
+        """`step` many times in one call.
+
+        Parameters
+        ----------
+        steps : int, optional
+            The most to make. Ctrl-C is not heard within a call.
+        until_ns : int, optional
+            When to end, on the runner's clock. A virtual clock goes no further.
 
         Returns
         -------
         bool
-            Whether all stages have finished.
+            Whether all stages have finished, or the time has come.
         """
         cdef uint64_t left = 2**64 - 1 if steps is None else steps
-        cdef bint finished = False
+        cdef uint64_t end_ns = NO_DEADLINE if until_ns is None else until_ns
+        cdef bint ended = False
         with nogil:
-            while left > 0 and not finished:
+            while left > 0 and not ended:
                 left -= 1
-                if duty_cycle(self.runner, &finished) == 0 and not finished:
-                    self.pass_time()
-        return bool(finished)
+                if duty_cycle(self.runner, &ended) == 0 and not ended:
+                    ended = end_ns != NO_DEADLINE and clock_now(self.runner.clock) >= end_ns
+                    if not ended:
+                        self.pass_time(end_ns)
+        return bool(ended)
 
-    cdef void pass_time(self) noexcept nogil:
+    cdef void pass_time(self, uint64_t until_ns) noexcept nogil:
+        """Let a virtual clock go on to the next deadline, but not past `until_ns`."""
         cdef uint64_t deadline_ns
         if self.runner.clock.kind == CLOCK_VIRTUAL:
-            deadline_ns = earliest_deadline(self.runner.stages, self.runner.stage_count)
+            deadline_ns = min(
+                until_ns, earliest_deadline(self.runner.stages, self.runner.stage_count))
             if deadline_ns != NO_DEADLINE and deadline_ns > clock_now(self.runner.clock):
                 clock_set_virtual(self.clock.clock, deadline_ns)
+
+    @property
+    def finished_ns(self):
+        """int: When the last stage finished, on the runner's clock; 0 before that."""
+        return self.runner.finished_ns
 
     @property
     def cycles(self):

@@ -43,9 +43,10 @@ cdef class Control:
 
 @cython.final
 cdef class Turn:
-    cdef atomic_u64 *taken
+    cdef atomic_u64 *holder             # the thread whose turn it is, or 0
 
-    cdef bint take(self) noexcept nogil
+    cdef bint take(self) noexcept
+    cdef bint is_mine(self) noexcept
     cdef void leave(self) noexcept nogil
 
 

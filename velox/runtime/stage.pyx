@@ -1,8 +1,9 @@
 """What every stage of a pipeline is to Python."""
 
 cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
 
-from velox.core.atomic cimport cas_strong_acq_rel, store_release
+from velox.core.atomic cimport cas_strong_acq_rel, load_relaxed, store_release
 from velox.core.memory cimport allocate, release_memory
 
 __all__ = ["Control", "Stage"]
@@ -39,21 +40,25 @@ cdef class Turn:
     """
 
     def __cinit__(self):
-        self.taken = <atomic_u64 *>allocate(sizeof(atomic_u64))
-        if self.taken == NULL:
+        self.holder = <atomic_u64 *>allocate(sizeof(atomic_u64))
+        if self.holder == NULL:
             raise MemoryError("no memory for a turn")
 
     def __dealloc__(self):
-        release_memory(self.taken)
+        release_memory(self.holder)
 
-    cdef bint take(self) noexcept nogil:
+    cdef bint take(self) noexcept:
         cdef uint64_t free = 0
         # Acquire: what the thread before did at this end of the ring is seen.
-        return cas_strong_acq_rel(self.taken, &free, 1)
+        return cas_strong_acq_rel(self.holder, &free, PyThread_get_thread_ident())
+
+    cdef bint is_mine(self) noexcept:
+        # Relaxed: if it is this thread, it wrote that itself.
+        return load_relaxed(self.holder) == PyThread_get_thread_ident()
 
     cdef void leave(self) noexcept nogil:
         # Release: pairs with the acquire in take.
-        store_release(self.taken, 0)
+        store_release(self.holder, 0)
 
 
 cdef class Stage:

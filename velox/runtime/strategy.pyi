@@ -6,6 +6,7 @@ import numpy.typing as npt
 __all__ = ["Strategy"]
 
 PARAMETERS: Final[int]
+ROOM_PARAMETER: Final[int]
 
 @final
 class Strategy:

@@ -39,31 +39,65 @@ cdef void assert_layout() noexcept nogil:
 assert_layout()
 
 PARAMETERS = 5
+ROOM_PARAMETER = 3
+
+
+cdef int require_parameters(object function, object parameters, object is_pointer,
+                            object is_room, object returns) except -1:
+    """Refuse a declared signature that is not the published one."""
+    if len(parameters) != PARAMETERS:
+        raise StrategyError(
+            f"a strategy takes {PARAMETERS} arguments; {function!r} is declared with "
+            f"{len(parameters)}")
+    for number, parameter in enumerate(parameters):
+        if not (is_room if number == ROOM_PARAMETER else is_pointer)(parameter):
+            raise StrategyError(
+                f"argument {number + 1} of a strategy is "
+                f"{'a uint32' if number == ROOM_PARAMETER else 'a pointer'}; {function!r} is "
+                f"declared with {parameter}")
+    if not returns:
+        raise StrategyError(f"a strategy returns int32; {function!r} is declared otherwise")
+    return 0
+
+
+cdef object address_of_ctypes(object function):
+    if function._flags_ & ctypes._FUNCFLAG_PYTHONAPI:
+        raise StrategyError(
+            "a ctypes.PYFUNCTYPE needs the GIL, which a strategy runs without; "
+            "use ctypes.CFUNCTYPE or a function of a ctypes.CDLL")
+    if function.argtypes is not None:
+        require_parameters(
+            function, function.argtypes,
+            lambda each: issubclass(each, (ctypes.c_void_p, ctypes.c_char_p, ctypes._Pointer)),
+            lambda each: each in (ctypes.c_uint32, ctypes.c_int32),
+            function.restype is ctypes.c_int32)
+    return ctypes.cast(function, ctypes.c_void_p).value
+
+
+cdef object address_of_numba(object function):
+    signature = function._sig
+    require_parameters(
+        function._pyfunc.__name__, signature.args,
+        lambda each: str(each) == "void*" or each.name.endswith("*"),
+        lambda each: str(each) in ("uint32", "int32"),
+        str(signature.return_type) == "int32")
+    return function.address
 
 
 cdef size_t address_of(object function) except 0:
     if isinstance(function, ctypes._CFuncPtr):
-        if function._flags_ & ctypes._FUNCFLAG_PYTHONAPI:
-            raise StrategyError(
-                "a ctypes.PYFUNCTYPE needs the GIL, which a strategy runs without; "
-                "use ctypes.CFUNCTYPE or a function of a ctypes.CDLL")
-        if function.argtypes is not None and len(function.argtypes) != PARAMETERS:
-            raise StrategyError(
-                f"a strategy takes {PARAMETERS} arguments; {function!r} is declared with "
-                f"{len(function.argtypes)}")
-        return ctypes.cast(function, ctypes.c_void_p).value or 0
-    if hasattr(function, "address") and hasattr(function, "native_name"):    # numba.cfunc
-        signature = function._sig
-        if len(signature.args) != PARAMETERS or str(signature.return_type) != "int32":
-            raise StrategyError(
-                f"a strategy takes {PARAMETERS} arguments and returns int32; "
-                f"{function._pyfunc.__name__} is compiled for {signature}")
-        return function.address
-    if isinstance(function, int) and not isinstance(function, bool):
-        return function
-    raise StrategyError(
-        f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule named "
-        f"{CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy")
+        address = address_of_ctypes(function)
+    elif hasattr(function, "address") and hasattr(function, "native_name"):    # numba.cfunc
+        address = address_of_numba(function)
+    elif isinstance(function, int) and not isinstance(function, bool):
+        address = function
+    else:
+        raise StrategyError(
+            f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule "
+            f"named {CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy")
+    if not address or not 0 < address < 2**64:
+        raise StrategyError(f"{function!r}: {address!r} is the address of no function")
+    return address
 
 
 @cython.final

@@ -19,7 +19,8 @@ extern "C" {
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/1"
 
-/* The room that a strategy always has for what it emits at one record. */
+/* The room that a strategy has for what it emits at one record; less only where the ring behind it
+   has fewer slots. It is zeroed before each call. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */
