@@ -59,9 +59,7 @@ def test_every_check_of_the_recording_holds(
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_every_check_holds_again_in_each_pass(
-    recordings: dict[str, Recording], name: str
-) -> None:
+def test_every_check_holds_again_in_each_pass(recordings: dict[str, Recording], name: str) -> None:
     recording = recordings[name]
     pipeline = replayed(recording, 1024, repeat=3, placement="shared")
     report = pipeline.report()

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import hangs_are_broken_off, inside, numbered_bundles, orders, pass_the_time_until
+from tests.support import (
+    hangs_are_broken_off,
+    inside,
+    numbered_bundles,
+    orders,
+    pass_the_time_until,
+)
 from velox import (
     BUNDLE_DTYPE,
     BundleRing,

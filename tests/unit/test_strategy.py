@@ -51,8 +51,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     source = Path(__file__).with_name("strategies.c")
     target = tmp_path_factory.mktemp("strategies") / "strategies.so"
     subprocess.run(
-        [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared"]
-        + ["-fPIC", f"-I{get_include()}", "-o", str(target), str(source)],
+        [
+            *(compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"),
+            *("-shared", "-fPIC", f"-I{get_include()}", "-o", str(target), str(source)),
+        ],
         check=True,
     )
     return ctypes.CDLL(str(target))
@@ -126,9 +128,7 @@ def test_a_ctypes_callback_is_a_strategy(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
 
     @STRATEGY_CTYPE
-    def every_second(
-        record: int, book: int, out: int, room: int, user_data: int | None
-    ) -> int:
+    def every_second(record: int, book: int, out: int, room: int, user_data: int | None) -> int:
         number = ctypes.cast(record, ctypes.POINTER(ctypes.c_uint64))[0]
         calls.append((number, room))
         if number % 2:
