@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +20,6 @@ from hypothesis import strategies as st
 
 from tests.support import (
     assert_adds_up,
-    hangs_are_broken_off,
     in_another_thread,
     inside,
     orders,
@@ -26,6 +27,8 @@ from tests.support import (
     shared_books_are_built,
 )
 from velox import (
+    STRATEGY_CTYPE,
+    TRANSACTION_DTYPE,
     BundleRing,
     CaptureOutput,
     DiscardOutput,
@@ -144,14 +147,14 @@ def test_a_replay_on_a_virtual_clock_repeats_the_run_that_it_recorded(tmp_path: 
 
 def test_a_duration_is_kept_on_the_virtual_clock() -> None:
     report = Pipeline(PoissonIngress(rate=50_000, seed=1), config=config()).run(duration=0.01)
-    assert 0.01 <= report.elapsed_s < 0.0102
+    # To the last delivery, which an open bundle puts at the end itself.
+    assert 0.0099 < report.elapsed_s <= 0.01
     assert 300 < report.ledger.generated < 700
 
 
-def test_unpaced_flow_on_a_virtual_clock_that_nothing_moves_does_not_run_for_ever() -> None:
-    pipeline = Pipeline(PoissonIngress(rate="max"), config=config())
-    with hangs_are_broken_off(), pytest.raises(ConfigError):
-        pipeline.run(duration=0.001)
+def test_unpaced_flow_on_a_virtual_clock_that_nothing_moves_is_refused() -> None:
+    with pytest.raises(ConfigError, match="virtual"):
+        Pipeline(PoissonIngress(rate="max"), config=config())
 
 
 def test_statistics_know_the_time_on_a_virtual_clock() -> None:
@@ -217,6 +220,7 @@ def test_the_ledger_balances_through_the_smallest_rings(
     steps=st.integers(0, 60),
 )
 def test_the_ledger_balances_wherever_the_run_is_stopped(
+    *,
     count: int,
     gap_ns: int,
     on_full: Any,
@@ -509,15 +513,11 @@ def test_only_the_invoker_is_stepped() -> None:
         pipeline.step()
 
 
-def test_a_wait_in_the_invoker_does_not_say_that_it_has_ended() -> None:
+def test_the_invoker_is_not_waited_for() -> None:
     pipeline = Pipeline(ReplayIngress(orders(5)), config=config())
     pipeline.start()
-    with hangs_are_broken_off():
-        try:
-            ended = pipeline.wait(0)
-        except PipelineError:
-            ended = False
-    assert not ended or pipeline.step() == -1
+    with pytest.raises(PipelineError, match="invoker"):
+        pipeline.wait(0)
     pipeline.stop()
 
 
@@ -538,7 +538,8 @@ def test_a_wait_gives_up_at_its_timeout() -> None:
 
 def test_a_block_that_raises_stops_the_pipeline_and_raises() -> None:
     ingress = PushIngress()
-    with pytest.raises(KeyError), Pipeline(ingress, config=config("shared")) as pipeline:
+    pipeline = Pipeline(ingress, config=config("shared"))
+    with pytest.raises(KeyError), pipeline:  # noqa: PT012 - the push is what must survive
         ingress.push(orders(20))
         raise KeyError
     assert pipeline.state == "stopped"
@@ -553,7 +554,6 @@ def test_a_block_that_raises_keeps_its_error_and_notes_the_other(tmp_path: Path)
         pytest.raises(KeyError) as raised,
         Pipeline(ingress, output, config=config("shared")),
     ):
-        ingress.push(orders(20))
         raise KeyError
     assert any("while the pipeline was stopped" in note for note in raised.value.__notes__)
 
@@ -627,7 +627,7 @@ def test_a_program_that_forgets_to_stop_can_still_end() -> None:
     assert ended.returncode == 0
 
 
-def test_a_stop_that_was_interrupted_can_be_finished() -> None:
+def test_an_interrupt_does_not_keep_a_stop_from_delivering_everything() -> None:
     output = PullOutput()
     options = config("shared", transaction_capacity=64, bundle_capacity=2)
     pipeline = Pipeline(PoissonIngress(rate="max", seed=1), output, config=options)
@@ -640,19 +640,61 @@ def test_a_stop_that_was_interrupted_can_be_finished() -> None:
             polling.set()
             let_go.wait()
 
+    def interrupt(number: int, frame: object) -> None:
+        let_go.set()
+        raise KeyboardInterrupt
+
     holder = threading.Thread(target=hold_a_poll_open)
     holder.start()
     polling.wait()
-    with hangs_are_broken_off(after_s=0.05), pytest.raises(TimeoutError):
-        pipeline.stop()
-    let_go.set()
-    holder.join()
-    pipeline.stop()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.stop()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        holder.join()
     at_work = [thread for thread in threading.enumerate() if thread.name.startswith("velox")]
     while any(thread.is_alive() for thread in at_work):
         output.drain()
     assert at_work == []
+    assert pipeline.state == "stopped"
     assert_adds_up(pipeline)
+
+
+@pytest.mark.parametrize("placement", ["shared", "paired", "dedicated"])
+def test_an_interrupted_run_delivers_what_is_under_way(placement: str) -> None:
+    pipeline: Pipeline
+
+    @STRATEGY_CTYPE
+    def slow(record: int, book: int, out: int, room: int, user_data: int | None) -> int:
+        """Take what is under way to the interrupt, and most of it beyond the stop."""
+        while not pipeline._control.stopped:
+            os.sched_yield()
+        for _ in range(100):
+            os.sched_yield()
+        ctypes.memmove(out, record, TRANSACTION_DTYPE.itemsize)
+        return 1
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    pipeline = Pipeline(
+        ReplayIngress(orders(5_000)),
+        strategy=slow,
+        config=config(placement, transaction_capacity=64),
+    )
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not any(thread.name.startswith("velox") for thread in threading.enumerate())
+    assert_adds_up(pipeline)
+    assert pipeline.report().ledger.delivered_transactions >= 64
 
 
 # Parts that Python drives
@@ -678,8 +720,7 @@ def test_two_threads_that_push_at_once_are_told_and_lose_nothing() -> None:
         while pushed[number] < 2_000:
             try:
                 pushed[number] += ingress.push(orders(100))
-            except PipelineError as error:
-                assert "one at a time" in str(error)
+            except PipelineError:
                 refused[number] += 1
 
     with Pipeline(ingress, config=config("shared", transaction_capacity=8)) as pipeline:

@@ -131,7 +131,7 @@ def test_every_byte_of_an_item_passes(
 @pytest.mark.parametrize("capacity", [1, 2, 4, 8])
 @pytest.mark.parametrize("first_index", [0, 2**64 - 3, 2**64 - 1, 2**63 - 1])
 def test_items_come_out_in_order_across_the_wrap_of_the_indices(
-    ring_type: Any, dtype: Any, make: Any, field: str, capacity: int, first_index: int
+    *, ring_type: Any, dtype: Any, make: Any, field: str, capacity: int, first_index: int
 ) -> None:
     ring = ring_type(capacity, first_index=first_index)
     out: list[int] = []
@@ -241,14 +241,13 @@ def test_items_stay_where_an_exception_passes() -> None:
 def test_an_open_peek_holds_the_consumers_end(act: str) -> None:
     ring = TransactionRing(4)
     ring.push(orders(3))
-    with ring.peek(1):
-        with pytest.raises(RingError, match="still open"):
-            if act == "pop":
-                ring.pop()
-            elif act == "peek":
-                ring.peek().__enter__()
-            else:
-                ring.hand_over("consumer")
+    acts = {
+        "pop": ring.pop,
+        "peek": lambda: ring.peek().__enter__(),
+        "hand_over": lambda: ring.hand_over("consumer"),
+    }
+    with ring.peek(1), pytest.raises(RingError, match="still open"):
+        acts[act]()
     assert numbers(ring.pop()) == [2, 3]
 
 

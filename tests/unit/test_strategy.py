@@ -52,19 +52,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     target = tmp_path_factory.mktemp("strategies") / "strategies.so"
     subprocess.run(
         [
-            compiler,
-            "-std=c11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-pedantic",
-            "-shared",
-            "-fPIC",
-            f"-I{get_include()}",
-            "-o",
-            str(target),
-            str(source),
+            *(compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"),
+            *("-shared", "-fPIC", f"-I{get_include()}", "-o", str(target), str(source)),
         ],
         check=True,
     )
