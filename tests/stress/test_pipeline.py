@@ -177,7 +177,7 @@ def test_a_book_that_is_read_meanwhile_is_never_seen_torn(placement: Any) -> Non
 @pytest.mark.parametrize("placement", THREADED)
 def test_python_at_both_ends_keeps_every_transaction(placement: Any) -> None:
     ingress, output = PushIngress(), PullOutput()
-    total = 6_000
+    total = 2_000
     taken: list[Any] = []
 
     def feed() -> None:
