@@ -170,6 +170,8 @@ cdef class BookStage(Stage):
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
                   Books books not None, Clock clock not None, Control control not None, *,
                   Strategy strategy=None, Verifier verifier=None, batch=256, name="orderbook"):
+        input.attach_consumer()
+        output.attach_producer()
         self.name = name
         self.kept = [input, output, clock, control]
         self.books = books

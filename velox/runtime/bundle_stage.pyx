@@ -118,7 +118,9 @@ cdef class BundleStage(Stage):
         if self.bundle_stage == NULL:
             raise MemoryError("no memory for a bundle stage")
         self.bundle_stage.stage = &self.stage
+        output.attach_producer()
         for index, ring in enumerate(inputs):
+            ring.attach_consumer()
             self.bundle_stage.inputs[index] = ring.ring
         self.bundle_stage.input_count = len(inputs)
         self.bundle_stage.clock = clock.clock

@@ -94,17 +94,22 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
             bundles = written // BUNDLE_DTYPE.itemsize
             if promised == bundles and written % BUNDLE_DTYPE.itemsize == 0:
                 return bundles
-            file.seek(HEADER_BYTES)
-            found = np.fromfile(file, BUNDLE_DTYPE, bundles)
-            whole = (found["count"] >= 1) & (found["count"] <= 16) & (found["reason"] <= 3)
-            # Blocks that a crash of the whole machine left unwritten read as zeros.
-            bundles = bundles if whole.all() else int(np.argmin(whole))
+            bundles = _whole_bundles(path, bundles)
             finish_capture(file, bundles)
             return bundles
     except OSError as error:
         if isinstance(error, CaptureError):
             raise
         raise CaptureError(error.errno, f"cannot recover {path}: {error.strerror}") from error
+
+
+def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
+    """Bundles up to the first that cannot be one: blocks that a crash lost read as zeros."""
+    if written == 0:
+        return 0
+    found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))
+    whole = (found["count"] >= 1) & (found["count"] <= 16) & (found["reason"] <= 3)
+    return written if whole.all() else int(np.argmin(whole))
 
 
 def _promised_bundles(head: bytes, path: object) -> int:

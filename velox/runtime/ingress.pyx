@@ -83,6 +83,7 @@ cdef class Ingress(Stage):
         """Take a place in a pipeline. Once only: an ingress is not used again."""
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        ring.attach_producer()
         self.name = name
         self.ring = ring
         self.clock = clock
@@ -225,7 +226,7 @@ cdef class PoissonIngress(Ingress):
         unpaced = rate == "max"
         if not unpaced:
             try:
-                valid = isfinite(rate) and 0 < rate <= 1e9
+                valid = not isinstance(rate, bool) and isfinite(rate) and 0 < rate <= 1e9
             except TypeError:
                 valid = False
             if not valid:

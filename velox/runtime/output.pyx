@@ -65,6 +65,7 @@ cdef class Output(Stage):
         """Take a place in a pipeline. Once only: an output is not used again."""
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        ring.attach_consumer()
         self.ring = ring
         self.clock = clock
         self.control = control

@@ -331,7 +331,8 @@ class Pipeline:
 
         Notes
         -----
-        A `KeyboardInterrupt` stops the pipeline in order and is raised again.
+        A `KeyboardInterrupt` stops the pipeline in order and is raised again. With a `PullOutput`
+        another thread must poll, or nothing leaves: there `start`, poll and `stop`.
         """
         if duration is not None:
             self._refuse_endless()
