@@ -270,6 +270,10 @@ def test_a_capture_holds_what_was_delivered(tmp_path: Path) -> None:
 # Stops
 
 
+def heed_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def started() -> Iterator[Any]:
     """Start a run, and read its stdout to the first line that begins with a given text."""
@@ -283,6 +287,8 @@ def started() -> Iterator[Any]:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # Also where the tests themselves run under nohup, whose word the command heeds.
+            preexec_fn=heed_hangups,  # noqa: PLW1509 - nothing forks from a thread here
         )
         processes.append(process)
         assert process.stdout is not None
