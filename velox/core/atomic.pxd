@@ -32,6 +32,9 @@ cdef extern from *:
     #define velox_cas_strong_acq_rel(p, e, d) \\
         atomic_compare_exchange_strong_explicit((p), (e), (d), \\
                                                 memory_order_acq_rel, memory_order_acquire)
+    #define velox_cas_weak_acq_rel_else_relaxed(p, e, d) \\
+        atomic_compare_exchange_weak_explicit((p), (e), (d), \\
+                                              memory_order_acq_rel, memory_order_relaxed)
     #define velox_cas_weak_relaxed(p, e, d) \\
         atomic_compare_exchange_weak_explicit((p), (e), (d), \\
                                               memory_order_relaxed, memory_order_relaxed)
@@ -124,6 +127,8 @@ cdef extern from *:
     bint cas_weak_acq_rel "velox_cas_weak_acq_rel"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_strong_acq_rel "velox_cas_strong_acq_rel"(
+        atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
+    bint cas_weak_acq_rel_else_relaxed "velox_cas_weak_acq_rel_else_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_weak_relaxed "velox_cas_weak_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil

@@ -1,0 +1,102 @@
+"""An order book, and a table of books by market: what a stage of a pipeline uses of them.
+
+One thread at a time writes a book (`books_begin_writing`); any other thread reads the best prices
+from the top line, and the depth from the ladder itself while nobody writes, else from the mailbox.
+
+The state word of a book, on 128 bytes of its own::
+
+    IDLE ----> WRITING ----> IDLE      the writer, for a whole run
+      \\------> READING ----> IDLE      a reader, for one copy
+"""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+from velox.core.atomic cimport atomic_u64
+from velox.core.crc32 cimport decimal_unit
+from velox.core.grid cimport tick_grid
+from velox.core.ladder cimport ladder
+from velox.core.mailbox cimport depth_counts, depth_row, mailbox
+from velox.core.records cimport Transaction
+from velox.core.top cimport book_top, top_line
+
+cdef enum:
+    MARKETS = 256
+
+cdef enum:
+    BOOK_IDLE = 0
+    BOOK_WRITING = 1
+    BOOK_READING = 2
+
+# What happens to an update that would leave the best bid at or over the best ask; see OrderBook.
+cdef enum:
+    CROSS_COUNT = 0
+    CROSS_REJECT = 1
+    CROSS_UNCROSS = 2
+    CROSS_MATCH = 3
+
+cdef struct book_access:
+    atomic_u64 state
+    uint64_t padding[15]
+
+cdef struct book:
+    ladder sides[2]             # SIDE_BID, SIDE_ASK
+    tick_grid grid
+    uint8_t market
+    uint8_t on_cross
+    bint by_event               # publish at Flags.LAST, not at every record
+    bint in_event               # since the last Flags.LAST there was a record
+    bint top_changed            # and the best prices or quantities differ from those published
+    top_line *top
+    mailbox *mail
+    depth_row *staging          # [mail.capacity], where the writer gathers a letter
+    book_access *access
+    decimal_unit lot
+    # Of the writer, for any reader: relaxed, since they order nothing.
+    atomic_u64 applied
+    atomic_u64 rejected
+    atomic_u64 crossed
+    atomic_u64 uncrossed
+    atomic_u64 matched
+    atomic_u64 published
+    atomic_u64 letters
+
+cdef struct books:
+    book *by_market[MARKETS]    # NULL: no such market
+    book *members[MARKETS]      # the first `count`: those of by_market, without the gaps
+    size_t count
+
+# Applies in order, stops at the first record that was not applied and returns how many were applied
+# before it. `status` is STATUS_APPLIED if all were; else why not: for a rejection the caller goes
+# on behind that record, for STATUS_TIMEOUT it comes back to it later.
+cdef size_t books_apply(books *self, const Transaction *first, size_t count,
+                        uint8_t *status) noexcept nogil
+
+# False, and nothing changed, if another thread is writing one of the books.
+cdef bint books_begin_writing(books *self) noexcept nogil
+# Publishes what a book still owes its readers, then lets them in.
+cdef void books_end_writing(books *self) noexcept nogil
+# Answers readers who wait for a depth; the writer calls it once a duty cycle.
+cdef void books_poll(books *self) noexcept nogil
+
+# On the writer's thread, or while nobody writes: plain reads of the newest state.
+cdef book_top book_writer_top(const book *self) noexcept nogil
+cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
+                                  int64_t *quantities) noexcept nogil
+cdef int32_t book_checksum_okx(book *self) noexcept nogil
+
+
+@cython.final
+cdef class OrderBook:
+    cdef book *core
+    cdef books *table                   # of this book alone
+    cdef readonly object instrument
+    cdef object read_rows(self, Py_ssize_t n, object timeout, depth_counts *counts)
+    cdef object read_all(self, object timeout, depth_counts *counts)
+    cdef object update(self, uint8_t kind, object side, object price, object size)
+
+
+@cython.final
+cdef class Books:
+    cdef books *table
+    cdef dict by_market                 # keeps the books alive

@@ -1,0 +1,1371 @@
+"""Order books: exact price levels, readable from every thread while one writes them."""
+
+cimport cython
+from cython cimport unlikely
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+cimport numpy as cnp
+
+from velox.core.atomic cimport (
+    atomic_i64, cas_strong_acq_rel, count, kernel_ns, load_relaxed, relax, store_release,
+)
+from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
+from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
+from velox.core.grid cimport tick_grid_divide, tick_grid_initialise
+from velox.core.ladder cimport (
+    NOWHERE, NO_KEY, ladder, ladder_clear, ladder_count, ladder_covers, ladder_depth,
+    ladder_in_window, ladder_meets, ladder_put, ladder_put_hot, ladder_quantity, ladder_reserve,
+)
+from velox.core.mailbox cimport (
+    depth_counts, depth_row, letter_words, mailbox, mailbox_ask, mailbox_asked,
+    mailbox_assert_layout, mailbox_try_read, mailbox_write,
+)
+from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
+from velox.core.records cimport (
+    FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
+    KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
+    STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK,
+    STATUS_OVERFLOW, STATUS_PRICE, STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUS_UNDERFLOW,
+    STATUSES, Transaction, new_transactions, transactions_of,
+)
+from velox.core.top cimport (
+    book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
+)
+
+from velox.core.instrument import Instrument
+from velox.core.records import Kind, Rejection, Side
+from velox.errors import BookError, RecordError, RejectedError
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield() noexcept
+
+cnp.import_array()
+
+__all__ = [
+    "DEPTH_DTYPE",
+    "ApplyResult",
+    "BookStatistics",
+    "BookTop",
+    "Books",
+    "OrderBook",
+]
+
+cdef enum:
+    # Records between two looks at the mailbox: a microsecond or two, and nothing measurable.
+    POLL_INTERVAL = 128
+    SPINS_BEFORE_YIELD = 64
+    MAX_DEPTH_CAPACITY = 1 << 16
+
+DEPTH_DTYPE = np.dtype([
+    ("bid_price", "<i8"),
+    ("bid_quantity", "<i8"),
+    ("ask_price", "<i8"),
+    ("ask_quantity", "<i8"),
+])
+
+
+cdef void assert_layout() noexcept nogil:
+    top_line_assert_layout()
+    mailbox_assert_layout()
+    STATIC_ASSERT(sizeof(book_access) == 128)
+
+
+assert_layout()
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+cdef bint ladder_allocate(ladder *self, uint64_t levels, uint64_t cold_levels,
+                          uint64_t mirror) noexcept nogil:
+    cdef uint64_t leaves = levels // 64
+    cdef uint64_t index = cold_index_size(cold_levels)
+    self.levels = levels
+    self.mirror = mirror
+    self.base = NOWHERE
+    self.best = NO_KEY
+    self.quantities = <int64_t *>allocate(levels * sizeof(int64_t))
+    self.occupied.leaves = <uint64_t *>allocate(leaves * sizeof(uint64_t))
+    self.occupied.summaries = <uint64_t *>allocate((leaves + 63) // 64 * sizeof(uint64_t))
+    self.cold.capacity = cold_levels
+    self.cold.mask = index - 1
+    self.cold.shift = 64 + 4
+    while index > 1:
+        index //= 2
+        self.cold.shift -= 1
+    self.cold.levels = <cold_level *>allocate(cold_levels * sizeof(cold_level))
+    self.cold.index = <uint32_t *>allocate((self.cold.mask + 1) * sizeof(uint32_t))
+    return (self.quantities != NULL and self.occupied.leaves != NULL
+            and self.occupied.summaries != NULL and self.cold.levels != NULL
+            and self.cold.index != NULL)
+
+
+cdef uint64_t ladder_bytes(const ladder *self) noexcept nogil:
+    cdef uint64_t leaves = self.levels // 64
+    return (self.levels + leaves + (leaves + 63) // 64) * 8 \
+        + self.cold.capacity * sizeof(cold_level) + (self.cold.mask + 1) * sizeof(uint32_t)
+
+
+cdef void ladder_release(ladder *self) noexcept nogil:
+    release_memory(self.quantities)
+    release_memory(self.occupied.leaves)
+    release_memory(self.occupied.summaries)
+    release_memory(self.cold.levels)
+    release_memory(self.cold.index)
+
+
+cdef void book_free(book *self) noexcept nogil:
+    if self == NULL:
+        return
+    ladder_release(&self.sides[SIDE_BID])
+    ladder_release(&self.sides[SIDE_ASK])
+    if self.mail != NULL:
+        release_memory(self.mail.letters)
+    release_memory(self.mail)
+    release_memory(self.staging)
+    release_memory(self.top)
+    release_memory(self.access)
+    release_memory(self)
+
+
+cdef book *book_new(uint64_t levels, uint64_t cold_levels, Py_ssize_t depth_capacity,
+                    int64_t tick_size) noexcept nogil:
+    """A book without levels; NULL if there is no memory."""
+    cdef book *self = <book *>allocate(sizeof(book))
+    if self == NULL:
+        return NULL
+    tick_grid_initialise(&self.grid, tick_size)
+    self.top = <top_line *>allocate(sizeof(top_line))
+    self.access = <book_access *>allocate(sizeof(book_access))
+    self.staging = <depth_row *>allocate(depth_capacity * sizeof(depth_row))
+    self.mail = <mailbox *>allocate(sizeof(mailbox))
+    if self.mail != NULL:
+        self.mail.capacity = depth_capacity
+        self.mail.letters = <atomic_i64 *>allocate(2 * letter_words(depth_capacity) * 8)
+    # Both sides, whatever became of the first: `book_free` looks at both.
+    if not (ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX)
+            & ladder_allocate(&self.sides[SIDE_ASK], levels, cold_levels, 0)) \
+            or self.top == NULL or self.access == NULL or self.staging == NULL \
+            or self.mail == NULL or self.mail.letters == NULL:
+        book_free(self)
+        return NULL
+    return self
+
+
+# --- the writer ---------------------------------------------------------------------------------
+
+cdef inline int64_t ladder_best_quantity(const ladder *self) noexcept nogil:
+    return self.quantities[self.best & (self.levels - 1)] if self.best != NO_KEY else 0
+
+
+cdef inline int64_t ladder_best_price(const ladder *self, int64_t tick_size) noexcept nogil:
+    return <int64_t>(self.best ^ self.mirror) * tick_size if self.best != NO_KEY else 0
+
+
+cdef book_top book_writer_top(const book *self) noexcept nogil:
+    cdef book_top top
+    top.bid_price = ladder_best_price(&self.sides[SIDE_BID], self.grid.tick_size)
+    top.bid_quantity = ladder_best_quantity(&self.sides[SIDE_BID])
+    top.ask_price = ladder_best_price(&self.sides[SIDE_ASK], self.grid.tick_size)
+    top.ask_quantity = ladder_best_quantity(&self.sides[SIDE_ASK])
+    return top
+
+
+cdef inline void book_publish(book *self) noexcept nogil:
+    cdef book_top top = book_writer_top(self)
+    top_line_publish(self.top, &top)
+    self.top_changed = False
+    count(&self.published, 1)
+
+
+cdef inline void book_top_moved(book *self) noexcept nogil:
+    if self.by_event:
+        self.top_changed = True
+    else:
+        book_publish(self)
+
+
+cdef depth_counts book_copy(const book *self, Py_ssize_t n, depth_row *rows) noexcept nogil:
+    cdef depth_counts counts
+    counts.bids = ladder_depth(&self.sides[SIDE_BID], n, self.grid.tick_size,
+                               &rows.bid_price, &rows.bid_quantity, 4)
+    counts.asks = ladder_depth(&self.sides[SIDE_ASK], n, self.grid.tick_size,
+                               &rows.ask_price, &rows.ask_quantity, 4)
+    return counts
+
+
+cdef inline void book_poll(book *self) noexcept nogil:
+    """Answer the readers, unless an event is half applied."""
+    cdef uint64_t request = mailbox_asked(self.mail)
+    cdef depth_counts counts
+    if unlikely(request != 0 and not self.in_event):
+        counts = book_copy(self, self.mail.capacity, self.staging)
+        mailbox_write(self.mail, request, self.staging, counts)
+        count(&self.letters, 1)
+
+
+cdef inline void book_end_event(book *self) noexcept nogil:
+    self.in_event = False
+    if self.top_changed:
+        book_publish(self)
+    book_poll(self)
+
+
+cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
+                                  int64_t *quantities) noexcept nogil:
+    return ladder_depth(&self.sides[side], n, self.grid.tick_size, prices, quantities, 1)
+
+
+cdef int32_t book_checksum_okx(book *self) noexcept nogil:
+    cdef depth_row rows[OKX_LEVELS]
+    cdef depth_counts counts = book_copy(self, OKX_LEVELS, rows)
+    return okx_checksum(rows, counts, self.lot)
+
+
+cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
+                                   int64_t *quantity) noexcept nogil:
+    """What a record makes of a level that holds `held`; its kind is one that has a price.
+
+    Selections rather than branches: the mix of kinds in a feed cannot be guessed. Too much added
+    and too much taken both come out over INT64_MAX as an unsigned number.
+    """
+    cdef uint8_t kind = record.kind
+    cdef bint relative = kind <= KIND_EXECUTE
+    cdef uint64_t amount = record.id if kind == KIND_SET_WIDE else record.size
+    cdef uint64_t result
+    if unlikely(relative and amount == 0):
+        return STATUS_SIZE
+    amount = 0 if kind == KIND_DELETE else amount
+    # Negated, in two's complement, where something is taken.
+    amount = -amount if kind == KIND_CANCEL or kind == KIND_EXECUTE else amount
+    result = (<uint64_t>held if relative else 0) + amount
+    if unlikely(result > <uint64_t>INT64_MAX):
+        return STATUS_UNDERFLOW if kind == KIND_CANCEL or kind == KIND_EXECUTE \
+            else STATUS_OVERFLOW
+    quantity[0] = <int64_t>result
+    return STATUS_APPLIED
+
+
+cdef inline bint book_is_crossed(const book *self) noexcept nogil:
+    return self.sides[SIDE_BID].best != NO_KEY \
+        and ladder_meets(&self.sides[SIDE_ASK], self.sides[SIDE_BID].best)
+
+
+cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
+    """The newest side wins: remove what it meets of the other."""
+    while ladder_meets(other, key):
+        ladder_put_hot(other, other.best, 0)
+        count(&self.uncrossed, 1)
+
+
+cdef int64_t book_match(book *self, ladder *other, uint64_t key, int64_t rest) noexcept nogil:
+    """Trade against the other side, best first; returns what is left to rest."""
+    cdef int64_t held, traded
+    while rest > 0 and ladder_meets(other, key):
+        held = ladder_best_quantity(other)
+        traded = min(rest, held)
+        ladder_put_hot(other, other.best, held - traded)
+        count(&self.matched, <uint64_t>traded)
+        rest -= traded
+    return rest
+
+
+cdef uint8_t book_update_carefully(book *self, const Transaction *record,
+                                   uint64_t key) noexcept nogil:
+    """Every case of an update with a price on the grid; `book_update` knows the common one."""
+    cdef ladder *own = &self.sides[record.side]
+    cdef ladder *other = &self.sides[record.side ^ 1]
+    cdef uint64_t best = own.best
+    cdef int64_t held = ladder_quantity(own, key)
+    cdef int64_t quantity = 0
+    cdef bint matches = self.on_cross == CROSS_MATCH and record.kind == KIND_ADD
+    cdef bint meets, rests
+    cdef uint8_t status = quantity_after(record, held, &quantity)
+    if status != STATUS_APPLIED:
+        return status
+    meets = quantity > 0 and self.on_cross != CROSS_COUNT and ladder_meets(other, key)
+    if meets and self.on_cross == CROSS_REJECT:
+        return STATUS_CROSSED
+    # An order that trades in full rests nowhere, and must not move the window. What it may trade
+    # with ends at its own price, which is this key as the other side writes it.
+    rests = quantity > 0 and not (
+        meets and matches and ladder_covers(other, key ^ <uint64_t>INT64_MAX, record.size))
+    if rests and held == 0 and not ladder_reserve(own, key):
+        return STATUS_BOOK_FULL
+    if meets:
+        if matches:
+            # The level cannot have held anything, for then the book had been crossed before.
+            quantity = book_match(self, other, key, record.size)
+        else:
+            book_uncross(self, other, key)
+    if quantity > 0 or held > 0:
+        ladder_put(own, key, quantity)
+    if self.on_cross == CROSS_COUNT and quantity > 0 and book_is_crossed(self):
+        count(&self.crossed, 1)
+    if meets or key <= best:
+        book_top_moved(self)
+    return STATUS_APPLIED
+
+
+cdef uint8_t book_update_unpriced(book *self, const Transaction *record) noexcept nogil:
+    if record.kind >= KINDS:
+        return STATUS_KIND
+    if record.side > SIDE_ASK:
+        return STATUS_SIDE
+    if record.kind == KIND_CLEAR and self.sides[record.side].best != NO_KEY:
+        ladder_clear(&self.sides[record.side])
+        book_top_moved(self)
+    return STATUS_APPLIED
+
+
+cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept nogil:
+    """Apply one record of this book's market."""
+    cdef ladder *own
+    cdef uint64_t tick, key, best
+    cdef int64_t quantity = 0
+    cdef uint8_t status
+    if unlikely(record.kind >= KIND_CLEAR):
+        return book_update_unpriced(self, record)
+    if unlikely(record.side > SIDE_ASK):
+        return STATUS_SIDE
+    if unlikely(record.price <= 0):
+        return STATUS_PRICE
+    tick = tick_grid_divide(&self.grid, record.price)
+    if unlikely(tick > self.grid.limit):
+        return STATUS_OFF_TICK
+    own = &self.sides[record.side]
+    key = tick ^ own.mirror
+    if not ladder_in_window(own, key) or self.on_cross != CROSS_COUNT:
+        return book_update_carefully(self, record, key)
+    best = own.best
+    status = quantity_after(record, own.quantities[key & (own.levels - 1)], &quantity)
+    if unlikely(status != STATUS_APPLIED):
+        return status
+    ladder_put_hot(own, key, quantity)
+    if key <= best:
+        book_top_moved(self)
+    if unlikely(quantity > 0 and book_is_crossed(self)):
+        count(&self.crossed, 1)
+    return STATUS_APPLIED
+
+
+cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit,
+                              uint8_t *status) noexcept nogil:
+    """Apply the records that follow one another for this book; stops as `books_apply` does."""
+    cdef size_t index = 0
+    cdef uint8_t outcome = STATUS_APPLIED
+    while index < limit and first[index].market == self.market:
+        outcome = book_update(self, &first[index])
+        if unlikely(self.by_event):
+            self.in_event = True
+            if first[index].flags & FLAG_LAST:
+                book_end_event(self)
+        if unlikely(outcome != STATUS_APPLIED):
+            count(&self.rejected, 1)
+            break
+        index += 1
+    count(&self.applied, index)
+    status[0] = outcome
+    return index
+
+
+cdef uint8_t unrouted_fault(const Transaction *record) noexcept nogil:
+    """Why a record whose market has no book is refused, in the order of every other check."""
+    if record.kind >= KINDS:
+        return STATUS_KIND
+    return STATUS_SIDE if record.side > SIDE_ASK else STATUS_MARKET
+
+
+cdef size_t books_apply(books *self, const Transaction *first, size_t limit,
+                        uint8_t *status) noexcept nogil:
+    cdef size_t done = 0
+    cdef book *target
+    status[0] = STATUS_APPLIED
+    while done < limit and status[0] == STATUS_APPLIED:
+        target = self.by_market[first[done].market]
+        if unlikely(target == NULL):
+            status[0] = unrouted_fault(&first[done])
+            break
+        done += book_apply(target, first + done, min(limit - done, <size_t>POLL_INTERVAL), status)
+        book_poll(target)
+    return done
+
+
+cdef void books_poll(books *self) noexcept nogil:
+    cdef size_t index
+    for index in range(self.count):
+        book_poll(self.members[index])
+
+
+# --- who may touch the ladder -------------------------------------------------------------------
+
+cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
+    relax()
+    attempts[0] += 1
+    if attempts[0] % SPINS_BEFORE_YIELD == 0:
+        # Whoever is waited for may need this very processor.
+        sched_yield()
+
+
+cdef bint book_begin_writing(book *self) noexcept nogil:
+    cdef uint64_t attempts = 0
+    cdef uint64_t state = BOOK_IDLE
+    # Acquire: what the writer or reader before did to the ladder is done. Release: nothing to say.
+    while not cas_strong_acq_rel(&self.access.state, &state, BOOK_WRITING):
+        if state == BOOK_WRITING:
+            return False
+        state = BOOK_IDLE
+        wait_a_little(&attempts)
+    return True
+
+
+cdef void book_end_writing(book *self) noexcept nogil:
+    book_end_event(self)
+    # Release: whoever takes the state next sees every change of the ladder.
+    store_release(&self.access.state, BOOK_IDLE)
+
+
+cdef bint books_begin_writing(books *self) noexcept nogil:
+    cdef size_t index
+    for index in range(self.count):
+        if not book_begin_writing(self.members[index]):
+            while index > 0:
+                index -= 1
+                store_release(&self.members[index].access.state, BOOK_IDLE)
+            return False
+    return True
+
+
+cdef void books_end_writing(books *self) noexcept nogil:
+    cdef size_t index
+    for index in range(self.count):
+        book_end_writing(self.members[index])
+
+
+cdef bint book_try_begin_reading(book *self) noexcept nogil:
+    cdef uint64_t state = BOOK_IDLE
+    # Acquire: the last writer's changes are there to be read.
+    return cas_strong_acq_rel(&self.access.state, &state, BOOK_READING)
+
+
+cdef void book_end_reading(book *self) noexcept nogil:
+    # Release: the next writer's changes come after this reader's loads.
+    store_release(&self.access.state, BOOK_IDLE)
+
+
+# --- readers ------------------------------------------------------------------------------------
+
+cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
+                    uint64_t deadline) noexcept nogil:
+    """Copy `n` rows of one consistent state, zeros where a side is shorter; False: too late.
+
+    Whoever holds the state meanwhile never needs the GIL to give it back; so it does not matter
+    whether the caller holds it, except to other Python threads.
+    """
+    cdef uint64_t attempts = 0
+    cdef uint64_t request = 0
+    cdef Py_ssize_t row
+    while True:
+        if book_try_begin_reading(self):
+            counts[0] = book_copy(self, n, rows)
+            book_end_reading(self)
+            break
+        if n <= self.mail.capacity:
+            if request == 0:
+                request = mailbox_ask(self.mail)
+            if mailbox_try_read(self.mail, request, n, rows, counts):
+                break
+        if attempts % SPINS_BEFORE_YIELD == 0 and kernel_ns() >= deadline:
+            return False
+        wait_a_little(&attempts)
+    counts.bids = min(n, counts.bids)
+    counts.asks = min(n, counts.asks)
+    for row in range(counts.bids, n):
+        rows[row].bid_price = rows[row].bid_quantity = 0
+    for row in range(counts.asks, n):
+        rows[row].ask_price = rows[row].ask_quantity = 0
+    return True
+
+
+cdef book_top book_read_top(const book *self) noexcept nogil:
+    """Repeats only while new versions come out faster than four words can be copied."""
+    cdef book_top top
+    cdef uint64_t attempts = 0
+    while not top_line_try_read(self.top, &top):
+        wait_a_little(&attempts)
+    return top
+
+
+# --- Python -------------------------------------------------------------------------------------
+
+class BookTop(NamedTuple):
+    """The best level of each side at one instant; prices in 1e-4, None where a side is empty.
+
+    Quantities are in lots, 0 where a side is empty.
+    """
+
+    bid_price: object
+    bid_quantity: int
+    ask_price: object
+    ask_quantity: int
+
+
+class ApplyResult(NamedTuple):
+    """What became of an array of transactions.
+
+    ================== =======================================================================
+    ``applied``        how many were applied
+    ``rejected``       how many were refused, by the name of their `Rejection` in lower case
+    ``first_rejected`` the index of the first that was refused, or None
+    ``timeouts``       how many a shared book could not apply in its bounded number of tries;
+                       they are neither applied nor rejected, and may be applied again
+    ================== =======================================================================
+    """
+
+    applied: int
+    rejected: dict
+    first_rejected: object
+    timeouts: int
+
+
+class BookStatistics(NamedTuple):
+    """Counters of one book since it was made; each is exact, together they are of about one time.
+
+    ================= ========================================================================
+    ``applied``       records applied
+    ``rejected``      records refused
+    ``crossed``       records that set or added a level and left the book crossed
+    ``uncrossed``     levels removed because a newer one of the other side crossed them
+    ``matched``       lots traded (``on_cross="match"``)
+    ``recentres``     moves of a window
+    ``window_levels`` levels in the windows of both sides, now
+    ``cold_levels``   levels in the cold stores of both sides, now
+    ``published``     versions of the top of the book
+    ``mailbox_fills`` depths copied for waiting readers
+    ================= ========================================================================
+    """
+
+    applied: int
+    rejected: int
+    crossed: int
+    uncrossed: int
+    matched: int
+    recentres: int
+    window_levels: int
+    cold_levels: int
+    published: int
+    mailbox_fills: int
+
+
+cdef tuple CROSS_POLICIES = ("count", "reject", "uncross", "match")
+cdef tuple PUBLISH_POLICIES = ("record", "event")
+cdef tuple REJECTION_NAMES = ("",) + tuple(reason.name.lower() for reason in Rejection)
+
+
+cdef object checked_int(str field, object value, object low, object high):
+    """An integer in a range, or a BookError that names the field and the value."""
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise BookError(
+            f"{field} = {value!r}: must be an integer, not {type(value).__name__}") from None
+    if not low <= number <= high:
+        raise BookError(f"{field} = {number}: must be {low} to {high}")
+    return number
+
+
+cdef object checked_choice(str field, object value, tuple choices):
+    if value not in choices:
+        raise BookError(f"{field} = {value!r}: must be one of {', '.join(map(repr, choices))}")
+    return choices.index(value)
+
+
+cdef uint8_t checked_side(object side) except? 255:
+    return checked_int("side", side, SIDE_BID, SIDE_ASK)
+
+
+cdef uint64_t deadline_of(object timeout) except? 0:
+    cdef double seconds
+    try:
+        seconds = timeout
+    except TypeError:
+        raise BookError(f"timeout = {timeout!r}: must be a number of seconds") from None
+    if not 0 <= seconds <= 1e9:
+        raise BookError(f"timeout = {timeout!r}: must be 0 to 1e9 seconds")
+    return kernel_ns() + <uint64_t>(seconds * 1e9)
+
+
+cdef decimal_unit unit_of(object lot_size) except *:
+    """A lot as a mantissa and a number of decimals."""
+    cdef decimal_unit unit
+    _sign, digits, exponent = lot_size.as_tuple()
+    decimals = max(0, -exponent)
+    mantissa = int(lot_size.scaleb(decimals)) if len(digits) + abs(exponent) <= 36 else 0
+    if not 1 <= mantissa < 2**63:
+        raise BookError(f"lot_size = {lot_size}: must be 1e-18 to 1e18, of at most 18 digits")
+    unit.mantissa = mantissa
+    unit.decimals = decimals
+    return unit
+
+
+cdef object apply_records(books *table, object transactions, object statuses):
+    """Both `apply` methods."""
+    cdef Py_ssize_t limit
+    cdef const Transaction *first = transactions_of(transactions, &limit)
+    cdef uint8_t *outcomes = statuses_of(statuses, limit)
+    cdef uint64_t tally[STATUSES + 1]
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t first_rejected = -1
+    cdef Py_ssize_t run
+    cdef uint8_t status = STATUS_APPLIED
+    if not books_begin_writing(table):
+        raise BookError("the book is being written by another thread: writers=1 allows one")
+    memset(tally, 0, sizeof(tally))
+    with nogil:
+        while done < limit:
+            run = <Py_ssize_t>books_apply(table, first + done, <size_t>(limit - done), &status)
+            tally[STATUS_APPLIED] += <uint64_t>run
+            if outcomes != NULL:
+                memset(outcomes + done, STATUS_APPLIED, <size_t>run)
+            done += run
+            if done < limit:
+                tally[status] += 1
+                if first_rejected < 0 and status != STATUS_TIMEOUT:
+                    first_rejected = done
+                if outcomes != NULL:
+                    outcomes[done] = status
+                done += 1
+        books_end_writing(table)
+    return ApplyResult(
+        tally[STATUS_APPLIED],
+        {REJECTION_NAMES[status]: tally[status] for status in range(1, STATUSES) if tally[status]},
+        first_rejected if first_rejected >= 0 else None,
+        tally[STATUS_TIMEOUT])
+
+
+cdef uint8_t *statuses_of(object statuses, Py_ssize_t limit) except? NULL:
+    if statuses is None:
+        return NULL
+    if not isinstance(statuses, np.ndarray) or statuses.dtype != np.uint8 \
+            or statuses.shape != (limit,) or not statuses.flags.carray:
+        raise RecordError(
+            f"statuses: expected a writeable, contiguous array of uint8, shape ({limit},); got "
+            f"{getattr(statuses, 'dtype', type(statuses).__name__)}, "
+            f"shape {getattr(statuses, 'shape', None)}")
+    return <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>statuses)
+
+
+@cython.final
+cdef class OrderBook:
+    """The price levels of one market, exact at every price and bounded in memory.
+
+    A window of `levels` prices a side follows the best price; levels worse than it stand in a cold
+    store of `cold_levels` a side. A level that fits neither is refused, and counted; nothing is
+    dropped. All memory is taken at construction.
+
+    Parameters
+    ----------
+    levels : int
+        Prices a side in the window: a power of two, 64 to 262144.
+    tick_size : int
+        The price step, in units of 1e-4. Prices off its grid are refused.
+    base_price : int, optional
+        Where the window begins, in 1e-4: a start only, since the window follows the best price.
+    lot_size : decimal.Decimal
+        What one unit of quantity is worth, for `checksum`.
+    writers : int
+        How many threads may write at a time.
+    on_cross : {"count", "reject", "uncross", "match"}
+        What becomes of an update that sets or adds a level at or through the other side's best.
+        ``count``: applied, and counted. ``reject``: refused with `Rejection.CROSSED`. ``uncross``:
+        applied, and the levels that it crosses are removed. ``match``: an add trades with the
+        other side, best first, and what is left rests; a set acts as under ``uncross``. For
+        simulations only: a feed reports levels after matching.
+    publish : {"record", "event"}
+        When readers see a change: after each record, or after each record with `Flags.LAST` (and
+        at the end of `apply`).
+    cold_levels : int
+        Levels a side that are kept outside the window, 0 to 16777216.
+    depth_capacity : int
+        Levels a side that readers can get while another thread writes, 1 to 65536.
+    market : int
+        The market id of its records, 0 to 255; others are refused with `Rejection.MARKET`.
+    name : str
+        What people call it.
+
+    Raises
+    ------
+    BookError
+        A parameter is out of its range; the message names it and its value.
+
+    Notes
+    -----
+    Any thread may read at any time. One thread may write at a time; a second one is refused with
+    `BookError`. Readers never make the writer wait, except at the start of a write, for a copy that
+    is being made.
+
+    Prices are integers in 1e-4 everywhere, quantities integers in lots.
+
+    Examples
+    --------
+    >>> from velox.core.book import OrderBook
+    >>> from velox.core.records import Side
+    >>> book = OrderBook(tick_size=100)
+    >>> book.add(Side.BID, 1_002_500, 3)
+    >>> book.add(Side.ASK, 1_002_600, 1)
+    >>> book.best_bid, book.best_ask, book.spread, book.imbalance
+    (1002500, 1002600, 100, 0.5)
+    """
+
+    def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, lot_size=Decimal(1),
+                  writers=1, on_cross="count", publish="record", cold_levels=65536,
+                  depth_capacity=64, market=0, name="default"):
+        cdef uint64_t tick
+        cdef ladder *side
+        if not isinstance(lot_size, Decimal):
+            raise BookError(
+                f"lot_size = {lot_size!r}: must be a Decimal, not {type(lot_size).__name__}")
+        self.instrument = Instrument(
+            name=name,
+            market=checked_int("market", market, 0, MARKETS - 1),
+            tick_size=checked_int("tick_size", tick_size, 1, INT64_MAX),
+            lot_size=lot_size,
+            levels=checked_int("levels", levels, 64, 1 << 18))
+        if writers != 1:
+            # The one place where a book for several writers is built.
+            raise BookError(f"writers = {writers!r}: books of several writers are not built")
+        policy = checked_choice("on_cross", on_cross, CROSS_POLICIES)
+        by_event = checked_choice("publish", publish, PUBLISH_POLICIES)
+        unit = unit_of(lot_size)
+        cold_levels = checked_int("cold_levels", cold_levels, 0, COLD_MAX_LEVELS)
+        depth_capacity = checked_int("depth_capacity", depth_capacity, 1, MAX_DEPTH_CAPACITY)
+        if base_price is not None:
+            base_price = checked_int("base_price", base_price, 1, INT64_MAX)
+            if base_price % self.instrument.tick_size:
+                raise BookError(f"base_price = {base_price}: not a multiple of tick_size = "
+                                f"{self.instrument.tick_size}")
+        self.core = book_new(self.instrument.levels, cold_levels, depth_capacity,
+                             self.instrument.tick_size)
+        self.table = <books *>allocate(sizeof(books))
+        if self.core == NULL or self.table == NULL:
+            raise MemoryError(f"no memory for a book of {levels} levels")
+        self.core.market = self.instrument.market
+        self.core.on_cross = policy
+        self.core.by_event = by_event
+        self.core.lot = unit
+        if base_price is not None:
+            tick = base_price // self.instrument.tick_size
+            self.core.sides[SIDE_ASK].base = tick
+            # The best key that a bid can have is that of the window's last tick.
+            side = &self.core.sides[SIDE_BID]
+            side.base = min(tick + side.levels - 1, <uint64_t>INT64_MAX) ^ side.mirror
+        self.table.by_market[self.core.market] = self.core
+        self.table.members[0] = self.core
+        self.table.count = 1
+
+    def __dealloc__(self):
+        book_free(self.core)
+        release_memory(self.table)
+
+    @classmethod
+    def from_instrument(cls, instrument, **options):
+        """A book for an `Instrument`; `options` are the other parameters of `OrderBook`.
+
+        Examples
+        --------
+        >>> from velox.core.book import OrderBook
+        >>> from velox.core.instrument import Instrument
+        >>> OrderBook.from_instrument(Instrument(name="SOL-USD", tick_size=100)).tick_size
+        100
+        """
+        if not isinstance(instrument, Instrument):
+            raise BookError(
+                f"instrument = {instrument!r}: must be an Instrument, "
+                f"not {type(instrument).__name__}")
+        return cls(instrument.levels, instrument.tick_size, lot_size=instrument.lot_size,
+                   market=instrument.market, name=instrument.name, **options)
+
+    # What it is.
+
+    @property
+    def levels(self):
+        """int: Prices a side in the window."""
+        return self.instrument.levels
+
+    @property
+    def tick_size(self):
+        """int: The price step, in 1e-4."""
+        return self.instrument.tick_size
+
+    @property
+    def market(self):
+        """int: The market id of its records."""
+        return self.instrument.market
+
+    @property
+    def name(self):
+        """str: What people call it."""
+        return self.instrument.name
+
+    @property
+    def writers(self):
+        """int: How many threads may write at a time."""
+        return 1
+
+    @property
+    def memory_bytes(self):
+        """int: What the book has taken, all of it at construction."""
+        return (sizeof(book) + sizeof(books) + sizeof(top_line) + sizeof(mailbox)
+                + sizeof(book_access) + self.core.mail.capacity * sizeof(depth_row)
+                + 2 * letter_words(self.core.mail.capacity) * 8
+                + ladder_bytes(&self.core.sides[SIDE_BID])
+                + ladder_bytes(&self.core.sides[SIDE_ASK]))
+
+    def __len__(self):
+        return ladder_count(&self.core.sides[SIDE_BID]) + ladder_count(&self.core.sides[SIDE_ASK])
+
+    def __bool__(self):
+        # An empty book is a book.
+        return True
+
+    def __repr__(self):
+        bids = ladder_count(&self.core.sides[SIDE_BID])
+        asks = ladder_count(&self.core.sides[SIDE_ASK])
+        return (f"<OrderBook {self.instrument.name!r}: levels={self.instrument.levels}, "
+                f"tick_size={self.instrument.tick_size}, {bids} bids, {asks} asks>")
+
+    # The best of it.
+
+    def top(self):
+        """The best level of each side, from one instant.
+
+        Returns
+        -------
+        BookTop
+        """
+        cdef book_top top = book_read_top(self.core)
+        return BookTop(top.bid_price if top.bid_quantity else None, top.bid_quantity,
+                       top.ask_price if top.ask_quantity else None, top.ask_quantity)
+
+    @property
+    def best_bid(self):
+        """int or None: The highest price bid, in 1e-4."""
+        cdef book_top top = book_read_top(self.core)
+        return top.bid_price if top.bid_quantity else None
+
+    @property
+    def best_ask(self):
+        """int or None: The lowest price asked, in 1e-4."""
+        cdef book_top top = book_read_top(self.core)
+        return top.ask_price if top.ask_quantity else None
+
+    @property
+    def best_bid_quantity(self):
+        """int: Lots bid at `best_bid`; 0 if nobody bids."""
+        return book_read_top(self.core).bid_quantity
+
+    @property
+    def best_ask_quantity(self):
+        """int: Lots asked at `best_ask`; 0 if nobody asks."""
+        return book_read_top(self.core).ask_quantity
+
+    @property
+    def spread(self):
+        """int or None: `best_ask` less `best_bid`, in 1e-4; negative in a crossed book."""
+        cdef book_top top = book_read_top(self.core)
+        if not (top.bid_quantity and top.ask_quantity):
+            return None
+        return top.ask_price - top.bid_price
+
+    @property
+    def mid(self):
+        """float or None: Half-way between the best prices, in 1e-4."""
+        cdef book_top top = book_read_top(self.core)
+        if not (top.bid_quantity and top.ask_quantity):
+            return None
+        # The sum of two prices does not fit 64 bits at the top of their range.
+        return top.bid_price / 2.0 + top.ask_price / 2.0
+
+    @property
+    def microprice(self):
+        """float or None: The best prices weighted by each other's quantity, in 1e-4.
+
+        It leans to the side that is likely to give way: with more bid than asked, to the ask.
+        """
+        cdef book_top top = book_read_top(self.core)
+        cdef double share
+        if not (top.bid_quantity and top.ask_quantity):
+            return None
+        share = <double>top.bid_quantity / (<double>top.bid_quantity + <double>top.ask_quantity)
+        return top.bid_price + <double>(top.ask_price - top.bid_price) * share
+
+    @property
+    def imbalance(self):
+        """float: (bid - asked) / (bid + asked) of the best quantities: 1 if nobody asks, -1 if
+        nobody bids, 0 if neither."""
+        cdef book_top top = book_read_top(self.core)
+        cdef double bid = <double>top.bid_quantity
+        cdef double ask = <double>top.ask_quantity
+        return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
+
+    # All of it.
+
+    cdef object read_rows(self, Py_ssize_t n, object timeout, depth_counts *counts):
+        """`n` rows of one instant as an array, and how many levels of each side they hold."""
+        cdef uint64_t deadline = deadline_of(timeout)
+        cdef cnp.ndarray rows = np.empty(n, DEPTH_DTYPE)
+        cdef depth_row *first = <depth_row *>cnp.PyArray_DATA(rows)
+        cdef bint done
+        with nogil:
+            done = book_read(self.core, n, first, counts, deadline)
+        if not done:
+            why = "its writer answers no reader" if n <= self.core.mail.capacity else \
+                f"more than depth_capacity = {self.core.mail.capacity} needs a moment without one"
+            raise TimeoutError(
+                f"{n} levels of {self.instrument.name!r} were not to be had in {timeout} s: the "
+                f"book is being written, and {why}")
+        return rows
+
+    cdef object read_all(self, object timeout, depth_counts *counts):
+        """As `read_rows`, of every level."""
+        cdef Py_ssize_t n
+        while True:
+            n = 1 + <Py_ssize_t>max(ladder_count(&self.core.sides[SIDE_BID]),
+                                    ladder_count(&self.core.sides[SIDE_ASK]))
+            rows = self.read_rows(n, timeout, counts)
+            if counts.bids < n and counts.asks < n:
+                return rows
+
+    def depth(self, n=10, *, timeout=1.0):
+        """The best levels of both sides, from one instant.
+
+        Parameters
+        ----------
+        n : int
+            How many, 1 to 1048576. While another thread writes, more than `depth_capacity` of them
+            are to be had only between two of its writes.
+        timeout : float
+            Seconds to wait for the writer.
+
+        Returns
+        -------
+        ndarray, shape (n,), dtype DEPTH_DTYPE
+            ``bid_price``, ``bid_quantity``, ``ask_price``, ``ask_quantity``, best first; zeros
+            where a side has fewer levels.
+
+        Raises
+        ------
+        TimeoutError
+            The book was being written all the time, and its writer did not answer.
+
+        Examples
+        --------
+        >>> from velox.core.book import OrderBook
+        >>> book = OrderBook()
+        >>> book.add(0, 99, 5)
+        >>> book.add(0, 98, 7)
+        >>> book.depth(3)["bid_quantity"]
+        array([5, 7, 0])
+        """
+        cdef depth_counts counts
+        return self.read_rows(checked_int("n", n, 1, 1 << 20), timeout, &counts)
+
+    def quantity(self, side, price, *, timeout=1.0):
+        """Lots at one price.
+
+        Parameters
+        ----------
+        side : Side
+        price : int
+            In 1e-4.
+        timeout : float
+            Seconds to wait while another thread writes. Its mailbox covers `depth_capacity` levels;
+            a price beyond them has to wait for a moment without a writer.
+
+        Returns
+        -------
+        int
+            0 if there is no such level.
+
+        Raises
+        ------
+        BookError
+            The price is not positive, or off the tick grid.
+        TimeoutError
+            As for `depth`.
+        """
+        cdef uint8_t which = checked_side(side)
+        cdef int64_t wanted = checked_int("price", price, 1, INT64_MAX)
+        cdef uint64_t tick = tick_grid_divide(&self.core.grid, wanted)
+        cdef ladder *own = &self.core.sides[which]
+        cdef depth_counts counts
+        cdef Py_ssize_t found
+        if tick > self.core.grid.limit:
+            raise BookError(
+                f"price = {wanted}: not a multiple of tick_size = {self.instrument.tick_size}")
+        if book_try_begin_reading(self.core):
+            held = ladder_quantity(own, tick ^ own.mirror)
+            book_end_reading(self.core)
+            return held
+        rows = self.read_rows(self.core.mail.capacity, timeout, &counts)
+        prices = rows["ask_price" if which else "bid_price"]
+        found = counts.asks if which else counts.bids
+        if found == self.core.mail.capacity and (
+                wanted > prices[found - 1] if which else wanted < prices[found - 1]):
+            rows = self.read_all(timeout, &counts)
+            prices = rows["ask_price" if which else "bid_price"]
+        places = np.flatnonzero(prices == wanted)
+        return int(rows["ask_quantity" if which else "bid_quantity"][places[0]]) \
+            if len(places) else 0
+
+    def vwap(self, side, quantity, *, timeout=1.0):
+        """The average price at which `quantity` lots could be taken from a side, best first.
+
+        Parameters
+        ----------
+        side : Side
+            Whose levels are taken: ``Side.ASK`` to buy.
+        quantity : int
+            Lots, at least 1.
+        timeout : float
+            Seconds to wait for the writer, as for `depth`.
+
+        Returns
+        -------
+        float or None
+            In 1e-4, the exact average correctly rounded; None if the side holds fewer lots.
+
+        Examples
+        --------
+        >>> from velox.core.book import OrderBook
+        >>> book = OrderBook()
+        >>> book.add(1, 100, 3)
+        >>> book.add(1, 104, 5)
+        >>> book.vwap(1, 4), book.vwap(1, 9)
+        (101.0, None)
+        """
+        cdef uint8_t which = checked_side(side)
+        cdef Py_ssize_t n = self.core.mail.capacity
+        cdef depth_counts counts
+        wanted = checked_int("quantity", quantity, 1, INT64_MAX)
+        rows = self.read_rows(n, timeout, &counts)
+        average = average_price(rows, which, wanted)
+        if average is None and (counts.asks if which else counts.bids) == n:
+            average = average_price(self.read_all(timeout, &counts), which, wanted)
+        return average
+
+    def checksum(self, venue="okx", *, timeout=1.0):
+        """The checksum that a venue sends with its updates, of this book.
+
+        Parameters
+        ----------
+        venue : {"okx"}
+            OKX: the signed CRC-32 of ``bid:quantity:ask:quantity:...`` over the best 25 levels.
+        timeout : float
+            Seconds to wait for the writer, as for `depth`.
+
+        Returns
+        -------
+        int
+        """
+        cdef depth_counts counts
+        checked_choice("venue", venue, ("okx",))
+        rows = self.read_rows(OKX_LEVELS, timeout, &counts)
+        return okx_checksum(<depth_row *>cnp.PyArray_DATA(rows), counts, self.core.lot)
+
+    def snapshot(self, *, timeout=1.0):
+        """Every level as the transactions that rebuild the book.
+
+        Returns
+        -------
+        ndarray, shape (n,), dtype TRANSACTION_DTYPE
+            A CLEAR of each side, then a SET (SET_WIDE over 32 bits) a level, bids then asks, best
+            first; all with `Flags.SNAPSHOT`, the last with `Flags.LAST`.
+
+        Raises
+        ------
+        TimeoutError
+            The book was being written all the time.
+        """
+        cdef depth_counts counts
+        rows = self.read_all(timeout, &counts)
+        records = new_transactions(2 + counts.bids + counts.asks)
+        cdef const depth_row *row = <const depth_row *>cnp.PyArray_DATA(rows)
+        cdef Transaction *record = <Transaction *>cnp.PyArray_DATA(<cnp.ndarray>records)
+        cdef Py_ssize_t index
+        memset(record, 0, (2 + counts.bids + counts.asks) * sizeof(Transaction))
+        for index in range(2 + counts.bids + counts.asks):
+            record[index].market = self.core.market
+            record[index].flags = FLAG_SNAPSHOT
+        record[1 + counts.bids + counts.asks].flags |= FLAG_LAST
+        record[0].kind = record[1].kind = KIND_CLEAR
+        record[1].side = SIDE_ASK
+        record += 2
+        for index in range(counts.bids):
+            fill_set(&record[index], SIDE_BID, row[index].bid_price, row[index].bid_quantity)
+        record += counts.bids
+        for index in range(counts.asks):
+            fill_set(&record[index], SIDE_ASK, row[index].ask_price, row[index].ask_quantity)
+        return records
+
+    def statistics(self):
+        """The book's counters.
+
+        Returns
+        -------
+        BookStatistics
+        """
+        cdef book *core = self.core
+        cdef ladder *bids = &core.sides[SIDE_BID]
+        cdef ladder *asks = &core.sides[SIDE_ASK]
+        return BookStatistics(
+            load_relaxed(&core.applied), load_relaxed(&core.rejected),
+            load_relaxed(&core.crossed), load_relaxed(&core.uncrossed),
+            load_relaxed(&core.matched),
+            load_relaxed(&bids.moves) + load_relaxed(&asks.moves),
+            load_relaxed(&bids.hot) + load_relaxed(&asks.hot),
+            cold_count(&bids.cold) + cold_count(&asks.cold),
+            load_relaxed(&core.published), load_relaxed(&core.letters))
+
+    # Writing.
+
+    def apply(self, transactions, statuses=None):
+        """Apply an array of transactions in order; a refused one does not stop the rest.
+
+        Parameters
+        ----------
+        transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
+            Read without the GIL: no other thread may write them meanwhile.
+        statuses : ndarray, shape (n,), dtype uint8, optional
+            Receives what became of each: 0, or its `Rejection`.
+
+        Returns
+        -------
+        ApplyResult
+
+        Raises
+        ------
+        BookError
+            Another thread is writing the book; nothing was applied.
+        RecordError
+            An argument is not such an array; nothing was applied.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from velox.core.book import OrderBook
+        >>> from velox.core.records import TRANSACTION_DTYPE
+        >>> orders = np.zeros(3, TRANSACTION_DTYPE)
+        >>> orders["price"], orders["size"] = [100, 105, 110], 1
+        >>> OrderBook(tick_size=10).apply(orders)
+        ApplyResult(applied=2, rejected={'off_tick': 1}, first_rejected=1, timeouts=0)
+        """
+        return apply_records(self.table, transactions, statuses)
+
+    def load(self, snapshot):
+        """Make the book what a `snapshot` says; what it held before is gone.
+
+        Raises
+        ------
+        RejectedError
+            A level of the snapshot was refused; the book holds those before and after it.
+        BookError, RecordError
+            As for `apply`.
+        """
+        cdef Py_ssize_t limit
+        transactions_of(snapshot, &limit)
+        statuses = np.empty(limit, np.uint8)
+        self.clear()
+        result = apply_records(self.table, snapshot, statuses)
+        if result.first_rejected is not None:
+            reason = Rejection(statuses[result.first_rejected])
+            raise RejectedError(
+                f"snapshot[{result.first_rejected}] = {snapshot[result.first_rejected]}: "
+                f"{reason.name}", reason)
+
+    cdef object update(self, uint8_t kind, object side, object price, object size):
+        """Apply one record, or raise RejectedError."""
+        cdef Transaction record
+        cdef uint8_t status = STATUS_APPLIED
+        memset(&record, 0, sizeof(record))
+        record.kind = kind
+        record.side = checked_side(side)
+        record.price = checked_int("price", price, -2**63, INT64_MAX)
+        if kind == KIND_SET:
+            wide = checked_int("size", size, 0, 2**64 - 1)
+            if wide > UINT32_MAX:
+                record.kind = KIND_SET_WIDE
+                record.id = wide
+            else:
+                record.size = wide
+        else:
+            record.size = checked_int("size", size, 0, UINT32_MAX)
+        record.flags = FLAG_LAST
+        record.market = self.core.market
+        if not books_begin_writing(self.table):
+            raise BookError("the book is being written by another thread: writers=1 allows one")
+        books_apply(self.table, &record, 1, &status)
+        books_end_writing(self.table)
+        if status != STATUS_APPLIED:
+            reason = Rejection(status)
+            raise RejectedError(
+                f"{Kind(record.kind).name} {Side(record.side).name} price = {price}, "
+                f"size = {size}: {reason.name}", reason)
+
+    def add(self, side, price, size):
+        """Add `size` lots to a level.
+
+        Raises
+        ------
+        RejectedError
+            The book refused; `reason` says why, and the book is as before. So for every update.
+        BookError
+            An argument is no integer or does not fit its field, or another thread is writing.
+        """
+        self.update(KIND_ADD, side, price, size)
+
+    def cancel(self, side, price, size):
+        """Take `size` lots from a level; raises as `add`."""
+        self.update(KIND_CANCEL, side, price, size)
+
+    def execute(self, side, price, size):
+        """Take `size` lots from a level because they traded; raises as `add`."""
+        self.update(KIND_EXECUTE, side, price, size)
+
+    def set(self, side, price, size):
+        """Make a level hold exactly `size` lots, 0 to 2**63 - 1; raises as `add`."""
+        self.update(KIND_SET, side, price, size)
+
+    def delete(self, side, price):
+        """Empty a level; one that is not there is no error. Raises as `add`."""
+        self.update(KIND_DELETE, side, price, 0)
+
+    def clear(self, side=None):
+        """Empty one side, or both; raises as `add`."""
+        for which in (SIDE_BID, SIDE_ASK) if side is None else (side,):
+            self.update(KIND_CLEAR, which, 0, 0)
+
+
+cdef void fill_set(Transaction *record, uint8_t side, int64_t price,
+                   int64_t quantity) noexcept nogil:
+    record.side = side
+    record.price = price
+    if quantity > <int64_t>UINT32_MAX:
+        record.kind = KIND_SET_WIDE
+        record.id = <uint64_t>quantity
+    else:
+        record.kind = KIND_SET
+        record.size = <uint32_t>quantity
+
+
+cdef object average_price(object rows, uint8_t side, object wanted):
+    """Exact in Python's integers; None if the rows hold fewer lots."""
+    rest = wanted
+    cost = 0
+    name = "ask" if side else "bid"
+    for price, held in zip(rows[f"{name}_price"].tolist(), rows[f"{name}_quantity"].tolist()):
+        taken = min(rest, held)
+        cost += taken * price
+        rest -= taken
+        if rest == 0:
+            return cost / wanted
+    return None
+
+
+@cython.final
+cdef class Books:
+    """Order books by market id; an array of mixed transactions finds its books.
+
+    Parameters
+    ----------
+    members : iterable of Instrument or OrderBook
+        An `Instrument` gets a book of its own with the default options.
+
+    Raises
+    ------
+    BookError
+        Two members have the same market id, or one is neither.
+
+    Notes
+    -----
+    A mapping from market id to `OrderBook`, in ascending order. Threads: as for `OrderBook`, all
+    of the books being written at once.
+
+    Examples
+    --------
+    >>> from velox.core.book import Books
+    >>> from velox.core.instrument import Instrument
+    >>> books = Books([Instrument(name="SOL", market=1), Instrument(name="JUP", market=4)])
+    >>> list(books), books[4].name
+    ([1, 4], 'JUP')
+    """
+
+    def __cinit__(self, members):
+        cdef OrderBook member
+        self.by_market = {}
+        for each in members:
+            if isinstance(each, Instrument):
+                each = OrderBook.from_instrument(each)
+            elif not isinstance(each, OrderBook):
+                raise BookError(
+                    f"members: {each!r} is neither an Instrument nor an OrderBook, "
+                    f"but {type(each).__name__}")
+            if each.market in self.by_market:
+                raise BookError(
+                    f"members: {self.by_market[each.market].name!r} and {each.name!r} both have "
+                    f"market = {each.market}")
+            self.by_market[each.market] = each
+        self.by_market = dict(sorted(self.by_market.items()))
+        self.table = <books *>allocate(sizeof(books))
+        if self.table == NULL:
+            raise MemoryError("no memory for a table of books")
+        for each in self.by_market.values():
+            member = each
+            self.table.by_market[member.core.market] = member.core
+            self.table.members[self.table.count] = member.core
+            self.table.count += 1
+
+    def __dealloc__(self):
+        release_memory(self.table)
+
+    def __getitem__(self, market):
+        return self.by_market[market]
+
+    def __iter__(self):
+        return iter(self.by_market)
+
+    def __len__(self):
+        return len(self.by_market)
+
+    def __contains__(self, market):
+        return market in self.by_market
+
+    def __repr__(self):
+        return f"<Books {', '.join(f'{k}: {v.name!r}' for k, v in self.by_market.items())}>"
+
+    def keys(self):
+        """The market ids."""
+        return self.by_market.keys()
+
+    def values(self):
+        """The books."""
+        return self.by_market.values()
+
+    def items(self):
+        """Pairs of market id and book."""
+        return self.by_market.items()
+
+    def get(self, market, default=None):
+        """The book of a market, or `default`."""
+        return self.by_market.get(market, default)
+
+    def apply(self, transactions, statuses=None):
+        """As `OrderBook.apply`, each record to the book of its market.
+
+        A record of a market without a book is refused with `Rejection.MARKET`.
+        """
+        return apply_records(self.table, transactions, statuses)

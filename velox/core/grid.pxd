@@ -1,0 +1,41 @@
+"""Prices to ticks: is a price on the grid, and which tick is it, without a division.
+
+A tick size is ``odd << shift``. Modulo 2**64 an odd number has an inverse, and multiplying by it
+maps the multiples of `odd` onto 0, 1, 2, ... in order, and everything else above them. Rotating
+right by `shift` moves low bits that a multiple of ``2**shift`` would not have to the top. So one
+multiplication, one rotation and one comparison give both the quotient and whether it is exact
+(Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994, section 9;
+Warren, "Hacker's Delight", 2nd edition, section 10-17).
+"""
+
+from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
+
+
+cdef struct tick_grid:
+    uint64_t inverse       # of the odd part of tick_size, modulo 2**64
+    uint64_t shift         # factors of two in tick_size
+    uint64_t limit         # UINT64_MAX // tick_size: the largest exact quotient
+    int64_t tick_size      # in 1e-4, as prices are
+
+
+cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexcept nogil:
+    cdef uint64_t odd = <uint64_t>tick_size
+    cdef uint64_t inverse
+    cdef int _step
+    self.tick_size = tick_size
+    self.limit = UINT64_MAX // odd
+    self.shift = 0
+    while not odd & 1:
+        odd >>= 1
+        self.shift += 1
+    # odd * odd = 1 modulo 8, and each step of Newton's doubles the bits: 3, 6, 12, 24, 48, 96.
+    inverse = odd
+    for _step in range(5):
+        inverse *= 2 - odd * inverse
+    self.inverse = inverse
+
+
+cdef inline uint64_t tick_grid_divide(const tick_grid *self, int64_t price) noexcept nogil:
+    """The tick of a positive price on the grid; a number over `limit` for one off the grid."""
+    cdef uint64_t quotient = <uint64_t>price * self.inverse
+    return quotient >> self.shift | quotient << (-self.shift & 63)

@@ -1,0 +1,269 @@
+"""One side of a book with one writer: an exact ladder of price levels.
+
+Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`: on both sides the
+smaller key is the better price, so there is one set of functions and no branch on the side. Ticks
+are positive and fit 63 bits, hence keys do too, and no sum below can wrap.
+
+Window. The quantities of the keys ``base <= key < base + levels`` lie in an array, at
+``key & (levels - 1)``: when the window moves, only the levels that leave or enter it move. The
+levels worse than the window are in the cold store. The window is placed with the best key a quarter
+of the way in (three quarters, in ticks, for bids), and moves
+
+- when a better key falls before it, to a quarter before that key;
+- when its best has drifted into its last quarter, and looking things up in the cold store has by
+  now cost as much as moving will (`credit`), so that moving never more than doubles the work;
+- when it is empty, to the best of the cold store;
+- when the cold store is full, to begin at the best key, where it holds the most.
+
+Between calls these hold:
+
+1. a level stands in exactly one of window and cold store, with a quantity over 0;
+2. every cold key is ``>= base + levels``;
+3. if the window is empty, so is the cold store;
+4. `best` is the smallest key, and lies in the window; NO_KEY if there is none.
+
+So a new level finds no room if and only if more levels than the cold store's capacity would lie
+`levels` or more ticks behind the best: a property of the book, not of its window's history.
+"""
+
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
+
+from velox.core.atomic cimport atomic_u64, count, load_relaxed, store_relaxed
+from velox.core.bitmap cimport NO_SLOT, bitmap, bitmap_next, bitmap_put
+from velox.core.cold cimport (
+    cold_clear, cold_count, cold_nearest, cold_put, cold_quantity, cold_room, cold_search,
+    cold_store, cold_vacate,
+)
+
+cdef extern from *:
+    const uint64_t NO_KEY "UINT64_MAX"                  # worse than every key, on either side
+    const uint64_t NOWHERE "((uint64_t)1 << 63)"        # base of a window that holds no key
+
+
+cdef struct ladder:
+    int64_t *quantities         # [levels], in lots
+    bitmap occupied
+    uint64_t base
+    uint64_t best
+    uint64_t levels             # a power of two
+    uint64_t mirror             # key = tick ^ mirror
+    uint64_t credit             # cold updates since the window moved
+    # Of one writer, for any reader: relaxed, since they order nothing.
+    atomic_u64 hot
+    atomic_u64 moves
+    cold_store cold
+
+
+cdef inline bint ladder_in_window(const ladder *self, uint64_t key) noexcept nogil:
+    return key - self.base < self.levels
+
+
+cdef inline uint64_t ladder_seat(const ladder *self, uint64_t best) noexcept nogil:
+    """The base that puts `best` a quarter of the way into the window."""
+    return best - min(best, self.levels // 4)
+
+
+cdef inline uint64_t ladder_next(const ladder *self, uint64_t key) noexcept nogil:
+    """The first occupied key of the window at or after `key`.
+
+    Without one the answer lies behind the window: the search goes round the array, and meets the
+    slots before `key` as if they were one window further on.
+    """
+    cdef uint64_t mask = self.levels - 1
+    cdef uint64_t slot = bitmap_next(&self.occupied, key & mask)
+    if slot == NO_SLOT:
+        slot = bitmap_next(&self.occupied, 0)
+        if slot == NO_SLOT:
+            return NO_KEY
+    return key + (slot - key & mask)
+
+
+cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
+    """Move the window; the caller has seen to the room that leaving levels need."""
+    cdef uint64_t mask = self.levels - 1
+    cdef uint64_t end = self.base + self.levels
+    cdef uint64_t key, place
+    cdef uint64_t position
+    cdef uint64_t hot = load_relaxed(&self.hot)
+    if base < self.base and self.best != NO_KEY:
+        key = ladder_next(self, max(self.best, base + self.levels))
+        while key < end:
+            cold_put(&self.cold, key, self.quantities[key & mask])
+            self.quantities[key & mask] = 0
+            bitmap_put(&self.occupied, key & mask, False)
+            hot -= 1
+            key = ladder_next(self, key)
+        if hot == 0:
+            self.best = NO_KEY
+    elif base > self.base:
+        # From the end: a removal fills its gap with the last level, which has been looked at.
+        position = cold_count(&self.cold)
+        while position > 0:
+            position -= 1
+            key = self.cold.levels[position].key
+            if key - base < self.levels:
+                self.quantities[key & mask] = self.cold.levels[position].quantity
+                bitmap_put(&self.occupied, key & mask, True)
+                hot += 1
+                self.best = min(self.best, key)
+                place = cold_search(&self.cold, key)
+                cold_vacate(&self.cold, place)
+    store_relaxed(&self.hot, hot)
+    self.base = base
+    self.credit = 0
+    count(&self.moves, 1)
+
+
+cdef inline void ladder_best_left(ladder *self) noexcept nogil:
+    """The best level is gone: find the next, and let the window follow."""
+    cdef uint64_t position, nearest
+    self.best = ladder_next(self, self.best)
+    if self.best == NO_KEY:
+        if cold_count(&self.cold) != 0:
+            nearest = NO_KEY
+            for position in range(cold_count(&self.cold)):
+                nearest = min(nearest, self.cold.levels[position].key)
+            ladder_move(self, ladder_seat(self, nearest))
+    elif self.best - self.base >= self.levels - self.levels // 4 \
+            and self.credit >= cold_count(&self.cold):
+        ladder_move(self, ladder_seat(self, self.best))
+
+
+cdef inline void ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
+    """Set a level of the window; 0 removes it."""
+    cdef uint64_t slot = key & (self.levels - 1)
+    cdef bint was = self.quantities[slot] != 0
+    cdef bint now = quantity != 0
+    self.quantities[slot] = quantity
+    bitmap_put(&self.occupied, slot, now)
+    store_relaxed(&self.hot, load_relaxed(&self.hot) + now - was)
+    if now:
+        self.best = min(self.best, key)
+    elif key == self.best:
+        ladder_best_left(self)
+
+
+cdef inline int64_t ladder_quantity(const ladder *self, uint64_t key) noexcept nogil:
+    if ladder_in_window(self, key):
+        return self.quantities[key & (self.levels - 1)]
+    if key < self.base:
+        return 0
+    return cold_quantity(&self.cold, key)
+
+
+cdef inline void ladder_put(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
+    """Set any level; 0 removes it. A new one needs `ladder_reserve` first."""
+    if ladder_in_window(self, key):
+        ladder_put_hot(self, key, quantity)
+    elif key > self.base:
+        self.credit += 1
+        cold_put(&self.cold, key, quantity)
+    # Before the window there is nothing to remove.
+
+
+cdef inline bint ladder_can_move(const ladder *self, uint64_t base) noexcept nogil:
+    """Is there room in the cold store for what a window that begins at `base` leaves behind?"""
+    cdef uint64_t room = cold_room(&self.cold)
+    cdef uint64_t end = self.base + self.levels
+    cdef uint64_t key
+    if self.best == NO_KEY or load_relaxed(&self.hot) <= room:
+        return True
+    key = ladder_next(self, max(self.best, base + self.levels))
+    while key < end:
+        if room == 0:
+            return False
+        room -= 1
+        key = ladder_next(self, key + 1)
+    return True
+
+
+cdef inline bint ladder_reserve(ladder *self, uint64_t key) noexcept nogil:
+    """Make room for a new level at `key`; False, and the same book, if there is none."""
+    cdef uint64_t base
+    if ladder_in_window(self, key):
+        return True
+    if self.best == NO_KEY:
+        ladder_move(self, ladder_seat(self, key))
+        return True
+    if key > self.base:
+        if cold_room(&self.cold) != 0:
+            return True
+        if self.base == self.best:
+            return False
+        ladder_move(self, self.best)
+        return ladder_in_window(self, key) or cold_room(&self.cold) != 0
+    base = ladder_seat(self, key)
+    if not ladder_can_move(self, base):
+        base = key
+        if not ladder_can_move(self, base):
+            return False
+    ladder_move(self, base)
+    return True
+
+
+cdef inline void ladder_clear(ladder *self) noexcept nogil:
+    cdef uint64_t key = self.best
+    while key != NO_KEY:
+        self.quantities[key & (self.levels - 1)] = 0
+        bitmap_put(&self.occupied, key & (self.levels - 1), False)
+        key = ladder_next(self, key)
+    self.best = NO_KEY
+    store_relaxed(&self.hot, 0)
+    cold_clear(&self.cold)
+
+
+cdef inline uint64_t ladder_count(const ladder *self) noexcept nogil:
+    return load_relaxed(&self.hot) + cold_count(&self.cold)
+
+
+cdef inline bint ladder_meets(const ladder *self, uint64_t key) noexcept nogil:
+    """Would a level of the *other* side with this key of that side trade against this side's best?
+
+    The best as the other side sees it is ``best ^ INT64_MAX``; as a signed number that is negative
+    for NO_KEY, which no key is.
+    """
+    return <int64_t>key <= <int64_t>(self.best ^ <uint64_t>INT64_MAX)
+
+
+cdef inline bint ladder_covers(const ladder *self, uint64_t limit,
+                               uint64_t quantity) noexcept nogil:
+    """Do the levels up to the key `limit` hold at least `quantity` between them?"""
+    cdef uint64_t end = self.base + self.levels
+    cdef uint64_t key = self.best
+    cdef uint64_t total = 0
+    cdef uint64_t position
+    # One quantity more than needed cannot wrap: each is at most INT64_MAX.
+    while key < end and key <= limit and total < quantity:
+        total += <uint64_t>self.quantities[key & (self.levels - 1)]
+        key = ladder_next(self, key + 1)
+    for position in range(cold_count(&self.cold)):
+        if total >= quantity:
+            break
+        if self.cold.levels[position].key <= limit:
+            total += <uint64_t>self.cold.levels[position].quantity
+    return total >= quantity
+
+
+cdef inline Py_ssize_t ladder_depth(const ladder *self, Py_ssize_t n, int64_t tick_size,
+                                    int64_t *prices, int64_t *quantities,
+                                    Py_ssize_t stride) noexcept nogil:
+    """Copy up to `n` levels, best first, each `stride` numbers after the last; how many there were.
+
+    The window's levels cost a bit scan each. Only where it holds fewer than `n` is the cold store
+    searched, in time proportional to what it holds.
+    """
+    cdef uint64_t end = self.base + self.levels
+    cdef uint64_t key = self.best
+    cdef Py_ssize_t written = 0
+    cdef Py_ssize_t row
+    while written < n and key < end:
+        prices[written * stride] = <int64_t>key
+        quantities[written * stride] = self.quantities[key & (self.levels - 1)]
+        written += 1
+        key = ladder_next(self, key + 1)
+    if written < n:
+        written += cold_nearest(&self.cold, n - written, prices + written * stride,
+                                quantities + written * stride, stride)
+    for row in range(written):
+        prices[row * stride] = (prices[row * stride] ^ <int64_t>self.mirror) * tick_size
+    return written

@@ -1,0 +1,237 @@
+"""Both sides of one market, written by any number of threads and read by any others, without a
+lock: quantities by price level, and over them a bitmap that finds the best in a few loads.
+
+Every word is a counter over a value, and is *vacant* while its value is zero::
+
+     63                  47                                              0
+    +-------------------+-------------------------------------------------+
+    | epoch, 17 bits    | quantity, 47 bits                               |   a level: tier 0
+    +-------------------+-------------------------------------------------+
+     63                                31                                0
+    +---------------------------------+-----------------------------------+
+    | version, 32 bits                | occupied, one bit a word below    |   the bitmap: tiers 1..
+    +---------------------------------+-----------------------------------+
+
+Two rules, the same between every tier and the one above it (why: ``docs/shared-book.md``):
+
+1. *Announce*: whoever fills a vacant word first sets its bit in the word above, always under a new
+   version, even if the bit is set already.
+2. *Withdraw*: whoever makes a word vacant gives it a new counter, and then clears its bit by a
+   compare-and-swap against what the word above held *before*. Where that fails, both steps again.
+
+So a word that is not vacant has its bit set, at every instant; a bit that is set promises nothing.
+A quantity that stays above zero costs one compare-and-swap and no write to the bitmap.
+
+One block, 128-aligned, with no pointer inside::
+
+      0                               8
+     +-------------------------------+-------------------------------+
+   0 | levels                        | base_tick                     |
+     +-------------------------------+---------------+---------------+
+  16 | stride, in words              | root          | tries         |
+     +-------------------------------+---------------+---------------+
+  32 | tier[0]                       | tier[1]                       |
+     +-------------------------------+-------------------------------+
+  48 | tier[2]                       | tier[3]                       |
+     +-------------------------------+-------------------------------+
+  64 | tier[4]                       | reserved[0]                   |
+     +-------------------------------+-------------------------------+
+  80 | reserved[1..6]                                                |
+     +---------------------------------------------------------------+
+ 128 | bids: `stride` words, tier t from word tier[t] on             |
+     +---------------------------------------------------------------+
+     | asks: `stride` words                                          |
+     +---------------------------------------------------------------+
+
+A level lies at its *rank*, its distance from the best price that the window can hold, so that the
+best level of either side is its lowest bit.
+"""
+
+from cython cimport likely, unlikely
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from velox.core.atomic cimport (
+    atomic_u64,
+    cas_weak_acq_rel_else_relaxed,
+    load_acquire,
+    load_relaxed,
+)
+from velox.core.records cimport (
+    KIND_ADD,
+    KIND_CANCEL,
+    KIND_CLEAR,
+    KIND_DELETE,
+    KIND_EXECUTE,
+    KIND_SET,
+    KIND_SET_WIDE,
+    KIND_TRADE,
+    SIDE_BID,
+    STATUSES,
+    STATUS_APPLIED,
+    STATUS_KIND,
+    STATUS_OUT_OF_WINDOW,
+    STATUS_OVERFLOW,
+    STATUS_TIMEOUT,
+    STATUS_UNDERFLOW,
+)
+
+cdef extern from *:
+    """
+    #ifndef VELOX_SHARED_BOOK_INCLUDED
+    #define VELOX_SHARED_BOOK_INCLUDED
+    /* Wider than an enumerator of C11 may be. */
+    #define VELOX_LEVEL_QUANTITY ((UINT64_C(1) << 47) - 1)
+    #define VELOX_LEVEL_EPOCH (UINT64_C(1) << 47)
+    #define VELOX_BITMAP_OCCUPIED ((UINT64_C(1) << 32) - 1)
+    #define VELOX_BITMAP_VERSION (UINT64_C(1) << 32)
+    #endif
+    """
+    const uint64_t LEVEL_QUANTITY "VELOX_LEVEL_QUANTITY"     # the value of a level; its maximum
+    const uint64_t LEVEL_EPOCH "VELOX_LEVEL_EPOCH"           # one step of its counter
+    const uint64_t BITMAP_OCCUPIED "VELOX_BITMAP_OCCUPIED"
+    const uint64_t BITMAP_VERSION "VELOX_BITMAP_VERSION"
+
+cdef enum:
+    SHARED_BOOK_TRIES = 100      # compare-and-swaps that an update may lose before it times out
+
+cdef struct shared_book:
+    uint64_t levels
+    int64_t base_tick
+    uint64_t stride
+    uint32_t root
+    uint32_t tries
+    uint64_t tier[5]
+    uint64_t reserved[7]
+
+# `levels` is a power of two, 64 to 2**18, and base_tick + levels fits 64 bits.
+# NULL: there is no memory.
+cdef shared_book *shared_book_new(uint64_t levels, int64_t base_tick) noexcept nogil
+# When no thread uses the book any more.
+cdef void shared_book_free(shared_book *book) noexcept nogil
+
+# False where the side is empty. See the definition for what is promised while others write.
+cdef bint shared_book_best(
+    shared_book *book, uint8_t side, int64_t *tick, int64_t *quantity) noexcept nogil
+# Best first; returns how many levels it wrote, at most `n`.
+cdef Py_ssize_t shared_book_depth(
+    shared_book *book, uint8_t side, Py_ssize_t n,
+    int64_t *ticks, int64_t *quantities) noexcept nogil
+
+# What an update needs off its common path.
+cdef uint8_t shared_book_clear(shared_book *book, uint8_t side) noexcept nogil
+cdef bint shared_book_announce(
+    shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
+    uint32_t *lost) noexcept nogil
+cdef void shared_book_withdraw(
+    shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
+    uint64_t above) noexcept nogil
+cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogil
+
+
+cdef inline atomic_u64 *shared_book_words(shared_book *book, uint8_t side) noexcept nogil:
+    """The first word of a side: its levels by rank, and then its bitmap."""
+    return <atomic_u64 *>(book + 1) + side * book.stride
+
+
+cdef inline uint64_t shared_book_rank(
+        shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
+    """The rank of a tick, `levels` or more where the window does not hold it.
+
+    Unsigned, so that a tick below the window wraps to far above it. Counting from the other end of
+    a power of two is an exclusive or, and its own inverse.
+    """
+    return (<uint64_t>tick - <uint64_t>book.base_tick) ^ (
+        book.levels - 1 if side == SIDE_BID else 0)
+
+
+cdef inline int64_t shared_book_tick(
+        shared_book *book, uint8_t side, uint64_t rank) noexcept nogil:
+    """The tick at a rank of the window."""
+    return book.base_tick + <int64_t>(rank ^ (book.levels - 1 if side == SIDE_BID else 0))
+
+
+cdef inline int64_t shared_book_quantity(
+        shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
+    """What a level holds now; 0 for a tick that the window does not hold."""
+    cdef uint64_t rank = shared_book_rank(book, side, tick)
+    if rank >= book.levels:
+        return 0
+    # Acquire: who sees this quantity also sees every update that came before it.
+    return <int64_t>(load_acquire(shared_book_words(book, side) + rank) & LEVEL_QUANTITY)
+
+
+cdef inline uint8_t shared_book_result(
+        uint8_t kind, uint64_t held, uint64_t quantity, uint64_t *wanted) noexcept nogil:
+    """What an update makes of a level that holds `held`: `wanted`, or a status saying why not."""
+    if kind == KIND_ADD:
+        if quantity > LEVEL_QUANTITY - held:
+            return STATUS_OVERFLOW
+        wanted[0] = held + quantity
+    elif kind == KIND_CANCEL or kind == KIND_EXECUTE:
+        if quantity > held:
+            return STATUS_UNDERFLOW
+        wanted[0] = held - quantity
+    elif kind == KIND_SET or kind == KIND_SET_WIDE:
+        if quantity > LEVEL_QUANTITY:
+            return STATUS_OVERFLOW
+        wanted[0] = quantity
+    elif kind == KIND_DELETE:
+        wanted[0] = 0
+    elif kind == KIND_TRADE:
+        wanted[0] = held
+    else:
+        return STATUS_KIND
+    return STATUS_APPLIED
+
+
+cdef inline uint8_t shared_book_update(
+        shared_book *book, uint8_t side, uint8_t kind, int64_t tick,
+        uint64_t quantity) noexcept nogil:
+    """Change one level, whoever else changes it; `side` is SIDE_BID or SIDE_ASK.
+
+    Every status but STATUS_APPLIED means that nothing changed. STATUS_TIMEOUT: other threads won
+    the level `tries` times in a row, and the caller shall try again. KIND_CLEAR alone changes many
+    levels, one after the other, and may time out having emptied some of them; to repeat it is safe.
+    """
+    cdef atomic_u64 *words = shared_book_words(book, side)
+    cdef uint64_t rank, seen, held, wanted, above = 0
+    cdef uint32_t lost = 0
+    cdef uint8_t status
+    if unlikely(kind == KIND_CLEAR):
+        return shared_book_clear(book, side)
+    rank = shared_book_rank(book, side, tick)
+    if unlikely(rank >= book.levels):
+        return STATUS_OUT_OF_WINDOW
+    while True:
+        # Acquire: a status, or a change of nothing, rests on this load alone, and whoever hears of
+        # it must see what led to it. In rule 2 it also is the load that orders an announcement
+        # after the withdrawal that it read.
+        seen = load_acquire(words + rank)
+        held = seen & LEVEL_QUANTITY
+        status = shared_book_result(kind, held, quantity, &wanted)
+        if status != STATUS_APPLIED or wanted == held:
+            return status
+        if unlikely(held == 0):
+            if not shared_book_announce(book, words, 1, rank, &lost):
+                return STATUS_TIMEOUT
+        elif unlikely(wanted == 0):
+            wanted = LEVEL_EPOCH
+            # Relaxed: the swap below releases this load to whoever finds the level vacant, so
+            # that it cannot have read an announcement made after that.
+            above = load_relaxed(words + book.tier[1] + (rank >> 5))
+        # Release: who sees the new quantity sees the bit announced for it, and all that this
+        # thread did before. Acquire: the bit of a level that another thread filled is that
+        # thread's doing, and this update must not be complete without it. Relaxed on failure:
+        # what it read is not used. The difference changes the quantity, and from the last lot to
+        # none also the epoch.
+        if likely(cas_weak_acq_rel_else_relaxed(words + rank, &seen, seen - held + wanted)):
+            if unlikely(wanted == LEVEL_EPOCH):
+                shared_book_withdraw(book, words, 0, rank, above)
+            return STATUS_APPLIED
+        if not shared_book_try_again(book, &lost):
+            return STATUS_TIMEOUT
+
+
+cdef class SharedLadder:
+    cdef shared_book *book
+    cdef atomic_u64 totals[STATUSES + 1]
