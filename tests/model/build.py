@@ -25,7 +25,7 @@ from Cython import Tempita
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "model"
+BUILD = Path(os.environ.get("VELOX_MODEL_BUILD", ROOT / "build" / "model"))
 
 #: Modules whose functions the models call, and therefore run instrumented.
 PRODUCT = (
@@ -33,6 +33,9 @@ PRODUCT = (
     "velox.core.ring",
     "velox.core.histogram",
     "velox.core.shared_book",
+    "velox.core.clock",
+    "velox.runtime.stage",
+    "velox.runtime.bundle_stage",
 )
 RUNTIME = ("memory.c", "search.c", "interface.c")
 WRAPPED = ("memcpy", "memmove", "memset", "sched_yield", "posix_memalign", "free")
@@ -202,9 +205,7 @@ def runtime_library() -> Path:
 
 
 def run(command: Sequence[str], directory: Path) -> None:
-    done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode != 0 or done.stderr.strip():
         raise BuildError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 

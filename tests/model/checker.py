@@ -104,10 +104,6 @@ class Configuration:
     model, name : str
     parameters : mapping
         For the model's ``prepare``.
-    complete : int
-        How many complete executions there are: a change shows that something else is explored.
-    quick : bool
-        Whether the short run has it.
     spurious : int
         How often a weak compare-and-swap of each thread may fail for no reason.
     patience : int
@@ -121,8 +117,6 @@ class Configuration:
     model: str
     name: str
     parameters: Mapping[str, object]
-    complete: int = 0
-    quick: bool = False
     spurious: int = 1
     patience: int = 0
     walks: int = 200
@@ -298,9 +292,18 @@ def source_lines(codes: Sequence[int]) -> dict[int, tuple[str, ...]]:
     return found
 
 
+def source_text(tree: Tree, line: str) -> str:
+    """The text of ``core/ring.pxd:12``."""
+    name, _, number = line.rpartition(":")
+    path = tree.directory / "velox" / name
+    if not number.isdigit() or not path.exists():
+        return ""
+    return path.read_text(encoding="utf-8").splitlines()[int(number) - 1].strip()
+
+
 def tidy(line: str) -> str:
     """``/where/it/was/built/velox/core/ring.pxd:12 (discriminator 3)`` → ``core/ring.pxd:12``."""
-    line = line.split(" (")[0]
+    line = line.split(" (", maxsplit=1)[0]
     for root in ("velox/", "models/"):
         if root in line:
             return line[line.index(root) :].removeprefix("velox/")
@@ -308,32 +311,48 @@ def tidy(line: str) -> str:
 
 
 def trace(events: Sequence[Event], accesses: Sequence[int]) -> list[str]:
-    """The execution, one line an operation."""
+    """The execution, one line an operation; loads one after the other of what nobody has touched
+    are told as one."""
     codes = [event.code for event in events if event.code] + list(accesses)
     lines = source_lines(codes)
-    within = ctypes.c_uint32()
-    rows = []
+    rows: list[str] = []
+    untouched = 0
     for number, event in enumerate(events):
         name = library().model_thread_name(event.thread).decode()
-        if event.kind == IMPATIENCE:
-            rows.append(f"{number:4} {name:10} waits no longer")
+        after = events[number + 1] if number + 1 < len(events) else None
+        if is_untouched(event) and after and is_untouched(after) and event.thread == after.thread:
+            untouched += 1
             continue
-        order = ORDERS[event.order]
-        if event.kind == FENCE:
-            what = f"fence {order}"
-        else:
-            word = library().model_describe(event.offset, ctypes.byref(within)).decode()
-            if within.value:
-                word += f"+{within.value}"
-            what = f"{KINDS[event.kind]} {order} {word}"
-            if event.kind != STORE:
-                source = f"of {event.read_from}" if event.read_from >= 0 else "initial"
-                what += f" = {number_of(event.seen)} ({source})"
-            if event.written:
-                what += f" := {number_of(event.value)}"
-        rows.append(f"{number:4} {name:10} {what:60} {lines[event.code][0]}")
+        row = f"{number:4} {name:10} {describe(event):60} "
+        if untouched:
+            row += f"(and {untouched} before) "
+        rows.append(row + (lines[event.code][0] if event.code else ""))
+        untouched = 0
     rows += [f"     at {' < '.join(lines[code])}" for code in accesses]
     return rows
+
+
+def is_untouched(event: Event) -> bool:
+    return event.kind == LOAD and event.read_from < 0
+
+
+def describe(event: Event) -> str:
+    if event.kind == IMPATIENCE:
+        return "waits no longer"
+    order = ORDERS[event.order]
+    if event.kind == FENCE:
+        return f"fence {order}"
+    within = ctypes.c_uint32()
+    word = library().model_describe(event.offset, ctypes.byref(within)).decode()
+    if within.value:
+        word += f"+{within.value}"
+    text = f"{KINDS[event.kind]} {order} {word}"
+    if event.kind != STORE:
+        source = f"of {event.read_from}" if event.read_from >= 0 else "initial"
+        text += f" = {number_of(event.seen)} ({source})"
+    if event.written:
+        text += f" := {number_of(event.value)}"
+    return text
 
 
 def number_of(value: int) -> str:

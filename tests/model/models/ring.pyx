@@ -127,7 +127,7 @@ cdef void watch_transactions(void *state) noexcept nogil:
 cdef void all_transactions_taken(void *state) noexcept nogil:
     cdef plan *self = <plan *>state
     check(self.taken == self.items, "every item is taken")
-    check(self.length <= self.transactions.capacity, "the length is never over the capacity")
+    check(self.length <= self.items, "the length is never more than was pushed")
     check(transaction_ring_length(self.transactions) == 0, "the ring ends empty")
 
 
@@ -208,7 +208,7 @@ cdef void watch_bundles(void *state) noexcept nogil:
 cdef void all_bundles_taken(void *state) noexcept nogil:
     cdef plan *self = <plan *>state
     check(self.taken == self.items, "every item is taken")
-    check(self.length <= self.bundles.capacity, "the length is never over the capacity")
+    check(self.length <= self.items, "the length is never more than was pushed")
     check(bundle_ring_length(self.bundles) == 0, "the ring ends empty")
 
 

@@ -72,7 +72,7 @@ static uint32_t store_count, message_count;
 static thread_memory memories[ALL_THREADS];
 static view sequential;                 /* what the last sequentially consistent fence saw */
 static uint32_t limits;
-static uint32_t buffered_readers;       /* threads whose early stores others have read, a bit each */
+static uint32_t buffered_readers;       /* whose early stores others have read: a bit a thread */
 
 /* Clocks go on from execution to execution: what is older than the present one is no race. */
 static uint32_t clock_base;

@@ -400,11 +400,18 @@ static bool changes(const model_event *event)
 outcome perform(operation op)
 {
     coroutine *self = &coroutines[current];
-    model_site *site = site_of(&op);
+    model_site *site;
     int choice = AT_END;
-    const look *again = NULL;
     bool local;
     outcome done;
+    if (current != FINAL && self->impatient) {
+        const look *again = find_look(self->looked, self->looks, op.offset);
+        if (op.kind == LOAD && again != NULL)
+            return (outcome){memory_value(op.offset, again->last), true};
+        self->impatient = false;
+        self->looks = self->looks_before = 0;
+    }
+    site = site_of(&op);
     site->executed++;
     weaken(&op, site->weakened);
     if (event_count == EVENTS || ++steps > options->most_steps)
@@ -414,17 +421,6 @@ outcome perform(operation op)
         done = memory_perform(FINAL, &op, AT_END);
         event_count++;
         return done;
-    }
-    if (self->impatient) {
-        if (op.kind == LOAD)
-            again = find_look(self->looked, self->looks, op.offset);
-        if (again != NULL) {
-            done = memory_perform(current, &op, (int)again->last);
-            events[event_count++].choice = NO_CHOICE;
-            return done;
-        }
-        self->impatient = false;
-        self->looks = self->looks_before = 0;
     }
     local = is_local(&op);
     if (local && replay == NULL) {
@@ -486,11 +482,8 @@ static bool asleep(const choice_point *point, const alternative *one)
     return false;
 }
 
-static uint32_t enabled;        /* alternatives at this point, those asleep included */
-
 static void offer(choice_point *point, alternative one)
 {
-    enabled++;
     if (asleep(point, &one))
         return;
     if (point->count == ALTERNATIVES)
@@ -543,7 +536,6 @@ static void fill(choice_point *point)
             point->sleeping[point->sleepers++] = *one;
         }
     }
-    enabled = 0;
     for (uint32_t thread = 0; thread < planned; thread++) {
         coroutine *self = &coroutines[thread];
         if (self->state == READY)
@@ -632,6 +624,17 @@ static bool all_returned(void)
     return true;
 }
 
+static bool all_wait(void)
+{
+    for (uint32_t thread = 0; thread < planned; thread++) {
+        const coroutine *self = &coroutines[thread];
+        if (self->state == READY
+            || (self->state == WAITING && !self->strict && self->patience > 0))
+            return false;
+    }
+    return true;
+}
+
 static void take(const alternative *one)
 {
     coroutine *self = &coroutines[one->thread];
@@ -655,15 +658,15 @@ static void run_threads(void)
         wake_with_news();
         if (all_returned())
             return;
+        if (all_wait()) {
+            wake_without_news();
+            continue;
+        }
         if (depth == DEPTH)
             fail(MODEL_UNSUPPORTED, 0, 0, "an execution of too many choices");
         point = &points[depth];
         if (depth >= recorded) {
             fill(point);
-            if (enabled == 0) {
-                wake_without_news();
-                continue;
-            }
             if (point->count == 0)
                 give_up();
             point->taken = walking ? walk(point) : replay != NULL ? replayed(point) : 0;
