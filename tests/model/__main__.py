@@ -10,9 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
-from . import checker, litmus
+from . import audit, checker, litmus, mutants
 from .build import BuildError, Tree, base_tree, refusal
-from .catalogue import CONFIGURATIONS
+from .catalogue import COMPLETE, CONFIGURATIONS, QUICK
 from .checker import Configuration, Finding
 
 VERDICTS = ("passed", "FAILED", "UNSUPPORTED", "UNFINISHED")
@@ -25,6 +25,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("only", nargs="*", help="models or configurations, by part of their name")
     parser.add_argument("--quick", action="store_true", help="a small part, in seconds")
+    parser.add_argument("--audit", action="store_true", help="weaken each memory order in turn")
+    parser.add_argument("--mutants", action="store_true", help="break the code in each known way")
+    parser.add_argument("--tree", type=Path, help=argparse.SUPPRESS)  # of one mutant
     parser.add_argument("--seed", type=int, default=1, help="of the random executions")
     parser.add_argument("--walks", type=int, help="random executions of each configuration")
     parser.add_argument("--replay", metavar="CHOICES", help="one execution, of one configuration")
@@ -38,7 +41,7 @@ def chosen(only: Sequence[str], quick: bool) -> list[Configuration]:
     return [
         configuration
         for configuration in CONFIGURATIONS
-        if (not quick or configuration.quick)
+        if (not quick or configuration.label in QUICK)
         and (not only or any(part in configuration.label for part in only))
     ]
 
@@ -51,12 +54,26 @@ def check(configuration: Configuration, seed: int, walks: int | None, sequential
     return checker.explore(configuration, seed=seed, walks=walks, sequential=sequential)
 
 
-def judge(configuration: Configuration, finding: Finding) -> str:
+def first_failure(tree: Tree, configurations: Sequence[Configuration], seed: int) -> int:
+    """All that is asked of a mutant: walks everywhere, then searches, until something fails."""
+    checker.use(tree)
+    for walks, most in ((2000, 1), (0, 200_000)):
+        for configuration in configurations:
+            finding = checker.explore(configuration, seed=seed, walks=walks, most=most)
+            if finding.verdict in (checker.FAILED, checker.UNSUPPORTED):
+                number = finding.walks + finding.executions + 1
+                print(f"{finding.label}, execution {number}: {finding.message}")
+                return 1
+    return 0
+
+
+def judge(configuration: Configuration, finding: Finding, sequential: bool) -> str:
     """What is wrong; empty if nothing is."""
     if not finding.passed:
         return finding.explanation()
-    if configuration.complete and finding.complete != configuration.complete:
-        return f"{finding.complete} complete executions, {configuration.complete} in catalogue.py"
+    pinned = COMPLETE.get(configuration.label)
+    if finding.complete != pinned and not sequential:
+        return f"{finding.complete} complete executions, {pinned} in catalogue.py"
     return ""
 
 
@@ -100,7 +117,7 @@ def check_models(
         ]
         for configuration, job in zip(configurations, jobs, strict=True):
             finding = job.result()
-            wrong = judge(configuration, finding)
+            wrong = judge(configuration, finding, options.sequential)
             failures += bool(wrong)
             print_row(finding, wrong)
     return failures
@@ -119,29 +136,44 @@ def replay(tree: Tree, options: argparse.Namespace) -> int:
     return int(bool(finding.message))
 
 
+def check_all(tree: Tree, options: argparse.Namespace, built: float) -> int:
+    start = perf_counter()
+    print(f"{'':44} {'executions':>10} {'complete':>9} {'time':>10}  verdict")
+    failures = 0 if options.only else check_litmus(tree)
+    failures += check_models(tree, chosen(options.only, options.quick), options)
+    print(
+        f"\nbuilt in {built:.1f} s, checked in {perf_counter() - start:.1f} s; "
+        + (f"{failures} failed" if failures else "all passed")
+    )
+    return int(failures > 0)
+
+
+def act(options: argparse.Namespace) -> int:
+    if options.tree:
+        configurations = chosen(options.only, False)
+        return first_failure(Tree(options.tree), configurations, options.seed)
+    if options.mutants:
+        return mutants.main(options.only)
+    start = perf_counter()
+    tree = base_tree()
+    if options.replay:
+        return replay(tree, options)
+    if options.audit:
+        return audit.main(tree, chosen(options.only, False))
+    return check_all(tree, options, perf_counter() - start)
+
+
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     reason = refusal()
     if reason is not None:
         print(f"cannot run here: {reason}")
         return 2
-    start = perf_counter()
     try:
-        tree = base_tree()
+        return act(options)
     except BuildError as error:
         print(error)
         return 1
-    built = perf_counter() - start
-    if options.replay:
-        return replay(tree, options)
-    print(f"{'':44} {'executions':>10} {'complete':>9} {'time':>10}  verdict")
-    failures = 0 if options.only else check_litmus(tree)
-    failures += check_models(tree, chosen(options.only, options.quick), options)
-    print(
-        f"\nbuilt in {built:.1f} s, checked in {perf_counter() - start - built:.1f} s; "
-        + (f"{failures} failed" if failures else "all passed")
-    )
-    return int(failures > 0)
 
 
 if __name__ == "__main__":
