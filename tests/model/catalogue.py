@@ -1,0 +1,186 @@
+"""Every configuration that is explored, and how many complete executions it has.
+
+Families of small ones, not one large one: each is there for something that the others miss, which
+``--audit`` and ``--mutants`` show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .checker import Configuration
+
+Step = tuple[str, int, int]  # kind, tick, quantity
+
+
+def model(
+    name: str, configuration: str, *, spurious: int = 1, patience: int = 0, **parameters: object
+) -> Configuration:
+    return Configuration(name, configuration, parameters, spurious=spurious, patience=patience)
+
+
+def ring(name: str, record: str = "transactions", **parameters: object) -> Configuration:
+    return model("ring", name, record=record, **parameters)
+
+
+def book(
+    name: str,
+    *writers: Sequence[Step],
+    tries: int = 3,
+    spurious: int = 1,
+    **parameters: object,
+) -> Configuration:
+    """A book of 32 levels, which has one word of bitmap, where nothing else is said."""
+    return model("shared_book", name, writers=writers, tries=tries, spurious=spurious, **parameters)
+
+
+FILL, FILL_MORE, FILL_NEXT, FILL_FAR = ("add", 1, 2), ("add", 1, 3), ("add", 2, 3), ("add", 40, 3)
+EMPTY, EMPTY_MORE, EMPTY_NEXT = ("cancel", 1, 2), ("cancel", 1, 3), ("cancel", 2, 3)
+
+CONFIGURATIONS = [
+    ring("one slot", capacity=1, items=4),
+    ring("two slots", capacity=2, items=5),
+    ring("two slots, wrap at 2^64", capacity=2, items=3, first=-2),
+    ring("four slots, batches", capacity=4, items=7, batch=3),
+    ring("in place, one slot", capacity=1, items=4, in_place=True),
+    ring("in place, batches", capacity=4, items=7, batch=3, in_place=True),
+    ring("in place, wrap at 2^64", capacity=2, items=4, in_place=True, first=-2),
+    ring("watched", capacity=4, items=2, watched=True),
+    ring("bundles", "bundles", capacity=2, items=3, batch=2),
+    ring("bundles in place", "bundles", capacity=2, items=4, batch=2, in_place=True),
+    ring("bundles watched", "bundles", capacity=4, items=2, watched=True),
+    model("pipeline", "drained", items=3),
+    model("pipeline", "sealed at the end", items=3, seal_when_idle=False),
+    model("pipeline", "stopped at any time", items=3, stopped=True),
+    model("pipeline", "timed", items=3, seal_when_idle=False, timed=True),
+    model("pipeline", "two lanes", items=2, lanes=2),
+    model("histogram", "steady", values=[5, 9, 7, 6, 7, 6], before=2),
+    model("histogram", "impatient", values=[5, 9, 7, 6, 7], before=2, patience=1),
+    model("histogram", "two snapshots", values=[5, 5, 5], before=1, snapshots=2),
+    model("histogram", "extremes", values=[5, 9, 3, 4], before=1),
+    model("histogram", "saturated", values=[5, 100]),
+    model("histogram", "many at once", values=[5, 6], times=[3, 2]),
+    model("histogram", "added", values=[5, 7], times=[0, 0]),
+    model("clock", "driven", steps=3),
+    model("top", "one reader", versions=3, readers=1, reads=2),
+    model("top", "two readers", versions=2, readers=2, reads=1),
+    model("mailbox", "one reader", readers=1, reads=2, extra=2),
+    model("mailbox", "two rows", readers=1, reads=1, extra=2, rows=2),
+    model("mailbox", "two readers", readers=2, reads=1, extra=1),
+    book("two adds", [FILL], [FILL_MORE]),
+    book("add, and fill and empty", [FILL], [FILL_MORE, EMPTY_MORE]),
+    book("two fill and empty", [FILL, EMPTY], [FILL_MORE, EMPTY_MORE]),
+    book("three add", [FILL], [FILL_MORE], [("add", 1, 5)], spurious=0),
+    book("three, one empties", [FILL], [FILL_MORE, EMPTY_MORE], [FILL_NEXT], spurious=0, tries=2),
+    book("neighbours", [FILL, EMPTY], [FILL_NEXT]),
+    book("neighbours under a summary", [FILL, EMPTY], [FILL_NEXT], levels=64),
+    book("two words", [FILL, EMPTY], [FILL_FAR], levels=64),
+    book("underflow", [FILL], [EMPTY_MORE]),
+    book("set and delete", [("set", 1, 2)], [("set", 1, 3), ("delete", 1, 0)]),
+    book("clear", [FILL_NEXT], [("clear", 0, 0)], before=[FILL]),
+    book("best of one", [FILL], reads=2),
+    book("best of one, unheard of", [FILL], reads=2, told=False),
+    book("best of one, seen", [FILL], reads=1, told=False, looked_at=1),
+    book("best of two adds to one", [FILL], [FILL_MORE], reads=1, spurious=0),
+    book("best of an add and what confirms it", [FILL], [("set", 1, 2)], reads=1, spurious=0),
+    book("best under a summary", [FILL], [FILL_NEXT], reads=1, levels=64, spurious=0),
+    book("best of two levels", [("add", 2, 2), FILL_MORE], reads=2, told=False),
+    book(
+        "best beside a passer-by", [("add", 2, 2)], [FILL_MORE, EMPTY_MORE],
+        reads=1, told=False, spurious=0, tries=2,
+    ),
+    book("best, and one that goes", [EMPTY_MORE], before=[FILL_MORE, FILL_NEXT], reads=1,
+         told=False),
+    book(
+        "best of a level that stays", [EMPTY_MORE], before=[FILL_MORE, FILL_NEXT], reads=2,
+        told=False, looked_at=2,
+    ),
+    book(
+        "best of a side never empty", [FILL, EMPTY_NEXT], before=[FILL_NEXT], reads=1, told=False,
+        never_empty=True,
+    ),
+    book(
+        "best of a side that empties", [EMPTY_MORE], [EMPTY_NEXT], before=[FILL_MORE, FILL_NEXT],
+        reads=1, told=False, spurious=0,
+    ),
+    book(
+        "summary of a side that empties", [EMPTY_MORE], [EMPTY_NEXT],
+        before=[FILL_MORE, FILL_NEXT], reads=1, told=False, spurious=0, levels=64,
+    ),
+]  # fmt: skip
+
+#: In the short run: something of everything.
+QUICK = {
+    "ring/two slots, wrap at 2^64",
+    "ring/four slots, batches",
+    "ring/in place, batches",
+    "ring/watched",
+    "ring/bundles in place",
+    "pipeline/stopped at any time",
+    "pipeline/timed",
+    "histogram/steady",
+    "histogram/saturated",
+    "clock/driven",
+    "top/one reader",
+    "mailbox/one reader",
+    "shared_book/add, and fill and empty",
+    "shared_book/best of one",
+    "shared_book/best of a side never empty",
+}
+
+#: Complete executions. Another number means that something else is explored: see why, then pin it.
+COMPLETE: dict[str, int] = {
+    "ring/one slot": 99,
+    "ring/two slots": 1212,
+    "ring/two slots, wrap at 2^64": 42,
+    "ring/four slots, batches": 55,
+    "ring/in place, one slot": 128,
+    "ring/in place, batches": 40,
+    "ring/in place, wrap at 2^64": 288,
+    "ring/watched": 31,
+    "ring/bundles": 11,
+    "ring/bundles in place": 8,
+    "ring/bundles watched": 31,
+    "pipeline/drained": 304,
+    "pipeline/sealed at the end": 44,
+    "pipeline/stopped at any time": 386,
+    "pipeline/timed": 1188,
+    "pipeline/two lanes": 942,
+    "histogram/steady": 85,
+    "histogram/impatient": 846,
+    "histogram/two snapshots": 63,
+    "histogram/extremes": 809,
+    "histogram/saturated": 489,
+    "histogram/many at once": 351,
+    "histogram/added": 351,
+    "clock/driven": 5,
+    "top/one reader": 8344,
+    "top/two readers": 13924,
+    "mailbox/one reader": 1860,
+    "mailbox/two rows": 930,
+    "mailbox/two readers": 18750,
+    "shared_book/two adds": 356,
+    "shared_book/add, and fill and empty": 16556,
+    "shared_book/two fill and empty": 109379,
+    "shared_book/three add": 1116,
+    "shared_book/three, one empties": 4197,
+    "shared_book/neighbours": 121,
+    "shared_book/neighbours under a summary": 16367,
+    "shared_book/two words": 121,
+    "shared_book/underflow": 4,
+    "shared_book/set and delete": 16635,
+    "shared_book/clear": 298,
+    "shared_book/best of one": 88,
+    "shared_book/best of one, unheard of": 63,
+    "shared_book/best of one, seen": 25,
+    "shared_book/best of two adds to one": 318,
+    "shared_book/best of an add and what confirms it": 242,
+    "shared_book/best under a summary": 5054,
+    "shared_book/best of two levels": 1293,
+    "shared_book/best beside a passer-by": 8030,
+    "shared_book/best, and one that goes": 31,
+    "shared_book/best of a level that stays": 93,
+    "shared_book/best of a side never empty": 357,
+    "shared_book/best of a side that empties": 371,
+    "shared_book/summary of a side that empties": 1927,
+}

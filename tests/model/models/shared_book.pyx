@@ -1,0 +1,229 @@
+"""The book that several threads write: levels by compare-and-swap, and the bitmap over them.
+
+Claimed: no update is lost and none is half done; a level that holds something is found, once
+everyone has returned, and already by whoever hears of the update while others go on; the best is
+never worse than a level that was there all the time, and was there itself; what did not come about
+is told.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from velox.core.atomic cimport atomic_u64, load_acquire, store_release
+from velox.core.records cimport (
+    KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_SET, SIDE_ASK, STATUS_APPLIED,
+    STATUS_TIMEOUT, STATUS_UNDERFLOW,
+)
+from velox.core.shared_book cimport (
+    shared_book, shared_book_best, shared_book_depth, shared_book_new, shared_book_quantity,
+    shared_book_update, shared_book_words,
+)
+
+from models.model cimport check, model_allocate, model_finish, model_name, model_thread
+
+cdef enum:
+    WRITERS = 3
+    MOST_STEPS = 4
+    MOST_LEVELS = 64
+
+cdef struct step:
+    uint8_t kind
+    int64_t tick
+    uint64_t quantity
+
+cdef struct writer:
+    plan *plan
+    uint64_t steps
+    step step[MOST_STEPS]
+    uint8_t status[MOST_STEPS]
+    atomic_u64 done                     # steps that are complete, for whoever reads
+
+cdef struct plan:
+    shared_book *book
+    uint64_t writers
+    writer writer[WRITERS]
+    uint64_t reads
+    bint told                           # the reader hears from the writers, beside the book
+    int64_t looked_at                   # a level whose quantity the reader asks for first, or -1
+    bint never_empty                    # at every instant some level holds something
+    bint filled_before[MOST_LEVELS]
+    bint commutes                       # adds and cancels alone: the sum is known
+
+
+cdef void write(void *state) noexcept nogil:
+    cdef writer *self = <writer *>state
+    cdef uint64_t number
+    for number in range(self.steps):
+        self.status[number] = shared_book_update(
+            self.plan.book, SIDE_ASK, self.step[number].kind, self.step[number].tick,
+            self.step[number].quantity)
+        # Release, of the model's own: the update is told of.
+        store_release(&self.done, number + 1)
+
+
+cdef bint stays(plan *self, const uint64_t *done, int64_t tick) noexcept nogil:
+    """Whether the level was filled by steps that are done, and nobody ever takes from it."""
+    cdef bint filled = False
+    cdef uint64_t number, index
+    cdef step *each
+    for number in range(self.writers):
+        for index in range(self.writer[number].steps):
+            each = &self.writer[number].step[index]
+            if each.kind == KIND_CLEAR:
+                return False
+            if each.tick == tick:
+                if each.kind != KIND_ADD and each.kind != KIND_SET:
+                    return False
+                if index < done[number] and self.writer[number].status[index] == STATUS_APPLIED:
+                    filled = True
+    return filled
+
+
+cdef bint only_grows(plan *self, int64_t tick) noexcept nogil:
+    """Whether somebody adds to the level, and nobody ever takes from it."""
+    cdef uint64_t number, index
+    cdef bint added = False
+    cdef step *each
+    for number in range(self.writers):
+        for index in range(self.writer[number].steps):
+            each = &self.writer[number].step[index]
+            if each.kind == KIND_CLEAR or each.tick == tick and each.kind != KIND_ADD:
+                return False
+            added = added or each.tick == tick
+    return added
+
+
+cdef bint only_shrinks(plan *self, int64_t tick) noexcept nogil:
+    """Whether the level was there at the beginning, and nobody adds to it."""
+    cdef uint64_t number, index
+    cdef step *each
+    for number in range(self.writers):
+        for index in range(self.writer[number].steps):
+            each = &self.writer[number].step[index]
+            if each.tick == tick and (each.kind == KIND_ADD or each.kind == KIND_SET):
+                return False
+    return self.filled_before[tick]
+
+
+cdef bint ever(plan *self, int64_t tick) noexcept nogil:
+    cdef uint64_t number, index
+    for number in range(self.writers):
+        for index in range(self.writer[number].steps):
+            if self.writer[number].step[index].tick == tick:
+                return True
+    return self.filled_before[tick]
+
+
+cdef void read(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef uint64_t done[WRITERS]
+    cdef uint64_t number
+    cdef int64_t tick, quantity, level, _read, seen = MOST_LEVELS
+    cdef bint found
+    for _read in range(<int64_t>self.reads):
+        for number in range(self.writers):
+            done[number] = load_acquire(&self.writer[number].done) if self.told else 0
+        if self.looked_at >= 0 and only_grows(self, self.looked_at) \
+                and shared_book_quantity(self.book, SIDE_ASK, self.looked_at) > 0:
+            seen = min(seen, self.looked_at)
+        found = shared_book_best(self.book, SIDE_ASK, &tick, &quantity)
+        if found:
+            check(quantity > 0, "the best holds something")
+            check(ever(self, tick), "the best is a level that somebody filled")
+        check(seen == MOST_LEVELS or found and tick <= seen,
+              "the best misses no level that this reader has seen, and that stays")
+        check(found or not self.never_empty, "a side that is never empty has a best")
+        for level in range(<int64_t>self.book.levels):
+            if only_shrinks(self, level) and not (found and tick <= level):
+                check(shared_book_quantity(self.book, SIDE_ASK, level) == 0,
+                      "what the best has passed over is empty")
+        if found and only_grows(self, tick):
+            seen = min(seen, tick)
+        for level in range(<int64_t>self.book.levels):
+            if stays(self, done, level):
+                check(found and tick <= level, "the best misses no level that was there before")
+
+
+cdef void check_book(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef uint64_t number, index
+    cdef int64_t expected[MOST_LEVELS]
+    cdef int64_t ticks[MOST_LEVELS]
+    cdef int64_t quantities[MOST_LEVELS]
+    cdef int64_t level, quantity, tick, held, best = -1
+    cdef Py_ssize_t count, row = 0
+    cdef step *each
+    for level in range(<int64_t>self.book.levels):
+        expected[level] = 0
+    for number in range(self.writers):
+        for index in range(self.writer[number].steps):
+            each = &self.writer[number].step[index]
+            if self.writer[number].status[index] == STATUS_APPLIED:
+                if each.kind == KIND_ADD:
+                    expected[each.tick] += each.quantity
+                elif each.kind == KIND_CANCEL:
+                    expected[each.tick] -= each.quantity
+            else:
+                check(self.writer[number].status[index] == STATUS_TIMEOUT
+                      or each.kind == KIND_CANCEL
+                      and self.writer[number].status[index] == STATUS_UNDERFLOW,
+                      "an update is refused for a reason")
+    count = shared_book_depth(self.book, SIDE_ASK, MOST_LEVELS, ticks, quantities)
+    for level in range(<int64_t>self.book.levels):
+        quantity = shared_book_quantity(self.book, SIDE_ASK, level)
+        if self.commutes:
+            check(quantity == expected[level], "the sum of what was applied, to the lot")
+        if quantity > 0:
+            if best < 0:
+                best = level
+            check(row < count and ticks[row] == level and quantities[row] == quantity,
+                  "at rest every level that holds something is found")
+            row += 1
+    check(row == count, "at rest no level is found that holds nothing")
+    if shared_book_best(self.book, SIDE_ASK, &tick, &held):
+        check(tick == best and held == shared_book_quantity(self.book, SIDE_ASK, tick),
+              "at rest the best is the best")
+    else:
+        check(best < 0, "at rest a side with a level has a best")
+
+
+KINDS = {"add": KIND_ADD, "cancel": KIND_CANCEL, "set": KIND_SET, "delete": KIND_DELETE,
+         "clear": KIND_CLEAR}
+NAMES = [b"writer 1", b"writer 2", b"writer 3"]
+
+
+def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked_at=-1,
+            never_empty=False):
+    cdef plan *self = <plan *>model_allocate(sizeof(plan))
+    cdef writer *each
+    cdef atomic_u64 *words
+    self.book = shared_book_new(levels, 0)
+    self.book.tries = tries
+    self.writers = len(writers)
+    self.reads = reads
+    self.told = told
+    self.looked_at = looked_at
+    self.never_empty = never_empty
+    self.commutes = not before
+    for kind, tick, quantity in before:
+        shared_book_update(self.book, SIDE_ASK, KINDS[kind], tick, quantity)
+        self.filled_before[<int>tick] = True
+    model_name(self, "plan")
+    model_name(self.book, "book")
+    words = shared_book_words(self.book, SIDE_ASK)
+    model_name(words, "level")
+    model_name(words + self.book.tier[1], "bitmap")
+    if self.book.root > 1:
+        model_name(words + self.book.tier[2], "summary")
+    for number, steps in enumerate(writers):
+        each = &self.writer[number]
+        each.plan = self
+        each.steps = len(steps)
+        for index, (kind, tick, quantity) in enumerate(steps):
+            each.step[index].kind = KINDS[kind]
+            each.step[index].tick = tick
+            each.step[index].quantity = quantity
+            self.commutes = self.commutes and kind in ("add", "cancel")
+        model_thread(<const char *>NAMES[number], write, each)
+    if reads:
+        model_thread("reader", read, self)
+    model_finish(check_book, self)
