@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from .interrupts import InterruptedProcess, serve
 from .runs import perform
 
 # A run that takes this long hangs: every wait of a run is bounded well below it.
-HANGS_AFTER_S = 60.0
+HANGS_AFTER_S = 30.0
 
 
 class Watchdog:
@@ -38,7 +39,8 @@ class Watchdog:
 
     def bark(self, run: Draw) -> None:
         report(run, f"hangs: not done after {HANGS_AFTER_S:.0f} s\n")
-        self.other.kill()
+        faulthandler.dump_traceback()
+        self.other.abort()
         os._exit(1)
 
 

@@ -7,6 +7,7 @@ the signals, says ``sent``, and reads ``ok`` and a count, or what went wrong.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -44,9 +45,11 @@ class InterruptedProcess:
             self.process.kill()
             self.process.communicate()
 
-    def kill(self) -> None:
+    def abort(self) -> None:
+        """End it, and have it say where each of its threads was."""
         if self.process is not None:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
 
     def perform(self, draw: Draw) -> int:
         """Have one run done; as `runs.perform`."""
@@ -61,17 +64,26 @@ class InterruptedProcess:
                 # Ctrl-C at the terminal is for the soak, not for its runs.
                 start_new_session=True,
             )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(draw.to_json() + "\n")
-        if self.process.stdout.readline() != "now\n":
+        try:
+            return self.converse(self.process, draw)
+        except BaseException:
+            # What state it is in, nobody knows: the next run gets a new one.
+            self.process.kill()
+            self.process = None
+            raise
+
+    def converse(self, process: subprocess.Popen[str], draw: Draw) -> int:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(draw.to_json() + "\n")
+        if process.stdout.readline() != "now\n":
             raise SoakError("the interrupted process ended before its target")
         for _ in range(draw.interrupts):
-            self.process.send_signal(signal.SIGINT)
-        self.process.stdin.write("sent\n")
-        answer = self.process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        process.stdin.write("sent\n")
+        answer = process.stdout.readline()
         if not answer:
-            raise SoakError(f"the interrupted process ended with {self.process.wait()}")
+            raise SoakError(f"the interrupted process ended with {process.wait()}")
         outcome = json.loads(answer)
         if "failure" in outcome:
             raise SoakError(outcome["failure"])
@@ -91,22 +103,27 @@ class Interrupts:
 
     def drive(self, run: Run) -> None:
         target = threading.Thread(target=announce, args=(run,), name="soak-announcer")
+        target.start()
+        try:
+            self.drive_armed(run)
+        finally:
+            target.join()
+            if sys.stdin.readline() != "sent\n":
+                raise SoakError("whoever should have sent the signals is gone")
+        # What the interrupt hit may have been the harness, not the pipeline.
+        run.pipeline.stop()
+
+    def drive_armed(self, run: Run) -> None:
         # As many levels as there may be signals: each can break out of one.
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 with contextlib.suppress(KeyboardInterrupt):
                     self.armed = True
-                    target.start()
                     run.drive(True)
                 self.armed = False
             finally:
                 self.armed = False
         self.armed = False
-        target.join()
-        if sys.stdin.readline() != "sent\n":
-            raise SoakError("whoever should have sent the signals is gone")
-        # What the interrupt hit may have been the harness, not the pipeline.
-        run.pipeline.stop()
 
 
 def announce(run: Run) -> None:
@@ -122,6 +139,7 @@ def announce(run: Run) -> None:
 
 def serve() -> None:
     """Do the runs that come on standard input, until it ends."""
+    faulthandler.enable()
     interrupts = Interrupts()
     with tempfile.TemporaryDirectory() as directory:
         while line := sys.stdin.readline():
