@@ -81,9 +81,7 @@ def test_a_pipeline_delivers_exactly_what_its_books_applied(
         1024, 100, 1_000_000 - 51_200 if writers > 1 else None, writers="n" if writers > 1 else 1
     )
     output = velox.CaptureOutput(tmp_path / "capture.npy")
-    report = velox.Pipeline(
-        velox.ReplayIngress(records), output, books=book, config=config
-    ).run()
+    report = velox.Pipeline(velox.ReplayIngress(records), output, books=book, config=config).run()
     assert report.ledger.balanced
     assert report.ledger.rejected["size"] > 0
     bundles = np.load(output.path)

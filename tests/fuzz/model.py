@@ -31,7 +31,7 @@ class Model:
     most: int
     sides: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
 
-    def apply(self, kind: int, side: int, price: int, size: int, wide: int) -> int:
+    def apply(self, kind: int, side: int, price: int, size: int, wide: int) -> int:  # noqa: PLR0911
         """Apply one record; returns its `Rejection`, or 0."""
         if kind > Kind.TRADE:
             return Rejection.KIND

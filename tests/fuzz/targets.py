@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import tempfile
 from collections.abc import Callable
@@ -65,7 +64,8 @@ def read_as(format: str, data: bytes, **options: Any) -> None:
     try:
         recording = load(paths, format, on_error=on_error, limit=limit, **options)
     except FeedError as error:
-        assert str(error).encode()
+        # Whatever was wrong, it can be printed.
+        str(error).encode()
         return
     assert len(recording) > 0
     assert on_error == "skip" or recording.skipped == 0
@@ -154,7 +154,11 @@ def capture(data: bytes) -> None:
     try:
         bundles = recover_capture(path)
     except CaptureError as error:
-        assert str(error).encode()
+        str(error).encode()
+        refused = True
+    else:
+        refused = False
+    if refused:
         assert path.read_bytes() == data
         return
     after = path.read_bytes()
@@ -173,9 +177,3 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "book": book,
     "capture": capture,
 }
-
-# Loading a file that NumPy cannot read leaves its own warnings behind.
-with contextlib.suppress(ImportError):
-    import warnings
-
-    warnings.simplefilter("ignore")
