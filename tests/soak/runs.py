@@ -293,11 +293,11 @@ class Run:
 
     def _delivered(self) -> Array | None:
         if isinstance(self.output, velox.PullOutput):
-            while not self.output.exhausted:
-                self._poll(self.output)
             if self.draw.interrupts:
                 # One may have come between a poll and what the harness made of it.
                 return None
+            while not self.output.exhausted:
+                self._poll(self.output)
             nothing = np.zeros(0, velox.BUNDLE_DTYPE)
             return np.concatenate([nothing, *self.pulled])
         if self.draw.output != "capture" or not self.path.exists():

@@ -86,10 +86,19 @@ pipeline = velox.Pipeline(
     config=velox.PipelineConfig(placement="shared", idle="yield"),
 )
 pipeline.start()
+main = threading.main_thread().ident
+def is_waiting(frame):
+    return frame is not None and (
+        frame.f_code.co_name in ("_wait_for_tstate_lock", "wait")
+        and frame.f_back.f_back.f_code.co_filename.endswith("pipeline.py")
+        or is_waiting(frame.f_back)
+    )
+def interrupt():
+    while not is_waiting(sys._current_frames()[main]):
+        pass
+    signal.pthread_kill(main, signal.SIGINT)
 try:
-    threading.Thread(
-        target=signal.pthread_kill, args=(threading.main_thread().ident, signal.SIGINT)
-    ).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     pipeline.wait()
 except KeyboardInterrupt:
     pass
