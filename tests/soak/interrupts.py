@@ -94,7 +94,7 @@ class Interrupts:
     """Turns SIGINT into `KeyboardInterrupt` while armed, and into nothing while not."""
 
     def __init__(self) -> None:
-        self.armed = False
+        self.begun = self.armed = False
         signal.signal(signal.SIGINT, self.arrive)
 
     def arrive(self, number: int, frame: FrameType | None) -> None:
@@ -102,7 +102,8 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def drive(self, run: Run) -> None:
-        target = threading.Thread(target=announce, args=(run,), name="soak-announcer")
+        target = threading.Thread(target=announce, args=(self, run), name="soak-announcer")
+        self.begun = False
         target.start()
         try:
             self.drive_armed(run)
@@ -118,7 +119,7 @@ class Interrupts:
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 with contextlib.suppress(KeyboardInterrupt):
-                    self.armed = True
+                    self.begun = self.armed = True
                     run.drive(True)
                 self.armed = False
             finally:
@@ -126,9 +127,12 @@ class Interrupts:
         self.armed = False
 
 
-def announce(run: Run) -> None:
+def announce(interrupts: Interrupts, run: Run) -> None:
     """Say when the target is reached, or will not be."""
     pipeline, target = run.pipeline, run.draw.target
+    while not interrupts.begun:
+        # A signal before that would be lost, and one may be all that ends the run.
+        os.sched_yield()
     end = time.monotonic() + LONGEST_S
     while pipeline.state != "stopped" and time.monotonic() < end:
         if target == 0 or pipeline.statistics().delivered_transactions >= target:

@@ -303,6 +303,9 @@ class Run:
         if self.draw.output != "capture" or not self.path.exists():
             return None
         before = self.path.read_bytes()
+        if self.draw.interrupts and not before and not self.ledger.generated:
+            # Interrupted between the file's creation and its header: nothing ever ran.
+            return None
         bundles: Array = np.load(self.path)
         size = HEADER_BYTES + bundles.nbytes
         require(len(before) == size, "bytes of a capture, and due", len(before), size)
