@@ -1,0 +1,179 @@
+"""What is fuzzed, and what must hold whatever the bytes."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from velox import (
+    BUNDLE_DTYPE,
+    TRANSACTION_DTYPE,
+    Kind,
+    OrderBook,
+    Rejection,
+    recover_capture,
+    validate,
+)
+from velox.errors import CaptureError, FeedError
+from velox.feeds import load
+from velox.runtime.capture import HEADER_BYTES
+
+from .model import Model
+
+__all__ = ["TARGETS", "corpus", "regressions"]
+
+HERE = Path(__file__).parent
+# Between the files of an input that is several files.
+SEPARATOR = b"\n--- next file ---\n"
+RECORD = TRANSACTION_DTYPE.itemsize
+BUNDLE = BUNDLE_DTYPE.itemsize
+
+_directory = tempfile.TemporaryDirectory()
+
+
+def corpus(target: str) -> list[Path]:
+    """The seeds of a target: small, written by hand."""
+    return sorted((HERE / "seeds" / target).iterdir())
+
+
+def regressions(target: str) -> list[Path]:
+    """Inputs that once broke something."""
+    directory = HERE / "regressions" / target
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def written(contents: list[bytes]) -> list[Path]:
+    paths = [Path(_directory.name, f"part_{index}") for index in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def read_as(format: str, data: bytes, **options: Any) -> None:
+    """A recording that is valid, or a `FeedError` that can be printed. The first byte: options."""
+    if not data:
+        return
+    paths = written(data[1:].split(SEPARATOR, 2))
+    on_error: Any = "skip" if data[0] & 1 else "stop"
+    limit = 5 if data[0] & 2 else None
+    try:
+        recording = load(paths, format, on_error=on_error, limit=limit, **options)
+    except FeedError as error:
+        # Whatever was wrong, it can be printed.
+        str(error).encode()
+        return
+    assert len(recording) > 0
+    assert on_error == "skip" or recording.skipped == 0
+    validate(recording.transactions)
+    by_market = {each.market: each for each in recording.instruments}
+    in_book = ~np.isin(recording.transactions["kind"], [Kind.CLEAR, Kind.TRADE])
+    for record in recording.transactions[in_book]:
+        assert int(record["price"]) % by_market[int(record["market"])].tick_size == 0
+    if recording.checks is not None and len(recording.checks):
+        assert recording.checks.position.max() <= len(recording)
+
+
+def lobster(data: bytes) -> None:
+    read_as("lobster", data)
+
+
+def binance(data: bytes) -> None:
+    read_as("binance", data, trades=bool(data[:1] and data[0] & 4))
+
+
+def okx(data: bytes) -> None:
+    read_as("okx", data, trades=bool(data[:1] and data[0] & 4))
+
+
+def npy(data: bytes) -> None:
+    # A recording is one file there: the separator may well occur in it.
+    if SEPARATOR not in data:
+        read_as("npy", data)
+
+
+def book(data: bytes) -> None:
+    """Arbitrary bytes as records: every status, and the whole book, as two dicts have it."""
+    if not data:
+        return
+    settings = data[0]
+    tick_size = (1, 3, 100, 1 << 20)[settings & 3]
+    levels, cold_levels = 64, 4
+    several = bool(settings & 4)
+    base = 1_000 * tick_size
+    under_test = OrderBook(
+        levels,
+        tick_size,
+        base if several or settings & 8 else None,
+        writers="n" if several else 1,
+        cold_levels=cold_levels,
+    )
+    window = range(base, base + levels * tick_size, tick_size) if several else None
+    model = Model(tick_size, levels, cold_levels, window, (1 << 47) - 1 if several else 2**63 - 1)
+    body = data[1:]
+    records = np.frombuffer(body[: len(body) // RECORD * RECORD], TRANSACTION_DTYPE).copy()
+    # Most markets would be none; one bit keeps the question.
+    records["market"] &= 1 if settings & 16 else 0
+    statuses = np.full(len(records), 255, np.uint8)
+    result = under_test.apply(records, statuses)
+    expected = [expected_status(model, record) for record in records]
+    assert statuses.tolist() == expected, (statuses.tolist(), expected)
+    assert result.timeouts == 0
+    assert result.applied + sum(result.rejected.values()) == len(records)
+    assert result.applied == expected.count(0)
+    compare(under_test, model)
+
+
+def expected_status(model: Model, record: Any) -> int:
+    identity, price, size, side, kind, _, market, _ = record.item()
+    if market and kind <= Kind.TRADE and side <= 1:
+        return int(Rejection.MARKET)
+    return int(model.apply(kind, side, price, size, identity))
+
+
+def compare(under_test: OrderBook, model: Model) -> None:
+    for side, levels in enumerate(model.sides):
+        name = ("bid", "ask")[side]
+        ordered = sorted(levels.items(), reverse=side == 0)
+        depth = under_test.depth(len(ordered) + 2)
+        held = depth[f"{name}_quantity"] > 0
+        rows = zip(depth[f"{name}_price"][held], depth[f"{name}_quantity"][held], strict=True)
+        assert [(int(price), int(quantity)) for price, quantity in rows] == ordered
+    bids, asks = model.sides
+    assert under_test.best_bid == (max(bids) if bids else None)
+    assert under_test.best_ask == (min(asks) if asks else None)
+
+
+def capture(data: bytes) -> None:
+    """After a recovery the file is a whole `.npy` of what was whole, or it is refused untouched."""
+    (path,) = written([data])
+    try:
+        bundles = recover_capture(path)
+    except CaptureError as error:
+        str(error).encode()
+        refused = True
+    else:
+        refused = False
+    if refused:
+        assert path.read_bytes() == data
+        return
+    after = path.read_bytes()
+    assert len(after) == HEADER_BYTES + bundles * BUNDLE
+    assert after[HEADER_BYTES:] == data[HEADER_BYTES : len(after)]
+    assert len(np.load(io.BytesIO(after))) == bundles
+    assert recover_capture(path) == bundles
+    assert path.read_bytes() == after
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "lobster": lobster,
+    "binance": binance,
+    "okx": okx,
+    "npy": npy,
+    "book": book,
+    "capture": capture,
+}
