@@ -1,7 +1,7 @@
 """A market maker: keeps one bid and one ask a tick outside the best prices, at the flow's speed.
 
 The strategy is compiled by numba and runs on the book's thread, without the GIL. `state` is its
-memory: what it quotes now. Needs ``pip install 'velox[numba]'``.
+memory: what it quotes now. Needs numba: ``pip install numba``.
 """
 
 import numba

@@ -8,6 +8,9 @@ def main() -> int:
     try:
         # Here, so that a build that is missing is told in one line.
         from velox.cli import main as command_line  # noqa: PLC0415
+    except KeyboardInterrupt:
+        # Nothing has begun yet.
+        return 130
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("velox."):
             raise

@@ -566,6 +566,12 @@ def _recover(options: argparse.Namespace, signals: _Signals) -> int:
 
 
 def _bench(options: argparse.Namespace, signals: _Signals) -> int:
+    if (
+        options.capture is not None
+        and options.json is not None
+        and (os.path.realpath(options.capture) == os.path.realpath(options.json))
+    ):
+        raise ConfigError(f"capture and json are the same file, {options.capture!r}")
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     with signals.immediate(), _json_file(options.json) as file:
         machine, results = describe_machine(), {}
@@ -614,6 +620,12 @@ def _drive(
     **parts: Any,
 ) -> int:
     """Build the pipeline, run it to its end or to the first signal, and say what it came to."""
+    if (
+        options.capture is not None
+        and options.json is not None
+        and (os.path.realpath(options.capture) == os.path.realpath(options.json))
+    ):
+        raise ConfigError(f"capture and json are the same file, {options.capture!r}")
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
     with _json_file(options.json) as file:
@@ -729,7 +741,8 @@ class _Signals:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # One who asked more than once must not end the process after all, at its very end.
+            signal.signal(number, signal.SIG_IGN if self.requested else handler)
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
@@ -785,6 +798,8 @@ def _json_file(path: str | None) -> Iterator[IO[bytes] | None]:
     """Where the document goes; opened before anything runs, so that it does not run for nothing."""
     with ExitStack() as stack:
         if path == "-":
+            if sys.stdout is None:
+                raise ConfigError("json = '-': standard output is closed")
             yield sys.stdout.buffer
             sys.stdout.flush()
         else:

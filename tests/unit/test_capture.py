@@ -43,7 +43,7 @@ def captured(path: Path, count: int) -> Path:
     """A finished capture of bundles that differ."""
     file = begin_capture(path)
     file.write(numbered_bundles(count).tobytes())
-    finish_capture(file, count)
+    finish_capture(file, path, count)
     return path
 
 

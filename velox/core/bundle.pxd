@@ -86,7 +86,8 @@ cdef inline uint32_t bundle_builder_add(
             return 0
         bundle.count = 0
         self.open = bundle
-        self.deadline_ns = now_ns + self.timeout_ns
+        # Saturating: a clock at the end of its range must not wrap into the past.
+        self.deadline_ns = now_ns + min(self.timeout_ns, NO_DEADLINE - 1 - now_ns)
         self.additions = 0
     accepted = <uint32_t>min(n, <uint64_t>(BUNDLE_CAPACITY - bundle.count))
     memcpy(&bundle.transactions[bundle.count], first, accepted * sizeof(Transaction))
@@ -101,7 +102,7 @@ cdef inline uint32_t bundle_builder_add(
 
 cdef inline bint bundle_builder_expire(bundle_builder *self, uint64_t now_ns) noexcept nogil:
     """Seal the open bundle if its deadline has come; True if it had."""
-    if now_ns < self.deadline_ns:
+    if self.open == NULL or now_ns < self.deadline_ns:
         return False
     bundle_builder_seal(self, SEAL_TIMEOUT, now_ns)
     return True

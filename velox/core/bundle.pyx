@@ -1,5 +1,7 @@
 """The bundle builder as a part on its own: the Python face of ``bundle.pxd``."""
 
+import operator
+
 cimport cython
 
 from velox.core.atomic cimport load_relaxed
@@ -12,6 +14,16 @@ from velox.core.records import SealReason
 from velox.errors import ConfigError, RingError
 
 __all__ = ["BundleBuilder"]
+
+
+cdef uint64_t checked_time(object now_ns) except? 0:
+    try:
+        moment = operator.index(now_ns)
+    except TypeError:
+        raise ConfigError(f"now_ns = {now_ns!r}: must be an integer") from None
+    if not 0 <= moment < 2**63:
+        raise ConfigError(f"now_ns = {now_ns!r}: must be 0 to 2**63 - 1")
+    return moment
 
 
 @cython.final
@@ -54,8 +66,12 @@ cdef class BundleBuilder:
     cdef readonly LatencyHistogram hold
 
     def __cinit__(self, BundleRing ring not None, *, timeout_ns=100_000):
+        try:
+            timeout_ns = operator.index(timeout_ns)
+        except TypeError:
+            raise ConfigError(f"timeout_ns = {timeout_ns!r}: must be an integer") from None
         if not 1 <= timeout_ns < 2**62:
-            raise ConfigError(f"timeout_ns = {timeout_ns!r}: must be 1 to 2**62")
+            raise ConfigError(f"timeout_ns = {timeout_ns!r}: must be 1 to 2**62 - 1")
         self.ring = ring
         self.hold = LatencyHistogram()
         self.builder = <bundle_builder *>allocate(sizeof(bundle_builder))
@@ -65,6 +81,13 @@ cdef class BundleBuilder:
 
     def __dealloc__(self):
         release_memory(self.builder)
+
+    cdef int check_ring(self) except -1:
+        self.ring.become_producer()
+        # Relaxed: only this thread writes closed.
+        if load_relaxed(&self.ring.ring.closed):
+            raise RingError("a builder whose ring is closed")
+        return 0
 
     def add(self, transactions, *, now_ns):
         """Accept transactions, after sealing the open bundle if its deadline has come.
@@ -90,13 +113,11 @@ cdef class BundleBuilder:
         cdef Py_ssize_t accepted = 0
         cdef uint32_t step
         cdef const Transaction *first = transactions_of(transactions, &n)
-        self.ring.become_producer()
-        # Relaxed: only this thread writes closed.
-        if load_relaxed(&self.ring.ring.closed):
-            raise RingError("add to a builder whose ring is closed")
-        bundle_builder_expire(self.builder, now_ns)
+        cdef uint64_t moment_ns = checked_time(now_ns)
+        self.check_ring()
+        bundle_builder_expire(self.builder, moment_ns)
         while accepted < n:
-            step = bundle_builder_add(self.builder, first + accepted, n - accepted, now_ns)
+            step = bundle_builder_add(self.builder, first + accepted, n - accepted, moment_ns)
             if step == 0:
                 break
             accepted += step
@@ -110,8 +131,9 @@ cdef class BundleBuilder:
         bool
             Whether one was sealed.
         """
-        self.ring.become_producer()
-        return bool(bundle_builder_expire(self.builder, now_ns))
+        cdef uint64_t moment_ns = checked_time(now_ns)
+        self.check_ring()
+        return bool(bundle_builder_expire(self.builder, moment_ns))
 
     def seal(self, *, now_ns, reason=SealReason.DRAIN):
         """Seal the open bundle now, whatever its size.
@@ -129,10 +151,11 @@ cdef class BundleBuilder:
         """
         if reason not in (SEAL_IDLE, SEAL_DRAIN):
             raise ConfigError(f"reason = {reason!r}: must be SealReason.IDLE or SealReason.DRAIN")
-        self.ring.become_producer()
+        cdef uint64_t moment_ns = checked_time(now_ns)
+        self.check_ring()
         if self.builder.open == NULL:
             return False
-        bundle_builder_seal(self.builder, reason, now_ns)
+        bundle_builder_seal(self.builder, reason, moment_ns)
         return True
 
     @property

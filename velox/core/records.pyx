@@ -1,5 +1,6 @@
 """Transaction and Bundle: the records, their NumPy dtypes, and what makes one valid."""
 
+import operator
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, IntFlag
 
@@ -347,11 +348,19 @@ def from_fixed(fixed):
     -------
     decimal.Decimal
 
+    Raises
+    ------
+    RecordError
+        `fixed` is no integer.
+
     Examples
     --------
     >>> from_fixed(1002500)
     Decimal('100.2500')
     """
     # From its digits: Decimal's own arithmetic rounds to whatever context the caller has set.
-    units = int(fixed)
+    try:
+        units = operator.index(fixed)
+    except TypeError:
+        raise RecordError(f"{fixed!r} is no integer of units of 1e-4") from None
     return Decimal((units < 0, tuple(map(int, str(abs(units)))), -4))

@@ -7,7 +7,10 @@ all that was written, and `recover_capture` only has to count it.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 from typing import BinaryIO
 
 import numpy as np
@@ -36,15 +39,40 @@ def header(bundles: int) -> bytes:
 def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
     """Create the file, or empty it, and write a header that promises nothing yet."""
     try:
-        file = open(path, "wb", buffering=0)  # noqa: SIM115 - the pipeline closes it
+        file = _open_locked(path, os.O_CREAT)
         try:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.truncate(0)
             _write_all(file, header(0))
         except OSError:
             file.close()
             raise
     except OSError as error:
-        raise CaptureError(error.errno, f"cannot capture to {path}: {error.strerror}") from error
+        raise CaptureError(
+            error.errno, f"cannot capture to {path}: {error.strerror or error}"
+        ) from error
     return file
+
+
+def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
+    """Open for reading and writing, unless another process is writing a capture there.
+
+    The lock goes with the descriptor, so a killed writer leaves none behind.
+    """
+    # O_NONBLOCK: to open a pipe must not wait for its reader.
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.ESPIPE, "it is a pipe, and a capture is a file")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another capture is being written there") from None
+        return open(descriptor, "r+b" if stat.S_ISREG(mode) else "wb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:
@@ -53,7 +81,7 @@ def _write_all(file: BinaryIO, content: bytes) -> None:
         content = content[file.write(content) :]
 
 
-def finish_capture(file: BinaryIO, bundles: int) -> None:
+def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -> None:
     """Cut off what is not a whole bundle, write the true header, and close."""
     try:
         with file:
@@ -63,7 +91,7 @@ def finish_capture(file: BinaryIO, bundles: int) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise CaptureError(
-            error.errno, f"cannot complete the capture {file.name}: {error.strerror}"
+            error.errno, f"cannot complete the capture {path}: {error.strerror}"
         ) from error
 
 
@@ -87,7 +115,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
         The file is no capture, or cannot be read or written.
     """
     try:
-        with open(path, "r+b") as file:
+        with _open_locked(path, 0) as file:
             head = file.read(HEADER_BYTES)
             promised = _promised_bundles(head, path)
             written = max(0, os.fstat(file.fileno()).st_size - HEADER_BYTES)
@@ -95,12 +123,14 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
             if promised == bundles and written % BUNDLE_DTYPE.itemsize == 0:
                 return bundles
             bundles = _whole_bundles(path, bundles)
-            finish_capture(file, bundles)
+            finish_capture(file, path, bundles)
             return bundles
     except OSError as error:
         if isinstance(error, CaptureError):
             raise
-        raise CaptureError(error.errno, f"cannot recover {path}: {error.strerror}") from error
+        raise CaptureError(
+            error.errno, f"cannot recover {path}: {error.strerror or error}"
+        ) from error
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:

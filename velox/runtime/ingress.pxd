@@ -14,6 +14,13 @@ cdef enum:
     # A transaction pushed later than this after it was due counts as late.
     LATE_NS = 1_000
 
+cdef extern from *:
+    """
+    /* 146 years: two of them still fit the 63 bits of a clock. */
+    #define VELOX_LONGEST_NS (UINT64_C(1) << 62)
+    """
+    const uint64_t LONGEST_NS "VELOX_LONGEST_NS"
+
 # What the kinds of ingress share; the first field of the struct of each.
 cdef struct ingress:
     stage *stage

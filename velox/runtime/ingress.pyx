@@ -27,7 +27,7 @@ from velox.runtime.idle cimport give_core_away
 from velox.runtime.stage cimport Turn, control_stopped
 
 from velox.core.records import TRANSACTION_DTYPE, Kind, Side
-from velox.errors import ConfigError, PipelineError
+from velox.errors import ConfigError, PipelineError, RecordError
 
 __all__ = ["Ingress", "PoissonIngress", "PushIngress", "ReplayIngress"]
 
@@ -292,8 +292,9 @@ cdef inline uint64_t replay_due(const replay_ingress *self) noexcept nogil:
     span_ns = elapsed_ns(self.records[0].ingress_ts_ns,
                          self.records[self.position].ingress_ts_ns)
     if self.ns_per_ns != 1.0:
-        span_ns = <uint64_t>(<double>span_ns * self.ns_per_ns)
-    return max(self.last_due_ns, self.pass_start_ns + span_ns)
+        # Saturating: no recording is longer than 146 years, at whatever speed.
+        span_ns = <uint64_t>min(<double>span_ns * self.ns_per_ns, <double>LONGEST_NS)
+    return max(self.last_due_ns, self.pass_start_ns + min(span_ns, <uint64_t>LONGEST_NS))
 
 
 cdef int replay_do_work(void *pointer) noexcept nogil:
@@ -403,7 +404,10 @@ cdef class ReplayIngress(Ingress):
         self.make(sizeof(replay_ingress))
         self.replay = <replay_ingress *>self.ingress
         if isinstance(transactions, (str, os.PathLike)):
-            transactions = np.load(transactions, mmap_mode="r")
+            try:
+                transactions = np.load(transactions, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:
+                raise RecordError(f"cannot map {os.fspath(transactions)}: {error}") from error
         if isinstance(transactions, np.memmap):
             transactions = transactions.view(np.ndarray)
         self.replay.records = transactions_of(transactions, &length)
@@ -439,7 +443,12 @@ cdef class ReplayIngress(Ingress):
         if self.clock.clock.kind == CLOCK_VIRTUAL and self.replay.length > 0:
             self.replay.scheduled = True
             self.replay.ns_per_ns = 1.0
-            self.clock.set(max(int(self.transactions["ingress_ts_ns"][0]), self.clock.now(), 1))
+            first_ns = int(self.transactions["ingress_ts_ns"][0])
+            if first_ns > LONGEST_NS:
+                raise RecordError(
+                    f"transactions[0].ingress_ts_ns = {first_ns}: is later than a clock can be",
+                    index=0, field="ingress_ts_ns")
+            self.clock.set(max(first_ns, self.clock.now(), 1))
 
     @property
     def pass_length(self):

@@ -97,7 +97,8 @@ def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
             prices = ingress.transactions["price"][mine]
             prices = prices[prices > 0]
             if len(prices):
-                middles.append((int(prices.min()) + int(prices.max())) // 2)
+                # Not the middle of the range: a book's far ends are far indeed.
+                middles.append(int(np.median(prices)))
     if not middles:
         raise ConfigError(
             f"market {instrument.market}: a book with several writers needs a base_price; "

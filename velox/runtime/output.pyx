@@ -196,7 +196,7 @@ cdef class CaptureOutput(Output):
     def __cinit__(self, path):
         self.make(sizeof(capture_output))
         self.capture = <capture_output *>self.output
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.stage.do_work = capture_do_work
         self.stage.self = self.capture
 
@@ -207,7 +207,7 @@ cdef class CaptureOutput(Output):
     def end(self):
         if self.file is not None:
             file, self.file = self.file, None
-            finish_capture(file, self.delivered_bundles)
+            finish_capture(file, self.path, self.delivered_bundles)
         self.check()
 
     cdef int check(self) except -1:

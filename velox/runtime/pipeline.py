@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from math import isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -66,6 +69,15 @@ def _checked_ingresses(given: Ingress | Sequence[Ingress], lanes: int) -> tuple[
     return ingresses
 
 
+def _check_duration(duration: float) -> None:
+    try:
+        valid = isfinite(duration) and 0 <= duration <= 1e9
+    except (TypeError, OverflowError):
+        valid = False
+    if not valid:
+        raise ConfigError(f"duration = {duration!r}: must be 0 to 1e9 seconds")
+
+
 def _checked_output(output: Output | None) -> Output:
     if output is None:
         return DiscardOutput()
@@ -100,7 +112,8 @@ class Pipeline:
     Notes
     -----
     Thread-safety: `start`, `stop`, `run` and `report` belong to one thread; `statistics` may be
-    called from any. A pipeline runs once.
+    called from any. A pipeline runs once, in the process that starts it: after a fork, the child
+    has none of its threads, and its `stop` does nothing.
 
     Examples
     --------
@@ -135,6 +148,7 @@ class Pipeline:
         self._runners = self._make_runners()
         self._threads = RunnerThreads([] if self.plan.placement == "invoker" else self._runners)
         self._state = "new"
+        self._process = os.getpid()
         self._start_ns: int | None = None
         self._end_ns: int | None = None
 
@@ -266,11 +280,16 @@ class Pipeline:
             self._threads.start()
         except BaseException:
             self._state = "stopped"
+            self._control.stop()
+            self._close_pushes()
             for stage in begun:
-                stage.end()
+                # What ended the start is what the caller has to know.
+                with suppress(Exception):
+                    stage.end()
             raise
         # A program that forgets to stop ends in order all the same.
         atexit.register(self.stop)
+        self._process = os.getpid()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the pipeline has ended by itself, as a finite ingress makes it.
@@ -335,6 +354,7 @@ class Pipeline:
         another thread must poll, or nothing leaves: there `start`, poll and `stop`.
         """
         if duration is not None:
+            _check_duration(duration)
             self._refuse_endless()
         if self._state != "running":
             self.start()
@@ -375,7 +395,8 @@ class Pipeline:
         LedgerError
             The transactions do not add up.
         """
-        if self._state != "running":
+        if self._state != "running" or self._process != os.getpid():
+            # The threads of a pipeline stay with the process that started it.
             return
         self._control.stop()
         interrupts: list[KeyboardInterrupt] = []
@@ -401,10 +422,13 @@ class Pipeline:
         if interrupts:
             raise interrupts[0]
 
-    def _drain(self) -> None:
+    def _close_pushes(self) -> None:
         for ingress in self.ingresses:
             if isinstance(ingress, PushIngress):
                 ingress.close()
+
+    def _drain(self) -> None:
+        self._close_pushes()
         if self.plan.placement == "invoker":
             while not self._runners[0].drive(STEPS_AT_ONCE):
                 pass
