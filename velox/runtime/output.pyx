@@ -271,6 +271,10 @@ cdef class PullOutput(Output):
         """
         return Poll(self, max_bundles)
 
+    def end(self):
+        # Also where the pipeline never ran: nothing more will come.
+        self.stage.finished = True
+
     @property
     def exhausted(self):
         """bool: Whether the pipeline has ended and everything has been polled."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
@@ -271,6 +273,7 @@ class Pipeline:
         if self._state != "new":
             raise PipelineError("a pipeline runs once; make another")
         self._state = "running"
+        self._process = os.getpid()
         begun: list[Stage] = []
         try:
             for stage in self._stages.values():
@@ -278,7 +281,14 @@ class Pipeline:
                 begun.append(stage)
             self._start_ns = self.clock.now()
             self._threads.start()
+            # A program that forgets to stop ends in order all the same.
+            atexit.register(self.stop)
         except BaseException:
+            if self._threads.released:
+                # An interrupt, but they run: what they have begun is delivered.
+                with suppress(Exception):
+                    self.stop()
+                raise
             self._state = "stopped"
             self._control.stop()
             self._close_pushes()
@@ -287,9 +297,6 @@ class Pipeline:
                 with suppress(Exception):
                     stage.end()
             raise
-        # A program that forgets to stop ends in order all the same.
-        atexit.register(self.stop)
-        self._process = os.getpid()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the pipeline has ended by itself, as a finite ingress makes it.
@@ -413,7 +420,7 @@ class Pipeline:
         self._state = "stopped"
         atexit.unregister(self.stop)
         self._end_ns = self._finished_ns()
-        errors = self._end_stages()
+        errors = self._end_undisturbed(interrupts)
         if errors:
             raise (
                 errors[0] if len(errors) == 1 else StageGroupError("several stages failed", errors)
@@ -443,6 +450,24 @@ class Pipeline:
         if not self.output.driven:
             return self.clock.now()
         return max(each.finished_ns for each in self._runners)
+
+    def _end_undisturbed(self, interrupts: list[KeyboardInterrupt]) -> list[Exception]:
+        """End the stages on another thread: an interrupt reaches, and tears, the main one alone."""
+        errors: list[Exception] = []
+        ended = threading.Event()
+
+        def body() -> None:
+            errors.extend(self._end_stages())
+            ended.set()
+
+        # Not threading.Thread, whose start is itself a wait that an interrupt can tear.
+        _thread.start_new_thread(body, ())
+        while not ended.is_set():
+            try:
+                ended.wait()
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
+        return errors
 
     def _end_stages(self) -> list[Exception]:
         errors: list[Exception] = []

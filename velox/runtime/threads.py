@@ -68,6 +68,11 @@ class RunnerThreads:
             self.join()
             raise self._refusals[0]
 
+    @property
+    def released(self) -> bool:
+        """bool: Whether the runners were let go, and run or have run."""
+        return self._go.is_set() and not self._refusals
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every runner has returned.
 

@@ -167,7 +167,7 @@ cdef void check_book(void *state) noexcept nogil:
                       or each.kind == KIND_CANCEL
                       and self.writer[number].status[index] == STATUS_UNDERFLOW,
                       "an update is refused for a reason")
-    count = shared_book_depth(self.book, SIDE_ASK, MOST_LEVELS, ticks, quantities)
+    count = shared_book_depth(self.book, SIDE_ASK, MOST_LEVELS, ticks, quantities, 1)
     for level in range(<int64_t>self.book.levels):
         quantity = shared_book_quantity(self.book, SIDE_ASK, level)
         if self.commutes:
