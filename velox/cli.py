@@ -566,12 +566,6 @@ def _recover(options: argparse.Namespace, signals: _Signals) -> int:
 
 
 def _bench(options: argparse.Namespace, signals: _Signals) -> int:
-    if (
-        options.capture is not None
-        and options.json is not None
-        and (os.path.realpath(options.capture) == os.path.realpath(options.json))
-    ):
-        raise ConfigError(f"capture and json are the same file, {options.capture!r}")
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     with signals.immediate(), _json_file(options.json) as file:
         machine, results = describe_machine(), {}

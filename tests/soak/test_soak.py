@@ -77,6 +77,8 @@ import pathlib, signal, sys, threading
 import numpy as np, velox
 from velox.runtime import output
 path = pathlib.Path(sys.argv[1])
+# A shell starts what runs in its background with this ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 # CPython before 3.13 takes a thread for ended once a join of it was interrupted.
