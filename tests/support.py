@@ -17,6 +17,14 @@ from velox.errors import BookError
 
 Array = npt.NDArray[Any]
 
+# A sanitizer makes everything ten times slower: it gets a share of the rounds.
+STRESS = float(os.environ.get("VELOX_STRESS", "1"))
+
+
+def rounds(count: int) -> int:
+    """How many rounds a stress test makes of those that it would."""
+    return max(1, round(count * STRESS))
+
 
 def orders(count: int, *, first_id: int = 1, **fields: Any) -> Array:
     """Adds of one lot at 100.0, with ids that ascend."""

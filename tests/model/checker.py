@@ -304,9 +304,10 @@ def source_text(tree: Tree, line: str) -> str:
 def tidy(line: str) -> str:
     """``/where/it/was/built/velox/core/ring.pxd:12 (discriminator 3)`` → ``core/ring.pxd:12``."""
     line = line.split(" (", maxsplit=1)[0]
-    for root in ("velox/", "models/"):
+    for root in ("/velox/", "/models/"):
+        # The last: the checkout itself may well be called velox.
         if root in line:
-            return line[line.index(root) :].removeprefix("velox/")
+            return line[line.rindex(root) + 1 :].removeprefix("velox/")
     return Path(line).name
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import rounds
 from velox.core.book import OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 
 BASE = 100_000
 STEPS = 1000  # different states
 DEPTH = 5  # levels a side that one event sets
-WRITES = 1000  # calls of apply
+WRITES = rounds(1000)  # calls of apply
 
 
 def planted_flow() -> Any:
