@@ -33,7 +33,7 @@ from velox.runtime.hardware import usable_cpus
 from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline
 
-__all__ = ["Result", "names", "run"]
+__all__ = ["Result", "measure", "names", "run"]
 
 REPETITIONS = 7
 SEED = 1
@@ -107,9 +107,43 @@ def run(chosen: Iterable[str] | None = None) -> Iterator[tuple[str, Result]]:
     """
     wanted = names() if chosen is None else tuple(chosen)
     for name in wanted:
-        if name not in _BENCHMARKS:
-            raise ConfigError(f"benchmark = {name!r}: must be one of {', '.join(names())}")
+        _require_known(name)
     return _results(wanted)
+
+
+def measure(name: str) -> float:
+    """Run one benchmark once, without a warm-up.
+
+    Parameters
+    ----------
+    name : str
+        Of `names`.
+
+    Returns
+    -------
+    float
+        Nanoseconds an operation.
+
+    Raises
+    ------
+    ConfigError
+        There is no benchmark of that name.
+    LedgerError
+        The benchmark's result is wrong, so that its speed means nothing.
+
+    Examples
+    --------
+    >>> measure("clock.now") > 0
+    True
+    """
+    _require_known(name)
+    benchmark, operations = _BENCHMARKS[name]
+    return _cost(benchmark, operations)
+
+
+def _require_known(name: str) -> None:
+    if name not in _BENCHMARKS:
+        raise ConfigError(f"benchmark = {name!r}: must be one of {', '.join(names())}")
 
 
 def _results(wanted: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
