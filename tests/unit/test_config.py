@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import inspect
 import json
 import pickle
 import tomllib
@@ -245,7 +246,7 @@ def test_fields_are_given_by_name_alone():
 
 def test_every_field_is_documented():
     for each in fields(PipelineConfig):
-        assert f"\n    {each.name} : " in PipelineConfig.__doc__
+        assert f"\n{each.name} : " in inspect.getdoc(PipelineConfig)
 
 
 def test_the_examples_of_the_module_run():

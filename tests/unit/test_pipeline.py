@@ -837,3 +837,21 @@ def test_errors_are_of_velox_and_of_the_kind_that_python_expects() -> None:
     assert issubclass(CaptureError, OSError)
     assert issubclass(PipelineError, RuntimeError)
     assert issubclass(ConfigError, ValueError)
+
+
+def test_an_interpreter_that_exits_ends_a_pipeline_that_still_runs(tmp_path: Path) -> None:
+    """A run of its own: it needs an interpreter that exits."""
+    program = (
+        "import sys, velox\n"
+        "capture = velox.CaptureOutput(sys.argv[1])\n"
+        "pipeline = velox.Pipeline(velox.PoissonIngress('max', 1), capture)\n"
+        "pipeline.start()\n"
+        "while pipeline.statistics().delivered_bundles == 0:\n"
+        "    pass\n"
+    )
+    path = tmp_path / "capture.npy"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(np.load(path)) > 0

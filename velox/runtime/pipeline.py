@@ -461,7 +461,11 @@ class Pipeline:
             ended.set()
 
         # Not threading.Thread, whose start is itself a wait that an interrupt can tear.
-        _thread.start_new_thread(body, ())
+        try:
+            _thread.start_new_thread(body, ())
+        except RuntimeError:
+            # Python 3.12 and later start no thread once the interpreter is about to exit.
+            body()
         while not ended.is_set():
             try:
                 ended.wait()
