@@ -20,7 +20,8 @@ from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 BASE = 100_000
 STEPS = 1000  # different states
 DEPTH = 5  # levels a side that one event sets
-WRITES = rounds(1000)  # calls of apply
+LAPS = 25  # through all states in one call of apply
+WRITES = rounds(40)  # calls of apply; after each, its thread wants the GIL back from the readers
 
 
 def planted_flow() -> Any:
@@ -41,7 +42,7 @@ def planted_flow() -> Any:
         event["size"][2:] = step + 1
         event["flags"][-1] = Flags.LAST
         events.append(event)
-    return np.concatenate(events)
+    return np.tile(np.concatenate(events), LAPS)
 
 
 def run(book: OrderBook, read: Callable[[], None], flow: Any, readers: int = 2) -> None:
@@ -112,7 +113,7 @@ def test_no_read_of_the_depth_is_torn(depth: int) -> None:
 
 def test_single_records_never_show_half_an_update() -> None:
     """A bid and an ask take turns, so that their quantities differ by one at most."""
-    flow = np.zeros(20_000, TRANSACTION_DTYPE)
+    flow = np.zeros(500_000, TRANSACTION_DTYPE)
     flow["kind"] = Kind.SET
     flow["side"][1::2] = Side.ASK
     flow["price"] = BASE + np.arange(len(flow)) % 2
