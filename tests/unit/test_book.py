@@ -506,6 +506,31 @@ def test_an_instrument_makes_its_book() -> None:
     assert repr(book) == "<OrderBook 'SOL-USD': levels=2048, tick_size=100, 0 bids, 0 asks>"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 3),
+        ("market", "7"),
+        ("market", 256),
+        ("tick_size", 1.5),
+        ("tick_size", True),
+        ("levels", 128.0),
+        ("levels", 100),
+        ("lot_size", 0.001),
+        ("lot_size", Decimal("NaN")),
+    ],
+)
+def test_an_instrument_refuses_what_it_cannot_be(field: str, value: Any) -> None:
+    with pytest.raises(BookError, match=f"{field} = "):
+        Instrument(**{field: value})
+
+
+def test_an_instrument_takes_the_integers_of_numpy() -> None:
+    made = Instrument(market=np.uint8(3), tick_size=np.int64(10), lot_size=2)  # type: ignore[arg-type]
+    assert made == Instrument(market=3, tick_size=10, lot_size=Decimal(2))
+    assert type(made.market) is int
+
+
 def test_a_seeded_window_starts_where_it_is_told() -> None:
     book = OrderBook(64, 10, 10_000)
     for price in range(10_000, 10_640, 10):

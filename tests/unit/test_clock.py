@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -153,6 +154,15 @@ def test_what_no_clock_reads_is_no_reading(ticks: int) -> None:
 def test_a_counter_read_before_the_line_began_is_refused() -> None:
     with pytest.raises(ConfigError, match="ticks = 0: not a reading of this clock"):
         counter_clock().ticks_to_ns(0)
+
+
+@pytest.mark.parametrize("method", ["set", "advance", "ticks_to_ns"])
+@pytest.mark.parametrize("value", [1.5, "1", None])
+def test_a_time_that_is_no_integer_is_refused(method: str, value: Any) -> None:
+    clock = Clock("virtual")
+    with pytest.raises(ConfigError, match=f"= {value!r}: must be an integer"):
+        getattr(clock, method)(value)
+    assert clock.now() == 0
 
 
 def test_clocks_of_one_process_share_one_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,10 +214,10 @@ def test_an_impossible_layout_is_refused(arguments: dict[str, int], message: str
         LatencyHistogram(**arguments)
 
 
-@pytest.mark.parametrize("value", [-1, 2**64])
-def test_a_value_outside_64_bits_is_refused(value: int) -> None:
+@pytest.mark.parametrize("value", [-1, 2**64, 1.5, "1", None])
+def test_what_is_no_integer_of_64_bits_is_refused(value: Any) -> None:
     histogram = LatencyHistogram()
-    with pytest.raises(RecordError, match=f"value = {value}"):
+    with pytest.raises(RecordError, match=f"value = {value!r}"):
         histogram.record(value)
     assert histogram.count == 0
 

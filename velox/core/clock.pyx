@@ -224,6 +224,12 @@ cdef clock_line process_line(bint again):
         return calibrated
 
 
+cdef object checked_integer(str name, object value):
+    if not hasattr(value, "__index__"):
+        raise ConfigError(f"{name} = {value!r}: must be an integer")
+    return value
+
+
 @cython.final
 cdef class Clock:
     """Nanoseconds on the kernel's monotonic timeline, from the cheapest source to be trusted.
@@ -364,7 +370,7 @@ cdef class Clock:
         ConfigError
             The reading is from before the process calibrated its counter.
         """
-        if not self.clock.base_ticks <= ticks < 2**64:
+        if not self.clock.base_ticks <= checked_integer("ticks", ticks) < 2**64:
             raise ConfigError(
                 f"ticks = {ticks}: not a reading of this clock, whose line begins at "
                 f"{self.clock.base_ticks}")
@@ -384,7 +390,7 @@ cdef class Clock:
             The clock is not virtual, or `ns` is negative.
         """
         self.require_virtual("advance")
-        if ns < 0:
+        if checked_integer("ns", ns) < 0:
             raise ConfigError(f"ns = {ns}: a clock does not run backwards")
         self.set(self.now() + ns)
 
@@ -402,7 +408,7 @@ cdef class Clock:
             The clock is not virtual, or `ns` is in its past, or over 64 bits.
         """
         self.require_virtual("set")
-        if not self.now() <= ns < 2**64:
+        if not self.now() <= checked_integer("ns", ns) < 2**64:
             raise ConfigError(
                 f"ns = {ns}: a clock does not run backwards, nor over 64 bits; it shows "
                 f"{self.now()}")

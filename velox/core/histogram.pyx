@@ -479,8 +479,10 @@ cdef class LatencyHistogram:
         Raises
         ------
         RecordError
-            The value is negative, or over 64 bits.
+            The value is no integer, negative, or over 64 bits.
         """
+        if not hasattr(value, "__index__"):
+            raise RecordError(f"value = {value!r}: must be an integer", field="value")
         if not 0 <= value < 2**64:
             raise RecordError(f"value = {value}: must be 0 to 2**64 - 1", field="value")
         histogram_record(self.histogram, value)

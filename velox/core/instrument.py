@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import index
+from typing import SupportsIndex
 
 from velox.errors import BookError
 
@@ -26,7 +28,7 @@ class Instrument:
     tick_size : int
         The price step, in units of 1e-4: ``100`` is a cent.
     lot_size : decimal.Decimal
-        What one unit of `Transaction.size` is worth, in the venue's own unit.
+        What one unit of `Transaction.size` is worth, in the venue's own unit. An int is taken too.
     levels : int
         Price levels a side that the book keeps in its window: a power of two,
         `MIN_LEVELS` to `MAX_LEVELS`.
@@ -44,6 +46,17 @@ class Instrument:
     levels: int = 1024
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise BookError(f"name = {self.name!r}: must be a string")
+        for field_name in ("market", "tick_size", "levels"):
+            value = getattr(self, field_name)
+            if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+                raise BookError(f"{field_name} = {value!r}: must be an integer")
+            object.__setattr__(self, field_name, index(value))
+        if isinstance(self.lot_size, int) and not isinstance(self.lot_size, bool):
+            object.__setattr__(self, "lot_size", Decimal(self.lot_size))
+        if not isinstance(self.lot_size, Decimal):
+            raise BookError(f"lot_size = {self.lot_size!r}: must be a Decimal, which is exact")
         if not 0 <= self.market <= 255:
             raise BookError(f"market = {self.market}: must be 0 to 255")
         if not 1 <= self.tick_size < 2**63:
