@@ -11,5 +11,5 @@ cdef struct watch_result:
     uint64_t taken_ns               # the sum of the gaps recorded
 
 cdef watch_result watch_clock(
-    const clock_source *clock, const control *control, histogram *gaps, uint64_t threshold_ns,
+    const clock_source *clock, const control *until, histogram *gaps, uint64_t threshold_ns,
     uint64_t duration_ns) noexcept nogil

@@ -8,7 +8,7 @@ def shortest_step(clock: Clock, readings: int = 10_000) -> int: ...
 def watch(
     clock: Clock,
     gaps: LatencyHistogram,
-    control: Control,
+    until: Control,
     *,
     threshold_ns: int,
     duration_ns: int,

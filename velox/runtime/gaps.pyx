@@ -13,7 +13,7 @@ __all__ = ["shortest_step", "watch"]
 
 
 cdef watch_result watch_clock(
-        const clock_source *clock, const control *control, histogram *gaps, uint64_t threshold_ns,
+        const clock_source *clock, const control *until, histogram *gaps, uint64_t threshold_ns,
         uint64_t duration_ns) noexcept nogil:
     cdef watch_result result
     cdef uint64_t start_ns = clock_now(clock)
@@ -21,7 +21,7 @@ cdef watch_result watch_clock(
     cdef uint64_t last_ns = start_ns
     cdef uint64_t now_ns
     result.taken_ns = 0
-    while last_ns < end_ns and not control_stopped(control):
+    while last_ns < end_ns and not control_stopped(until):
         now_ns = clock_now(clock)
         if unlikely(now_ns - last_ns >= threshold_ns):
             # What this costs falls into the next step, which is far below the threshold.
@@ -74,7 +74,7 @@ def shortest_step(Clock clock not None, uint64_t readings=10_000):
     return shortest_ns if shortest_ns != UINT64_MAX else 1
 
 
-def watch(Clock clock not None, LatencyHistogram gaps not None, Control control not None, *,
+def watch(Clock clock not None, LatencyHistogram gaps not None, Control until not None, *,
           uint64_t threshold_ns, uint64_t duration_ns):
     """Read the clock without pause, and record every step that took too long. Without the GIL.
 
@@ -84,7 +84,7 @@ def watch(Clock clock not None, LatencyHistogram gaps not None, Control control 
         Not a virtual one.
     gaps : LatencyHistogram
         Takes the steps, in ns; this thread becomes its writer.
-    control : Control
+    until : Control
         Ends the loop early when it is stopped.
     threshold_ns : int
         The shortest step to record.
@@ -107,6 +107,6 @@ def watch(Clock clock not None, LatencyHistogram gaps not None, Control control 
     cdef watch_result result
     refuse_virtual(clock)
     with nogil:
-        result = watch_clock(clock.clock, control.control, gaps.histogram, threshold_ns,
+        result = watch_clock(clock.clock, until.control, gaps.histogram, threshold_ns,
                              duration_ns)
     return result.elapsed_ns, result.taken_ns
