@@ -255,7 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baseline", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--rounds", type=int, default=12, metavar="N", help="(12)")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, to see that it works"
+    )
     options = parser.parse_args(arguments)
     passes, rounds = (2, 1) if options.quick else (PASSES, options.rounds)
     try:
