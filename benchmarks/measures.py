@@ -41,7 +41,7 @@ def _now_ns() -> int:
 
 
 def pin(place: int) -> None:
-    """Pin the calling thread to the CPU of that place in the order of filling them, if it exists."""
+    """Pin the calling thread to the CPU of that place, in the order of filling them."""
     usable = usable_cpus()
     if usable.can_pin and place < len(usable.order):
         with suppress(OSError):
@@ -164,8 +164,8 @@ def top_under_writer(reads: int = 5_000_000) -> tuple[float, float, float]:
     ns : float
         A read.
     again, changes : float
-        The share of reads that had to be made again, and of those that found other prices than the
-        one before.
+        The share of reads that had to be made again, and of those that found a newer version than
+        the one before.
     """
     book = velox.OrderBook(1024, records.TICK_SIZE)
     found: list[tuple[int, int, int]] = []
