@@ -765,9 +765,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for title, (count, entrants) in TABLES.items():
         if options.only not in title:
             continue
-        print(
-            f"\n{title}\n\n| | ns | ratio | what it keeps, drops or does not do |\n|---|---|---|---|"
-        )
+        print(f"\n{title}\n\n| | ns | ratio | what it keeps, drops or does not do |")
+        print("|---|---|---|---|")
         rows = list(compare(entrants, max(BULK, count // part), rounds))
         reference = rows[0].sample
         assert reference is not None
