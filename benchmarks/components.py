@@ -41,10 +41,13 @@ class Binance(NsAnOperation):
 
 
 class Top(NsAnOperation):
-    """The best prices, read while a thread changes them with every record."""
+    """The best prices, read while a thread changes them with one record in so many."""
 
-    def time_read_under_a_full_speed_writer(self) -> None:
-        self.add(measures.top_under_writer(20)[0])
+    param_names = ("records a change",)
+    params = ([1, measures.MARKET_MOVES, 28],)
+
+    def time_read_under_a_full_speed_writer(self, every: int) -> None:
+        self.add(measures.top_under_writer(20, every=every)[0])
 
 
 class Counter(NsAnOperation):

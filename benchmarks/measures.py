@@ -28,6 +28,9 @@ from velox.runtime.hardware import usable_cpus
 
 RECORDS = 1024
 READS = 20_000
+# One record in so many moves the best prices of the synthetic market (of the Binance stream, one
+# in 28).
+MARKET_MOVES = 6
 QUIET_S = 1.0
 MIB = 1 << 20
 LOW, HIGH = (1_000_000, 7), (1_000_100, 11)
@@ -133,11 +136,20 @@ def book_binance(levels: int) -> float:
 
 
 @contextmanager
-def full_speed_writer(book: velox.OrderBook) -> Iterator[None]:
-    """While the block runs, let a thread move the best bid with every record that it applies."""
-    moves = np.zeros(100_000, velox.TRANSACTION_DTYPE)
-    moves["price"], moves["size"] = HIGH
-    moves["kind"][0::2], moves["kind"][1::2] = velox.Kind.SET, velox.Kind.DELETE
+def full_speed_writer(book: velox.OrderBook, every: int = MARKET_MOVES) -> Iterator[None]:
+    """While the block runs, let a thread apply records without pause.
+
+    One in `every` moves the best bid, between `LOW` and `HIGH`; the others change what lies below.
+    """
+    moves = np.zeros(100_000 // (2 * every) * 2 * every, velox.TRANSACTION_DTYPE)
+    below = np.arange(len(moves))
+    moves["kind"] = velox.Kind.SET
+    moves["price"] = LOW[0] - records.TICK_SIZE * (1 + below % 50)
+    moves["size"] = 1 + below % 3
+    for first, kind in ((0, velox.Kind.SET), (every, velox.Kind.DELETE)):
+        best = slice(first, None, 2 * every)
+        moves["price"][best], moves["size"][best] = HIGH
+        moves["kind"][best] = kind
     book.set(velox.Side.BID, *LOW)
     over = threading.Event()
     passes: list[int] = []
@@ -159,10 +171,12 @@ def full_speed_writer(book: velox.OrderBook) -> Iterator[None]:
     require("records that the writer applied", set(passes), {len(moves)})
 
 
-def top_under_writer(runs: int = 100, patience_s: float = 10.0) -> tuple[float, float]:
+def top_under_writer(
+    runs: int = 100, patience_s: float = 10.0, *, every: int = MARKET_MOVES
+) -> tuple[float, float]:
     """Read the best prices in C while a thread on another CPU changes them at full speed.
 
-    Reads are made in runs of 20 000; a run during which the writer did not write, because the host
+    One record in `every` moves them. Reads are made in runs of 20 000; a run during which the writer did not write, because the host
     let it wait, is left out.
 
     Returns
@@ -189,7 +203,7 @@ def top_under_writer(runs: int = 100, patience_s: float = 10.0) -> tuple[float, 
                 costs.append(elapsed_ns / READS)
                 repeated.append(again / READS)
 
-    with full_speed_writer(book):
+    with full_speed_writer(book, every):
         thread = threading.Thread(target=read)
         thread.start()
         thread.join()
