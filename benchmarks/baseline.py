@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +38,7 @@ __all__ = ["Baseline", "main", "measures"]
 SOURCE = Path(__file__).with_name("baseline.c")
 HISTOGRAMS = ("late", "transit", "hold", "delivery", "total")
 PASSES = 100
+Measure = Callable[[], float]
 NO_TIMEOUT_NS = 10**10
 
 
@@ -206,7 +207,7 @@ def check(baseline: Baseline, transactions: npt.NDArray[np.void], *, shared: boo
         raise RuntimeError("the pipeline and the C loop do not make the same bundles")
 
 
-def measures(passes: int = PASSES) -> dict[str, tuple[object, object]]:
+def measures(passes: int = PASSES) -> dict[str, tuple[Measure, Measure]]:
     """Check both variants, and return what times each: Velox's and the loop's.
 
     Returns
@@ -227,7 +228,7 @@ def measures(passes: int = PASSES) -> dict[str, tuple[object, object]]:
     return found
 
 
-def _pinned_as_velox(measure):  # type: ignore[no-untyped-def]
+def _pinned_as_velox(measure: Measure) -> float:
     """Run it on the CPU that the pipeline's thread is pinned to."""
     cpu = velox.Pipeline(velox.PoissonIngress(), config=_config(False)).plan.runners[0].cpu
     found: list[float] = []

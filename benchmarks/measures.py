@@ -176,8 +176,8 @@ def top_under_writer(
 ) -> tuple[float, float]:
     """Read the best prices in C while a thread on another CPU changes them at full speed.
 
-    One record in `every` moves them. Reads are made in runs of 20 000; a run during which the writer did not write, because the host
-    let it wait, is left out.
+    One record in `every` moves them. Reads are made in runs of 20 000; a run during which the
+    writer did not write, because the host let it wait, is left out.
 
     Returns
     -------
