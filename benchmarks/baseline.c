@@ -26,6 +26,7 @@
 #define BUNDLE 16
 #define RING 1024
 #define BATCH 256
+#define TOGETHER 64     /* that share a reading of the clock, as in the pipeline's bundle stage */
 #define MAGNITUDE 7     /* log2 of the sub-buckets to a power of two: 2 significant digits */
 #define BUCKETS 4608    /* up to one hour, in ns */
 #define NONE LEVELS     /* the best level of an empty side */
@@ -321,21 +322,16 @@ static inline void seal(struct baseline *self, struct open_bundle *open, uint32_
     open->bundle = NULL;
 }
 
-/* One reading of the clock for what is accepted together, at most a bundle. */
-static inline void accept(struct baseline *self, struct open_bundle *open, uint64_t due_ns)
+/* What has been put into the open bundle since the last time was accepted at `at_ns`. */
+static inline void accept(struct baseline *self, struct open_bundle *open, uint64_t at_ns)
 {
-    uint64_t at_ns = now_ns(self);
-    uint32_t n = open->bundle->count - open->accepted;
     if (open->additions == 0)
         open->deadline_ns = at_ns + self->timeout_ns;
-    record(&self->histograms[TRANSIT], due_ns, at_ns, n);
-    open->added[open->additions] = n;
+    open->added[open->additions] = open->bundle->count - open->accepted;
     open->added_ns[open->additions++] = at_ns;
-    open->accepted += n;
+    open->accepted = open->bundle->count;
     if (open->accepted == BUNDLE)
         seal(self, open, SEAL_SIZE, at_ns);
-    else if (unlikely(at_ns >= open->deadline_ns))
-        seal(self, open, SEAL_TIMEOUT, at_ns);
 }
 
 static void take(struct baseline *self, uint64_t *taken, struct bundle *capture)
@@ -365,31 +361,38 @@ static inline uint64_t run(struct baseline *self, const struct transaction *reco
                            int (*apply)(struct baseline *, const struct transaction *))
 {
     struct open_bundle open = {.bundle = NULL};
-    uint64_t taken = 0, start_ns = kernel_ns(), pass, first, i;
+    uint64_t taken = 0, start_ns = kernel_ns(), pass, first, part, i;
     for (pass = 0; pass < passes; pass++) {
         for (first = 0; first < n; first += BATCH) {
             uint64_t end = first + BATCH < n ? first + BATCH : n;
             uint64_t due_ns = now_ns(self);
             record(&self->histograms[LATE], due_ns, now_ns(self), end - first);
-            for (i = first; i < end; i++) {
-                struct bundle *bundle;
-                if (unlikely(!apply(self, &records[i]))) {
-                    self->rejected++;
-                    continue;
+            for (part = first; part < end; part += TOGETHER) {
+                uint64_t part_end = part + TOGETHER < end ? part + TOGETHER : end;
+                uint64_t applied = self->applied, at_ns = now_ns(self);
+                if (open.bundle != NULL && unlikely(at_ns >= open.deadline_ns))
+                    seal(self, &open, SEAL_TIMEOUT, at_ns);
+                for (i = part; i < part_end; i++) {
+                    struct bundle *bundle;
+                    if (unlikely(!apply(self, &records[i]))) {
+                        self->rejected++;
+                        continue;
+                    }
+                    self->applied++;
+                    if (open.bundle == NULL) {
+                        open.bundle = &self->ring[self->bundles % RING];
+                        open.bundle->count = open.accepted = open.additions = 0;
+                    }
+                    bundle = open.bundle;
+                    bundle->transactions[bundle->count] = records[i];
+                    bundle->transactions[bundle->count].ingress_ts_ns = due_ns;
+                    if (++bundle->count == BUNDLE)
+                        accept(self, &open, at_ns);
                 }
-                self->applied++;
-                if (open.bundle == NULL) {
-                    open.bundle = &self->ring[self->bundles % RING];
-                    open.bundle->count = open.accepted = open.additions = 0;
-                }
-                bundle = open.bundle;
-                bundle->transactions[bundle->count] = records[i];
-                bundle->transactions[bundle->count].ingress_ts_ns = due_ns;
-                if (++bundle->count == BUNDLE)
-                    accept(self, &open, due_ns);
+                if (open.bundle != NULL && open.bundle->count > open.accepted)
+                    accept(self, &open, at_ns);
+                record(&self->histograms[TRANSIT], due_ns, at_ns, self->applied - applied);
             }
-            if (open.bundle != NULL && open.bundle->count > open.accepted)
-                accept(self, &open, due_ns);
             take(self, &taken, capture);
         }
     }
