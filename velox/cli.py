@@ -27,16 +27,25 @@ import numpy.typing as npt
 
 import velox
 from velox import bench, feeds
+from velox.core.clock import Clock
 from velox.core.flow import MarketFlow
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
-from velox.errors import CaptureError, ConfigError, FeedError, LedgerError, VeloxError
+from velox.errors import (
+    CaptureError,
+    ConfigError,
+    FeedError,
+    LedgerError,
+    PipelineError,
+    VeloxError,
+)
 from velox.runtime.capture import recover_capture
 from velox.runtime.config import PipelineConfig
-from velox.runtime.hardware import describe_machine
+from velox.runtime.hardware import describe_machine, usable_cpus
+from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
 from velox.runtime.output import CaptureOutput, DiscardOutput
 from velox.runtime.pipeline import Pipeline
-from velox.telemetry import document, replacing, terminal, write_document
+from velox.telemetry import HistogramLog, document, replacing, terminal, write_document
 
 __all__ = ["main"]
 
@@ -50,6 +59,7 @@ examples:
   velox generate --count 1000000 --seed 7 -o flow.npy
   velox replay flow.npy --speed 1.0 --repeat 3 --capture bundles.npy
   velox bench --json bench.json
+  velox hiccups --duration 10 --cpus 0-1
 
 exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input.
 """
@@ -248,7 +258,32 @@ def _parser() -> _Parser:
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(bench.names())}; all unless told"
     )
     benchmarks.add_argument("--json", metavar="PATH", help="write the figures; '-' is stdout")
+    _add_hiccups(benchmarks)
+
+    hiccups = command("hiccups", _hiccups, "Measure what the host takes away from each CPU.")
+    hiccups.add_argument(
+        "--duration",
+        type=_positive,
+        default=5.0,
+        metavar="S",
+        help="seconds, of all CPUs at once (5)",
+    )
+    hiccups.add_argument(
+        "--cpus", type=_cpus, metavar="LIST", help="to look at, as in 0,2-3; all unless told"
+    )
+    hiccups.add_argument("--json", metavar="PATH", help="write the figures; '-' is stdout")
+    hiccups.add_argument("--hlog", metavar="PATH", help="write the histograms, tagged by CPU")
     return parser
+
+
+def _add_hiccups(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--hiccups",
+        type=_not_negative,
+        default=0.25,
+        metavar="S",
+        help="seconds for which the same CPUs' own hiccups are measured afterwards; 0: not (0.25)",
+    )
 
 
 def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
@@ -348,6 +383,12 @@ def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | 
         metavar="PATH",
         help="write the report; '-' is stdout, and moves the text to stderr",
     )
+    result.add_argument(
+        "--hlog",
+        metavar="PATH",
+        help="write the latencies of each second in HdrHistogram's log format",
+    )
+    _add_hiccups(result)
     result.add_argument("--quiet", action="store_true", help="no line a second")
 
 
@@ -377,6 +418,13 @@ def _positive(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise _refused(text, "must be a number above 0, and finite")
     return number
+
+
+def _not_negative(text: str) -> float:
+    try:
+        return 0.0 if float(text) == 0 else _positive(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise _refused(text, "must be a number of at least 0, and finite") from None
 
 
 def _rate(text: str) -> float | str:
@@ -471,7 +519,7 @@ def _replay(options: argparse.Namespace, signals: _Signals) -> int:
             f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
             "orderbook file, Binance's bookTicker and OKX's checksums do"
         )
-    for name in ("capture", "json"):
+    for name in ("capture", "json", "hlog"):
         _refuse_overwriting(name, getattr(options, name), recording.source)
     if recording.skipped:
         first = recording.problems[0]
@@ -574,10 +622,74 @@ def _bench(options: argparse.Namespace, signals: _Signals) -> int:
         for name, result in measured:
             screen.say(terminal.benchmark_line(name, result))
             results[name] = result.to_dict()
+        hiccups: tuple[Hiccups, ...] = ()
+        if options.hiccups:
+            # Those that the benchmarks of two threads are pinned to.
+            usable = usable_cpus()
+            hiccups = measure_hiccups(usable.order[:2] if usable.can_pin else None, options.hiccups)
+            screen.say("", *terminal.hiccup_table(hiccups))
         if file is not None:
-            figures = {"velox": velox.__version__, "machine": machine, "benchmarks": results}
+            figures = {
+                "velox": velox.__version__,
+                "machine": machine,
+                "benchmarks": results,
+                "hiccups": [each.to_dict() for each in hiccups],
+            }
             write_document(figures, file)
     return GOOD
+
+
+def _hiccups(options: argparse.Namespace, signals: _Signals) -> int:
+    _refuse_sharing(json=options.json, hlog=options.hlog)
+    screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
+    with signals.immediate(), _json_file(options.json) as file, _histogram_log(options.hlog) as log:
+        machine, clock = describe_machine(), Clock()
+        screen.say(
+            *terminal.hiccup_opening(
+                version=velox.__version__,
+                machine=machine,
+                clock={"source": clock.source, "reason": clock.reason},
+            ),
+            "",
+        )
+        hiccups = measure_hiccups(options.cpus, options.duration, clock=clock)
+        screen.say(*terminal.hiccup_table(hiccups))
+        if log is not None:
+            gaps = {f"cpu{'' if each.cpu is None else each.cpu}": each.gaps for each in hiccups}
+            log.write_interval(gaps, until_s=options.duration)
+        if file is not None:
+            figures = {
+                "velox": velox.__version__,
+                "machine": machine,
+                "clock": {"source": clock.source, "reason": clock.reason},
+                "hiccups": [each.to_dict() for each in hiccups],
+            }
+            write_document(figures, file)
+    return GOOD
+
+
+@contextmanager
+def _histogram_log(path: str | None) -> Iterator[HistogramLog | None]:
+    """Open the log, whose lines can be read while they come; None where there is to be none."""
+    if path is None:
+        yield None
+        return
+    if path == "-":
+        raise ConfigError("hlog = '-': an .hlog file needs a name")
+    with open(path, "wb") as file:
+        comment = f"velox {velox.__version__}, {describe_machine()}; values in ns"
+        yield HistogramLog(file, time.time(), comment)
+
+
+def _refuse_sharing(**paths: str | None) -> None:
+    """Refuse that two results are to be written to one file."""
+    taken: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        other = taken.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ConfigError(f"{other} and {name} are the same file, {path!r}")
 
 
 # Running
@@ -614,16 +726,12 @@ def _drive(
     **parts: Any,
 ) -> int:
     """Build the pipeline, run it to its end or to the first signal, and say what it came to."""
-    if (
-        options.capture is not None
-        and options.json is not None
-        and (os.path.realpath(options.capture) == os.path.realpath(options.json))
-    ):
-        raise ConfigError(f"capture and json are the same file, {options.capture!r}")
+    _refuse_sharing(capture=options.capture, json=options.json, hlog=options.hlog)
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
-    with _json_file(options.json) as file:
+    with _json_file(options.json) as file, ExitStack() as stack:
         pipeline = Pipeline(ingresses, output, config=config, **parts)
+        log = stack.enter_context(_histogram_log(options.hlog))
         screen.say(
             *terminal.opening(
                 version=velox.__version__,
@@ -638,12 +746,15 @@ def _drive(
         pipeline.start()
         errors: list[str] = []
         try:
-            _watch(pipeline, options, signals, screen)
+            _watch(pipeline, options, signals, screen, log)
         finally:
             # Nothing that happens while it is watched leaves a capture half-written.
             errors += _stop(pipeline)
         report = pipeline.report()
-        screen.say(*terminal.closing(report))
+        if log is not None:
+            log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
+        hiccups = _hiccups_of(pipeline, options.hiccups)
+        screen.say(*terminal.closing(report, hiccups))
         for warning in report.warnings[len(pipeline.plan.warnings) :]:
             _warn(warning)
         if report.verification is not None and report.verification.mismatched:
@@ -661,6 +772,8 @@ def _drive(
                 interrupted=signals.requested or screen.broken,
                 errors=tuple(errors),
                 capture=options.capture,
+                hlog=options.hlog,
+                hiccups=hiccups,
             )
             write_document(value, file)
     for error in errors:
@@ -668,8 +781,26 @@ def _drive(
     return GOOD if report.passed and not errors else FAILED
 
 
+def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
+    """What the host takes from the CPUs that ran the stages, now that they do not."""
+    if not duration or pipeline.clock.source == "virtual":
+        return ()
+    cpus = {each.cpu for each in pipeline.plan.runners}
+    pinned = None if None in cpus or not cpus else sorted(cpu for cpu in cpus if cpu is not None)
+    try:
+        return measure_hiccups(pinned, duration, clock=pipeline.clock)
+    except (ConfigError, PipelineError) as error:
+        # The CPUs that this process may use can change; what has been measured stands.
+        _warn(f"no hiccups: {_text(error)}")
+        return ()
+
+
 def _watch(
-    pipeline: Pipeline, options: argparse.Namespace, signals: _Signals, screen: _Screen
+    pipeline: Pipeline,
+    options: argparse.Namespace,
+    signals: _Signals,
+    screen: _Screen,
+    log: HistogramLog | None,
 ) -> None:
     """Return when the pipeline has ended, its time is over, or it is asked to stop."""
     invoker = pipeline.plan.placement == "invoker"
@@ -680,6 +811,8 @@ def _watch(
         if now >= begin + second:
             if not options.quiet:
                 screen.say(terminal.progress(int(now - begin), pipeline.statistics()))
+            if log is not None:
+                log.write_interval(pipeline.latency(), until_s=pipeline.statistics().elapsed_s)
             second = int(now - begin) + 1
         next_look = min(begin + second - now, LOOK_AGAIN_S)
         if options.duration is not None:

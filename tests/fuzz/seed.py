@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, MarketFlow
+from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, LatencyHistogram, MarketFlow
 from velox.runtime.capture import header
+from velox.telemetry import encode_histogram
 
 from .targets import SEPARATOR
 
@@ -78,6 +81,14 @@ def bundles(count: int) -> np.ndarray[Any, Any]:
     return rows
 
 
+def histogram(values: list[int], **layout: int) -> bytes:
+    """What an encoded histogram inflates to; the deflated bytes would differ with zlib."""
+    made = LatencyHistogram(**layout)
+    for value in values:
+        made.record(value)
+    return zlib.decompress(base64.b64decode(encode_histogram(made))[8:])
+
+
 def seeds() -> dict[str, dict[str, bytes]]:
     whole = header(3) + bundles(3).tobytes()
     running = header(0) + bundles(3).tobytes()
@@ -111,6 +122,11 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "cut": running[:-77],
             "zeros": running + bytes(528),
             "empty": header(0),
+        },
+        "histogram": {
+            "empty": histogram([]),
+            "latencies": histogram([0, 1, 1, 300, 5_000, 10**6]),
+            "far_apart": histogram([1, 2**40], lowest=1000, highest=2**50, significant_digits=1),
         },
     }
 

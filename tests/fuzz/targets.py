@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,10 @@ from velox import (
     recover_capture,
     validate,
 )
-from velox.errors import CaptureError, FeedError
+from velox.errors import CaptureError, FeedError, RecordError
 from velox.feeds import load
 from velox.runtime.capture import HEADER_BYTES
+from velox.telemetry import decode_histogram, encode_histogram
 
 from .model import Model
 
@@ -169,6 +173,23 @@ def capture(data: bytes) -> None:
     assert path.read_bytes() == after
 
 
+def histogram(data: bytes) -> None:
+    """A histogram that encodes to what decodes to it, or a `RecordError`. The bytes: inflated."""
+    try:
+        found = decode_histogram(encoded_histogram(data))
+    except RecordError as error:
+        str(error).encode()
+        return
+    assert decode_histogram(encode_histogram(found)) == found
+
+
+def encoded_histogram(payload: bytes) -> str:
+    """Wrap a header and counts as an encoder does, so that mutations reach what reads them."""
+    compressed = zlib.compress(payload, level=1)
+    wrapper = struct.pack(">II", 0x1C849314, len(compressed))
+    return base64.b64encode(wrapper + compressed).decode()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "lobster": lobster,
     "binance": binance,
@@ -176,4 +197,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "npy": npy,
     "book": book,
     "capture": capture,
+    "histogram": histogram,
 }

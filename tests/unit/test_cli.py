@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 
 import velox
 from velox import bench, cli
 from velox.core.flow import MarketFlow
+from velox.core.histogram import HOUR_NS
 
 ROOT = Path(__file__).resolve().parents[2]
 LATENCIES = ["late", "transit", "hold", "delivery", "total"]
@@ -106,7 +109,7 @@ def test_the_help_has_examples_that_parse() -> None:
             assert callable(cli._parser().parse_args(arguments).command)
 
 
-@pytest.mark.parametrize("name", ["run", "replay", "generate", "recover", "bench"])
+@pytest.mark.parametrize("name", ["run", "replay", "generate", "recover", "bench", "hiccups"])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([name, "--help"])
@@ -485,6 +488,10 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--capture", "{folder}/missing/x.npy"], "cannot capture to {folder}/missing/x.npy"),
         (["--json", "{folder}/missing/x.json"], "{folder}/missing/x.json: No such file"),
         (["--json", "{folder}"], "{folder}: Is a directory"),
+        (["--hlog", "{folder}/missing/x.hlog"], "{folder}/missing/x.hlog: No such file"),
+        (["--hlog", "-"], "hlog = '-': an .hlog file needs a name"),
+        (["--hiccups", "-1"], "argument --hiccups: '-1': must be"),
+        (["--hiccups", "nan"], "argument --hiccups: 'nan': must be"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -719,7 +726,110 @@ def test_bench_gives_each_cost_with_its_spread(tmp_path: Path) -> None:
     assert list(figures) == ["clock.now", "book.best"]
     for each in figures.values():
         assert 0 < each["min"] <= each["ns_per_op"] <= each["max"]
-    assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == list(figures)
+    lines = done.stdout.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.split()[:1] == ["ns/op"])
+    assert [line.split()[0] for line in lines[heading + 1 : heading + 3]] == list(figures)
+    assert lines[heading + 4].split()[0] == "hiccups"
+    hiccups = json.loads(path.read_text())["hiccups"]
+    assert len(hiccups) == len(lines) - heading - 5 <= 2
+
+
+def test_bench_leaves_hiccups_out_where_none_are_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    done = velox_run("bench", "clock.now", "--json", path, "--hiccups", "0")
+    assert done.returncode == 0, done.stderr
+    assert "hiccups" not in done.stdout
+    assert json.loads(path.read_text())["hiccups"] == []
+
+
+# The host's own
+
+
+def test_hiccups_are_told_for_each_cpu(tmp_path: Path) -> None:
+    path, hlog = tmp_path / "hiccups.json", tmp_path / "hiccups.hlog"
+    done = velox_run("hiccups", "--duration", "0.05", "--json", path, "--hlog", hlog)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(path.read_text())
+    found = figures["hiccups"]
+    assert figures["clock"]["source"] != "virtual"
+    lines = done.stdout.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("hiccups"))
+    heads = ["hiccups", "over", "gaps/s", "taken", "p50", "p99", "p99.9", "max"]
+    assert lines[heading].split() == heads
+    assert len(lines) - heading - 1 == len(found) >= 1
+    logged = intervals_of(hlog)
+    assert list(logged) == [f"cpu{'' if each['cpu'] is None else each['cpu']}" for each in found]
+    assert [sum(each) for each in logged.values()] == [each["gap_ns"]["count"] for each in found]
+
+
+def test_hiccups_of_the_cpus_that_ran_stand_under_the_latencies(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    done = velox_run("run", "--duration", "0.05", "--json", path, "--hiccups", "0.01")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(path.read_text())
+    assert [each["cpu"] for each in value["hiccups"]] == value["cpus"]
+    lines = done.stdout.splitlines()
+    assert lines[-2].split()[0] == "hiccups"
+    assert all(each["elapsed_s"] >= 0.01 for each in value["hiccups"])
+
+
+@pytest.mark.parametrize("options", [["--hiccups", "0"], ["--placement", "invoker"]])
+def test_a_run_without_hiccups_says_nothing_of_them(options: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    done = velox_run("run", "--duration", "0.05", "--json", path, *options)
+    assert done.returncode == 0, done.stderr
+    assert "hiccups" not in done.stdout
+    assert json.loads(path.read_text())["hiccups"] == []
+
+
+# The log of intervals
+
+
+def intervals_of(path: Path) -> dict[str, list[int]]:
+    """How many values each interval holds, by tag, as HdrHistogram's own reader counts them."""
+    reader = HistogramLogReader(str(path), HdrHistogram(1, HOUR_NS, 2))
+    found: dict[str, list[int]] = {}
+    while (each := reader.get_next_interval_histogram()) is not None:
+        found.setdefault(each.get_tag(), []).append(each.get_total_count())
+    reader.close()
+    return found
+
+
+def test_the_log_has_an_interval_a_second_that_add_up_to_the_report(tmp_path: Path) -> None:
+    hlog, path = tmp_path / "run.hlog", tmp_path / "run.json"
+    done = velox_run("run", "--duration", "2.2", "--rate", "5000", "--hlog", hlog, "--json", path)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(path.read_text())
+    assert value["hlog"] == str(hlog)
+    logged = intervals_of(hlog)
+    assert list(logged) == LATENCIES
+    for name, counts in logged.items():
+        assert len(counts) == 3
+        assert sum(counts) == value["latency_ns"][name]["count"]
+
+
+def test_a_replay_is_logged_too(flow: Path, tmp_path: Path) -> None:
+    hlog, path = tmp_path / "replay.hlog", tmp_path / "replay.json"
+    done = velox_run("replay", flow, "--hlog", hlog, "--json", path)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(path.read_text())
+    assert {name: sum(counts) for name, counts in intervals_of(hlog).items()} == {
+        name: each["count"] for name, each in value["latency_ns"].items()
+    }
+
+
+def test_a_replay_does_not_log_over_its_recording(flow: Path, refusal: Any) -> None:
+    before = flow.read_bytes()
+    assert "is the recording itself" in refusal("replay", flow, "--hlog", flow)
+    assert flow.read_bytes() == before
+
+
+def test_no_two_results_share_a_file(refusal: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "x")
+    for one, other in (("capture", "json"), ("capture", "hlog"), ("json", "hlog")):
+        line = refusal("run", f"--{one}", path, f"--{other}", path)
+        assert line == f"{one} and {other} are the same file, {path!r}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_bench_refuses_a_name_that_it_does_not_have(refusal: Any) -> None:

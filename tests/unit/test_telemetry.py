@@ -14,6 +14,7 @@ import velox
 from velox.bench import Result
 from velox.core.histogram import LatencyHistogram
 from velox.runtime.hardware import UsableCpus
+from velox.runtime.hiccups import Hiccups
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import LATENCIES, Report, Statistics
@@ -74,6 +75,25 @@ def paired() -> Plan:
 )
 def test_a_duration_has_three_digits_and_the_unit_that_fits(ns: int, text: str) -> None:
     assert terminal.duration(ns) == text
+
+
+def test_hiccups_have_a_line_a_cpu() -> None:
+    gaps = LatencyHistogram()
+    gaps.record_many(np.array([300] * 10 + [2_000_000], np.uint64))
+    lines = terminal.hiccup_table(
+        [
+            Hiccups(cpu=1, threshold_ns=160, elapsed_s=0.25, taken_s=0.01, gaps=gaps),
+            Hiccups(
+                cpu=None, threshold_ns=160, elapsed_s=2.0, taken_s=0.0, gaps=LatencyHistogram()
+            ),
+        ]
+    )
+    heads, pinned, unpinned = (line.split() for line in lines)
+    assert heads == ["hiccups", "over", "gaps/s", "taken", "p50", "p99", "p99.9", "max"]
+    assert pinned[:6] == ["CPU", "1", "160", "ns", "44", "4.00%"]
+    assert pinned[6:14] == ["301", "ns", "2.00", "ms", "2.00", "ms", "2.00", "ms"]
+    assert unpinned[:10] == ["any", "CPU", "160", "ns", "0", "0.00%", "-", "-", "-", "-"]
+    assert terminal.hiccup_table([]) == []
 
 
 def test_a_progress_line_counts_what_passed_each_stage() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from velox.runtime.hiccups import Hiccups
 from velox.runtime.report import Report
 
 __all__ = ["document", "replacing", "write_document"]
@@ -22,6 +23,8 @@ def document(
     interrupted: bool = False,
     errors: tuple[str, ...] = (),
     capture: str | None = None,
+    hlog: str | None = None,
+    hiccups: Sequence[Hiccups] = (),
 ) -> dict[str, Any]:
     """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
 
@@ -38,6 +41,10 @@ def document(
         What failed while it ran.
     capture : str, optional
         The file that holds the bundles.
+    hlog : str, optional
+        The file that holds the latencies of each second.
+    hiccups : sequence of Hiccups
+        The host's own, on the CPUs that ran the stages.
     """
     return {
         "velox": version,
@@ -46,7 +53,9 @@ def document(
         "interrupted": interrupted,
         "errors": list(errors),
         "capture": capture,
+        "hlog": hlog,
         **report.to_dict(),
+        "hiccups": [each.to_dict() for each in hiccups],
     }
 
 

@@ -5,10 +5,11 @@ Every function returns lines; nobody here prints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from velox.core.histogram import LatencyHistogram
+from velox.runtime.hiccups import Hiccups
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan
 from velox.runtime.report import LATENCIES, Report, Statistics
@@ -19,6 +20,8 @@ __all__ = [
     "benchmark_line",
     "closing",
     "duration",
+    "hiccup_opening",
+    "hiccup_table",
     "latency_table",
     "opening",
     "progress",
@@ -153,8 +156,48 @@ def verification(result: Verification) -> list[str]:
     return lines
 
 
-def closing(report: Report) -> list[str]:
-    """The ledger, the throughput, the latencies, and what came of the verification."""
+def hiccup_opening(*, version: str, machine: str, clock: Mapping[str, Any]) -> list[str]:
+    """Say what is about to be measured where, for the command that measures nothing else.
+
+    Parameters
+    ----------
+    version, machine : str
+    clock : mapping
+        ``source`` and ``reason``.
+    """
+    return [
+        f"velox {version}",
+        _row("machine", machine),
+        _row("clock", f"{clock['source']} ({clock['reason']})"),
+    ]
+
+
+def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
+    """What the host took from each CPU, a line each.
+
+    `over` is the shortest gap that can be told from the loop that looks for them, `taken` the share
+    of the time that lies in gaps. The rest is as in `latency_table`.
+    """
+    if not hiccups:
+        return []
+    heads = ["over", "gaps/s", "taken", "p50", "p99", "p99.9", "max"]
+    lines = [_row("hiccups", "".join(f"{head:>{COLUMN_WIDTH}}" for head in heads))]
+    for each in hiccups:
+        cells = [duration(each.threshold_ns), f"{each.gaps_per_s:,.0f}", f"{each.taken_share:.2%}"]
+        if each.gaps.count:
+            most = each.gaps.max
+            found = each.gaps.percentiles([50.0, 99.0, 99.9])
+            cells += [duration(min(value, most)) for value in found] + [duration(most)]
+        else:
+            cells += ["-"] * 4
+        label = "  any CPU" if each.cpu is None else f"  CPU {each.cpu}"
+        row = _row(label, "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells))
+        lines.append(f"{row}   the host's own, over {each.elapsed_s:.3g} s")
+    return lines
+
+
+def closing(report: Report, hiccups: Sequence[Hiccups] = ()) -> list[str]:
+    """The ledger, the throughput, the latencies beside the host's hiccups, and the verification."""
     ledger = report.ledger
     late = f"{report.late_count:,} of {ledger.pushed:,} pushed over 1 µs after they were due"
     full = ", ".join(f"{name} {count:,}" for name, count in report.full.items())
@@ -170,6 +213,8 @@ def closing(report: Report) -> list[str]:
     if report.timeouts:
         lines.append(_row("book busy", f"{report.timeouts:,} transactions were tried again"))
     lines += ["", *latency_table(report.latency)]
+    if hiccups:
+        lines += ["", *hiccup_table(hiccups)]
     if report.verification is not None:
         lines += ["", *verification(report.verification)]
     return lines

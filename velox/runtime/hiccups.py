@@ -1,0 +1,190 @@
+"""The host's own hiccups: what it takes from a thread that does nothing but look at the clock.
+
+A latency cannot be better than these. They have causes outside the program: interrupts, the
+scheduler, a hypervisor that runs another guest. One thread a CPU reads the clock over and over; a
+step from one reading to the next that is much longer than the shortest is a gap, in which the
+thread did not run.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from velox.core.clock import Clock
+from velox.core.histogram import LatencyHistogram
+from velox.errors import ConfigError, PipelineError
+from velox.runtime.gaps import shortest_step, watch
+from velox.runtime.hardware import format_cpus, usable_cpus
+from velox.runtime.stage import Control
+
+__all__ = ["Hiccups", "measure_hiccups"]
+
+# Of the shortest step: what the loop itself, a cache miss or a record can never take.
+THRESHOLD_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Hiccups:
+    """What one CPU took from a thread that wanted all of it.
+
+    Attributes
+    ----------
+    cpu : int or None
+        None where the thread was not pinned.
+    threshold_ns : int
+        The shortest gap that could be told from the loop's own steps, in ns.
+    elapsed_s : float
+        How long it was looked at, in seconds.
+    taken_s : float
+        The sum of the gaps, in seconds.
+    gaps : LatencyHistogram
+        Their lengths, in ns.
+    """
+
+    cpu: int | None
+    threshold_ns: int
+    elapsed_s: float
+    taken_s: float
+    gaps: LatencyHistogram
+
+    @property
+    def gaps_per_s(self) -> float:
+        """float: Gaps a second."""
+        return self.gaps.count / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def taken_share(self) -> float:
+        """float: The part of the time that was taken away, 0 to 1."""
+        return self.taken_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, ready for JSON."""
+        return {
+            "cpu": self.cpu,
+            "threshold_ns": self.threshold_ns,
+            "elapsed_s": self.elapsed_s,
+            "taken_share": self.taken_share,
+            "gaps_per_s": self.gaps_per_s,
+            "gap_ns": self.gaps.to_dict(),
+        }
+
+
+def measure_hiccups(
+    cpus: Sequence[int | None] | None = None,
+    duration: float = 0.25,
+    *,
+    clock: Clock | None = None,
+) -> tuple[Hiccups, ...]:
+    """Keep CPUs busy with looking at the clock, all at once, and tell what each missed.
+
+    Parameters
+    ----------
+    cpus : sequence of int or None, optional
+        One thread each, pinned; None for a thread that the scheduler places. By default every CPU
+        that this process may use, unpinned where the system cannot pin.
+    duration : float
+        Seconds of real time. The gaps of a rate of 1000 a second need 10 s for a P99.9 of them.
+    clock : Clock, optional
+        ``Clock()`` unless given.
+
+    Returns
+    -------
+    tuple of Hiccups
+        In the order of `cpus`, each once.
+
+    Raises
+    ------
+    ConfigError
+        A CPU that this process may not use, a duration that is none, or a virtual clock.
+    PipelineError
+        A thread could not be pinned.
+
+    Notes
+    -----
+    Thread-safety: any thread; the calling one only waits. An exception that interrupts the wait,
+    such as a KeyboardInterrupt, ends the threads first.
+
+    Examples
+    --------
+    >>> [found] = measure_hiccups([None], 0.01)
+    >>> found.elapsed_s >= 0.01 and 0 <= found.taken_share <= 1
+    True
+    """
+    chosen = _checked_cpus(cpus)
+    duration_ns = _checked_duration(duration)
+    clock = Clock() if clock is None else clock
+    control = Control()
+    together = threading.Barrier(len(chosen))
+    found: dict[int | None, Hiccups] = {}
+    errors: list[Exception] = []
+
+    def look(cpu: int | None) -> None:
+        gaps = LatencyHistogram()
+        try:
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            threshold_ns = THRESHOLD_STEPS * shortest_step(clock)
+            together.wait()
+            elapsed_ns, taken_ns = watch(
+                clock, gaps, control, threshold_ns=threshold_ns, duration_ns=duration_ns
+            )
+            found[cpu] = Hiccups(cpu, threshold_ns, elapsed_ns / 1e9, taken_ns / 1e9, gaps)
+        except threading.BrokenBarrierError:
+            pass
+        except OSError as error:
+            errors.append(PipelineError(f"a thread cannot be pinned to cpu {cpu}: {error}"))
+            together.abort()
+        except Exception as error:
+            errors.append(error)
+            together.abort()
+
+    threads = [
+        threading.Thread(target=look, args=(cpu,), name=f"velox-hiccup-{cpu}", daemon=True)
+        for cpu in chosen
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        control.stop()
+        together.abort()
+        raise
+    if errors:
+        raise errors[0]
+    return tuple(found[cpu] for cpu in chosen)
+
+
+def _checked_cpus(cpus: Sequence[int | None] | None) -> tuple[int | None, ...]:
+    usable = usable_cpus()
+    if cpus is None:
+        return usable.allowed if usable.can_pin else (None,)
+    chosen = tuple(dict.fromkeys(cpus))
+    if not chosen:
+        raise ConfigError("cpus = []: must name at least one")
+    for cpu in chosen:
+        if cpu is None:
+            continue
+        if not usable.can_pin:
+            raise ConfigError(f"cpus = {list(cpus)}: this system cannot pin threads to CPUs")
+        if cpu not in usable.allowed:
+            raise ConfigError(
+                f"CPU {cpu} is not among those this process may use: {format_cpus(usable.allowed)}"
+            )
+    return chosen
+
+
+def _checked_duration(duration: float) -> int:
+    try:
+        valid = isfinite(duration) and 0 < duration <= 1e9
+    except (TypeError, OverflowError):
+        valid = False
+    if not valid:
+        raise ConfigError(f"duration = {duration!r}: must be above 0, at most 1e9 seconds")
+    return max(1, round(duration * 1e9))
