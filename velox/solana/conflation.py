@@ -44,6 +44,8 @@ NOTHING_TO_CANCEL = "nothing_to_cancel"
 # A CANCEL by level that means more orders than one transaction can cancel.
 TOO_MANY_ORDERS = "too_many_orders"
 MAX_CAPACITY = 1 << 20
+# The loop over orders looks at these; a member of an enumeration costs a look more.
+_ADD, _UNSENT = int(Kind.ADD), State.UNSENT
 
 
 def transactions_in(bundles: Array) -> Array:
@@ -257,7 +259,7 @@ class OrderQueue:
         conflated: list[int] = []
         for orders, tickets in staged:
             for ticket, record in zip(tickets.tolist(), orders.tolist(), strict=True):
-                if record[4] == Kind.ADD:
+                if record[4] == _ADD:
                     self._add(ticket, record, conflated)
                 else:
                     self._cancel(ticket, record, conflated, failed)
@@ -274,7 +276,7 @@ class OrderQueue:
         entry = Entry(ticket, record, standing, [])
         former = self.desk.find(market, id)
         if former is not None:
-            if former.state is State.UNSENT:
+            if former.state is _UNSENT:
                 standing.former = former.former
                 entry.touches = self._absorbed(former, conflated)
             else:
@@ -296,24 +298,26 @@ class OrderQueue:
     def _cancel(self, ticket: int, record: Record, conflated: list[int], failed: list[int]) -> None:
         id, price, size, side, _, _, market, _ = record
         meant = self.desk.find(market, id)
-        left, touches, netted = size, [], False
-        for standing in [meant] if meant is not None else self.desk.at((market, side, price)):
-            amount = min(left, standing.planned)
+        left, touches, netted, emptied = size, [], False, []
+        for standing in (meant,) if meant is not None else self.desk.at((market, side, price)):
+            planned = standing.planned
+            amount = left if left < planned else planned
             left -= amount
-            if standing.state is not State.UNSENT:
-                standing.planned -= amount
+            if standing.state is not _UNSENT:
                 touches.append((standing, amount))
-            elif amount < standing.planned:
-                standing.planned -= amount
+                standing.planned = planned - amount
+            elif amount < planned:
                 netted = True
+                standing.planned = planned - amount
             else:
-                touches += self._absorbed(standing, conflated)
-                netted = True
+                emptied.append(standing)
             if not left:
                 break
+        for standing in emptied:
+            touches += self._absorbed(standing, conflated)
         if touches:
             self._pending[ticket] = Entry(ticket, record, None, touches)
-        elif netted:
+        elif netted or emptied:
             conflated.append(ticket)
         else:
             failed.append(ticket)

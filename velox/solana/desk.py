@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from enum import IntEnum
 
 __all__ = ["Desk", "Standing", "State"]
@@ -80,6 +81,9 @@ class Standing:
         )
 
 
+_NOBODY: dict[int, Standing] = {}
+
+
 class Desk:
     """Our standing orders by id, by level and by age.
 
@@ -107,12 +111,14 @@ class Desk:
         standing = self._by_id.get((market, id)) if id else None
         return standing if standing is not None and standing.planned > 0 else None
 
-    def at(self, level: tuple[int, int, int]) -> list[Standing]:
-        """Return the orders at a level that will have lots left, newest first."""
-        found = self._levels.get(level)
-        if not found:
-            return []
-        return [each for each in reversed(found.values()) if each.planned > 0]
+    def at(self, level: tuple[int, int, int]) -> Iterator[Standing]:
+        """Yield the orders at a level that will have lots left, newest first.
+
+        None may be admitted or removed meanwhile.
+        """
+        return (
+            each for each in reversed(self._levels.get(level, _NOBODY).values()) if each.planned
+        )
 
     def admit(self, standing: Standing) -> None:
         """Take an order in; from now on its id means this one."""
