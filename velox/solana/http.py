@@ -49,6 +49,7 @@ __all__ = [
 MAX_RETRY_AFTER_S: Final = 60.0
 
 _U64_MAX: Final = 2**64 - 1
+_MAX_TEXTS: Final = 100_000
 _DEEPEST: Final = 100  # levels of an answer; beyond them a `repr` of it might not end well
 _RATE_LIMIT_CODES: Final = frozenset({-32097, -32429})  # Jito's, and that of some RPC providers
 _RETRY_AFTER: Final = re.compile(r"retry after (\d{1,9}) ?ms", re.IGNORECASE)
@@ -262,6 +263,10 @@ class Answer:
         if not isinstance(self.value, str):
             raise self._is_not("a string")
         return self.value
+
+    def texts(self) -> tuple[str, ...]:
+        """Return an array of strings, lines of a log for example."""
+        return tuple(item.text() for item in self.items(_MAX_TEXTS))
 
     def boolean(self) -> bool:
         """Return true or false."""

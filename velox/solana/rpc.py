@@ -56,7 +56,6 @@ MAX_STATUSES: Final = 256
 
 # Errors of a node that is not healthy now, or behind: another try may well be answered.
 _PASSING_CODES: Final = frozenset({-32004, -32005, -32014, -32016})
-_MAX_ITEMS: Final = 100_000  # lines of a log and the like
 _T = TypeVar("_T")
 
 
@@ -465,7 +464,7 @@ class RpcClient:
             logs = value.get("logs")
             return Simulation(
                 value["err"].value,
-                () if logs is None else _texts(logs),
+                () if logs is None else logs.texts(),
                 _optional_integer(value.get("unitsConsumed")),
                 _return_data(value),
                 answer["context"]["slot"].integer(),
@@ -531,7 +530,7 @@ class RpcClient:
                 answer["slot"].integer(),
                 meta["err"].value,
                 meta["fee"].integer(),
-                None if logs is None else _texts(logs),
+                None if logs is None else logs.texts(),
                 _optional_integer(meta.get("computeUnitsConsumed")),
                 _return_data(meta),
             )
@@ -790,10 +789,6 @@ def _status(answer: Answer) -> SignatureStatus:
 
 def _optional_integer(answer: Answer | None) -> int | None:
     return None if answer is None else answer.integer()
-
-
-def _texts(answer: Answer) -> tuple[str, ...]:
-    return tuple(line.text() for line in answer.items(_MAX_ITEMS))
 
 
 def _return_data(answer: Answer) -> bytes | None:
