@@ -56,6 +56,18 @@ _CREATE_ACCOUNT, _TRANSFER, _ADVANCE_NONCE = 0, 2, 4
 _CREATE_ACCOUNT_BYTES, _TRANSFER_BYTES, _ADVANCE_NONCE_BYTES = 52, 12, 4
 _HEAP, _UNIT_LIMIT, _UNIT_PRICE, _LOADED_BYTES = 1, 2, 3, 4
 
+# Each signature that they check costs a fee of its own.
+_PRECOMPILES = frozenset(
+    map(
+        Pubkey.from_string,
+        (
+            "Ed25519SigVerify111111111111111111111111111",
+            "KeccakSecp256k11111111111111111111111111111",
+            "Secp256r1SigVerify1111111111111111111111111",
+        ),
+    )
+)
+
 _MAX_FILE_BYTES = 4096
 _KEY_TEXT = re.compile(rb"\s*\[\s*([0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*)\s*\]\s*")
 
@@ -95,7 +107,7 @@ class SpendSummary(NamedTuple):
         SpendRefusedError
             An instruction whose cost cannot be told from its bytes.
         """
-        return cls(*_read(message)[1:])
+        return cls(*_read(message)[1])
 
 
 def priority_fee(units: int, micro_lamports: int) -> int:
@@ -103,8 +115,8 @@ def priority_fee(units: int, micro_lamports: int) -> int:
     return -(-units * micro_lamports // 1_000_000)
 
 
-def _read(message: bytes) -> tuple[set[bytes], int, int, int]:
-    """The programs that a message calls, its fee, its tips and its deposits."""
+def _read(message: bytes) -> tuple[set[bytes], SpendSummary]:
+    """The programs that a message calls, and what it spends."""
     parsed = parse_message(message)
     programs = set()
     units: int | None = None
@@ -130,11 +142,12 @@ def _read(message: bytes) -> tuple[set[bytes], int, int, int]:
                 raise _unaccounted("System", tag)
         else:
             programs.add(program)
+    fee = LAMPORTS_PER_SIGNATURE * parsed.signatures
     if price:
         if units is None:
             units = _DEFAULT_UNITS * others
-        price = priority_fee(min(units, MAX_COMPUTE_UNITS), price)
-    return programs, LAMPORTS_PER_SIGNATURE * parsed.signatures + price, tips, deposits
+        fee += priority_fee(min(units, MAX_COMPUTE_UNITS), price)
+    return programs, SpendSummary(fee, tips, deposits)
 
 
 def _unaccounted(program: str, tag: int | None) -> SpendRefusedError:
@@ -172,6 +185,8 @@ class SignerPolicy:
             isinstance(each, Pubkey) for each in self.programs
         ):
             raise ConfigError(f"programs = {self.programs!r}: must be a frozenset of keys")
+        if not self.programs.isdisjoint(_PRECOMPILES):
+            raise ConfigError("programs: the fees of precompiled signature checks are not counted")
         for name in ("max_tip_lamports", "max_spend_lamports_per_minute"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
@@ -195,6 +210,12 @@ class Signer(Protocol):
             It is not to be signed.
         """
         ...
+
+
+def _over(rule: str, lamports: int, limit: int) -> SpendRefusedError:
+    return SpendRefusedError(
+        rule, f"{lamports} lamports, where {limit} are allowed", value=lamports, limit=limit
+    )
 
 
 class _Window:
@@ -245,7 +266,17 @@ class KeypairSigner:
         The folder of `kill_file` is not there.
     """
 
-    __slots__ = ("_clock", "_kill_file", "_killed", "_lock", "_sign", "_window", "policy", "pubkey")
+    __slots__ = (
+        "_clock",
+        "_kill_file",
+        "_killed",
+        "_lock",
+        "_programs",
+        "_sign",
+        "_window",
+        "policy",
+        "pubkey",
+    )
 
     policy: SignerPolicy
     pubkey: Pubkey
@@ -264,10 +295,12 @@ class KeypairSigner:
         self._sign: Callable[[bytes], Signature] = keypair.sign_message
         del keypair
         self.policy = policy
+        self._programs = frozenset(map(bytes, policy.programs))
         self._clock = clock
         self._killed: str | None = None
         self._kill_file = _kill_path(kill_file)
-        self._lock = threading.Lock()
+        # One that a signal handler may take again.
+        self._lock = threading.RLock()
         self._window = _Window()
 
     @classmethod
@@ -358,8 +391,13 @@ class KeypairSigner:
         raise KeyFileError(why, path=path)
 
     def kill(self, reason: str) -> None:
-        """Sign nothing more, ever; `reason` is what the refusals say."""
-        self._killed = reason
+        """Sign nothing more, ever; `reason` is what the refusals say.
+
+        When it returns, no other thread is signing. A signal handler may call it.
+        """
+        with self._lock:
+            if self._killed is None:
+                self._killed = reason
 
     @property
     def killed(self) -> str | None:
@@ -397,50 +435,32 @@ class KeypairSigner:
             The signer was killed; the bytes are no message, or spend something else than
             `summary`; or the policy is broken, of which `rule` says what.
         """
-        killed = self.killed
-        if killed is not None:
-            raise SpendRefusedError("killed", killed)
         policy = self.policy
         try:
-            programs, *spent = _read(message)
+            programs, spent = _read(message)
         except RecordError as error:
             raise SpendRefusedError("message", str(error)) from None
-        fee, tip, deposit = spent
-        for program in programs:
-            if Pubkey(program) not in policy.programs:
-                raise SpendRefusedError(
-                    "programs", f"{Pubkey(program)} is not allowed", value=Pubkey(program)
-                )
-        if tip > policy.max_tip_lamports:
+        if not programs <= self._programs:
+            program = Pubkey(min(programs - self._programs))
+            raise SpendRefusedError("programs", f"{program} is not allowed", value=program)
+        if spent.tip_lamports > policy.max_tip_lamports:
+            raise _over("max_tip_lamports", spent.tip_lamports, policy.max_tip_lamports)
+        if spent != summary:
             raise SpendRefusedError(
-                "max_tip_lamports",
-                f"{tip} lamports, where {policy.max_tip_lamports} are allowed",
-                value=tip,
-                limit=policy.max_tip_lamports,
+                "summary", f"the message spends {spent}, not {summary}", value=summary
             )
-        if summary != (fee, tip, deposit):
-            raise SpendRefusedError(
-                "summary",
-                f"the message spends {SpendSummary(fee, tip, deposit)}, not {summary}",
-                value=summary,
-            )
-        self._reserve(fee + tip + deposit)
-        return self._sign(message)
-
-    def _reserve(self, lamports: int) -> None:
-        limit = self.policy.max_spend_lamports_per_minute
         with self._lock:
+            killed = self.killed
+            if killed is not None:
+                raise SpendRefusedError("killed", killed)
             self._window.advance(self._clock())
-            total = self._window.total + lamports
-            if total <= limit:
-                self._window.spend(lamports)
-                return
-        raise SpendRefusedError(
-            "max_spend_lamports_per_minute",
-            f"{total} lamports in a minute, where {limit} are allowed",
-            value=total,
-            limit=limit,
-        )
+            total = self._window.total + spent.total
+            if total > policy.max_spend_lamports_per_minute:
+                raise _over(
+                    "max_spend_lamports_per_minute", total, policy.max_spend_lamports_per_minute
+                )
+            self._window.spend(spent.total)
+            return self._sign(message)
 
     def __repr__(self) -> str:
         state = "" if self.killed is None else ", killed"
