@@ -609,6 +609,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _is_address(host: str) -> bool:
+    if "%" in host:  # a zone, which is written in too many ways
+        return False
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -87,7 +87,8 @@ class TokenBucket:
     def wait_s(self) -> float:
         """Seconds until `try_take` succeeds; 0 if it would now."""
         with self._lock:
-            return max(0, self._full_ns - self._slack_ns - self._now()) / 1e9
+            now = self._now()
+            return max(0, self._full_ns - self._slack_ns - now) / 1e9
 
     def hold(self, seconds: float) -> None:
         """Give no token for so long, as an endpoint asked; a longer wait stays."""

@@ -688,7 +688,7 @@ class SignatureSubscription:
         """Turn what the websocket raises into a `TransportError`."""
         try:
             yield
-        except (WebSocketException, OSError, UnicodeError) as error:
+        except (WebSocketException, OSError, ValueError) as error:  # ValueError: a redirect
             why = f"{type(error).__name__}: {error}"
         else:
             return
