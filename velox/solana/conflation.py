@@ -482,6 +482,17 @@ class OrderQueue:
                 standing.state = State.RESTING
         for entry in reversed(pack.entries):
             self._undo(entry)
+        for standing in pack.places:
+            if standing.state is not State.GONE:
+                self.desk.remove(standing)
+
+    def adopt(self, pack: Pack) -> None:
+        """Take over a pack of an earlier process, whose transaction is still under way."""
+        for standing in pack.cancels:
+            standing.state = State.FLYING
+        for standing in pack.places:
+            self.desk.admit(standing)
+            standing.state = State.FLYING
 
     def drain(self) -> list[int]:
         """Take out everything that is left, and return the tickets."""
