@@ -13,7 +13,7 @@ from velox.errors import RpcError
 from velox.testing.chain import MAX_AGE, Chain
 from velox.testing.faults import Fault, Lie, Strike
 
-__all__ = ["Reply", "Request", "Service", "refuse"]
+__all__ = ["Reply", "Request", "Service", "failure", "refuse", "success"]
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
 INVALID_PARAMS, INTERNAL_ERROR, RATE_LIMITED = -32602, -32603, -32097
@@ -78,10 +78,10 @@ class Service(ABC):
         try:
             calls = json.loads(request.body)
         except (ValueError, RecursionError):
-            return self._reply(Reply(), _failure(None, PARSE_ERROR, "Parse error"))
+            return self._reply(Reply(), failure(None, PARSE_ERROR, "Parse error"))
         if isinstance(calls, list):
             if not 0 < len(calls) <= MAX_BATCH:
-                return self._reply(Reply(), _failure(None, INVALID_REQUEST, "Invalid request"))
+                return self._reply(Reply(), failure(None, INVALID_REQUEST, "Invalid request"))
             replies = [self._answer(call, request) for call in calls]
             lost = any(each.lost for each in replies)
             return Reply(body=b"[" + b",".join(each.body for each in replies) + b"]", lost=lost)
@@ -94,16 +94,16 @@ class Service(ABC):
             or call.get("jsonrpc") != "2.0"
             or not isinstance(call.get("method"), str)
         ):
-            return self._reply(reply, _failure(None, INVALID_REQUEST, "Invalid request"))
+            return self._reply(reply, failure(None, INVALID_REQUEST, "Invalid request"))
         method, identity = call["method"], call.get("id")
         faults = self.chain.injector
         if faults.meet_answer(Fault.RATE_LIMITED_NULL_ID, method):
             text = "Network congested. Endpoint is globally rate limited."
-            reply = self._reply(reply, _failure(None, RATE_LIMITED, text))
+            reply = self._reply(reply, failure(None, RATE_LIMITED, text))
             reply.status = HTTPStatus.TOO_MANY_REQUESTS
             return reply
         if faults.meet_answer(Fault.ERROR_UNDER_200, method):
-            reply = self._reply(reply, _failure(identity, INTERNAL_ERROR, "Internal error"))
+            reply = self._reply(reply, failure(identity, INTERNAL_ERROR, "Internal error"))
             reply.status = HTTPStatus.OK
             return reply
         lost = faults.meet_answer(Fault.RESPONSE_LOST, method) is not None
@@ -142,8 +142,8 @@ class Service(ABC):
         except RpcError as error:
             # Whoever is turned away at the door is not told which of their requests it was.
             known = None if error.code == RATE_LIMITED else identity
-            return _failure(known, error.code, error.message, error.data)
-        return {"jsonrpc": "2.0", "result": result, "id": identity}
+            return failure(known, error.code, error.message, error.data)
+        return success(identity, result)
 
     def _reply(self, reply: Reply, document: dict[str, Any]) -> Reply:
         reply.body = json.dumps(document, separators=(",", ":")).encode()
@@ -157,7 +157,7 @@ class Service(ABC):
         lies = self.chain.injector.plan.lies
         lie = lies[self.chain.injector.choose(strike, len(lies))]
         if lie is Lie.OTHER_VALUE:
-            told = {"jsonrpc": "2.0", "result": self.lie_about(method), "id": document["id"]}
+            told = success(document["id"], self.lie_about(method))
             reply.status, reply.body = HTTPStatus.OK, json.dumps(told).encode()
         elif lie is Lie.OTHER_ID:
             reply.body = json.dumps({**document, "id": "another"}).encode()
@@ -168,7 +168,11 @@ class Service(ABC):
             reply.body = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-def _failure(identity: Any, code: int | None, message: str, data: Any = None) -> dict[str, Any]:
+def success(identity: Any, result: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "result": result, "id": identity}
+
+
+def failure(identity: Any, code: int | None, message: str, data: Any = None) -> dict[str, Any]:
     error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data

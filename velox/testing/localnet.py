@@ -27,6 +27,7 @@ from velox.testing.http_server import HttpServer
 from velox.testing.jsonrpc import Reply, Request
 from velox.testing.rpc_server import RpcService
 from velox.testing.svm import Execution
+from velox.testing.websocket_server import WebSocketServer
 
 __all__ = ["LocalCluster"]
 
@@ -120,6 +121,7 @@ class LocalCluster:
             self.url = self.block_engine_url = f"http://{HOST}:{self.port}"
             self.ws_url = f"ws://{HOST}:{self.port + 1}"
             stack.callback(HttpServer(http, self._post, self._get).close)
+            stack.callback(WebSocketServer(websocket, self._chain).close)
             if not self._manual:
                 stack.callback(self._start_ticking())
             self._stack = stack.pop_all()

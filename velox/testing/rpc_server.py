@@ -27,7 +27,14 @@ from velox.testing.faults import Fault
 from velox.testing.jsonrpc import INVALID_PARAMS, Reply, Request, Service, refuse
 from velox.testing.svm import SLOTS_PER_EPOCH, Execution, Received, Simulation, describe
 
-__all__ = ["RpcService", "commitment_of", "config_of", "pubkey_of"]
+__all__ = [
+    "RpcService",
+    "argument",
+    "commitment_of",
+    "config_of",
+    "pubkey_of",
+    "signature_of",
+]
 
 # What a node says that it runs; clients print it.
 VERSION = {"solana-core": "velox-localnet", "feature-set": 0}
@@ -67,7 +74,7 @@ def pubkey_of(value: Any) -> Pubkey:
         raise refuse(INVALID_PARAMS, f"Invalid param: {error}") from None
 
 
-def _signature_of(value: Any) -> Signature:
+def signature_of(value: Any) -> Signature:
     try:
         return Signature.from_string(value)
     except (TypeError, ValueError) as error:
@@ -78,7 +85,7 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _at(params: list[Any], position: int) -> Any:
+def argument(params: list[Any], position: int) -> Any:
     if len(params) <= position:
         raise refuse(
             INVALID_PARAMS,
@@ -156,7 +163,7 @@ class RpcService(Service):
 
     def is_blockhash_valid(self, params: list[Any], request: Request, reply: Reply) -> Any:
         try:
-            blockhash = Hash.from_string(_at(params, 0))
+            blockhash = Hash.from_string(argument(params, 0))
         except (TypeError, ValueError) as error:
             raise refuse(INVALID_PARAMS, f"Invalid param: {error}") from None
         block = self._block(config_of(params, 1))
@@ -182,29 +189,29 @@ class RpcService(Service):
 
     def get_balance(self, params: list[Any], request: Request, reply: Reply) -> Any:
         block = self._block(config_of(params, 1))
-        return self._context(self.chain.svm.balance(pubkey_of(_at(params, 0))), block.slot)
+        return self._context(self.chain.svm.balance(pubkey_of(argument(params, 0))), block.slot)
 
     def get_account_info(self, params: list[Any], request: Request, reply: Reply) -> Any:
         config = config_of(params, 1)
         block = self._block(config)
-        return self._context(self._account(pubkey_of(_at(params, 0)), config), block.slot)
+        return self._context(self._account(pubkey_of(argument(params, 0)), config), block.slot)
 
     def get_multiple_accounts(self, params: list[Any], request: Request, reply: Reply) -> Any:
         config = config_of(params, 1)
         block = self._block(config)
-        keys = [pubkey_of(each) for each in _list(_at(params, 0), MAX_ACCOUNTS)]
+        keys = [pubkey_of(each) for each in _list(argument(params, 0), MAX_ACCOUNTS)]
         config = {"encoding": "base64", **config}
         return self._context([self._account(key, config) for key in keys], block.slot)
 
     def get_rent_exemption(self, params: list[Any], request: Request, reply: Reply) -> int:
-        size = _whole(_at(params, 0), "data length")
+        size = _whole(argument(params, 0), "data length")
         if size > MAX_PERMITTED_DATA:
             raise refuse(INVALID_PARAMS, f"Invalid params: {size} bytes are more than an account's")
         return self.chain.svm.rent_exemption(size)
 
     def request_airdrop(self, params: list[Any], request: Request, reply: Reply) -> str:
         """A transfer from the faucet, which lands like any other."""
-        to, lamports = pubkey_of(_at(params, 0)), _whole(_at(params, 1), "lamports")
+        to, lamports = pubkey_of(argument(params, 0)), _whole(argument(params, 1), "lamports")
         faucet = self.chain.faucet
         instruction = transfer(
             TransferParams(from_pubkey=faucet.pubkey(), to_pubkey=to, lamports=lamports)
@@ -223,7 +230,7 @@ class RpcService(Service):
 
     def send_transaction(self, params: list[Any], request: Request, reply: Reply) -> str:
         config = config_of(params, 1)
-        received = self._transaction(_at(params, 0), config.get("encoding") or "base58")
+        received = self._transaction(argument(params, 0), config.get("encoding") or "base58")
         self._reached(config, commitment_of(config, "preflightCommitment"))
         if not config.get("skipPreflight"):
             self._preflight(received)
@@ -244,7 +251,7 @@ class RpcService(Service):
         verify, replace = bool(config.get("sigVerify")), bool(config.get("replaceRecentBlockhash"))
         if verify and replace:
             raise refuse(INVALID_PARAMS, "sigVerify may not be used with replaceRecentBlockhash")
-        received = self._transaction(_at(params, 0), config.get("encoding") or "base58")
+        received = self._transaction(argument(params, 0), config.get("encoding") or "base58")
         block = self._block(config)
         if verify and not received.verified:
             raise refuse(SIGNATURE_FAILURE, "Transaction signature verification failure")
@@ -270,7 +277,7 @@ class RpcService(Service):
 
     def simulate_bundle(self, params: list[Any], request: Request, reply: Reply) -> Any:
         """What a bundle would do now: executed for real, then rolled back."""
-        bundle, config = config_of([_at(params, 0)], 0), config_of(params, 1)
+        bundle, config = config_of([argument(params, 0)], 0), config_of(params, 1)
         texts = _list(bundle.get("encodedTransactions"), MAX_BUNDLE)
         transactions = [self._transaction(text, "base64") for text in texts]
         skip, replace = (
@@ -317,7 +324,7 @@ class RpcService(Service):
     def get_fee_for_message(self, params: list[Any], request: Request, reply: Reply) -> Any:
         block = self._block(config_of(params, 1))
         try:
-            message = from_bytes_versioned(decode_base64(_at(params, 0)))
+            message = from_bytes_versioned(decode_base64(argument(params, 0)))
         except ValueError as error:
             raise refuse(INVALID_PARAMS, f"Invalid params: {error}") from None
         if not isinstance(message, Message | MessageV0):
@@ -327,7 +334,7 @@ class RpcService(Service):
         return self._context(self.chain.svm.fee(message), block.slot)
 
     def get_signature_statuses(self, params: list[Any], request: Request, reply: Reply) -> Any:
-        signatures = [_signature_of(each) for each in _list(_at(params, 0), MAX_STATUSES)]
+        signatures = [signature_of(each) for each in _list(argument(params, 0), MAX_STATUSES)]
         search = bool(config_of(params, 1).get("searchTransactionHistory"))
         found = [self.chain.status(each, search_history=search) for each in signatures]
         return self._context([None if each is None else self._status(each) for each in found], None)
@@ -344,7 +351,7 @@ class RpcService(Service):
         }
 
     def get_transaction(self, params: list[Any], request: Request, reply: Reply) -> Any:
-        signature = _signature_of(_at(params, 0))
+        signature = signature_of(argument(params, 0))
         given = params[1] if len(params) > 1 else None
         # The encoding alone may stand where the settings do.
         config = {"encoding": given} if isinstance(given, str) else config_of(params, 1)
