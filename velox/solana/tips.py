@@ -31,7 +31,7 @@ MIN_TIP_LAMPORTS: Final = 1_000
 LAMPORTS_PER_SOL: Final = 1_000_000_000
 
 #: Which of the tips that landed: a percentile, or the moving average of the median.
-Percentile = Literal["25", "50", "75", "95", "99", "ema50"]
+Percentile = Literal[25, 50, 75, 95, 99, "ema50"]
 
 _T = TypeVar("_T")
 
@@ -209,7 +209,7 @@ class FloorPercentileTip:
     fetch : callable
         Returns a `TipFloor`: that of a `TipFloorClient`. It is called by `lamports`, at most once
         in `max_age_s`. While it fails the last floor counts, and `minimum` before there is one.
-    percentile : {"25", "50", "75", "95", "99", "ema50"}
+    percentile : {25, 50, 75, 95, 99, "ema50"}
         Which of them.
     maximum : int
         Lamports that are never exceeded, whatever the source says.
@@ -241,7 +241,7 @@ class FloorPercentileTip:
         max_age_s: float = 10.0,
     ) -> None:
         if percentile not in get_args(Percentile):
-            choices = ", ".join(get_args(Percentile))
+            choices = ", ".join(map(str, get_args(Percentile)))
             raise ConfigError(f"percentile: must be one of {choices}, not {percentile!r}")
         if not MIN_TIP_LAMPORTS <= minimum <= maximum:
             raise ConfigError(
