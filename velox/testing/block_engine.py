@@ -7,6 +7,7 @@ words of `WORDS` come from. What a real engine does beyond that, auctions above 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -154,7 +155,7 @@ class BlockEngineService(Service):
         if len(texts) > MAX_TRANSACTIONS:
             raise _refuse("too_long")
         transactions = tuple(self._decode(i, text, encoding) for i, text in enumerate(texts))
-        if len({each.signature for each in transactions}) < len(transactions):
+        if len({each.message_hash for each in transactions}) < len(transactions):
             raise _refuse("duplicate")
         tipped = False
         for i, received in enumerate(transactions):
@@ -258,7 +259,8 @@ class BlockEngineService(Service):
     def tip_floor(self) -> Any:
         """Percentiles of the tips that landed, in SOL; of the least tip, where none has."""
         tips = sorted(self.chain.landed_tips) or [1_000]
-        document: dict[str, Any] = {"time": f"{self.chain.head.time_s}"}
+        time = datetime.fromtimestamp(self.chain.head.time_s, UTC)
+        document: dict[str, Any] = {"time": time.isoformat()}
         for percentile in (25, 50, 75, 95, 99):
             lamports = tips[min(len(tips) * percentile // 100, len(tips) - 1)]
             name = f"landed_tips_{percentile}th_percentile"

@@ -301,8 +301,8 @@ class Chain:
             self._land_whole(bundle, block)
 
     def _land_whole(self, bundle: Bundle, block: Block) -> None:
-        before = self.svm.snapshot(bundle.transactions)
-        executions, failure = self._try(bundle, block)
+        before: dict[Pubkey, Account | None] = {}
+        executions, failure = self._try(bundle, block, before)
         tip = sum(self._tip(each) for each in executions)
         if failure is None and tip < MINIMUM_TIP:
             failure = "StateAuctionBidRejected"
@@ -314,12 +314,15 @@ class Chain:
             self.svm.restore(before)
             bundle.failure = failure
 
-    def _try(self, bundle: Bundle, block: Block) -> tuple[list[Execution], str | None]:
+    def _try(
+        self, bundle: Bundle, block: Block, before: dict[Pubkey, Account | None]
+    ) -> tuple[list[Execution], str | None]:
         """Execute a bundle up to the first transaction that fails, and why it does."""
         executions: list[Execution] = []
         for received in bundle.transactions:
             failure = self.objection(received)
             if failure is None:
+                self.svm.keep(received, before)
                 execution = self._execute(received, block, bundle)
                 if isinstance(execution, Execution) and execution.err is None:
                     executions.append(execution)
@@ -347,6 +350,6 @@ class Chain:
             self.executions.append(each)
             self.statuses[each.signature] = each
             block.executions.append(each)
-            self._messages.add(Received(each.raw).message_hash)
+            self._messages.add(each.message_hash)
             for key in self.watched.intersection(each.keys):
                 block.changed[key] = self.svm.account(key)

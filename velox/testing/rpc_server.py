@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
+from solders.account import Account
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.message import Message, MessageV0, from_bytes_versioned
@@ -146,6 +148,14 @@ class RpcService(Service):
             return str(Keypair().sign_message(b"of something else"))
         return "of something else"
 
+    def answer(self, request: Request) -> Reply:
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            text = (
+                b"Supplied content type is not allowed. Content-Type: application/json is required"
+            )
+            return Reply(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, content_type="text/plain")
+        return super().answer(request)
+
     # Time
 
     def get_slot(self, params: list[Any], request: Request, reply: Reply) -> int:
@@ -286,11 +296,12 @@ class RpcService(Service):
         )
         results: list[Any] = []
         summary: Any = "succeeded"
-        kept = self.chain.svm.snapshot(transactions)
+        kept: dict[Pubkey, Account | None] = {}
         try:
             for received in transactions:
                 if not skip and not received.verified:
                     raise refuse(SIGNATURE_FAILURE, "Transaction signature verification failure")
+                self.chain.svm.keep(received, kept)
                 err, value = self._run(received, skip=skip, any_blockhash=replace)
                 results.append(value)
                 if err is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,6 +133,8 @@ class Execution:
     compute_units : int
     raw : bytes
         The transaction.
+    message_hash : Hash
+        By which the chain knows it again, whatever its signatures.
     bundle_id : str or None
         The bundle that carried it.
     keys : tuple of Pubkey
@@ -152,6 +154,7 @@ class Execution:
     fee: int
     compute_units: int
     raw: bytes
+    message_hash: Hash
     bundle_id: str | None
     keys: tuple[Pubkey, ...]
     balances_before: tuple[int, ...]
@@ -199,14 +202,13 @@ class Svm:
 
     def fund(self, pubkey: Pubkey, lamports: int) -> None:
         """Make lamports out of nothing."""
-        old = self.account(pubkey)
-        if old is None:
-            self.set_account(pubkey, Account(lamports, b"", SYSTEM_PROGRAM))
-        else:
-            total = old.lamports + lamports
-            self.set_account(
-                pubkey, Account(total, old.data, old.owner, old.executable, old.rent_epoch)
-            )
+        old = self.account(pubkey) or Account(0, b"", SYSTEM_PROGRAM)
+        total = old.lamports + lamports
+        if total >= 2**64:
+            raise LocalnetError(f"{pubkey}: {total} lamports are more than an account can hold")
+        self.set_account(
+            pubkey, Account(total, old.data, old.owner, old.executable, old.rent_epoch)
+        )
 
     def rent_exemption(self, size: int) -> int:
         return self._svm.minimum_balance_for_rent_exemption(size)
@@ -268,19 +270,18 @@ class Svm:
             writable += [True] * len(written) + [False] * len(read)
         return keys, writable
 
-    def snapshot(self, transactions: Iterable[Received]) -> dict[Pubkey, Account | None]:
-        """Every account that these transactions may write, as it is now.
+    def keep(self, received: Received, kept: dict[Pubkey, Account | None]) -> None:
+        """Add to `kept` what a transaction may write and is not yet there, as it is now.
 
-        Programs are left out: what a message marks as written and calls is not written.
+        Called before each of several transactions is executed, it keeps what `restore` needs to
+        make all of them not to have been. Programs are left out: no transaction writes one that it
+        calls.
         """
-        kept: dict[Pubkey, Account | None] = {}
-        for received in transactions:
-            for key, may_write in zip(*self.keys(received), strict=True):
-                if may_write and key not in kept:
-                    account = self.account(key)
-                    if account is None or not account.executable:
-                        kept[key] = account
-        return kept
+        for key, may_write in zip(*self.keys(received), strict=True):
+            if may_write and key not in kept:
+                account = self.account(key)
+                if account is None or not account.executable:
+                    kept[key] = account
 
     def restore(self, kept: dict[Pubkey, Account | None]) -> None:
         for key, account in kept.items():
@@ -332,6 +333,7 @@ class Svm:
             fee=meta.fee(),
             compute_units=meta.compute_units_consumed(),
             raw=received.raw,
+            message_hash=received.message_hash,
             bundle_id=bundle_id,
             keys=tuple(keys),
             balances_before=before,
