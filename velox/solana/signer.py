@@ -298,10 +298,11 @@ class KeypairSigner:
         self._programs = frozenset(map(bytes, policy.programs))
         self._clock = clock
         self._killed: str | None = None
-        self._kill_file = _kill_path(kill_file)
+        self._kill_file: Path | None = None
         # One that a signal handler may take again.
         self._lock = threading.RLock()
         self._window = _Window()
+        self._kill_file = _kill_path(kill_file)
 
     @classmethod
     def generate(

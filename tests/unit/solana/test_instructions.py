@@ -45,9 +45,7 @@ u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 hints = st.none() | u32
 cancel_lists = st.lists(st.builds(Cancel, u64, hints), max_size=8)
 place_lists = st.lists(
-    st.builds(
-        Place, u64, u32, st.integers(-18, 8), st.booleans(), u32, st.sampled_from(OrderType)
-    ),
+    st.builds(Place, u64, u32, st.integers(-18, 8), st.booleans(), u32, st.sampled_from(OrderType)),
     max_size=8,
 )
 
@@ -88,7 +86,7 @@ def test_a_batch_update_worked_by_hand() -> None:
 
 
 def test_an_empty_batch_update_is_ten_bytes() -> None:
-    assert encode_batch_update([], []).hex() == "06" "00" "00000000" "00000000"
+    assert encode_batch_update([], []).hex() == "06000000000000000000"
 
 
 @given(hints, cancel_lists, place_lists)
@@ -142,7 +140,7 @@ def test_a_number_that_does_not_fit_is_refused_and_named(
 
 
 def test_an_answer_worked_by_hand() -> None:
-    answer = bytes.fromhex("02000000" "0700000000000000" "50000000" "0800000000000000" "a0000000")
+    answer = bytes.fromhex("020000000700000000000000500000000800000000000000a0000000")
     assert decode_placed(answer) == [Placed(7, 80), Placed(8, 160)]
     assert Cancel(*decode_placed(answer)[1]) == Cancel(8, hint=160)
 
@@ -205,7 +203,7 @@ def test_a_seat_is_claimed_and_funded() -> None:
     assert seat.data == b"\x01"
     assert metas(seat) == [(PAYER, "ws"), (MARKET, "w"), (SYSTEM_PROGRAM, "")]
     funds = deposit(PAYER, MARKET, BASE, OTHER, 0x1122)
-    assert funds.data.hex() == "02" "2211000000000000" "00"
+    assert funds.data.hex() == "02221100000000000000"
     assert metas(funds) == [
         (PAYER, "ws"),
         (MARKET, "w"),
