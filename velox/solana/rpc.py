@@ -7,7 +7,6 @@ import json
 import logging
 import random
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeVar, cast
 
+import httpcore
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -638,19 +638,22 @@ class SignatureSubscription:
         deadline = time.monotonic() + timeout_s
         while (document := self._receive(deadline)) is not None:
             answer = Answer(self._peer, _SUBSCRIBE, document, "notification")
-            if answer["method"].value != "signatureNotification":
-                continue
-            params = answer["params"]
-            if params["subscription"].integer() != self._subscription:
-                raise params.wrong("is of a subscription that was not made")
-            value = params["result"]["value"]
-            return SignatureNotification(
-                params["result"]["context"]["slot"].integer(), value["err"].value
-            )
+            if answer["method"].value == "signatureNotification":
+                return self._notification(answer["params"])
+            if time.monotonic() >= deadline:  # a flood of others does not hold the caller
+                break
         return None
+
+    def _notification(self, params: Answer) -> SignatureNotification:
+        if params["subscription"].integer() != self._subscription:
+            raise params.wrong("is of a subscription that was not made")
+        told = params["result"]
+        return SignatureNotification(told["context"]["slot"].integer(), told["value"]["err"].value)
 
     def _connect(self, timeout_s: float) -> ClientConnection:
         address = self._peer.address
+        if address.port is not None and address.port > _LAST_PORT:
+            raise self._peer.failure(_SUBSCRIBE, f"no port comes after {_LAST_PORT}: set ws_url")
         with self._failing():
             # A socket of our own: to the host that was checked, and not to be redirected.
             default = 443 if address.scheme == "wss" else 80
@@ -662,7 +665,7 @@ class SignatureSubscription:
                 connect(
                     f"{address.label}{address.target()}",
                     sock=connection,
-                    ssl=ssl.create_default_context() if address.scheme == "wss" else None,
+                    ssl=httpcore.default_ssl_context() if address.scheme == "wss" else None,
                     compression=None,
                     proxy=None,
                     open_timeout=timeout_s,
@@ -758,6 +761,7 @@ class BlockhashCache:
 
 
 _SUBSCRIBE: Final = "signatureSubscribe"
+_LAST_PORT: Final = 65_535
 # What websockets logs holds the path of the URL, where providers put their keys.
 _SILENT: Final = logging.Logger("velox.solana.rpc", logging.CRITICAL + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Stranger:
     `released` is set when the test is over: what holds a client up waits for it.
     """
 
-    def __init__(self, *behaviours: Behaviour) -> None:
+    def __init__(self, *behaviours: Behaviour, context: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.released = threading.Event()
         self._behaviours = list(behaviours)
@@ -61,12 +62,15 @@ class Stranger:
                 pass  # a client that gives up is what many of these tests are about
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "http" if context is None else "https"
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def answers(self, *behaviours: Behaviour) -> None:
         """Answer so from now on."""

@@ -7,18 +7,26 @@ import gzip
 import json
 import logging
 import random
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import traceback
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.system_program import TransferParams, transfer
+from solders.transaction import VersionedTransaction
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 from websockets.sync.server import serve
 
@@ -43,6 +51,7 @@ from velox.solana.rpc import (
     TransactionInfo,
     first_signature,
 )
+from velox.testing import Fault, FaultPlan, Lie, LocalCluster
 
 RAW = bytes([1]) + bytes(range(64)) + b"message"
 SIGNATURE = Signature.from_bytes(bytes(range(64)))
@@ -237,6 +246,9 @@ def test_threads_share_a_client():
         (raw(b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n{}"), "RemoteProtocolError"),
         (raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "RemoteProtocolE"),
         (raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1_000_000), "RemoteProtocolError"),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), "RemoteProtocolError"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), "RemoteProtocolError"),
+        (raw(b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\n\r\n{}"), "compressed"),
     ],
 )
 def test_an_answer_that_cannot_be_believed_is_a_transport_error_that_says_why(behaviour, why):
@@ -291,6 +303,62 @@ def test_a_server_that_says_nothing_does_not_hold_a_caller():
     with client_of(silence, timeout_s=0.1) as (stranger, rpc, _):
         with pytest.raises(TransportError, match=r"no answer within 0\.1 s"):
             rpc.get_slot()
+
+
+def test_an_answer_that_came_before_its_request_is_not_taken_for_the_next():
+    def twice(handler, request):
+        for number in (request.call["id"], request.call["id"]):
+            send(handler, json.dumps({"id": number, "result": 5}).encode())
+
+    with client_of(twice) as (_, rpc, _):
+        assert rpc.get_slot() == 5
+        with pytest.raises(TransportError, match=r"answers request 1, not 2|RemoteProtocolError"):
+            rpc.get_slot()
+
+
+def test_a_server_that_speaks_no_tls_is_a_transport_error():
+    with client_of(result(5)) as (stranger, _, _):
+        url = stranger.url.replace("http", "https")
+        with RpcClient(url, retries=0, ws_url=url.replace("https", "wss")) as rpc:
+            with pytest.raises(TransportError, match="getSlot: ConnectError"):
+                rpc.get_slot()
+            with pytest.raises(TransportError, match="signatureSubscribe: SSLError"):
+                rpc.signature_subscribe(SIGNATURE)
+
+
+def test_a_server_that_is_silent_in_the_handshake_of_tls_does_not_hold_a_caller():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        with RpcClient(url, retries=0, timeout_s=0.1, ws_url=url.replace("https", "wss")) as rpc:
+            with pytest.raises(TransportError, match=r"no answer within 0\.1 s"):
+                rpc.get_slot()
+            with pytest.raises(TransportError, match="signatureSubscribe: TimeoutError"):
+                rpc.signature_subscribe(SIGNATURE)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with Stranger(result(5), context=context) as stranger:
+        assert stranger.url.startswith("https:")
+        with RpcClient(stranger.url, retries=0) as rpc:
+            with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+                rpc.get_slot()
+        with RpcClient("http://127.0.0.1:1", ws_url=stranger.url.replace("https", "wss")) as rpc:
+            with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+                rpc.signature_subscribe(SIGNATURE)
+        assert not stranger.requests
 
 
 def test_a_port_that_nobody_listens_on_is_a_transport_error():
@@ -793,6 +861,22 @@ def test_a_subscription_that_hears_nothing_says_so():
             assert subscription.wait(0.0) is None
 
 
+def test_a_flood_of_other_news_does_not_hold_a_caller():
+    other = json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}})
+
+    def flood(connection):
+        call = json.loads(connection.recv())
+        connection.send(json.dumps({"id": call["id"], "result": 23}))
+        with suppress(ConnectionClosed):
+            while True:
+                connection.send(other)
+
+    with socket_of(flood) as rpc:
+        with rpc.signature_subscribe(SIGNATURE) as subscription:
+            assert subscription.wait(0.1) is None
+            assert subscription.wait(0.0) is None
+
+
 @pytest.mark.parametrize(
     ("message", "why"),
     [
@@ -871,4 +955,106 @@ def test_the_websocket_is_by_convention_on_the_next_port():
             return rpc._socket.label
 
     assert label("http://127.0.0.1:8899") == "ws://127.0.0.1:8900"
+    with RpcClient("http://127.0.0.1:65535") as rpc:
+        with pytest.raises(TransportError, match="no port comes after 65535"):
+            rpc.signature_subscribe(SIGNATURE)
     assert label("https://api.mainnet-beta.solana.com") == "wss://api.mainnet-beta.solana.com"
+
+
+# Against a real virtual machine.
+
+
+def moved(cluster: LocalCluster, rpc: RpcClient, lamports: int = 2_000_000) -> tuple[bytes, Pubkey]:
+    """A transfer by a new payer, and to whom."""
+    payer, to = Keypair(), Keypair().pubkey()
+    cluster.fund(payer.pubkey(), 10**9)
+    move = TransferParams(from_pubkey=payer.pubkey(), to_pubkey=to, lamports=lamports)
+    blockhash = rpc.get_latest_blockhash().hash
+    message = MessageV0.try_compile(payer.pubkey(), [transfer(move)], [], blockhash)
+    return bytes(VersionedTransaction(message, [payer])), to
+
+
+@contextmanager
+def cluster_of(faults: FaultPlan | None = None, **settings):
+    with LocalCluster(faults=faults) as cluster:
+        cluster.tick(40)
+        with RpcClient(
+            cluster.url, sleep=cluster.sleep, rng=random.Random(1), timeout_s=5.0, **settings
+        ) as rpc:
+            yield cluster, rpc
+
+
+def test_a_transaction_is_simulated_sent_and_found_on_a_local_cluster():
+    with cluster_of() as (cluster, rpc):
+        raw_transaction, to = moved(cluster, rpc)
+        simulation = rpc.simulate_transaction(raw_transaction, sig_verify=True)
+        assert simulation.err is None
+        assert simulation.units_consumed is not None
+        assert rpc.get_account_info(to) is None
+        signature = rpc.send_transaction(raw_transaction)
+        assert rpc.get_signature_statuses([signature]) == [None]
+        cluster.tick()
+        (status,) = rpc.get_signature_statuses([signature])
+        assert status is not None
+        assert (status.err, status.confirmation_status) == (None, "processed")
+        cluster.tick(40)
+        (status,) = rpc.get_signature_statuses([signature], search_history=True)
+        assert status is not None
+        assert status.confirmation_status == "finalized"
+        account = rpc.get_account_info(to, "finalized")
+        assert account is not None
+        assert account.lamports == rpc.get_balance(to) == 2_000_000
+        info = rpc.get_transaction(signature)
+        assert info is not None
+        assert (info.slot, info.err, info.fee) == (status.slot, None, 5000)
+        assert rpc.get_slot("processed") == cluster.slot
+        assert rpc.get_block_height("processed") == cluster.block_height
+        assert rpc.get_genesis_hash() == rpc.get_genesis_hash()
+
+
+def test_a_failed_preflight_brings_its_logs():
+    with cluster_of() as (cluster, rpc):
+        raw_transaction, _ = moved(cluster, rpc, lamports=2 * 10**9)
+        with pytest.raises(RpcError) as caught:
+            rpc.send_transaction(raw_transaction)
+        assert caught.value.code == -32002
+        assert caught.value.data["err"]
+        assert caught.value.data["logs"]
+
+
+def test_a_subscription_to_a_local_cluster_tells_of_the_landing():
+    with cluster_of() as (cluster, rpc):
+        raw_transaction, _ = moved(cluster, rpc)
+        with rpc.signature_subscribe(first_signature(raw_transaction), "processed") as subscription:
+            rpc.send_transaction(raw_transaction)
+            assert subscription.wait(0.0) is None
+            cluster.tick()
+            told = subscription.wait(5.0)
+        assert told is not None
+        assert (told.err, told.slot) == (None, cluster.slot)
+
+
+def test_a_cache_follows_the_block_height_of_a_local_cluster():
+    with cluster_of() as (cluster, rpc):
+        cache = BlockhashCache(rpc, max_age_blocks=20)
+        first = cache.get()
+        cluster.tick(15)
+        assert cache.get() == first
+        cluster.tick(10)
+        assert cache.get().last_valid_block_height == first.last_valid_block_height + 25
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_question_is_answered_rightly_through_every_fault(seed):
+    faults = (Fault.RESPONSE_LOST, Fault.RATE_LIMITED_NULL_ID, Fault.LYING)
+    plan = FaultPlan(
+        seed,
+        rates=dict.fromkeys(faults, 0.2),
+        scope={fault: {"getBlockHeight"} for fault in faults},
+        lies=(Lie.OTHER_ID, Lie.TRUNCATED, Lie.HTML),  # those that can be seen
+    )
+    with cluster_of(plan, retries=RetryPolicy(50, first_s=0.01, ceiling_s=60.0)) as (cluster, rpc):
+        for _ in range(20):
+            height = rpc.get_block_height("processed")
+            assert height == cluster.block_height
+        assert {strike.fault for strike in cluster.strikes} == set(faults)
