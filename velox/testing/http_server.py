@@ -26,7 +26,7 @@ class HttpServer:
     Parameters
     ----------
     listener : socket.socket
-        Bound already; `close` closes it.
+        It listens already; `close` closes it.
     post, get : callable
         From a `Request` to a `Reply`, called on the connection's thread.
     """
@@ -52,8 +52,6 @@ class HttpServer:
 
 
 class _Server(TCPServer):
-    request_queue_size = 128
-
     def __init__(self, listener: socket.socket, owner: HttpServer) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
@@ -61,7 +59,6 @@ class _Server(TCPServer):
         self.owner = owner
         self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
-        listener.listen(self.request_queue_size)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(

@@ -34,6 +34,7 @@ __all__ = ["LocalCluster"]
 HOST = "127.0.0.1"
 ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
+BACKLOG = 128
 MAX_LAMPORTS = 2**63
 
 
@@ -293,7 +294,7 @@ class LocalCluster:
 
 
 def _listeners(port: int) -> tuple[socket.socket, socket.socket]:
-    """Two bound sockets at neighbouring ports. They stay bound: nobody can come in between."""
+    """Two listening sockets at neighbouring ports; nobody can come in between."""
     for _ in range(1 if port else PAIRS_TRIED):
         first = _bind(port)
         try:
@@ -311,6 +312,8 @@ def _bind(port: int) -> socket.socket:
         # A port whose last connections linger can be taken, one that is served cannot.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((HOST, port))
+        # Only a socket that listens keeps others off its port.
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         why = "is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)

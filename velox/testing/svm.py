@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -235,8 +236,6 @@ class Svm:
                 unix_timestamp=unix_timestamp,
             )
         )
-        # A durable nonce takes its next value from here.
-        self._svm.expire_blockhash()
 
     # Transactions
 
@@ -321,8 +320,10 @@ class Svm:
             self.balance(key) if may_write else old
             for key, may_write, old in zip(keys, writable, before, strict=True)
         )
-        if err is not None and after[0] == before[0]:
-            return err
+        if err is not None:
+            if after[0] == before[0]:
+                return err
+            self._advance_nonce(received)
         return Execution(
             signature=received.signature,
             slot=slot,
@@ -339,6 +340,20 @@ class Svm:
             balances_before=before,
             balances_after=after,
             inner=tuple(tuple(each) for each in meta.inner_instructions()),
+        )
+
+    def _advance_nonce(self, received: Received) -> None:
+        """Use up the nonce of a transaction that failed, which a validator does and LiteSVM not."""
+        pubkey = received.advances_nonce
+        if pubkey is None or self.nonce(pubkey) != received.blockhash:
+            return
+        old = self._svm.get_account(pubkey)
+        assert old is not None
+        data = bytearray(old.data)
+        # LiteSVM, too, derives it from the transaction; a validator from its newest blockhash.
+        data[NONCE] = hashlib.sha256(b"DURABLE_NONCE" + bytes(received.blockhash)).digest()
+        self.set_account(
+            pubkey, Account(old.lamports, bytes(data), old.owner, old.executable, old.rent_epoch)
         )
 
     def simulate(self, received: Received, *, verify: bool) -> Simulation:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
+from weakref import WeakSet
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
@@ -61,17 +62,18 @@ class WebSocketServer:
     Parameters
     ----------
     listener : socket.socket
-        Bound already; `close` closes it.
+        It listens already; `close` closes it.
     chain : Chain
     """
 
     def __init__(self, listener: socket.socket, chain: Chain) -> None:
         self.chain = chain
+        self._connections: WeakSet[ServerConnection] = WeakSet()
         self._clients: set[_Client] = set()
         self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._closing = False
-        listener.listen()
         self._server = serve(
             self._serve,
             sock=listener,
@@ -80,6 +82,7 @@ class WebSocketServer:
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             logger=LOGGER,
+            create_connection=self._connection,  # type: ignore[arg-type]
         )
         chain.listeners.append(self._tell)
         self._thread = threading.Thread(
@@ -94,10 +97,20 @@ class WebSocketServer:
             clients, threads = list(self._clients), list(self._threads)
         for client in clients:
             client.close()
+        with self._lock:
+            # Those who never finished their handshake.
+            for connection in self._connections:
+                cut(connection)
         self._server.shutdown()
         self._thread.join()
         for thread in threads:
             thread.join()
+
+    def _connection(self, *arguments: Any, **settings: Any) -> ServerConnection:
+        connection = ServerConnection(*arguments, **settings)
+        with self._lock:
+            self._connections.add(connection)
+        return connection
 
     def _serve(self, connection: ServerConnection) -> None:
         client = _Client(connection, self.chain, self._numbers, self._watch)
@@ -128,6 +141,12 @@ class WebSocketServer:
             for each in client.subscriptions.values()
             if each.kind == "account"
         }
+
+
+def cut(connection: ServerConnection) -> None:
+    """End a connection without a word."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _Client:
@@ -170,14 +189,10 @@ class _Client:
         self._unsent.put(None)
         self._writer.join(CLOSE_TIMEOUT_S)
         if self._writer.is_alive():
-            self._cut()
+            cut(self._connection)
         else:
             with suppress(WebSocketException, OSError):
                 self._connection.close(CloseCode.GOING_AWAY)
-
-    def _cut(self) -> None:
-        with suppress(OSError):
-            self._connection.socket.shutdown(socket.SHUT_RDWR)
 
     def _send(self) -> None:
         with suppress(WebSocketException, OSError):
@@ -187,7 +202,7 @@ class _Client:
     def _queue(self, document: Mapping[str, Any]) -> None:
         self._unsent.put(json.dumps(document, separators=(",", ":")))
         if self._unsent.qsize() > MAX_UNSENT:
-            self._cut()
+            cut(self._connection)
 
     # Requests
 
