@@ -271,15 +271,12 @@ class KeypairSigner:
         "_kill_file",
         "_killed",
         "_lock",
+        "_policy",
         "_programs",
+        "_pubkey",
         "_sign",
         "_window",
-        "policy",
-        "pubkey",
     )
-
-    policy: SignerPolicy
-    pubkey: Pubkey
 
     def __init__(
         self,
@@ -289,12 +286,12 @@ class KeypairSigner:
         clock: Callable[[], int] = time.monotonic_ns,
         kill_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.pubkey = keypair.pubkey()
+        self._pubkey = keypair.pubkey()
         # The method alone: its repr, unlike the key's, holds no secret. The key goes before
         # anything can fail, since a traceback may show what its frames hold.
         self._sign: Callable[[bytes], Signature] = keypair.sign_message
         del keypair
-        self.policy = policy
+        self._policy = policy
         self._programs = frozenset(map(bytes, policy.programs))
         self._clock = clock
         self._killed: str | None = None
@@ -337,6 +334,8 @@ class KeypairSigner:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             why = error.strerror or "cannot be opened"
+        except ValueError as error:
+            why = str(error)
         else:
             try:
                 return cls._load(fd, os.fspath(path), policy, clock, kill_file, anonymous=False)
@@ -391,6 +390,16 @@ class KeypairSigner:
             why = loaded
         raise KeyFileError(why, path=path)
 
+    @property
+    def pubkey(self) -> Pubkey:
+        """The key that it signs for."""
+        return self._pubkey
+
+    @property
+    def policy(self) -> SignerPolicy:
+        """What it lets itself be spent on, for good."""
+        return self._policy
+
     def kill(self, reason: str) -> None:
         """Sign nothing more, ever; `reason` is what the refusals say.
 
@@ -436,7 +445,7 @@ class KeypairSigner:
             The signer was killed; the bytes are no message, or spend something else than
             `summary`; or the policy is broken, of which `rule` says what.
         """
-        policy = self.policy
+        policy = self._policy
         try:
             programs, spent = _read(message)
         except RecordError as error:

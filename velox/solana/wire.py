@@ -350,17 +350,21 @@ class MessageTemplate:
             raise RecordError(
                 f"tip_lamports = {tip_lamports}: must fit 64 bits", field="tip_lamports"
             )
-        message = self._message
-        if self._tip_at is not None:
-            _U64.pack_into(message, self._tip_at, tip_lamports)
-        elif tip_lamports:
+        if tip_lamports and self._tip_at is None:
             raise RecordError(
                 f"tip_lamports = {tip_lamports}, but the template tips nobody",
                 field="tip_lamports",
             )
+        recent = bytes(blockhash)
+        if len(recent) != BLOCKHASH_BYTES:
+            raise RecordError(f"a blockhash of {len(recent)} bytes", field="blockhash")
+        # Nothing fails from here on.
+        message = self._message
+        if self._tip_at is not None:
+            _U64.pack_into(message, self._tip_at, tip_lamports)
         _U64.pack_into(message, self._price_at, unit_price)
         message[self._payload_at : self._payload_end] = payload
-        message[self._blockhash_at : self._blockhash_at + BLOCKHASH_BYTES] = bytes(blockhash)
+        message[self._blockhash_at : self._blockhash_at + BLOCKHASH_BYTES] = recent
         self._blockhash = blockhash
         self._last_valid_block_height = last_valid_block_height
         self._summary = SpendSummary(

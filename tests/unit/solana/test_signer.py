@@ -136,6 +136,8 @@ def test_what_is_no_regular_file_is_refused_and_does_not_hang(tmp_path: Path) ->
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="nowhere: No such file or directory"):
         KeypairSigner.from_file(tmp_path / "nowhere", POLICY)
+    with pytest.raises(KeyFileError, match="embedded null byte"):
+        KeypairSigner.from_file("a\0b", POLICY)
 
 
 def with_last(last: int) -> str:
@@ -186,14 +188,16 @@ def assert_shows_no_secret(error: BaseException) -> None:
         assert secret not in shown
 
 
-def test_a_key_is_read_from_a_pipe_a_socket_or_a_file_without_a_name() -> None:
+def test_a_key_is_read_from_a_pipe_a_socket_or_a_file_without_a_name(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, WHOLE.encode())
     os.close(writer)
     ours, theirs = socket.socketpair()
     theirs.sendall(WHOLE.encode())
     theirs.close()
-    unnamed = os.memfd_create("key")
+    # Deleted while open: portable, where memfd_create is Linux's.
+    unnamed = os.open(tmp_path / "key", os.O_RDWR | os.O_CREAT, 0o644)
+    os.unlink(tmp_path / "key")
     os.write(unnamed, WHOLE.encode())
     os.lseek(unnamed, 0, os.SEEK_SET)
     for fd in (reader, ours.detach(), unnamed):
@@ -222,6 +226,8 @@ def test_a_signer_shows_its_public_half_alone() -> None:
     loaded = signer()
     assert repr(loaded) == str(loaded) == f"<KeypairSigner {PAYER}>"
     assert not hasattr(loaded, "__dict__")
+    with pytest.raises(AttributeError):
+        loaded.policy = POLICY  # type: ignore[misc]
     shown = [repr(getattr(loaded, name)) for name in dir(loaded)]
     for secret in SECRETS:
         assert all(secret not in each for each in shown)

@@ -232,6 +232,11 @@ def test_a_refused_patch_leaves_the_template_as_it_was() -> None:
         template.patch(orders(3), **fine)
     with pytest.raises(UnrepresentableError):
         template.patch(orders(2, price=[100, 101]), **fine)
+    for wrong_hash, error in ((bytes(31), RecordError), (str(BLOCKHASH), TypeError)):
+        with pytest.raises(error):
+            template.patch(
+                orders(2, size=9), blockhash=wrong_hash, last_valid_block_height=1, tip_lamports=9
+            )
     for name in ("tip_lamports", "unit_price"):
         for wrong in (-1, 2**64):
             with pytest.raises(RecordError, match=f"{name} = {wrong}: must fit 64 bits"):
