@@ -87,6 +87,8 @@ _U32_U64 = struct.Struct("<IQ")
 _CREATE_ACCOUNT = struct.Struct("<IQQ32s")
 _DEPOSIT = struct.Struct("<BQB")
 
+# Manifest's index of nothing.
+_NOWHERE = 2**32 - 1
 _CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _BATCH_UPDATE = 0, 1, 2, 6
 _SYSTEM_CREATE_ACCOUNT, _SYSTEM_TRANSFER = 0, 2
 _SET_COMPUTE_UNIT_LIMIT, _SET_COMPUTE_UNIT_PRICE = 2, 3
@@ -127,7 +129,7 @@ class Place(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """An order to withdraw from Manifest.
+    """An order to withdraw from Manifest. Where it is gone already, the whole transaction fails.
 
     Attributes
     ----------
@@ -142,10 +144,23 @@ class Cancel(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """What the chain answers for an order placed; ``Cancel(*placed)`` withdraws it."""
+    """What the chain answers for an order placed; ``Cancel(*placed)`` withdraws it.
+
+    Attributes
+    ----------
+    sequence : int
+        Its number, u64.
+    hint : int
+        Where it lies in the market's account, u32.
+    """
 
     sequence: int
     hint: int
+
+    @property
+    def rests(self) -> bool:
+        """Whether any of it is in the book, rather than filled or dead on arrival."""
+        return self.hint != _NOWHERE
 
 
 # Manifest

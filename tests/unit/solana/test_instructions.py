@@ -143,6 +143,12 @@ def test_an_answer_worked_by_hand() -> None:
     answer = bytes.fromhex("020000000700000000000000500000000800000000000000a0000000")
     assert decode_placed(answer) == [Placed(7, 80), Placed(8, 160)]
     assert Cancel(*decode_placed(answer)[1]) == Cancel(8, hint=160)
+    filled = bytes.fromhex("010000000900000000000000ffffffff")
+    assert [each.rests for each in decode_placed(answer) + decode_placed(filled)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @given(st.lists(st.builds(Placed, u64, u32), max_size=85))
