@@ -184,6 +184,8 @@ class Svm:
 
     def __init__(self) -> None:
         self._svm = LiteSVM().with_blockhash_check(False).with_transaction_history(0)
+        # LiteSVM's own faucet has a random key: without it, all there is comes from the seed.
+        self.set_account(self._svm.airdrop_pubkey(), None)
         # Programs count as deployed at this slot: the chain must not begin before it.
         self.genesis_slot: int = self._svm.get_clock().slot
 
