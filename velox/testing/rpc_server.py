@@ -8,7 +8,6 @@ from typing import Any
 
 from solders.account import Account
 from solders.hash import Hash
-from solders.keypair import Keypair
 from solders.message import Message, MessageV0, from_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -145,7 +144,7 @@ class RpcService(Service):
 
     def lie_about(self, method: str) -> Any:
         if method == "sendTransaction":
-            return str(Keypair().sign_message(b"of something else"))
+            return str(self.chain.faucet.sign_message(b"of something else"))
         return "of something else"
 
     def answer(self, request: Request) -> Reply:

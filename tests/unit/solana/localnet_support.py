@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from solders.hash import Hash
-from solders.instruction import Instruction
+from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.system_program import TransferParams, transfer
+from solders.system_program import (
+    CreateAccountParams,
+    TransferParams,
+    create_account,
+    transfer,
+)
 from solders.transaction import VersionedTransaction
 
 from velox.testing import LocalCluster
 
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+TOKEN = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 SOL = 1_000_000_000
 BUNDLES = "/api/v1/bundles"
 
@@ -165,3 +171,50 @@ def text_of(transaction: VersionedTransaction) -> str:
 def executed(cluster: LocalCluster) -> list[str]:
     """The signatures of all that the chain has executed."""
     return [str(each.signature) for each in cluster.executions]
+
+
+# The token program, whose accounts are more than lamports.
+
+
+def new_mint(wallet: Wallet, mint: Keypair, decimals: int) -> tuple[Instruction, Instruction]:
+    data = bytes([20, decimals]) + bytes(wallet.pubkey) + bytes(1)
+    return (
+        allocate(wallet, mint, 82),
+        Instruction(TOKEN, data, [AccountMeta(mint.pubkey(), False, True)]),
+    )
+
+
+def new_holder(wallet: Wallet, holder: Keypair, mint: Pubkey) -> tuple[Instruction, Instruction]:
+    accounts = [AccountMeta(holder.pubkey(), False, True), AccountMeta(mint, False, False)]
+    return (
+        allocate(wallet, holder, 165),
+        Instruction(TOKEN, bytes([18]) + bytes(wallet.pubkey), accounts),
+    )
+
+
+def mint_to(wallet: Wallet, mint: Pubkey, holder: Pubkey, amount: int) -> Instruction:
+    accounts = [
+        AccountMeta(mint, False, True),
+        AccountMeta(holder, False, True),
+        AccountMeta(wallet.pubkey, True, False),
+    ]
+    return Instruction(TOKEN, bytes([7]) + amount.to_bytes(8, "little"), accounts)
+
+
+def allocate(wallet: Wallet, new: Keypair, space: int) -> Instruction:
+    return create_account(
+        CreateAccountParams(
+            from_pubkey=wallet.pubkey,
+            to_pubkey=new.pubkey(),
+            lamports=10_000_000,
+            space=space,
+            owner=TOKEN,
+        )
+    )
+
+
+def signed(
+    wallet: Wallet, *instructions: Instruction, signers: tuple[Keypair, ...]
+) -> VersionedTransaction:
+    message = MessageV0.try_compile(wallet.pubkey, list(instructions), [], wallet.blockhash())
+    return VersionedTransaction(message, [wallet.keypair, *signers])

@@ -16,19 +16,22 @@ from hypothesis import strategies as st
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
-from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.system_program import CreateAccountParams, create_account
 from solders.transaction import VersionedTransaction
 
 from tests.unit.solana.localnet_support import (
     BUNDLES,
     SOL,
+    TOKEN,
     Client,
     Wallet,
     balance,
     executed,
     memo,
+    mint_to,
+    new_holder,
+    new_mint,
+    signed,
     text_of,
 )
 from velox.testing import LocalCluster
@@ -36,7 +39,6 @@ from velox.testing.block_engine import WORDS
 from velox.testing.encoding import decode_base58, encode_base58
 
 RECEIVER = Pubkey.from_bytes(bytes([7]) * 32)
-TOKEN = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 OWNERS = (Pubkey.default(), TOKEN)
 BASE64 = {"encoding": "base64"}
 
@@ -138,50 +140,6 @@ def test_a_failing_transaction_takes_its_bundle_back_byte_for_byte(cluster: Loca
     cluster.tick()
     assert client.inflight(good) == "Landed"
     assert world(cluster) != before
-
-
-def new_mint(wallet: Wallet, mint: Keypair, decimals: int) -> tuple[Instruction, Instruction]:
-    data = bytes([20, decimals]) + bytes(wallet.pubkey) + bytes(1)
-    return (
-        allocate(wallet, mint, 82),
-        Instruction(TOKEN, data, [AccountMeta(mint.pubkey(), False, True)]),
-    )
-
-
-def new_holder(wallet: Wallet, holder: Keypair, mint: Pubkey) -> tuple[Instruction, Instruction]:
-    accounts = [AccountMeta(holder.pubkey(), False, True), AccountMeta(mint, False, False)]
-    return (
-        allocate(wallet, holder, 165),
-        Instruction(TOKEN, bytes([18]) + bytes(wallet.pubkey), accounts),
-    )
-
-
-def mint_to(wallet: Wallet, mint: Pubkey, holder: Pubkey, amount: int) -> Instruction:
-    accounts = [
-        AccountMeta(mint, False, True),
-        AccountMeta(holder, False, True),
-        AccountMeta(wallet.pubkey, True, False),
-    ]
-    return Instruction(TOKEN, bytes([7]) + amount.to_bytes(8, "little"), accounts)
-
-
-def allocate(wallet: Wallet, new: Keypair, space: int) -> Instruction:
-    return create_account(
-        CreateAccountParams(
-            from_pubkey=wallet.pubkey,
-            to_pubkey=new.pubkey(),
-            lamports=10_000_000,
-            space=space,
-            owner=TOKEN,
-        )
-    )
-
-
-def signed(
-    wallet: Wallet, *instructions: Instruction, signers: tuple[Keypair, ...]
-) -> VersionedTransaction:
-    message = MessageV0.try_compile(wallet.pubkey, list(instructions), [], wallet.blockhash())
-    return VersionedTransaction(message, [wallet.keypair, *signers])
 
 
 @settings(max_examples=25)
