@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpcore
 from solders.hash import Hash
@@ -43,6 +44,7 @@ __all__ = [
     "Peer",
     "Secret",
     "require_loopback",
+    "tls_context",
 ]
 
 #: The longest wait, in seconds, that an endpoint can impose by a "Retry after".
@@ -52,15 +54,15 @@ _U64_MAX: Final = 2**64 - 1
 _MAX_TEXTS: Final = 100_000
 _DEEPEST: Final = 100  # levels of an answer; beyond them a `repr` of it might not end well
 _RATE_LIMIT_CODES: Final = frozenset({-32097, -32429})  # Jito's, and that of some RPC providers
-_RETRY_AFTER: Final = re.compile(r"retry after (\d{1,9}) ?ms", re.IGNORECASE)
-_URL: Final = re.compile(r"[!#-\[\]_a-z~]+", re.IGNORECASE)  # visible ASCII but "\^`{|} and quote
-_HOST: Final = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
+_RETRY_AFTER: Final = re.compile(r"retry after ([0-9]{1,9}) ?ms", re.IGNORECASE)
+_URL: Final = re.compile(r"[!#-\[\]_a-z~]+")  # visible ASCII, but for "\^`{|}
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _Key = TypeVar("_Key", Pubkey, Hash, Signature)
 
 
 class Secret:
-    """A credential that no `repr`, format, pickle or traceback shows.
+    """A credential that no `repr`, format or pickle shows.
 
     Parameters
     ----------
@@ -159,7 +161,8 @@ class Address:
     def secrets(self) -> list[str]:
         """Return what may be a key in it: providers put theirs into the path or the query."""
         parts = [self.query, *re.split("[&=]", self.query), self.path, *self.path.split("/")]
-        return [part for part in parts if len(part) >= 8]
+        parts += [unquote(part) for part in parts]  # as a server may repeat it
+        return [part for part in parts if len(part) >= 8 and _VISIBLE.fullmatch(part)]
 
     def __str__(self) -> str:
         return self.label
@@ -191,6 +194,12 @@ def require_loopback(url: str, allow_mainnet: bool) -> Address:
             address.label, "not on this machine; allow_mainnet=True lets real funds be spent there"
         )
     return address
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what every TLS connection uses; it takes tens of milliseconds to make."""
+    return httpcore.default_ssl_context()
 
 
 class Answer:
@@ -394,7 +403,7 @@ class Peer:
         if not isinstance(error, dict):
             error = {"message": error}
         code, message = error.get("code"), error.get("message")
-        if type(code) is not int:
+        if type(code) is not int or abs(code) > _U64_MAX:
             code = None
         text = message if isinstance(message, str) else json.dumps(self.scrub(message))
         if code in _RATE_LIMIT_CODES:
@@ -451,7 +460,10 @@ class Endpoint(Peer):
         self._max_response_bytes = max_response_bytes
         self._numbers = itertools.count(1)  # `next` of it is atomic
         self._pool = httpcore.ConnectionPool(
-            max_connections=16, keepalive_expiry=30.0, network_backend=_DeadlineBackend()
+            ssl_context=tls_context() if address.scheme == "https" else None,
+            max_connections=16,
+            keepalive_expiry=30.0,
+            network_backend=_DeadlineBackend(),
         )
 
     def close(self) -> None:
@@ -541,7 +553,7 @@ class Endpoint(Peer):
                     *((name, secret.reveal()) for name, secret in self._headers.items()),
                 ],
                 content=body,
-                extensions={"timeout": _until(time.monotonic() + self.timeout_s)},
+                extensions={"timeout": _within(self.timeout_s)},
             ) as response:
                 headers = {
                     name.decode("latin-1").lower(): value.decode("latin-1")
@@ -618,11 +630,12 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _until(moment: float) -> dict[str, float]:
-    # httpcore hands these through to the backend unread, which takes them as a moment of
-    # `time.monotonic`. A span for each read would let a server that sends a byte now and then
-    # hold its caller for ever. "pool", which httpcore itself waits for, is left out.
-    return dict.fromkeys(("connect", "read", "write"), moment)
+def _within(timeout_s: float) -> dict[str, float]:
+    # httpcore waits for a free connection itself, and hands the others through, unread, to the
+    # backend, which takes them as a moment of `time.monotonic`. A span for each read would let a
+    # server that sends a byte now and then hold its caller for ever.
+    moment = time.monotonic() + timeout_s
+    return {"pool": timeout_s, "connect": moment, "read": moment, "write": moment}
 
 
 def _left(moment: float | None, late: type[Exception]) -> float | None:
@@ -635,7 +648,7 @@ def _left(moment: float | None, late: type[Exception]) -> float | None:
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose timeouts are moments; see `_until`."""
+    """A stream whose timeouts are moments; see `_within`."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -655,7 +668,11 @@ class _DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
+        try:
+            left = _left(timeout, httpcore.ConnectTimeout)
+        except httpcore.ConnectTimeout:
+            self.close()  # as a stream does whose handshake fails; nobody else would
+            raise
         return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
@@ -663,7 +680,7 @@ class _DeadlineStream(httpcore.NetworkStream):
 
 
 class _DeadlineBackend(httpcore.SyncBackend):
-    """A network whose timeouts are moments; see `_until`."""
+    """A network whose timeouts are moments; see `_within`."""
 
     def connect_tcp(
         self,

@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeVar, cast
 
-import httpcore
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -28,7 +27,7 @@ from velox.errors import (
     RpcError,
     TransportError,
 )
-from velox.solana.http import Address, Answer, Endpoint, Peer, require_loopback
+from velox.solana.http import Address, Answer, Endpoint, Peer, require_loopback, tls_context
 from velox.solana.limiter import RetryPolicy
 
 __all__ = [
@@ -654,6 +653,7 @@ class SignatureSubscription:
         address = self._peer.address
         if address.port is not None and address.port > _LAST_PORT:
             raise self._peer.failure(_SUBSCRIBE, f"no port comes after {_LAST_PORT}: set ws_url")
+        context = tls_context() if address.scheme == "wss" else None
         with self._failing():
             # A socket of our own: to the host that was checked, and not to be redirected.
             default = 443 if address.scheme == "wss" else 80
@@ -665,7 +665,7 @@ class SignatureSubscription:
                 connect(
                     f"{address.label}{address.target()}",
                     sock=connection,
-                    ssl=httpcore.default_ssl_context() if address.scheme == "wss" else None,
+                    ssl=context,
                     compression=None,
                     proxy=None,
                     open_timeout=timeout_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import ipaddress
 import json
 import logging
 import random
@@ -12,9 +13,12 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import traceback
 from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import unquote
 
+import httpcore
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,7 +43,14 @@ from velox.errors import (
     SolanaError,
     TransportError,
 )
-from velox.solana.http import Address, Endpoint, Secret, require_loopback
+from velox.solana.http import (
+    Address,
+    Endpoint,
+    Secret,
+    _DeadlineBackend,
+    require_loopback,
+    tls_context,
+)
 from velox.solana.limiter import RetryPolicy
 from velox.solana.rpc import (
     Account,
@@ -305,6 +316,27 @@ def test_a_server_that_says_nothing_does_not_hold_a_caller():
             rpc.get_slot()
 
 
+def test_more_callers_than_connections_are_not_held_either():
+    def silence(handler, _):
+        stranger.released.wait()
+
+    with client_of(silence, timeout_s=0.1) as (stranger, rpc, _):
+        ends = []
+
+        def ask():
+            try:
+                rpc.get_slot()
+            except TransportError as caught:
+                ends.append(caught.why)
+
+        threads = [threading.Thread(target=ask) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ends == ["no answer within 0.1 s"] * 40
+
+
 def test_an_answer_that_came_before_its_request_is_not_taken_for_the_next():
     def twice(handler, request):
         for number in (request.call["id"], request.call["id"]):
@@ -334,6 +366,16 @@ def test_a_server_that_is_silent_in_the_handshake_of_tls_does_not_hold_a_caller(
                 rpc.get_slot()
             with pytest.raises(TransportError, match="signatureSubscribe: TimeoutError"):
                 rpc.signature_subscribe(SIGNATURE)
+
+
+def test_a_connection_that_is_too_late_for_its_handshake_is_closed():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        stream = _DeadlineBackend().connect_tcp(host, port, time.monotonic() + 5)
+        connection = stream.get_extra_info("socket")
+        with pytest.raises(httpcore.ConnectTimeout):
+            stream.start_tls(tls_context(), host, time.monotonic() - 1)
+        assert connection.fileno() == -1
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
@@ -482,6 +524,7 @@ def test_an_error_is_one_under_any_status_and_without_an_id(status):
     [
         ("-1", "x", (None, "x")),
         (True, "x", (None, "x")),
+        (10**1000, "x", (None, "x")),
         (-1, None, (-1, "null")),
         (-1, {"a": 1}, (-1, '{"a": 1}')),
         (-1, "a\x00\x1b[2Jb\nc\ud800", (-1, "a  [2Jb c?")),
@@ -625,6 +668,8 @@ def test_another_machine_needs_leave(url):
         "http://127.0.0.1/ x",
         " http://127.0.0.1",
         "http://exämple.com",
+        "http://127.0.0.1/\u017f",
+        "http://127.0.0.1/\u212a",
         "http://127.0.0.1%00.example.com",
         "http://[::1",
         "http://[::1%25lo]:8899",
@@ -636,6 +681,24 @@ def test_what_is_not_plainly_an_endpoint_is_refused_without_being_repeated(url):
     with pytest.raises(EndpointRefusedError) as caught:
         RpcClient(url, allow_mainnet=True)
     assert "password" not in str(caught.value).replace("a password", "")
+
+
+PIECES = ["http", "https", "ws", ":", "//", "/", "@", "127.0.0.1", "localhost", "[::1]", "[", "]"]
+PIECES += ["example.com", "8899", ".", "?", "#", "\\", "%00", "%40", "\x00", " ", "é", "0", "::"]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text())
+def test_any_text_is_an_address_of_this_machine_or_refused(text):
+    for url in (text, f"http://{text}"):
+        try:
+            address = require_loopback(url, allow_mainnet=False)
+        except EndpointRefusedError:
+            continue
+        host = address.host
+        assert host == "localhost" or ipaddress.ip_address(host).is_loopback
+        assert address.target().isascii()
+        assert " " not in address.target()
 
 
 def test_a_websocket_is_no_endpoint_for_requests_nor_the_reverse():
@@ -675,7 +738,12 @@ def leaks(value: BaseException | str, secret: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "url", ["{}/v2/" + KEYED, "{}/?api-key=" + KEYED, "{}/" + KEYED + "/x?a=1&k=" + KEYED]
+    "url",
+    [
+        "{}/v2/" + KEYED,
+        "{}/?api-key=" + KEYED,
+        "{}/" + KEYED + "/x?a=1&k=" + KEYED,
+    ],
 )
 def test_a_key_in_the_url_is_in_no_error_repr_or_log(url, caplog):
     caplog.set_level(logging.DEBUG)
@@ -711,6 +779,19 @@ def test_a_key_in_the_url_is_in_no_error_repr_or_log(url, caplog):
                 rpc.signature_subscribe(SIGNATURE)
             assert not leaks(caught.value, KEYED)
     assert KEYED not in caplog.text
+
+
+def test_a_key_is_known_again_when_it_comes_back_decoded():
+    def echo(handler, request):
+        send(handler, f"no such key: {unquote(request.target)}".encode(), 403)
+
+    with Stranger(echo) as stranger:
+        with RpcClient(f"{stranger.url}/?api-key=k3y%2Dof%2Dthe-provider", retries=0) as rpc:
+            with pytest.raises(
+                TransportError, match=r"status 403: no such key: /\?.*\[redacted"
+            ) as caught:
+                rpc.get_slot()
+    assert KEYED not in str(caught.value)
 
 
 def test_a_secret_shows_itself_to_nobody():
