@@ -13,7 +13,7 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 def test_velox_alone_loads_none_of_it() -> None:
     result = python(
         "import sys, velox\n"
-        "print([name for name in ('velox.solana', 'solders', 'httpx') if name in sys.modules])"
+        "print([name for name in ('velox.solana', 'solders', 'httpcore') if name in sys.modules])"
     )
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
