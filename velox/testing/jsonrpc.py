@@ -143,6 +143,9 @@ class Service(ABC):
             # Whoever is turned away at the door is not told which of their requests it was.
             known = None if error.code == RATE_LIMITED else identity
             return failure(known, error.code, error.message, error.data)
+        except Exception as error:
+            # A defect of the cluster, told to whoever met it.
+            return failure(identity, INTERNAL_ERROR, f"Internal error: {error!r}")
         return success(identity, result)
 
     def _reply(self, reply: Reply, document: dict[str, Any]) -> Reply:

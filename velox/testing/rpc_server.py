@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from solders.account import Account
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.message import Message, MessageV0, from_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -59,13 +59,13 @@ def commitment_of(config: Mapping[str, Any], key: str = "commitment") -> str:
     value = config.get(key)
     if value is None:
         return "finalized"
-    if value not in COMMITMENTS:
+    if not isinstance(value, str) or value not in COMMITMENTS:
         raise refuse(
             INVALID_PARAMS,
             f"Invalid params: unknown variant `{value}`, expected one of `processed`, "
             "`confirmed`, `finalized`.",
         )
-    return str(value)
+    return value
 
 
 def pubkey_of(value: Any) -> Pubkey:
@@ -173,7 +173,7 @@ class RpcService(Service):
     def is_blockhash_valid(self, params: list[Any], request: Request, reply: Reply) -> Any:
         try:
             blockhash = Hash.from_string(argument(params, 0))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ParseHashError) as error:
             raise refuse(INVALID_PARAMS, f"Invalid param: {error}") from None
         block = self._block(config_of(params, 1))
         last = self.chain.last_valid_height(blockhash)
