@@ -13,9 +13,12 @@ pytest.importorskip("solders", reason="needs pip install 'velox[solana]'")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solders.account import Account
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
@@ -140,6 +143,38 @@ def test_a_failing_transaction_takes_its_bundle_back_byte_for_byte(cluster: Loca
     cluster.tick()
     assert client.inflight(good) == "Landed"
     assert world(cluster) != before
+
+
+def test_what_is_reached_through_a_lookup_table_is_taken_back_too(cluster: LocalCluster) -> None:
+    wallet, client = Wallet(cluster), Client(cluster)
+    table = AddressLookupTableAccount(
+        Pubkey.from_bytes(bytes([11]) * 32), [RECEIVER, cluster.tip_accounts[0]]
+    )
+    # A table of those addresses, which has never been closed nor extended since slot 0.
+    meta = bytes([1, 0, 0, 0]) + bytes([255] * 8) + bytes(44)
+    data = meta + b"".join(map(bytes, table.addresses))
+    owner = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111")
+    cluster.set_account(table.key, Account(SOL, data, owner))
+
+    def through(*instructions: Instruction) -> VersionedTransaction:
+        message = MessageV0.try_compile(
+            wallet.pubkey, list(instructions), [table], wallet.blockhash()
+        )
+        assert message.address_table_lookups
+        return VersionedTransaction(message, [wallet.keypair])
+
+    before = world(cluster)
+    paying = through(wallet.pay(RECEIVER, SOL))
+    client.send_bundle(wallet.tipping_memo("tip"), paying, wallet.failing())
+    cluster.tick()
+    assert world(cluster) == before
+    name = client.send_bundle(wallet.tipping_memo("tip"), paying).result
+    cluster.tick()
+    assert client.inflight(name) == "Landed"
+    assert balance(cluster, RECEIVER) == SOL
+    assert cluster.executions[1].keys[-1] == RECEIVER
+    # A tip through a table is not seen as one.
+    assert client.send_bundle(through(wallet.tip())).error["message"] == WORDS["no_tip"][1]
 
 
 @settings(max_examples=25)
