@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +71,7 @@ class WebSocketServer:
         self.chain = chain
         self._connections: WeakSet[ServerConnection] = WeakSet()
         self._clients: set[_Client] = set()
-        self._threads: set[threading.Thread] = set()
+        self._threads: WeakSet[threading.Thread] = WeakSet()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._closing = False
@@ -94,37 +95,47 @@ class WebSocketServer:
         with self.chain.lock:
             self._closing = True
             self.chain.listeners.remove(self._tell)
-            clients, threads = list(self._clients), list(self._threads)
+            clients = list(self._clients)
         for client in clients:
             client.close()
-        with self._lock:
-            # Those who never finished their handshake.
-            for connection in self._connections:
-                cut(connection)
+        # Those who never finished their handshake: before the server waits for them, and once it
+        # takes no more.
+        self._cut_all()
         self._server.shutdown()
         self._thread.join()
-        for thread in threads:
+        for thread in self._cut_all():
             thread.join()
+        for left in (self._server.shutdown_watcher, self._server.shutdown_notifier):
+            # Sockets that are closed; before websockets 17, descriptors that nobody closes.
+            if isinstance(left, int):
+                os.close(left)
+
+    def _cut_all(self) -> list[threading.Thread]:
+        """End every connection without a word; the threads that serve them."""
+        with self._lock:
+            for connection in self._connections:
+                cut(connection)
+            return list(self._threads)
 
     def _connection(self, *arguments: Any, **settings: Any) -> ServerConnection:
+        """Make a connection, on the thread that will serve it."""
         connection = ServerConnection(*arguments, **settings)
         with self._lock:
             self._connections.add(connection)
+            self._threads.add(threading.current_thread())
         return connection
 
     def _serve(self, connection: ServerConnection) -> None:
         client = _Client(connection, self.chain, self._numbers, self._watch)
-        with self.chain.lock:
-            if self._closing:
-                return
-            self._clients.add(client)
-            self._threads.add(threading.current_thread())
         try:
+            with self.chain.lock:
+                if self._closing:
+                    return
+                self._clients.add(client)
             client.listen()
         finally:
             with self.chain.lock:
                 self._clients.discard(client)
-                self._threads.discard(threading.current_thread())
                 self._watch()
             client.finish()
 
