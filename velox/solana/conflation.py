@@ -116,12 +116,15 @@ class Pack:
         Orders to be placed, `Standing.planned` lots each at the time of the packing.
     sizes : list of int
         Those lots.
+    lane : int
+        That of all the markets inside.
     """
 
     entries: list[Entry] = field(default_factory=list)
     cancels: dict[Standing, int] = field(default_factory=dict)
     places: list[Standing] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    lane: int = 0
 
     @property
     def tickets(self) -> list[int]:
@@ -414,6 +417,7 @@ class OrderQueue:
         self._tally.settle([each.ticket for each in oversized], Outcome.FAILED, TOO_MANY_ORDERS)
         if not taken:
             return None
+        pack.lane = lane or 0
         pack.sizes = [each.planned for each in pack.places]
         for standing in (*pack.cancels, *pack.places):
             standing.state = State.FLYING
@@ -460,8 +464,9 @@ class OrderQueue:
             sequence itself is not given, everything rests and has no number.
         """
         for index, (standing, left) in enumerate(pack.cancels.items()):
-            rests = left > 0 and (replaced is None or replaced[index] is not None)
-            standing.sequence = replaced[index] if replaced is not None else None
+            again = replaced[index] if replaced is not None else None
+            rests = left > 0 and (replaced is None or again is not None)
+            self.desk.renumber(standing, again)
             standing.chain = left
             if rests:
                 self.desk.rest(standing)

@@ -105,6 +105,7 @@ class Desk:
         self._by_id: dict[tuple[int, int], Standing] = {}
         self._levels: dict[tuple[int, int, int], dict[int, Standing]] = {}
         self._resting: OrderedDict[int, Standing] = OrderedDict()
+        self._numbered: dict[tuple[int, int], Standing] = {}
 
     def find(self, market: int, id: int) -> Standing | None:
         """Return the newest order with this id that will have lots left; 0 is nobody's id."""
@@ -137,15 +138,34 @@ class Desk:
         standing.state = State.RESTING
         standing.former = None
         self._resting[standing.ticket] = standing
+        if standing.sequence is not None:
+            self._numbered[standing.market, standing.sequence] = standing
         while len(self._resting) > self.most_resting:
             self.forgotten += 1
             self.remove(next(iter(self._resting.values())))
+
+    def renumber(self, standing: Standing, sequence: int | None) -> None:
+        """Note that the chain knows an order by another number now, or by none."""
+        if standing.sequence is not None:
+            self._numbered.pop((standing.market, standing.sequence), None)
+        standing.sequence = sequence
+
+    def fill(self, market: int, sequence: int, lots: int) -> None:
+        """Note that so much of an order was filled, if it is ours and rests."""
+        standing = self._numbered.get((market, sequence))
+        if standing is not None:
+            standing.chain -= lots
+            standing.planned = max(0, standing.planned - lots)
+            if standing.chain <= 0:
+                self.remove(standing)
 
     def remove(self, standing: Standing) -> None:
         """Let an order go."""
         standing.state = State.GONE
         standing.planned = 0
         self._resting.pop(standing.ticket, None)
+        if standing.sequence is not None:
+            self._numbered.pop((standing.market, standing.sequence), None)
         level = self._levels.get(standing.level)
         if level is not None:
             level.pop(standing.ticket, None)

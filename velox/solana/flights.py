@@ -83,7 +83,6 @@ class Flight:
     signed : Signed
     pack : Pack
         The orders inside; one of an earlier process has no entries.
-    lane : int
     volley : Volley
         What it is sent with.
     seen : bool
@@ -96,22 +95,16 @@ class Flight:
         How often that was asked.
     """
 
-    __slots__ = ("lane", "looks", "missing", "pack", "seen", "signed", "status", "volley")
+    __slots__ = ("looks", "missing", "pack", "seen", "signed", "status", "volley")
 
-    def __init__(self, signed: Signed, pack: Pack, lane: int, volley: Volley) -> None:
+    def __init__(self, signed: Signed, pack: Pack, volley: Volley) -> None:
         self.signed = signed
         self.pack = pack
-        self.lane = lane
         self.volley = volley
         self.seen = False
         self.missing = 0
         self.status: SignatureStatus | None = None
         self.looks = 0
-
-    @property
-    def recovered(self) -> int:
-        """int: Orders inside that an earlier process took in."""
-        return len(self.signed.orders) - len(self.pack.entries)
 
 
 class Volley:

@@ -27,19 +27,24 @@ import base64
 import binascii
 import re
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.records import Side
 from velox.errors import RecordError
 from velox.solana.instructions import MANIFEST_PROGRAM, decode_placed
 from velox.solana.market import MarketSpec
+
+if TYPE_CHECKING:
+    from velox.solana.desk import Standing
+    from velox.solana.flights import Flight
 
 __all__ = [
     "EXECUTION_REPORT_DTYPE",
@@ -47,6 +52,7 @@ __all__ = [
     "OrderIdMap",
     "PlacedOrder",
     "ReportKind",
+    "Reporter",
     "decode_events",
     "events_of",
     "placed_orders",
@@ -294,3 +300,126 @@ class OrderIdMap:
 
     def __len__(self) -> int:
         return len(self._by_sequence)
+
+
+class Reporter:
+    """Makes reports of what transactions of ours did.
+
+    Parameters
+    ----------
+    trader : Pubkey
+        Who we are.
+    most : int
+        Reports that are kept for `take`; over that the oldest are lost, and counted in `lost`.
+
+    Notes
+    -----
+    Thread-safety: one thread.
+    """
+
+    def __init__(self, trader: Pubkey, most: int = 1 << 16) -> None:
+        self.ids = OrderIdMap()
+        self.lost = 0
+        self._trader = trader
+        self._most = most
+        self._rows: deque[npt.NDArray[np.void]] = deque()
+
+    def take(self) -> npt.NDArray[np.void]:
+        """Return the reports since the last call, in order."""
+        rows, self._rows = self._rows, deque()
+        if not rows:
+            return np.zeros(0, EXECUTION_REPORT_DTYPE)
+        whole: npt.NDArray[np.void] = np.concatenate(rows)
+        return whole
+
+    def landed(
+        self,
+        flight: Flight,
+        slot: int,
+        placed: Sequence[tuple[int, bool]] | None,
+        fills: Iterable[Fill],
+        spec: MarketSpec | None,
+    ) -> None:
+        """Report what an executed transaction cancelled, placed and filled, in that order.
+
+        Must come before the desk is brought to it.
+        """
+        pack, signature = flight.pack, flight.signed.signature
+        lot_atoms = spec.lot_atoms if spec is not None else 0
+
+        def add(kind: ReportKind, order: Standing, lots: int, sequence: int) -> None:
+            self._add(
+                report(
+                    kind,
+                    order_id=order.id,
+                    market=order.market,
+                    side=order.side,
+                    price=order.price,
+                    lots=lots,
+                    sequence=sequence,
+                    base_atoms=lots * lot_atoms,
+                    slot=slot,
+                    signature=signature,
+                )
+            )
+
+        for order, left in pack.cancels.items():
+            add(ReportKind.CANCELLED, order, order.chain - left, order.sequence or 0)
+        again = [(order, left) for order, left in pack.cancels.items() if left]
+        orders = [*zip(pack.places, pack.sizes, strict=True), *again]
+        numbers = [sequence for sequence, _ in placed] if placed is not None else [0] * len(orders)
+        for (order, lots), sequence in zip(orders, numbers, strict=True):
+            add(ReportKind.PLACED, order, lots, sequence)
+            if placed is not None:
+                self.ids.put(order.market, sequence, order.id, order.side)
+        if spec is not None:
+            for fill in fills:
+                self._filled(fill, spec, slot, signature)
+
+    def _filled(self, fill: Fill, spec: MarketSpec, slot: int, signature: Signature) -> None:
+        if fill.market != spec.market:
+            return
+        parts = ((fill.maker, fill.maker_sequence, True), (fill.taker, fill.taker_sequence, False))
+        for trader, sequence, maker in parts:
+            if trader != self._trader:
+                continue
+            known = self.ids.order_of(spec.velox_market, sequence)
+            bought = fill.taker_is_buyer != maker
+            self._add(
+                report(
+                    ReportKind.FILLED,
+                    order_id=known[0] if known is not None else 0,
+                    market=spec.velox_market,
+                    side=Side.BID if bought else Side.ASK,
+                    price=velox_price(spec, fill.price),
+                    lots=fill.base_atoms // spec.lot_atoms,
+                    sequence=sequence,
+                    base_atoms=fill.base_atoms,
+                    quote_atoms=fill.quote_atoms,
+                    maker=maker,
+                    slot=slot,
+                    signature=signature,
+                )
+            )
+
+    def rejected(self, flight: Flight, slot: int) -> None:
+        """Report each order of a transaction that the chain executed with an error."""
+        for record in flight.signed.orders:
+            self._add(
+                report(
+                    ReportKind.REJECTED,
+                    order_id=int(record["id"]),
+                    market=int(record["market"]),
+                    side=int(record["side"]),
+                    price=int(record["price"]),
+                    lots=int(record["size"]),
+                    slot=slot,
+                    signature=flight.signed.signature,
+                )
+            )
+
+    def _add(self, row: npt.NDArray[np.void]) -> None:
+        self._rows.append(row)
+        if len(self._rows) > self._most:
+            self._rows.popleft()
+            self.lost += 1
