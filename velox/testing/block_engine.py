@@ -52,11 +52,16 @@ WORDS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
             "seen",
         ),
         "too_long": (INVALID_PARAMS, "bundle exceeds max transaction length", "seen"),
-        "duplicate": (INVALID_PARAMS, "bundle contains duplicate transactions", "seen"),
+        "duplicate": (
+            INVALID_PARAMS,
+            "bundles must not contain any duplicate transactions and every transaction must be "
+            "signed",
+            "seen",
+        ),
         "locks": (INTERNAL_ERROR, "transaction has too many account locks", "seen"),
         "content_type": (INVALID_REQUEST, "Unsupported content type", "seen"),
         "empty": (INVALID_PARAMS, "bundle contains no transactions", "assumed"),
-        "undecodable": (INVALID_PARAMS, "transaction #{} could not be decoded", "assumed"),
+        "undecodable": (INVALID_PARAMS, "{}", "seen"),  # the words of `decode_transaction`
         "unsigned": (INVALID_PARAMS, "transaction #{} failed signature verification", "assumed"),
         "fronted": (
             INVALID_PARAMS,
@@ -145,7 +150,7 @@ class BlockEngineService(Service):
             bundle = self._accept([text], encoding)
             reply.headers["x-bundle-id"] = bundle.id
             return str(bundle.transactions[0].signature)
-        received = self._decode(0, text, encoding)
+        received = self._decode(text, encoding)
         self._check(0, received)
         self.chain.accept(received)
         reply.headers["x-bundle-id"] = bundle_id([received.signature])
@@ -154,7 +159,7 @@ class BlockEngineService(Service):
     def _accept(self, texts: list[Any], encoding: Any) -> Bundle:
         if len(texts) > MAX_TRANSACTIONS:
             raise _refuse("too_long")
-        transactions = tuple(self._decode(i, text, encoding) for i, text in enumerate(texts))
+        transactions = tuple(self._decode(text, encoding) for text in texts)
         if len({each.message_hash for each in transactions}) < len(transactions):
             raise _refuse("duplicate")
         tipped = False
@@ -171,11 +176,11 @@ class BlockEngineService(Service):
             raise _refuse("no_tip")
         return self.chain.accept_bundle(transactions, self.region)
 
-    def _decode(self, i: int, text: Any, encoding: Any) -> Received:
+    def _decode(self, text: Any, encoding: Any) -> Received:
         try:
             return decode_transaction(text, encoding)
-        except ValueError:
-            raise _refuse("undecodable", i) from None
+        except ValueError as error:
+            raise _refuse("undecodable", error) from None
 
     def _check(self, i: int, received: Received) -> tuple[list[Pubkey], list[bool]]:
         """Refuse what can never land; the transaction's accounts, and which it may write."""
