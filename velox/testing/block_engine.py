@@ -241,7 +241,7 @@ class BlockEngineService(Service):
 
     def _known(self, name: str) -> Bundle | None:
         bundle = self.chain.bundles.get(name)
-        return bundle if bundle is not None and bundle.region == self.region else None
+        return bundle if bundle is not None and self.region in bundle.regions else None
 
     def _names(self, params: list[Any]) -> list[str]:
         names = params[0] if params else None

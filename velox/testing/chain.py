@@ -76,8 +76,8 @@ class Bundle:
     ----------
     id : str
     transactions : tuple of Received
-    region : str
-        Of the block engine; regions know nothing of each other's bundles.
+    regions : set of str
+        Those of the block engine that were sent it; others know nothing of it.
     accepted_slot : int
     landed_slot : int or None
     failure : str or None
@@ -88,7 +88,7 @@ class Bundle:
 
     id: str
     transactions: tuple[Received, ...]
-    region: str
+    regions: set[str]
     accepted_slot: int
     landed_slot: int | None = None
     failure: str | None = None
@@ -264,10 +264,13 @@ class Chain:
         """Take a bundle, to land whole or not at all. One that waits already is not taken twice."""
         with self.lock:
             name = bundle_id([each.signature for each in transactions])
-            known = self.bundles.get(name)
-            if known is not None and any(each.bundle is known for each in self._waiting):
-                return known
-            bundle = Bundle(name, transactions, region, self.head.slot)
+            known, regions = self.bundles.get(name), {region}
+            if known is not None:
+                known.regions |= regions
+                if any(each.bundle is known for each in self._waiting):
+                    return known
+                regions = known.regions
+            bundle = Bundle(name, transactions, regions, self.head.slot)
             self.bundles[name] = bundle
             bundle.disowned = self.injector.meet(Fault.INVALID_YET_LANDED, name) is not None
             waiting = _Waiting(0, transactions, bundle)

@@ -93,6 +93,7 @@ class Service(ABC):
             not isinstance(call, dict)
             or call.get("jsonrpc") != "2.0"
             or not isinstance(call.get("method"), str)
+            or not isinstance(call.get("id"), int | str | None)
         ):
             return self._reply(reply, failure(None, INVALID_REQUEST, "Invalid request"))
         method, identity = call["method"], call.get("id")

@@ -423,6 +423,18 @@ def test_regions_do_not_know_each_others_bundles(cluster: LocalCluster) -> None:
     assert client.call("getBundleStatuses", [name], path=f"/tokyo{BUNDLES}").value == []
 
 
+def test_the_same_bytes_may_go_to_several_regions_and_land_once(cluster: LocalCluster) -> None:
+    wallet, client = Wallet(cluster), Client(cluster)
+    transaction = wallet.tipping_memo("everywhere")
+    names = {client.send_bundle(transaction, region=each).result for each in ("ny", "tokyo")}
+    assert len(names) == 1
+    cluster.tick()
+    (name,) = names
+    known = {each: client.inflight(name, region=each) for each in ("ny", "tokyo", "london")}
+    assert known == {"ny": "Landed", "tokyo": "Landed", "london": "Invalid"}
+    assert len(cluster.executions) == 1
+
+
 def test_a_bundle_is_forgotten_after_five_minutes(cluster: LocalCluster) -> None:
     wallet, client = Wallet(cluster), Client(cluster)
     name = client.send_bundle(wallet.tipping_memo("then")).result

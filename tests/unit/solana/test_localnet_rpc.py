@@ -71,6 +71,7 @@ def cluster() -> Iterator[LocalCluster]:
         (b"{}", -32600),
         (b'{"jsonrpc":"1.0","id":1,"method":"getSlot"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":17}', -32600),
+        (b'{"jsonrpc":"2.0","id":NaN,"method":"getSlot"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"getNothing"}', -32601),
         (b'{"jsonrpc":"2.0","id":1,"method":"getSlot","params":{"commitment":"x"}}', -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"getSlot","params":["x"]}', -32602),
