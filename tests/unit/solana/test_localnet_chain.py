@@ -383,6 +383,22 @@ def test_a_program_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
             LocalCluster(programs={NO_PROGRAM: path})
 
 
+def test_a_program_is_loaded_from_its_file_and_runs(cluster: LocalCluster, tmp_path: Path) -> None:
+    # The machine's own memo program, under another name.
+    memo_program = cluster.account(MEMO)
+    assert memo_program is not None
+    path = tmp_path / "memo.so"
+    path.write_bytes(bytes(memo_program.data))
+    with LocalCluster(programs={NO_PROGRAM: path}) as other:
+        wallet, client = Wallet(other), Client(other)
+        client.send(wallet.sign(Instruction(NO_PROGRAM, b"by another name", [])))
+        other.tick()
+        (execution,) = other.executions
+        assert execution.err is None
+        assert execution.logs[0] == f"Program {NO_PROGRAM} invoke [1]"
+        assert "Program log: by another name" in execution.logs
+
+
 def test_more_lamports_than_there_can_be_are_refused(cluster: LocalCluster) -> None:
     for lamports in (-1, 2**63, 1.5):
         with pytest.raises(LocalnetError, match="lamports"):
