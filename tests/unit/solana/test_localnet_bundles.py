@@ -18,7 +18,7 @@ from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
-from solders.message import MessageV0
+from solders.message import MessageV0, MessageV1
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
@@ -328,6 +328,15 @@ def test_only_packets_that_could_travel_are_taken(cluster: LocalCluster) -> None
     assert client.send_bundle(too_long).error == refused.error
     cluster.tick()
     assert len(cluster.executions) == 1
+
+
+def test_a_version_that_clusters_do_not_take_yet_is_refused(cluster: LocalCluster) -> None:
+    wallet, client = Wallet(cluster), Client(cluster)
+    message = MessageV1.try_compile(wallet.pubkey, [wallet.tip()], wallet.blockhash())
+    newer = VersionedTransaction(message, [wallet.keypair])
+    for refused in (client.send(newer), client.send_bundle(newer)):
+        assert refused.error["code"] == -32602
+        assert "unsupported transaction version" in refused.error["message"]
 
 
 def test_a_wrong_content_type_is_refused_by_both(cluster: LocalCluster) -> None:
