@@ -34,9 +34,11 @@ from velox.runtime.capture import recover_capture
 from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import describe_machine
 from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
-from velox.runtime.output import CaptureOutput, DiscardOutput
+from velox.runtime.output import CaptureOutput, DiscardOutput, Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.telemetry import document, replacing, terminal, write_document
+from velox.testing import command as localnet
 
 __all__ = ["main"]
 
@@ -243,12 +245,35 @@ def _parser() -> _Parser:
     recover = command("recover", _recover, "Make a capture whole that was cut off by a kill.")
     recover.add_argument("path", metavar="PATH", help="what --capture was writing")
 
+    _add_chain_commands(commands, command)
+
     benchmarks = command("bench", _bench, "Measure what the parts cost on this machine.")
     benchmarks.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(bench.names())}; all unless told"
     )
     benchmarks.add_argument("--json", metavar="PATH", help="write the figures; '-' is stdout")
     return parser
+
+
+def _add_chain_commands(
+    commands: Any, command: Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
+) -> None:
+    submit = command("submit", _submit, "Send the orders of a capture to the chain.")
+    submit.add_argument("path", metavar="BUNDLES.npy", help="what --capture wrote")
+    submit.add_argument(
+        "--submit", default="localnet", metavar="WHERE", help="localnet, or CONFIG.toml (localnet)"
+    )
+    submit.add_argument("--journal", metavar="PATH", help="what was signed; the configuration's")
+    submit.add_argument("--json", metavar="PATH", help="write the ledger; '-' is stdout")
+
+    status = command("status", _status, "Say what a journal of submissions holds.")
+    status.add_argument("journal", metavar="JOURNAL", help="what --journal named")
+    status.add_argument("--config", metavar="CONFIG.toml", help="ask its node, too")
+
+    tips = command("tips", _tips, "Say whom a block engine wants tipped, and what landed.")
+    tips.add_argument("config", metavar="CONFIG.toml", help="with a [block_engine]")
+
+    localnet.add_parser(commands).set_defaults(command=_localnet)
 
 
 def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
@@ -343,6 +368,14 @@ def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | 
     )
     result = parser.add_argument_group("what it leaves")
     result.add_argument("--capture", metavar="PATH", help="write the bundles to a .npy file")
+    result.add_argument(
+        "--submit",
+        metavar="WHERE",
+        help="send the orders to Solana: 'localnet', a cluster in this process, or CONFIG.toml",
+    )
+    result.add_argument(
+        "--journal", metavar="PATH", help="of --submit: what was signed (the configuration's)"
+    )
     result.add_argument(
         "--json",
         metavar="PATH",
@@ -621,8 +654,11 @@ def _drive(
     ):
         raise ConfigError(f"capture and json are the same file, {options.capture!r}")
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
-    output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
-    with _json_file(options.json) as file:
+    with _json_file(options.json) as file, _submission(options, signals) as submitting:
+        if submitting is not None:
+            output: Output = submitting.output
+        else:
+            output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
         pipeline = Pipeline(ingresses, output, config=config, **parts)
         screen.say(
             *terminal.opening(
@@ -635,6 +671,9 @@ def _drive(
         )
         for warning in pipeline.plan.warnings:
             _warn(warning)
+        if submitting is not None:
+            screen.say(f"to          {submitting.description}")
+            submitting.start()
         pipeline.start()
         errors: list[str] = []
         try:
@@ -644,6 +683,9 @@ def _drive(
             errors += _stop(pipeline)
         report = pipeline.report()
         screen.say(*terminal.closing(report))
+        chain = None
+        if submitting is not None:
+            chain = _finish(submitting, report, screen, errors)
         for warning in report.warnings[len(pipeline.plan.warnings) :]:
             _warn(warning)
         if report.verification is not None and report.verification.mismatched:
@@ -661,11 +703,92 @@ def _drive(
                 interrupted=signals.requested or screen.broken,
                 errors=tuple(errors),
                 capture=options.capture,
+                chain=chain,
             )
             write_document(value, file)
     for error in errors:
         _complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+@contextmanager
+def _submission(options: argparse.Namespace, signals: _Signals) -> Iterator[Any]:
+    """The way to the chain, where one is asked for."""
+    if options.submit is None:
+        if options.journal is not None:
+            raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        yield None
+        return
+    if options.capture is not None:
+        raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
+    with ExitStack() as stack:
+        with signals.immediate():
+            opened = _chain().submission(options.submit, options.journal)
+            submitting = stack.enter_context(opened)
+        yield submitting
+
+
+def _chain() -> Any:
+    """The commands that reach the chain; what they need may not be installed."""
+    try:
+        from velox.solana import command  # noqa: PLC0415 - and it takes long to load
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
+    return command
+
+
+def _finish(submitting: Any, report: Report, screen: _Screen, errors: list[str]) -> dict[str, Any]:
+    """Follow what was sent to its end, and say what it came to."""
+    ledger, failed = submitting.finish()
+    errors += failed
+    screen.say("", *ledger.format().splitlines())
+    for warning in submitting.warnings():
+        _warn(warning)
+    try:
+        ledger.check(delivered_transactions=report.ledger.delivered_transactions)
+    except LedgerError as error:
+        errors.append(str(error))
+    result: dict[str, Any] = ledger.to_dict()
+    return result
+
+
+def _submit(options: argparse.Namespace, signals: _Signals) -> int:
+    screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
+    with _json_file(options.json) as file:
+        ledger, warnings = _chain().submit(
+            options.path,
+            options.submit,
+            options.journal,
+            say=screen.say,
+            stopped=lambda: signals.requested or screen.broken,
+        )
+        screen.say("", *ledger.format().splitlines())
+        for warning in warnings:
+            _warn(warning)
+        if file is not None:
+            write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
+    return GOOD if ledger.balanced else FAILED
+
+
+def _status(options: argparse.Namespace, signals: _Signals) -> int:
+    with signals.immediate():
+        _chain().status(options.journal, options.config, say=_Screen(sys.stdout).say)
+    return GOOD
+
+
+def _tips(options: argparse.Namespace, signals: _Signals) -> int:
+    with signals.immediate():
+        _chain().tips(options.config, say=_Screen(sys.stdout).say)
+    return GOOD
+
+
+def _localnet(options: argparse.Namespace, signals: _Signals) -> int:
+    # A KeyboardInterrupt is how it is stopped, in order.
+    with signals.immediate():
+        try:
+            return localnet.run(options)
+        except ImportError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _watch(

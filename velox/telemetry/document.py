@@ -22,6 +22,7 @@ def document(
     interrupted: bool = False,
     errors: tuple[str, ...] = (),
     capture: str | None = None,
+    chain: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
 
@@ -38,8 +39,10 @@ def document(
         What failed while it ran.
     capture : str, optional
         The file that holds the bundles.
+    chain : dict, optional
+        `velox.solana.chain_ledger.ChainLedger.to_dict`, where orders were sent to the chain.
     """
-    return {
+    value = {
         "velox": version,
         "command": command,
         "passed": report.passed and not errors,
@@ -48,6 +51,9 @@ def document(
         "capture": capture,
         **report.to_dict(),
     }
+    if chain is not None:
+        value["ledger"]["chain"] = chain
+    return value
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:
