@@ -45,6 +45,7 @@ __all__ = [
     "Signed",
     "SubmissionJournal",
     "Unsettled",
+    "journal_records",
     "read_journal",
 ]
 
@@ -254,12 +255,29 @@ def read_journal(path: str | os.PathLike[str]) -> Unsettled:
     JournalError
         It cannot be read, or holds what no journal does.
     """
+    found, _ = _replay(_bytes_of(path), path)
+    return found
+
+
+def journal_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield every record of a journal, in order, up to a torn end.
+
+    Raises
+    ------
+    JournalError
+        It cannot be read, or holds what no journal does.
+    """
+    data, offset = _bytes_of(path), 0
+    while (records := _frame_at(data, offset)) is not None:
+        yield from _records_in(records, path, offset)
+        offset += _FRAME.size + len(records)
+
+
+def _bytes_of(path: str | os.PathLike[str]) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise JournalError(error.strerror or "cannot be read", path=path) from error
-    found, _ = _replay(data, path)
-    return found
 
 
 class SubmissionJournal:
