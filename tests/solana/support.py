@@ -88,7 +88,14 @@ class Desk:
             self.engine = BlockEngineClient(
                 cluster.block_engine_url, clock=cluster.clock, rate_per_s=1e6
             )
-        self.submitter = Submitter(
+        try:
+            self.submitter = self._open(engine, carriers, options, rng or random.Random(seed), more)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _open(self, engine: bool, carriers: Any, options: Any, rng: Any, more: Any) -> Submitter:
+        return Submitter(
             self.rpc,
             self.engine,
             self.signer,
@@ -97,9 +104,9 @@ class Desk:
             self.journal,
             options=SubmitOptions(**{"poll_ns": SLOT_NS, **(options or {})}),
             observer=self.note,
-            clock=cluster.clock,
-            sleep=cluster.sleep,
-            rng=rng if rng is not None else random.Random(seed),
+            clock=self.cluster.clock,
+            sleep=self.cluster.sleep,
+            rng=rng,
             **more,
         )
 

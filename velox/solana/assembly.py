@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from velox.errors import ConfigError, KeyFileError
 from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
@@ -21,7 +21,7 @@ from velox.solana.journal import SubmissionJournal
 from velox.solana.rpc import RpcClient
 from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter
-from velox.solana.tips import FixedTip, FloorPercentileTip, Percentile, TipFloorClient, TipPolicy
+from velox.solana.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
 
 __all__ = ["Submission", "block_engine_of", "configured", "local", "rpc_of", "tip_policy_of"]
 
@@ -109,8 +109,7 @@ def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
     floor = TipFloorClient(
         tip.floor_url or TIP_FLOOR_URL, allow_mainnet=config.cluster.allow_mainnet
     )
-    percentile = cast(Percentile, tip.percentile)
-    return FloorPercentileTip(floor.fetch, percentile, tip.maximum, tip.minimum)
+    return FloorPercentileTip(floor.fetch, tip.percentile, tip.maximum, tip.minimum)
 
 
 def _auth_of(path: str) -> Secret:

@@ -74,9 +74,9 @@ def _check_types(table: object, kinds: Mapping[type, tuple[str, ...]]) -> None:
                 raise _refuse(name, value, f"must be {words[kind]}")
 
 
-def _check_choice(table: object, name: str, choices: tuple[str, ...]) -> None:
+def _check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> None:
     value = getattr(table, name)
-    if value not in choices:
+    if type(value) not in (str, int) or value not in choices:
         raise _refuse(name, value, f"must be one of {', '.join(map(repr, choices))}")
 
 
@@ -205,7 +205,7 @@ class TipConfig:
     policy : {"fixed", "floor"}
     lamports : int
         Of ``fixed``.
-    percentile : {"25", "50", "75", "95", "99", "ema50"}
+    percentile : {25, 50, 75, 95, 99, "ema50"}
         Of ``floor``: of the tips that landed.
     minimum, maximum : int
         Lamports; `maximum` is also the most that the signer lets a transaction transfer.
@@ -215,7 +215,7 @@ class TipConfig:
 
     policy: Literal["fixed", "floor"] = "fixed"
     lamports: int = MIN_TIP_LAMPORTS
-    percentile: str = "50"
+    percentile: Percentile = 50
     minimum: int = MIN_TIP_LAMPORTS
     maximum: int = 100_000
     floor_url: str = ""

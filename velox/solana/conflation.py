@@ -382,7 +382,7 @@ class OrderQueue:
         Returns
         -------
         Pack or None
-            Its orders have left the queue; `landed`, `lost` or `refuse` must hear of it.
+            Its orders have left the queue; `landed`, `lost` or `give_back` must hear of it.
         """
         pack = Pack()
         taken: list[Entry] = []
@@ -490,6 +490,16 @@ class OrderQueue:
         for standing in pack.places:
             if standing.state is not State.GONE:
                 self.desk.remove(standing)
+
+    def give_back(self, pack: Pack) -> None:
+        """Put a pack's orders back where they were: it was not even signed."""
+        for standing in pack.cancels:
+            standing.state = State.RESTING
+        for standing in pack.places:
+            standing.state = State.UNSENT
+        self._adds |= {each.placing: each for each in pack.entries if each.placing is not None}
+        whole = self._pending | {each.ticket: each for each in pack.entries}
+        self._pending = dict(sorted(whole.items()))
 
     def adopt(self, pack: Pack) -> None:
         """Take over a pack of an earlier process, whose transaction is still under way."""

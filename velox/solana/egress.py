@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from velox.errors import SubmitError
+from velox.errors import JournalError, SubmitError
 from velox.runtime.output import PullOutput
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.submit import Submitter
@@ -53,7 +54,7 @@ class Egress:
         ]
 
     def start(self) -> None:
-        """Start both threads; the pipeline may start before or after."""
+        """Start both threads; the pipeline must have been made, and may start before or after."""
         for thread in self._threads:
             thread.start()
 
@@ -79,7 +80,8 @@ class Egress:
         for thread in self._threads:
             thread.join()
         if self._error is not None:
-            self._submitter.close(0.0)
+            with suppress(JournalError):
+                self._submitter.close(0.0)
             raise SubmitError(f"submission stopped: {self._error}") from self._error
         return self._submitter.close(deadline_s)
 

@@ -37,6 +37,7 @@ from solders.signature import Signature
 
 from velox.errors import (
     ConfigError,
+    JournalError,
     RateLimitedError,
     RecordError,
     RpcError,
@@ -220,6 +221,7 @@ class Submitter:
         self._look_ns = self._launch_ns = clock()
         self._unnumbered = 0
         self._closed = False
+        self._broken: JournalError | None = None
         self._introduce()
         self._recover()
 
@@ -320,6 +322,8 @@ class Submitter:
         """
         if self._closed:
             raise SubmitError("step of a submitter that is closed")
+        if self._broken is not None:
+            raise self._broken
         done = self._queue.settle()
         now = self._clock()
         # Where the clock was set back, everything is due.
@@ -347,19 +351,44 @@ class Submitter:
         if blockhash is None:
             return 0
         done, volleys = 0, []
+        room = self._options.window - len(self._flights)
         for _ in range(1 if self._dispatch.bundles else LAUNCHES_AT_ONCE):
             volley = Volley(1)
-            taken = self._fill(volley, blockhash, now)
+            taken = self._fill(volley, room, blockhash, now)
             done += taken
+            room -= len(volley.flights)
             if volley.flights:
                 volleys.append(volley)
-                self._track(volley)
-            elif not taken:
+            if not taken or room <= 0 or now < self._launch_ns:
                 break
-        self._journal.commit()
+        self._let_go(volleys, now)
+        return done
+
+    def _let_go(self, volleys: list[Volley], now: int) -> None:
+        """Send what was signed, once the disk has it."""
+        try:
+            self._commit()
+        except JournalError:
+            # It was not sent, and never will be.
+            for volley in volleys:
+                for flight in volley.flights:
+                    self._queue.lost(flight.pack)
+                    self._tally.transaction("failed")
+                    self._settle(
+                        flight.signed.orders, flight.pack, Outcome.FAILED, "not journalled"
+                    )
+            raise
+        for volley in volleys:
+            self._track(volley)
         for volley in volleys:
             self._send(volley, now)
-        return done
+
+    def _commit(self) -> None:
+        try:
+            self._journal.commit()
+        except JournalError as error:
+            self._broken = error
+            raise
 
     def _may_launch(self, now: int) -> bool:
         """Whether an endpoint has room; what waits may be netted meanwhile, so none is signed."""
@@ -378,9 +407,8 @@ class Submitter:
         self._height = max(self._height, born)
         return blockhash
 
-    def _fill(self, volley: Volley, blockhash: Blockhash, now: int) -> int:
+    def _fill(self, volley: Volley, room: int, blockhash: Blockhash, now: int) -> int:
         """Take from the queue what fits a volley, and sign it; return how many packs that were."""
-        room = self._options.window - len(self._flights)
         most = min(room, MAX_BUNDLE_TRANSACTIONS if self._options.atomic else 1)
         for taken in range(most):
             pack = self._take()
@@ -415,8 +443,11 @@ class Submitter:
             reason = f"not built: {type(error).__name__.removesuffix('Error')}"
             if isinstance(error, SpendRefusedError):
                 reason = f"not signed: {error.rule}"
-                # A cap of so much a minute has room again later: what waits need not fail by it.
-                self._launch_ns = now + NS
+                if error.rule == "max_spend_lamports_per_minute" and volley.attempt == 1:
+                    # There will be room again: until then the orders wait, and may be netted.
+                    self._launch_ns = now + NS
+                    self._queue.give_back(pack)
+                    return
             self._queue.lost(pack)
             self._settle(plan.orders, pack, Outcome.FAILED, reason)
             return
@@ -474,10 +505,7 @@ class Submitter:
                 self._sign(volley, plan, flight.pack, blockhash, now)
             if volley.flights:
                 volleys.append(volley)
-                self._track(volley)
-        self._journal.commit()
-        for volley in volleys:
-            self._send(volley, now)
+        self._let_go(volleys, now)
         return len(expired)
 
     # Sending
@@ -536,7 +564,7 @@ class Submitter:
                 done += self._finish(flight, flight.status)
         except _UNANSWERED as error:
             self._note(error)
-        self._journal.commit()
+        self._commit()
         over = [each for each, last in self._signatures.items() if last < self._height]
         for signature in over:
             if signature not in self._flights:
@@ -709,6 +737,8 @@ class Submitter:
                 self._tally.transaction(outcome.name.lower())
                 self._settle(flight.signed.orders, flight.pack, outcome)
             self._tally.settle(self._queue.drain(), Outcome.SHED)
+        if self._broken is not None:
+            raise self._broken
         return self.ledger()
 
     @property
