@@ -655,11 +655,7 @@ def _drive(
         raise ConfigError(f"capture and json are the same file, {options.capture!r}")
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     with _json_file(options.json) as file, _submission(options, signals) as submitting:
-        if submitting is not None:
-            output: Output = submitting.output
-        else:
-            output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
-        pipeline = Pipeline(ingresses, output, config=config, **parts)
+        pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
         screen.say(
             *terminal.opening(
                 version=velox.__version__,
@@ -673,8 +669,9 @@ def _drive(
             _warn(warning)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
-            submitting.start()
         pipeline.start()
+        if submitting is not None:
+            submitting.start()
         errors: list[str] = []
         try:
             _watch(pipeline, options, signals, screen)
@@ -683,9 +680,7 @@ def _drive(
             errors += _stop(pipeline)
         report = pipeline.report()
         screen.say(*terminal.closing(report))
-        chain = None
-        if submitting is not None:
-            chain = _finish(submitting, report, screen, errors)
+        chain = _finish(submitting, report, screen, errors) if submitting is not None else None
         for warning in report.warnings[len(pipeline.plan.warnings) :]:
             _warn(warning)
         if report.verification is not None and report.verification.mismatched:
@@ -709,6 +704,13 @@ def _drive(
     for error in errors:
         _complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _output(options: argparse.Namespace, submitting: Any) -> Output:
+    if submitting is not None:
+        output: Output = submitting.output
+        return output
+    return DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from velox.solana.carriers import MemoCarrier, decode_memo
 from velox.solana.chain_ledger import Outcome
 from velox.solana.config import SubmitOptions
 from velox.solana.jito import BlockEngineClient
-from velox.solana.journal import SubmissionJournal
+from velox.solana.journal import Ended, Signed, SubmissionJournal, journal_records
 from velox.solana.rpc import RpcClient
 from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter
@@ -146,3 +146,29 @@ def executed_orders(cluster: LocalCluster, *, failed: bool = False) -> Counter[t
             for record in decode_memo(bytes(message.instructions[-1].data)):
                 counted[int(record["kind"]), int(record["id"])] += 1
     return counted
+
+
+def assert_journal_is_true(path: Path, cluster: LocalCluster, *, whole: bool) -> list[int]:
+    """Everything executed is in the journal, which says so; return the ids of what landed.
+
+    `whole` asks that everything in the journal has an end.
+    """
+    signed, ended = {}, {}
+    for record in journal_records(path):
+        if isinstance(record, Signed):
+            signed[record.number] = record
+        elif isinstance(record, Ended):
+            ended[record.number] = record
+    if whole:
+        assert signed.keys() == ended.keys()
+    executed = {each.signature for each in cluster.executions if each.err is None}
+    assert executed <= {each.signature for each in signed.values()}, "sent, and not journalled"
+    for number, record in ended.items():
+        landed = record.outcome is Outcome.LANDED
+        assert landed is (signed[number].signature in executed), record
+    return [
+        int(id)
+        for number, each in signed.items()
+        if number in ended and ended[number].outcome is Outcome.LANDED
+        for id in each.orders["id"]
+    ]

@@ -14,11 +14,21 @@ from velox.errors import SolanaError
 from velox.solana.chain_ledger import Outcome
 from velox.testing import Fault, FaultPlan, Lie, LocalCluster
 
-from .support import ADD, Desk, adds, bundles_of, executed_orders, new_signer
+from .support import (
+    ADD,
+    Desk,
+    adds,
+    assert_journal_is_true,
+    bundles_of,
+    executed_orders,
+    new_signer,
+)
 
 pytest.importorskip("solders")
 
 # A lie about a signature's status cannot be told from the truth; all others are detected.
+# Through a block engine, and then all of a bundle or none.
+WAYS = [(False, False), (True, False), (True, True)]
 READS = ("getSignatureStatuses", "getBlockHeight", "getLatestBlockhash")
 CUT_SHORT = (Lie.OTHER_ID, Lie.TRUNCATED, Lie.HTML)
 
@@ -61,7 +71,7 @@ def assert_true_ends(desk: Desk, orders: int) -> None:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(PLANS, st.sampled_from([(False, False), (True, False), (True, True)]), st.integers(1, 3))
+@given(PLANS, st.sampled_from(WAYS), st.integers(1, 3))
 def test_under_every_fault_plan_each_order_executes_at_most_once_and_has_one_true_end(
     plan: FaultPlan, way: tuple[bool, bool], attempts: int
 ) -> None:
@@ -133,11 +143,13 @@ def crash_after(count: int, function: Any) -> Any:
 @given(
     PLANS,
     st.lists(st.tuples(st.sampled_from(["commit", "send", "look"]), st.integers(1, 6)), max_size=4),
-    st.booleans(),
+    st.sampled_from(WAYS),
 )
 def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_goes_on(
-    plan: FaultPlan, crashes: list[tuple[str, int]], engine: bool
+    plan: FaultPlan, crashes: list[tuple[str, int]], way: tuple[bool, bool]
 ) -> None:
+    engine, atomic = way
+    options = {"atomic": atomic, "attempts": 2}
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(rate_per_s=None, faults=plan) as cluster,
@@ -147,7 +159,9 @@ def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_g
         runs: list[tuple[str, int] | None] = [*crashes, None]
         for run in runs:
             try:
-                desk = Desk(cluster, Path(folder, "journal"), signer, engine=engine)
+                desk = Desk(
+                    cluster, Path(folder, "journal"), signer, engine=engine, options=options
+                )
             except SolanaError:
                 continue
             if run is not None:
@@ -171,3 +185,4 @@ def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_g
                 desk.abandon()
             executed = executed_orders(cluster)
             assert not executed or max(executed.values()) == 1
+            assert_journal_is_true(Path(folder, "journal"), cluster, whole=False)

@@ -12,21 +12,13 @@ from pathlib import Path
 
 import pytest
 from solders.keypair import Keypair
-from solders.transaction import VersionedTransaction
 
-from velox.solana.chain_ledger import Outcome
-from velox.solana.journal import (
-    Ended,
-    Signed,
-    SubmissionJournal,
-    journal_records,
-    read_journal,
-)
+from velox.solana.journal import SubmissionJournal, read_journal
 from velox.solana.rpc import RpcClient
 from velox.testing import LocalCluster
 
 from .killed import submitter_at
-from .support import ADD, executed_orders
+from .support import ADD, assert_journal_is_true, executed_orders
 
 # 200 where there is time for them.
 KILLS = int(os.environ.get("VELOX_KILLS", "20"))
@@ -74,30 +66,6 @@ def test_whenever_a_process_is_killed_the_next_one_executes_nothing_twice(tmp_pa
         assert executed, "every process was killed before it sent anything"
         assert max(executed.values()) == 1
 
-        signed, ended = {}, {}
-        for record in journal_records(journal):
-            if isinstance(record, Signed):
-                signed[record.number] = record
-            elif isinstance(record, Ended):
-                ended[record.number] = record
-        assert signed.keys() == ended.keys()
+        ids = assert_journal_is_true(journal, cluster, whole=True)
         assert not read_journal(journal).transactions
-        landed = {each.signature for each in cluster.executions if each.err is None}
-        ours = {each.signature for each in signed.values()}
-        memos = {
-            each.signature
-            for each in cluster.executions
-            if VersionedTransaction.from_bytes(each.raw).message.account_keys[0] == keypair.pubkey()
-        }
-        assert memos <= ours, "something was sent that the journal does not have"
-        for number, each in signed.items():
-            was_executed = each.signature in landed
-            assert was_executed is (ended[number].outcome is Outcome.LANDED)
-        # An order is in at most one transaction that was executed.
-        ids = [
-            int(order)
-            for number, each in signed.items()
-            if ended[number].outcome is Outcome.LANDED
-            for order in each.orders["id"]
-        ]
         assert sorted(ids) == sorted(id for kind, id in executed if kind == ADD)

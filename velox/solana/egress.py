@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from velox.errors import JournalError, SubmitError
 from velox.runtime.output import PullOutput
@@ -73,17 +72,18 @@ class Egress:
         Raises
         ------
         SubmitError
-            A thread failed; its error is the cause. The submitter is closed all the same.
-        JournalError
-            As `Submitter.close`.
+            A thread failed, or the disk; that error is the cause. The submitter is closed all the
+            same.
         """
         for thread in self._threads:
             thread.join()
+        try:
+            ledger = self._submitter.close(0.0 if self._error is not None else deadline_s)
+        except JournalError as error:
+            self._error = self._error or error
         if self._error is not None:
-            with suppress(JournalError):
-                self._submitter.close(0.0)
             raise SubmitError(f"submission stopped: {self._error}") from self._error
-        return self._submitter.close(deadline_s)
+        return ledger
 
     def _guard(self, body: Callable[[], None]) -> None:
         try:

@@ -127,11 +127,14 @@ class Volley:
         Whether anybody may have taken it; only if not is a refusal the reason of its end.
     refusal : str
         What the last endpoint that refused it said.
+    broken : bool
+        Whether an earlier process saw some of it end: the rest is not sent or signed by itself.
     """
 
     __slots__ = (
         "accepted",
         "attempt",
+        "broken",
         "ended",
         "flights",
         "not_before_ns",
@@ -149,6 +152,7 @@ class Volley:
         self.not_before_ns = 0
         self.accepted = False
         self.refusal = ""
+        self.broken = False
 
     @property
     def over(self) -> bool:
@@ -158,7 +162,8 @@ class Volley:
     @property
     def nothing_landed(self) -> bool:
         """bool: Whether none was executed, so that all of it may be signed anew."""
-        return all(each is Outcome.EXPIRED for each in self.ended.values())
+        expired = all(each is Outcome.EXPIRED for each in self.ended.values())
+        return expired and not self.broken
 
     @property
     def last_valid(self) -> int:

@@ -52,7 +52,7 @@ __all__ = [
 MAGIC: Final = b"VXJ1"
 _FRAME = struct.Struct("<4sII")
 _HEADER = struct.Struct("<B32s32s")
-_SIGNED = struct.Struct("<BQIQ32sHHHH")
+_SIGNED = struct.Struct("<BQQHIQ32sHHHH")
 _ENDED = struct.Struct("<BQBQHHH")
 _GONE = struct.Struct("<BQ")
 _IS_HEADER, _IS_SIGNED, _IS_ENDED = 1, 2, 3
@@ -111,6 +111,8 @@ class Signed:
         What it places in the market, in its own order; empty where the carrier places nothing.
     cancels : tuple of int
         The chain's numbers of what it cancels there.
+    volley, volley_size : int
+        The number of the first that is sent with it, and how many are.
     """
 
     number: int
@@ -121,6 +123,8 @@ class Signed:
     orders: Array
     places: Array
     cancels: tuple[int, ...] = ()
+    volley: int = 0
+    volley_size: int = 1
 
     @property
     def signature(self) -> Signature:
@@ -132,6 +136,8 @@ class Signed:
         head = _SIGNED.pack(
             _IS_SIGNED,
             self.number,
+            self.volley,
+            self.volley_size,
             self.attempt,
             self.last_valid_block_height,
             bytes(self.blockhash),
@@ -472,7 +478,8 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         return Header(Pubkey.from_bytes(payer), Hash.from_bytes(genesis)), at + _HEADER.size
     if kind == _IS_SIGNED:
         head = _SIGNED.unpack_from(data, at)
-        _, number, attempt, height, blockhash, raw_size, orders, places, cancels = head
+        _, number, volley, together, attempt, height, blockhash, *sizes = head
+        raw_size, orders, places, cancels = sizes
         at += _SIGNED.size
         raw = _slice(data, at, raw_size)
         at += raw_size
@@ -482,7 +489,9 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         placed, at = _array(data, at, places, TRANSACTION_DTYPE)
         numbers = struct.unpack_from(f"<{cancels}Q", data, at)
         hash = Hash.from_bytes(blockhash)
-        signed = Signed(number, attempt, height, hash, raw, carried, placed, numbers)
+        signed = Signed(
+            number, attempt, height, hash, raw, carried, placed, numbers, volley, together
+        )
         return signed, at + 8 * cancels
     if kind == _IS_ENDED:
         _, number, outcome, slot, reason_size, rests, gone = _ENDED.unpack_from(data, at)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -256,29 +256,38 @@ class Submitter:
             self._queue.desk.rest(standing)
             resting[number] = standing
             ticket += 1
+        volleys: dict[int, Volley] = {}
         for signed in unsettled.transactions.values():
-            market = int(signed.orders["market"][0])
-            lane = int(self._lanes.of_market[market])
-            if lane < 0:
-                raise SubmitError(
-                    f"{self._journal.path}: holds orders of market {market}, which nothing carries"
-                )
-            pack = Pack(lane=lane)
-            for sequence in signed.cancels:
-                if (market, sequence) in resting:
-                    pack.cancels[resting[market, sequence]] = 0
-            for record in signed.places:
-                pack.places.append(_standing(ticket, record, "size"))
-                pack.sizes.append(pack.places[-1].planned)
-                ticket += 1
+            pack = self._recovered_pack(signed, ticket, resting)
+            ticket += len(signed.places)
             self._queue.adopt(pack)
-            volley = Volley(signed.attempt)
-            # The process that signed it may have sent it.
-            volley.accepted = True
+            volley = volleys.setdefault(signed.volley, Volley(signed.attempt))
             volley.flights.append(Flight(signed, pack, volley))
-            self._track(volley)
             self._tally.add("recovered", len(signed.orders))
             self._tally.transaction("recovered")
+        for volley in volleys.values():
+            # The process that signed it may have sent it.
+            volley.accepted = True
+            volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
+            self._track(volley)
+
+    def _recovered_pack(
+        self, signed: Signed, ticket: int, resting: dict[tuple[int, int], Standing]
+    ) -> Pack:
+        market = int(signed.orders["market"][0])
+        lane = int(self._lanes.of_market[market])
+        if lane < 0:
+            raise SubmitError(
+                f"{self._journal.path}: holds orders of market {market}, which nothing carries"
+            )
+        pack = Pack(lane=lane)
+        for sequence in signed.cancels:
+            if (market, sequence) in resting:
+                pack.cancels[resting[market, sequence]] = 0
+        for place, record in enumerate(signed.places):
+            pack.places.append(_standing(ticket + place, record, "size"))
+            pack.sizes.append(pack.places[-1].planned)
+        return pack
 
     def _track(self, volley: Volley) -> None:
         self._volleys.append(volley)
@@ -365,18 +374,23 @@ class Submitter:
         return done
 
     def _let_go(self, volleys: list[Volley], now: int) -> None:
-        """Send what was signed, once the disk has it."""
+        """Write what was signed to the journal, and send it once the disk has it."""
+        for volley in volleys:
+            first = self._journal.unsettled.next_number
+            for number, flight in enumerate(volley.flights, first):
+                flight.signed = replace(
+                    flight.signed, number=number, volley=first, volley_size=len(volley.flights)
+                )
+                self._journal.append(flight.signed)
+                self._tally.transaction("signed")
         try:
             self._commit()
         except JournalError:
-            # It was not sent, and never will be.
+            # Not sent by us; but should the disk have it after all, the next process will.
             for volley in volleys:
                 for flight in volley.flights:
-                    self._queue.lost(flight.pack)
-                    self._tally.transaction("failed")
-                    self._settle(
-                        flight.signed.orders, flight.pack, Outcome.FAILED, "not journalled"
-                    )
+                    self._tally.transaction("unknown")
+                    self._settle(flight.signed.orders, flight.pack, Outcome.UNKNOWN)
             raise
         for volley in volleys:
             self._track(volley)
@@ -428,7 +442,7 @@ class Submitter:
         return None
 
     def _sign(self, volley: Volley, plan: Plan, pack: Pack, blockhash: Blockhash, now: int) -> None:
-        """Sign a plan into a volley, and note it for the journal; what is refused has failed."""
+        """Sign a plan into a volley; what is refused has failed, or waits."""
         try:
             raw = self._signed_bytes(
                 self._lanes[pack.lane], plan, blockhash, not volley.flights, now
@@ -452,7 +466,7 @@ class Submitter:
             self._settle(plan.orders, pack, Outcome.FAILED, reason)
             return
         signed = Signed(
-            self._journal.unsettled.next_number,
+            0,
             volley.attempt,
             blockhash.last_valid_block_height,
             blockhash.hash,
@@ -461,8 +475,6 @@ class Submitter:
             plan.places,
             plan.cancels,
         )
-        self._journal.append(signed)
-        self._tally.transaction("signed")
         volley.flights.append(Flight(signed, pack, volley))
 
     def _signed_bytes(
@@ -530,6 +542,7 @@ class Submitter:
             if (
                 now >= volley.not_before_ns
                 and not volley.ended
+                and not volley.broken
                 and not any(each.seen for each in volley.flights)
                 and self._height <= volley.last_valid
                 and (
@@ -547,7 +560,7 @@ class Submitter:
         """Look once at everything that is under way."""
         done = 0
         try:
-            self._height = max(self._height, self._rpc.get_block_height("confirmed"))
+            self._height = self._rpc.get_block_height("confirmed")
             unseen = [each for each in self._flights.values() if each.status is None]
             dying = [
                 each

@@ -371,7 +371,7 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
         st.one_of(
             ORDERS,
             st.tuples(st.just("take"), st.integers(1, 4)),
-            st.tuples(st.sampled_from(["land", "lose", "give back"]), st.integers(0, 3)),
+            st.tuples(st.sampled_from(["land", "lose", "refuse"]), st.integers(0, 3)),
         ),
         max_size=40,
     ),
@@ -389,7 +389,7 @@ def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_ex
             chain[standing.level] += size
         watched.land(pack)
 
-    ends = {"land": execute, "lose": watched.lose, "give back": watched.queue.give_back}
+    ends = {"land": execute, "lose": watched.lose}
     pushed = 0
     for move in moves:
         if move[0] == "take":
@@ -398,9 +398,12 @@ def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_ex
                 flying.append(pack)
         elif move[0] in ends:
             if flying:
-                end, which = ends[move[0]], move[1] % len(flying)
-                # Only what was taken last can come back: it was not even signed.
-                end(flying.pop(-1 if move[0] == "give back" else which))
+                ends[move[0]](flying.pop(move[1] % len(flying)))
+        elif move[0] == "refuse":
+            # What is not even signed comes back at once.
+            pack = watched.queue.take(up_to(move[1] + 1))
+            if pack is not None:
+                watched.queue.give_back(pack)
         else:
             watched.push(move)
             pushed += 1
