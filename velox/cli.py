@@ -43,9 +43,11 @@ from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
-from velox.runtime.output import CaptureOutput, DiscardOutput
+from velox.runtime.output import CaptureOutput, DiscardOutput, Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.telemetry import HistogramLog, document, replacing, terminal, write_document
+from velox.testing import command as localnet
 
 __all__ = ["main"]
 
@@ -253,6 +255,8 @@ def _parser() -> _Parser:
     recover = command("recover", _recover, "Make a capture whole that was cut off by a kill.")
     recover.add_argument("path", metavar="PATH", help="what --capture was writing")
 
+    _add_chain_commands(commands, command)
+
     benchmarks = command("bench", _bench, "Measure what the parts cost on this machine.")
     benchmarks.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(bench.names())}; all unless told"
@@ -284,6 +288,27 @@ def _add_hiccups(parser: argparse._ActionsContainer) -> None:
         metavar="S",
         help="seconds for which the same CPUs' own hiccups are measured afterwards; 0: not (0.25)",
     )
+
+
+def _add_chain_commands(
+    commands: Any, command: Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
+) -> None:
+    submit = command("submit", _submit, "Send the orders of a capture to the chain.")
+    submit.add_argument("path", metavar="BUNDLES.npy", help="what --capture wrote")
+    submit.add_argument(
+        "--submit", default="localnet", metavar="WHERE", help="localnet, or CONFIG.toml (localnet)"
+    )
+    submit.add_argument("--journal", metavar="PATH", help="what was signed; the configuration's")
+    submit.add_argument("--json", metavar="PATH", help="write the ledger; '-' is stdout")
+
+    status = command("status", _status, "Say what a journal of submissions holds.")
+    status.add_argument("journal", metavar="JOURNAL", help="what --journal named")
+    status.add_argument("--config", metavar="CONFIG.toml", help="ask its node, too")
+
+    tips = command("tips", _tips, "Say whom a block engine wants tipped, and what landed.")
+    tips.add_argument("config", metavar="CONFIG.toml", help="with a [block_engine]")
+
+    localnet.add_parser(commands).set_defaults(command=_localnet)
 
 
 def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
@@ -378,6 +403,14 @@ def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | 
     )
     result = parser.add_argument_group("what it leaves")
     result.add_argument("--capture", metavar="PATH", help="write the bundles to a .npy file")
+    result.add_argument(
+        "--submit",
+        metavar="WHERE",
+        help="send the orders to Solana: 'localnet', a cluster in this process, or CONFIG.toml",
+    )
+    result.add_argument(
+        "--journal", metavar="PATH", help="of --submit: what was signed (the configuration's)"
+    )
     result.add_argument(
         "--json",
         metavar="PATH",
@@ -728,9 +761,12 @@ def _drive(
     """Build the pipeline, run it to its end or to the first signal, and say what it came to."""
     _refuse_sharing(capture=options.capture, json=options.json, hlog=options.hlog)
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
-    output = DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
-    with _json_file(options.json) as file, ExitStack() as stack:
-        pipeline = Pipeline(ingresses, output, config=config, **parts)
+    with (
+        _json_file(options.json) as file,
+        _submission(options, signals) as submitting,
+        ExitStack() as stack,
+    ):
+        pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
         log = stack.enter_context(_histogram_log(options.hlog))
         screen.say(
             *terminal.opening(
@@ -743,7 +779,11 @@ def _drive(
         )
         for warning in pipeline.plan.warnings:
             _warn(warning)
+        if submitting is not None:
+            screen.say(f"to          {submitting.description}")
         pipeline.start()
+        if submitting is not None:
+            submitting.start()
         errors: list[str] = []
         try:
             _watch(pipeline, options, signals, screen, log)
@@ -755,6 +795,7 @@ def _drive(
             log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
+        chain = _finish(submitting, report, screen, errors) if submitting is not None else None
         for warning in report.warnings[len(pipeline.plan.warnings) :]:
             _warn(warning)
         if report.verification is not None and report.verification.mismatched:
@@ -774,6 +815,7 @@ def _drive(
                 capture=options.capture,
                 hlog=options.hlog,
                 hiccups=hiccups,
+                chain=chain,
             )
             write_document(value, file)
     for error in errors:
@@ -793,6 +835,93 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
         # The CPUs that this process may use can change; what has been measured stands.
         _warn(f"no hiccups: {_text(error)}")
         return ()
+
+
+def _output(options: argparse.Namespace, submitting: Any) -> Output:
+    if submitting is not None:
+        output: Output = submitting.output
+        return output
+    return DiscardOutput() if options.capture is None else CaptureOutput(options.capture)
+
+
+@contextmanager
+def _submission(options: argparse.Namespace, signals: _Signals) -> Iterator[Any]:
+    """The way to the chain, where one is asked for."""
+    if options.submit is None:
+        if options.journal is not None:
+            raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        yield None
+        return
+    if options.capture is not None:
+        raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
+    with ExitStack() as stack:
+        with signals.immediate():
+            opened = _chain().submission(options.submit, options.journal)
+            submitting = stack.enter_context(opened)
+        yield submitting
+
+
+def _chain() -> Any:
+    """The commands that reach the chain; what they need may not be installed."""
+    try:
+        from velox.solana import command  # noqa: PLC0415 - and it takes long to load
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
+    return command
+
+
+def _finish(submitting: Any, report: Report, screen: _Screen, errors: list[str]) -> dict[str, Any]:
+    """Follow what was sent to its end, and say what it came to."""
+    ledger, failed = submitting.finish()
+    errors += failed
+    screen.say("", *ledger.format().splitlines())
+    for warning in submitting.warnings():
+        _warn(warning)
+    try:
+        ledger.check(delivered_transactions=report.ledger.delivered_transactions)
+    except LedgerError as error:
+        errors.append(str(error))
+    result: dict[str, Any] = ledger.to_dict()
+    return result
+
+
+def _submit(options: argparse.Namespace, signals: _Signals) -> int:
+    screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
+    with _json_file(options.json) as file:
+        ledger, warnings = _chain().submit(
+            options.path,
+            options.submit,
+            options.journal,
+            say=screen.say,
+            stopped=lambda: signals.requested or screen.broken,
+        )
+        screen.say("", *ledger.format().splitlines())
+        for warning in warnings:
+            _warn(warning)
+        if file is not None:
+            write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
+    return GOOD if ledger.balanced else FAILED
+
+
+def _status(options: argparse.Namespace, signals: _Signals) -> int:
+    with signals.immediate():
+        _chain().status(options.journal, options.config, say=_Screen(sys.stdout).say)
+    return GOOD
+
+
+def _tips(options: argparse.Namespace, signals: _Signals) -> int:
+    with signals.immediate():
+        _chain().tips(options.config, say=_Screen(sys.stdout).say)
+    return GOOD
+
+
+def _localnet(options: argparse.Namespace, signals: _Signals) -> int:
+    # A KeyboardInterrupt is how it is stopped, in order.
+    with signals.immediate():
+        try:
+            return localnet.run(options)
+        except ImportError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _watch(

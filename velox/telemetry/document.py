@@ -25,6 +25,7 @@ def document(
     capture: str | None = None,
     hlog: str | None = None,
     hiccups: Sequence[Hiccups] = (),
+    chain: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
 
@@ -45,8 +46,10 @@ def document(
         The file that holds the latencies of each second.
     hiccups : sequence of Hiccups
         The host's own, on the CPUs that ran the stages.
+    chain : dict, optional
+        `velox.solana.chain_ledger.ChainLedger.to_dict`, where orders were sent to the chain.
     """
-    return {
+    value = {
         "velox": version,
         "command": command,
         "passed": report.passed and not errors,
@@ -57,6 +60,9 @@ def document(
         **report.to_dict(),
         "hiccups": [each.to_dict() for each in hiccups],
     }
+    if chain is not None:
+        value["ledger"]["chain"] = chain
+    return value
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:

@@ -1,0 +1,166 @@
+"""A chain of one market in memory, with Manifest's instructions, answers and logs.
+
+It speaks the methods of `RpcClient` that a submitter calls. It is no copy of the program: it is
+what the documentation of the layouts says, so that the way from numbers on the chain to orders of
+ours is run through where the program itself is not at hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from velox.solana.instructions import MANIFEST_PROGRAM, OrderType, decode_batch_update
+from velox.solana.reports import FILL_EVENT, NO_INDEX, PLACE_EVENT
+from velox.solana.rpc import Blockhash, SignatureStatus, TransactionInfo
+
+OTHERS = Pubkey(b"\x09" * 32)
+DIGITS = 18
+
+
+@dataclass
+class Resting:
+    trader: Pubkey
+    sequence: int
+    price: int
+    atoms: int
+    is_bid: bool
+
+
+@dataclass
+class ModelChain:
+    """Every transaction executes in the slot after it was sent."""
+
+    market: Pubkey
+    balance: int = 10**12
+    height: int = 1000
+    orders: list[Resting] = field(default_factory=list)
+    next_sequence: int = 1
+    statuses: dict[Signature, SignatureStatus] = field(default_factory=dict)
+    infos: dict[Signature, TransactionInfo] = field(default_factory=dict)
+    raws: list[bytes] = field(default_factory=list)
+    return_data_kept: bool = True
+    logs_kept: bool = True
+
+    def tick(self) -> None:
+        self.height += 1
+
+    # RpcClient's
+
+    def get_genesis_hash(self) -> Hash:
+        return Hash.default()
+
+    def get_balance(self, pubkey: Pubkey) -> int:
+        return self.balance
+
+    def get_latest_blockhash(self) -> Blockhash:
+        value = Hash(self.height.to_bytes(32, "little"))
+        return Blockhash(value, self.height + 150, self.height)
+
+    def get_block_height(self, commitment: str = "confirmed") -> int:
+        return self.height
+
+    def get_signature_statuses(
+        self, signatures: list[Signature], search_history: bool = False
+    ) -> list[SignatureStatus | None]:
+        return [self.statuses.get(each) for each in signatures]
+
+    def get_transaction(self, signature: Signature, commitment: str) -> TransactionInfo | None:
+        return self.infos.get(signature)
+
+    def send_transaction(self, raw: bytes, **options: Any) -> Signature:
+        transaction = VersionedTransaction.from_bytes(raw)
+        signature = transaction.signatures[0]
+        if signature not in self.statuses:
+            self.raws.append(raw)
+            message = transaction.message
+            self._execute(signature, message.account_keys[0], bytes(message.instructions[-1].data))
+        return signature
+
+    # Manifest's
+
+    def _execute(self, signature: Signature, trader: Pubkey, data: bytes) -> None:
+        _, cancels, places = decode_batch_update(data)
+        before = [Resting(**vars(each)) for each in self.orders], self.next_sequence
+        err, answers, events = None, [], []
+        for cancel in cancels:
+            mine = [each for each in self.orders if each.sequence == cancel.sequence]
+            if not mine or mine[0].trader != trader:
+                err = {"InstructionError": [2, {"Custom": 5}]}
+                break
+            self.orders.remove(mine[0])
+        for place in places if err is None else ():
+            price = place.price_mantissa * 10 ** (place.price_exponent + DIGITS)
+            sequence, self.next_sequence = self.next_sequence, self.next_sequence + 1
+            left = self._match(trader, place, price, sequence, events)
+            if left is None:
+                err = {"InstructionError": [2, {"Custom": 6}]}
+                break
+            rests = left > 0 and place.order_type is not OrderType.IMMEDIATE_OR_CANCEL
+            if rests:
+                self.orders.append(Resting(trader, sequence, price, left, place.is_bid))
+            index = sequence * 80 if rests else NO_INDEX
+            answers.append(struct.pack("<QI", sequence, index))
+            events.append(self._placed(trader, place, price, sequence, index))
+        if err is not None:
+            self.orders, self.next_sequence = before
+            answers, events = [], []
+        logs = [
+            f"Program {MANIFEST_PROGRAM} invoke [1]",
+            *(f"Program data: {base64.b64encode(each).decode()}" for each in events),
+            f"Program {MANIFEST_PROGRAM} success",
+        ]
+        answer = struct.pack("<I", len(answers)) + b"".join(answers)
+        self.statuses[signature] = SignatureStatus(self.height, 0, err, "confirmed")
+        self.infos[signature] = TransactionInfo(
+            self.height,
+            err,
+            5000,
+            tuple(logs) if self.logs_kept else None,
+            1000,
+            answer if self.return_data_kept and err is None else None,
+        )
+
+    def _match(
+        self, trader: Pubkey, place: Any, price: int, sequence: int, events: list[bytes]
+    ) -> int | None:
+        """What is left of an order; None where a post-only one would match."""
+        left = place.base_atoms
+        against = [each for each in self.orders if each.is_bid is not place.is_bid]
+        against.sort(key=lambda each: (-each.price if each.is_bid else each.price, each.sequence))
+        for each in against:
+            crosses = price >= each.price if place.is_bid else price <= each.price
+            if not crosses or not left:
+                break
+            if place.order_type is OrderType.POST_ONLY:
+                return None
+            atoms = min(left, each.atoms)
+            events.append(self._filled(trader, each, sequence, atoms, place.is_bid))
+            left -= atoms
+            each.atoms -= atoms
+            if not each.atoms:
+                self.orders.remove(each)
+        return left
+
+    def _placed(self, trader: Pubkey, place: Any, price: int, sequence: int, index: int) -> bytes:
+        tail = struct.pack(
+            "<QQIIBB6x", place.base_atoms, sequence, index, 0, place.order_type, place.is_bid
+        )
+        return (
+            PLACE_EVENT + bytes(self.market) + bytes(trader) + price.to_bytes(16, "little") + tail
+        )
+
+    def _filled(
+        self, taker: Pubkey, maker: Resting, sequence: int, atoms: int, taker_buys: bool
+    ) -> bytes:
+        quote = atoms * maker.price // 10**DIGITS
+        keys = bytes(self.market) + bytes(maker.trader) + bytes(taker)
+        tail = struct.pack("<QQQQBB14x", atoms, quote, maker.sequence, sequence, taker_buys, 0)
+        return FILL_EVENT + keys + maker.price.to_bytes(16, "little") + tail

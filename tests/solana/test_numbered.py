@@ -1,0 +1,267 @@
+"""Orders that a market numbers: cancelled by their numbers, reported, remembered over a restart."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solders.pubkey import Pubkey
+
+from tests.unit.solana.test_conflation import ADD, CANCEL, ORDERS, OneByOne, records
+from velox.solana.carriers import ManifestCarrier
+from velox.solana.chain_ledger import Outcome
+from velox.solana.config import SubmitOptions
+from velox.solana.instructions import OrderType
+from velox.solana.journal import SubmissionJournal
+from velox.solana.market import MarketSpec
+from velox.solana.reports import ReportKind
+from velox.solana.signer import KeypairSigner, SignerPolicy
+from velox.solana.submit import Submitter
+
+from .manifest_model import OTHERS, ModelChain, Resting
+from .support import bundles_of
+
+SPEC = MarketSpec(
+    market=Pubkey(b"\x05" * 32),
+    base_mint=Pubkey(b"\x06" * 32),
+    quote_mint=Pubkey(b"\x07" * 32),
+    base_decimals=9,
+    quote_decimals=6,
+    lot_atoms=1_000_000,
+)
+
+
+class Trader:
+    def __init__(
+        self,
+        path: Path,
+        chain: ModelChain | None = None,
+        signer: Any = None,
+        order_type: OrderType = OrderType.LIMIT,
+    ) -> None:
+        carrier = ManifestCarrier(SPEC, order_type=order_type)
+        self.chain = chain if chain is not None else ModelChain(SPEC.market)
+        self.signer = signer or KeypairSigner.generate(
+            SignerPolicy(
+                programs=frozenset([carrier.program]),
+                max_tip_lamports=0,
+                max_spend_lamports_per_minute=10**12,
+            )
+        )
+        self.journal = SubmissionJournal(path)
+        self.ends: dict[int, tuple[Outcome, str]] = {}
+        self.now = 0
+        self.submitter = Submitter(
+            self.chain,  # type: ignore[arg-type]
+            None,
+            self.signer,
+            carrier,
+            None,
+            self.journal,
+            options=SubmitOptions(poll_ns=1),
+            observer=self.note,
+            clock=self.clock,
+            sleep=lambda seconds: None,
+            rng=random.Random(0),
+        )
+
+    def clock(self) -> int:
+        self.now += 1000
+        return self.now
+
+    def note(self, tickets: Any, outcome: Outcome, reason: str) -> None:
+        for ticket in tickets:
+            assert ticket not in self.ends
+            self.ends[int(ticket)] = outcome, reason
+
+    def push(self, *rows: tuple[int, ...]) -> None:
+        self.submitter.intake(bundles_of(records(*rows)))
+
+    def settle(self) -> None:
+        while not self.submitter.idle:
+            self.submitter.step()
+            self.chain.tick()
+
+    def send(self, *rows: tuple[int, ...]) -> Any:
+        self.push(*rows)
+        self.settle()
+        return self.submitter.reports()
+
+    def resting(self) -> dict[int, int]:
+        """Lots by the chain's number."""
+        return {each.sequence: each.atoms // SPEC.lot_atoms for each in self.chain.orders}
+
+
+def told(reports: Any) -> list[tuple[str, int, int, int]]:
+    return [
+        (ReportKind(r["kind"]).name, int(r["order_id"]), int(r["sequence"]), int(r["lots"]))
+        for r in reports
+    ]
+
+
+@pytest.fixture
+def trader(tmp_path: Path) -> Trader:
+    return Trader(tmp_path / "journal")
+
+
+def test_placements_are_reported_with_the_numbers_of_the_chain(trader: Trader) -> None:
+    reports = trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_010_000, 6, 1, 0))
+    assert told(reports) == [("PLACED", 11, 1, 5), ("PLACED", 12, 2, 6)]
+    assert reports["base_atoms"].tolist() == [5_000_000, 6_000_000]
+    assert reports["slot"].tolist() == [1000, 1000]
+    assert trader.resting() == {1: 5, 2: 6}
+
+
+def test_a_cancel_goes_by_the_number(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5))
+    assert told(trader.send((CANCEL, 11, 1_000_000, 5))) == [("CANCELLED", 11, 1, 5)]
+    assert trader.resting() == {2: 5}
+    assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
+
+
+def test_a_partial_cancel_is_a_cancel_and_a_placement_of_the_rest(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((CANCEL, 11, 1_000_000, 2))
+    assert told(reports) == [("CANCELLED", 11, 1, 2), ("PLACED", 11, 2, 3)]
+    assert told(trader.send((CANCEL, 11, 1_000_000, 3))) == [("CANCELLED", 11, 2, 3)]
+    assert trader.resting() == {}
+
+
+def test_a_replacement_cancels_and_places_in_one_transaction(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+    trader.send((ADD, 11, 1_000_200, 7))
+    assert trader.resting() == {2: 7}
+    assert len(trader.chain.raws) == 2
+
+
+def test_fills_are_reported_to_taker_and_maker(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    price = 1_000_000 * 10 ** (SPEC.exponent + 18)
+    trader.chain.orders.append(Resting(OTHERS, 900, price, 3_000_000, False))
+    reports = trader.send((ADD, 11, 1_000_000, 5))
+    assert told(reports) == [("PLACED", 11, 1, 5), ("FILLED", 11, 1, 3)]
+    fill = reports[1]
+    assert (int(fill["price"]), int(fill["base_atoms"]), int(fill["maker"])) == (
+        1_000_000,
+        3_000_000,
+        0,
+    )
+    assert int(fill["quote_atoms"]) == 300_000
+    # What is left is what a cancel takes.
+    assert told(trader.send((CANCEL, 11, 1_000_000, 5)))[0] == ("CANCELLED", 11, 1, 2)
+
+
+def test_an_order_of_ours_that_another_of_ours_meets_is_known_to_be_filled(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((ADD, 12, 999_900, 5, 1, 0))
+    filled = [each for each in told(reports) if each[0] == "FILLED"]
+    assert filled == [("FILLED", 11, 1, 5), ("FILLED", 12, 2, 5)]
+    assert reports[reports["kind"] == ReportKind.FILLED]["side"].tolist() == [0, 1]
+    trader.send((CANCEL, 11, 1_000_000, 5))
+    assert trader.ends[2] == (Outcome.FAILED, "nothing_to_cancel")
+
+
+def test_a_post_only_order_that_would_match_is_rejected_by_the_chain(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((ADD, 12, 999_900, 5, 1, 0))
+    assert told(reports) == [("REJECTED", 12, 0, 5)]
+    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(6))")
+    assert trader.resting() == {1: 5}
+
+
+def test_without_return_data_the_log_tells_the_numbers(trader: Trader) -> None:
+    trader.chain.return_data_kept = False
+    trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5))
+    trader.send((CANCEL, 12, 1_000_100, 5))
+    assert trader.resting() == {1: 5}
+
+
+def test_where_nothing_tells_the_numbers_the_orders_have_landed_all_the_same(
+    trader: Trader,
+) -> None:
+    trader.chain.return_data_kept = trader.chain.logs_kept = False
+    trader.send((ADD, 11, 1_000_000, 5))
+    assert trader.ends == {0: (Outcome.LANDED, "")}
+    assert trader.submitter.statistics().unnumbered == 1
+    trader.send((CANCEL, 11, 1_000_000, 5))
+    assert trader.ends[1] == (Outcome.FAILED, "nothing_to_cancel")
+
+
+def test_the_next_process_knows_what_rests(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5), (ADD, 13, 1_000_200, 5))
+    trader.send((CANCEL, 12, 1_000_100, 2))
+    trader.submitter.close()
+    trader.journal.close()
+    after = Trader(tmp_path / "journal", trader.chain, trader.signer)
+    after.send((CANCEL, 12, 1_000_100, 3), (CANCEL, 99, 1_000_200, 4))
+    assert after.resting() == {1: 5, 5: 1}
+
+
+def test_the_next_process_learns_the_numbers_of_what_it_did_not_send(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    trader.send((ADD, 11, 1_000_000, 5))
+    trader.push((ADD, 12, 1_000_100, 5), (CANCEL, 11, 1_000_000, 2))
+    trader.submitter.step()
+    trader.journal.close()
+    after = Trader(tmp_path / "journal", trader.chain, trader.signer)
+    assert after.submitter.ledger().recovered == 2
+    after.settle()
+    after.send((CANCEL, 12, 1_000_100, 5), (CANCEL, 11, 1_000_000, 1))
+    assert list(after.resting().values()) == [2]
+    ledger = after.submitter.close()
+    ledger.check()
+    assert (ledger.recovered, ledger.landed) == (2, 4)
+
+
+def test_sixteen_orders_are_one_transaction(trader: Trader) -> None:
+    trader.send(*((ADD, id, 1_000_000 + 100 * id, id) for id in range(1, 17)))
+    assert len(trader.chain.raws) == 1
+    assert len(trader.resting()) == 16
+
+
+def test_prices_that_the_market_cannot_hold_fail_before_anything_is_sent(trader: Trader) -> None:
+    trader.push((ADD, 1, 10**18 + 1, 1), (ADD, 2, 1_000_000, 1, 0, 9), (ADD, 3, 0, 1))
+    trader.settle()
+    assert trader.ends == {
+        0: (Outcome.FAILED, "unrepresentable"),
+        1: (Outcome.FAILED, "unknown_market"),
+        2: (Outcome.FAILED, "invalid"),
+    }
+    assert trader.chain.raws == []
+
+
+@settings(max_examples=100)
+@given(st.lists(st.one_of(ORDERS, st.just("step")), max_size=60))
+def test_the_market_ends_up_as_it_would_if_each_order_were_sent_by_itself(
+    tmp_path_factory: Any, moves: list[Any]
+) -> None:
+    trader = Trader(tmp_path_factory.mktemp("journal") / "journal")
+    one_by_one = OneByOne()
+    for move in moves:
+        if move == "step":
+            trader.submitter.step()
+            trader.chain.tick()
+        else:
+            kind, id, price, size, side, _ = move
+            # Bids and asks that do not meet: what is filled is another matter.
+            row = (kind, id, price + 10 * side, size, side, 0)
+            trader.push(row)
+            one_by_one.apply(records(row)[0])
+    trader.settle()
+    held: Counter[Any] = Counter()
+    for each in trader.chain.orders:
+        price = each.price // 10 ** (SPEC.exponent + 18)
+        held[0, int(not each.is_bid), price] += each.atoms // SPEC.lot_atoms
+    assert dict(held) == one_by_one.levels()
+    ledger = trader.submitter.close()
+    ledger.check()
+    assert np.all(np.array(sorted(trader.ends)) == np.arange(len(trader.ends)))
+    trader.journal.close()

@@ -1,0 +1,232 @@
+"""A journal tells after any crash what was signed, and refuses to guess."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+
+from tests.support import orders
+from velox.errors import JournalError
+from velox.solana.chain_ledger import Outcome
+from velox.solana.journal import (
+    MAGIC,
+    RESTING_DTYPE,
+    Ended,
+    Header,
+    Signed,
+    SubmissionJournal,
+    Unsettled,
+    read_journal,
+)
+
+HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
+
+
+def signed(number: int, count: int = 3, attempt: int = 1) -> Signed:
+    raw = b"\x01" + bytes(Signature.new_unique()) + bytes(range(100))
+    return Signed(
+        number,
+        attempt,
+        1000 + number,
+        Hash.new_unique(),
+        raw,
+        orders(count),
+        orders(count + 1),
+        (7, 8),
+    )
+
+
+def rests(*sequences: int) -> Any:
+    rows = np.zeros(len(sequences), RESTING_DTYPE)
+    rows["sequence"], rows["market"], rows["lots"] = sequences, 2, 5
+    return rows
+
+
+def same(one: Signed, other: Signed) -> bool:
+    return (
+        one.pack() == other.pack()
+        and one.signature == other.signature
+        and one.orders.tolist() == other.orders.tolist()
+    )
+
+
+def written(path: Path) -> list[int]:
+    """A journal of five commits, and the sizes that the file had after each."""
+    sizes = []
+    with SubmissionJournal(path) as journal:
+        for record in (
+            HEADER,
+            signed(0),
+            signed(1),
+            Ended(0, Outcome.LANDED, 77, rests=rests(5, 6)),
+            Ended(1, Outcome.FAILED, 78, "Custom(6)", gone=((2, 5),)),
+        ):
+            journal.append(record)
+            journal.commit()
+            sizes.append(journal.size)
+    return sizes
+
+
+def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first, second = signed(0), signed(1, attempt=2)
+    with SubmissionJournal(path) as journal:
+        for record in (HEADER, first, second, Ended(0, Outcome.LANDED, 9, rests=rests(4, 5))):
+            journal.append(record)
+        journal.commit()
+        journal.append(Ended(1, Outcome.EXPIRED, gone=((2, 4), (2, 99))))
+    for found in (SubmissionJournal(path).unsettled, read_journal(path)):
+        assert found.header == HEADER
+        assert list(found.transactions) == [1]
+        assert same(found.transactions[1], second)
+        assert found.ended == {Outcome.LANDED: 1}
+        assert list(found.resting) == [(2, 4), (2, 5)]
+        assert found.next_number == 2
+
+
+def test_an_order_that_was_cancelled_no_longer_rests(tmp_path: Path) -> None:
+    written(tmp_path / "journal")
+    found = read_journal(tmp_path / "journal")
+    assert list(found.resting) == [(2, 6)]
+    assert found.ended == {Outcome.LANDED: 1, Outcome.FAILED: 1}
+    assert found.transactions == {}
+
+
+def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:
+    SubmissionJournal(tmp_path / "journal").close()
+    assert stat.S_IMODE(os.stat(tmp_path / "journal").st_mode) == 0o600
+
+
+def test_a_journal_cut_anywhere_keeps_the_whole_frames(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    sizes = written(path)
+    whole = path.read_bytes()
+    around = {each + step for each in (0, *sizes) for step in (-1, 0, 1, 11, 12, 13)}
+    for size in sorted(around.intersection(range(len(whole)))):
+        path.write_bytes(whole[:size])
+        with SubmissionJournal(path) as journal:
+            assert journal.size == max((each for each in sizes if each <= size), default=0)
+            assert journal.torn_bytes == size - journal.size
+            if journal.size >= sizes[0]:
+                number = journal.unsettled.next_number
+                journal.append(signed(number))
+                journal.commit()
+        if size >= sizes[0]:
+            assert number in read_journal(path).transactions
+
+
+def test_zeros_after_the_last_frame_are_a_torn_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    sizes = written(path)
+    with path.open("ab") as file:
+        file.write(bytes(4096))
+    with SubmissionJournal(path) as journal:
+        assert journal.size == sizes[-1]
+
+
+def test_damage_before_a_good_frame_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    sizes = written(path)
+    whole = path.read_bytes()
+    for at in range(sizes[0], sizes[3]):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        with pytest.raises(JournalError) as caught:
+            SubmissionJournal(path)
+        assert caught.value.offset == max(each for each in sizes if each <= at)
+        assert caught.value.path == str(path)
+
+
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("remember the milk")
+    with pytest.raises(JournalError, match="no journal"):
+        SubmissionJournal(path)
+    assert path.read_text() == "remember the milk"
+
+
+def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    program = (
+        "import sys\nfrom velox.errors import JournalError\n"
+        "from velox.solana.journal import SubmissionJournal\n"
+        "try:\n    SubmissionJournal(sys.argv[1])\n"
+        "except JournalError as error:\n    sys.exit(str(error))\n"
+    )
+    with SubmissionJournal(path):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+        )
+    assert (ran.returncode, ran.stderr.strip()) == (1, f"{path}: another process has it open")
+    SubmissionJournal(path).close()
+
+
+@pytest.mark.parametrize("name", ["missing/journal", "."])
+def test_a_journal_that_cannot_be_opened_says_where(tmp_path: Path, name: str) -> None:
+    with pytest.raises(JournalError) as caught:
+        SubmissionJournal(tmp_path / name)
+    assert caught.value.path == str(tmp_path / name)
+    with pytest.raises(JournalError):
+        read_journal(tmp_path / name)
+
+
+def test_after_a_failed_write_nothing_more_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SubmissionJournal(tmp_path / "journal")
+
+    def fails(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fails)
+        journal.append(HEADER)
+        with pytest.raises(JournalError, match="Input/output error"):
+            journal.commit()
+    with pytest.raises(JournalError, match="takes no more"):
+        journal.commit()
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([HEADER, HEADER], "second header"),
+        ([signed(3), signed(3)], "second time"),
+        ([Ended(5, Outcome.LANDED)], "not under way"),
+        ([signed(1), Ended(1, Outcome.LANDED), Ended(1, Outcome.LANDED)], "not under way"),
+    ],
+)
+def test_records_that_contradict_each_other_are_refused(
+    tmp_path: Path, records: list[Any], why: str
+) -> None:
+    journal = SubmissionJournal(tmp_path / "journal")
+    with pytest.raises(JournalError, match=why):
+        for record in records:
+            journal.append(record)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_a_journal_or_a_typed_error(data: bytes, framed: bool) -> None:
+    from velox.solana.journal import _FRAME, _replay  # noqa: PLC0415
+
+    if framed and data:
+        import zlib  # noqa: PLC0415
+
+        data = _FRAME.pack(MAGIC, len(data), zlib.crc32(data)) + data
+    try:
+        found, good = _replay(data, "journal")
+    except JournalError:
+        return
+    assert isinstance(found, Unsettled)
+    assert 0 <= good <= len(data)

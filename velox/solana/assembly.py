@@ -1,0 +1,236 @@
+"""A configuration's parts put together, and a cluster of one's own where nothing is configured."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from velox.errors import ConfigError, KeyFileError
+from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
+from velox.solana.chain_ledger import Observer
+from velox.solana.config import ORDER_TYPES, ChainConfig, SubmitOptions
+from velox.solana.http import Secret
+from velox.solana.jito import TIP_FLOOR_URL, BlockEngineClient
+from velox.solana.journal import SubmissionJournal
+from velox.solana.rpc import RpcClient
+from velox.solana.signer import KeypairSigner, SignerPolicy
+from velox.solana.submit import Submitter
+from velox.solana.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
+
+__all__ = ["Submission", "block_engine_of", "configured", "local", "rpc_of", "tip_policy_of"]
+
+# A local cluster's slots, and its payer's purse.
+LOCAL_SLOT_NS = 50_000_000
+LOCAL_LAMPORTS = 1_000_000_000_000
+# Of a file with a UUID.
+MAX_AUTH_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A submitter that is ready, and what to say about it.
+
+    Attributes
+    ----------
+    submitter : Submitter
+    deadline_s : float
+        How long its end may wait for what is under way.
+    description : str
+        Where it sends.
+    """
+
+    submitter: Submitter
+    deadline_s: float
+    description: str
+
+
+def carriers_of(config: ChainConfig) -> list[Carrier]:
+    """Return the carriers of the markets, and of memos."""
+    carriers: list[Carrier] = [
+        ManifestCarrier(each.spec, order_type=ORDER_TYPES[each.order_type])
+        for each in config.markets
+    ]
+    return [*carriers, MemoCarrier()] if config.memo else carriers
+
+
+def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner:
+    """Load the key, behind the policy that the configuration amounts to."""
+    policy = SignerPolicy(
+        programs=frozenset(each.program for each in carriers),
+        max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
+        max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
+    )
+    kill = config.signer.kill_file
+    kill_file = config.relative(kill) if kill else None
+    if config.signer.key_fd >= 0:
+        return KeypairSigner.from_fd(config.signer.key_fd, policy, kill_file=kill_file)
+    path = config.relative(config.signer.key_file)
+    return KeypairSigner.from_file(path, policy, kill_file=kill_file)
+
+
+def rpc_of(config: ChainConfig, *, retries: int = 0) -> RpcClient:
+    """Return a client of the node."""
+    return RpcClient(
+        config.cluster.rpc,
+        timeout_s=config.cluster.timeout_s,
+        retries=retries,
+        allow_mainnet=config.cluster.allow_mainnet,
+    )
+
+
+def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
+    """Return a client of the block engine, if there is one."""
+    engine = config.block_engine
+    if engine is None:
+        return None
+    return BlockEngineClient(
+        engine.regions,
+        auth=_auth_of(config.relative(engine.auth_file)) if engine.auth_file else None,
+        rate_per_s=engine.rate_per_s,
+        burst=engine.burst,
+        timeout_s=config.cluster.timeout_s,
+        allow_mainnet=config.cluster.allow_mainnet,
+    )
+
+
+def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
+    """Return what a bundle pays, if there are bundles."""
+    if config.block_engine is None:
+        return None
+    tip = config.tip
+    if tip.policy == "fixed":
+        return FixedTip(tip.lamports, tip.maximum)
+    floor = TipFloorClient(
+        tip.floor_url or TIP_FLOOR_URL, allow_mainnet=config.cluster.allow_mainnet
+    )
+    return FloorPercentileTip(floor.fetch, tip.percentile, tip.maximum, tip.minimum)
+
+
+def _auth_of(path: str) -> Secret:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyFileError(error.strerror or "cannot be opened", path=path) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & ~0o600:
+            raise KeyFileError("must be a regular file of mode 0600 or stricter", path=path)
+        text = os.read(descriptor, MAX_AUTH_BYTES).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    try:
+        return Secret(text, "auth_file")
+    except ConfigError as error:
+        raise KeyFileError(str(error), path=path) from None
+
+
+@contextmanager
+def configured(
+    config: ChainConfig, journal: str | None = None, observer: Observer | None = None
+) -> Iterator[Submission]:
+    """Open everything that a configuration names, and close it in the end.
+
+    Parameters
+    ----------
+    config : ChainConfig
+    journal : path, optional
+        Instead of the configuration's.
+    observer : callable, optional
+        See `Tally`.
+
+    Raises
+    ------
+    SolanaError, ConfigError
+        Something cannot be opened; the message says what.
+    """
+    path = journal or (config.relative(config.journal) if config.journal else None)
+    if path is None:
+        raise ConfigError(
+            f"{config.path}: journal is missing; name one there, or give --journal: what was sent "
+            "must be known after a crash"
+        )
+    with ExitStack() as stack:
+        carriers = carriers_of(config)
+        signer = signer_of(config, carriers)
+        rpc = rpc_of(config)
+        stack.callback(rpc.close)
+        engine = block_engine_of(config)
+        if engine is not None:
+            stack.callback(engine.close)
+        submitter = Submitter(
+            rpc,
+            engine,
+            signer,
+            carriers,
+            tip_policy_of(config),
+            stack.enter_context(SubmissionJournal(path)),
+            options=config.submit,
+            capacity=config.queue.capacity,
+            shedding=config.queue.shedding,
+            observer=observer,
+        )
+        way = rpc.label if engine is None else f"block engine {engine.label}, asking {rpc.label}"
+        yield Submission(submitter, config.deadline_s, f"{way}, payer {signer.pubkey}")
+
+
+@contextmanager
+def local(
+    journal: str | None = None,
+    observer: Observer | None = None,
+    *,
+    slot_ns: int = LOCAL_SLOT_NS,
+    clock: Callable[[], int] = time.monotonic_ns,
+    **options: Any,
+) -> Iterator[Submission]:
+    """Start a cluster in this process, with a payer that dies with it; orders go into memos.
+
+    Parameters
+    ----------
+    journal : path, optional
+        A temporary file unless told: the cluster does not outlive the process anyway.
+    observer : callable, optional
+        See `Tally`.
+    slot_ns : int
+        Length of a slot.
+    clock : callable
+        Monotonic ns.
+    **options
+        Fields of `SubmitOptions`.
+    """
+    from velox.testing import LocalCluster  # noqa: PLC0415 - it loads a virtual machine
+
+    with ExitStack() as stack:
+        cluster = stack.enter_context(LocalCluster(slots="real", slot_ns=slot_ns))
+        carrier = MemoCarrier()
+        signer = KeypairSigner.generate(
+            SignerPolicy(
+                programs=frozenset([carrier.program]),
+                max_tip_lamports=0,
+                max_spend_lamports_per_minute=LOCAL_LAMPORTS,
+            )
+        )
+        cluster.fund(signer.pubkey, LOCAL_LAMPORTS)
+        rpc = RpcClient(cluster.url, retries=0)
+        stack.callback(rpc.close)
+        if journal is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="velox-"))
+            journal = os.path.join(folder, "journal")
+        submitter = Submitter(
+            rpc,
+            None,
+            signer,
+            carrier,
+            None,
+            stack.enter_context(SubmissionJournal(journal)),
+            options=SubmitOptions(**{"poll_ns": slot_ns, **options}),
+            observer=observer,
+            clock=clock,
+        )
+        slots = f"{slot_ns / 1e6:g} ms slots"
+        yield Submission(submitter, 30.0, f"a local cluster at {cluster.url}, {slots}, by memo")

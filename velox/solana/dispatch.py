@@ -1,0 +1,172 @@
+"""Handing signed transactions out, and keeping what is said to that."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from solders.pubkey import Pubkey
+
+from velox.errors import (
+    BundleRejectedError,
+    ConfigError,
+    RateLimitedError,
+    RpcError,
+    TransportError,
+    VeloxError,
+)
+from velox.solana.flights import Volley, reason_of
+from velox.solana.jito import BlockEngineClient, BundleError
+from velox.solana.rpc import Commitment, RpcClient
+from velox.solana.tips import TipAccounts, TipPolicy
+
+__all__ = ["Dispatch"]
+
+NS = 1_000_000_000
+
+
+class Dispatch:
+    """The way out: a block engine, or an RPC node.
+
+    Parameters
+    ----------
+    rpc : RpcClient
+    engine : BlockEngineClient or None
+        None sends to `rpc`.
+    tip_policy : TipPolicy or None
+        Needed with an engine.
+    skip_preflight, commitment, fallback
+        As in `SubmitOptions`.
+    note : callable
+        Is told of every error.
+    clock : callable
+        Monotonic ns.
+    rng : random.Random, optional
+        Chooses tip accounts.
+
+    Raises
+    ------
+    ConfigError
+        An engine without a tip.
+    TransportError, RpcError, RateLimitedError
+        The engine does not say who is to be tipped.
+    """
+
+    def __init__(
+        self,
+        rpc: RpcClient,
+        engine: BlockEngineClient | None,
+        tip_policy: TipPolicy | None,
+        *,
+        skip_preflight: bool,
+        commitment: Commitment,
+        fallback: bool,
+        note: Callable[[VeloxError], None],
+        clock: Callable[[], int],
+        rng: random.Random | None,
+    ) -> None:
+        self._rpc = rpc
+        self._engine = engine
+        self._policy = tip_policy
+        self._skip_preflight = skip_preflight
+        self._commitment = commitment
+        self._fallback = fallback
+        self._note = note
+        self._tips: TipAccounts | None = None
+        if engine is not None:
+            if tip_policy is None:
+                raise ConfigError("tip_policy = None: a block engine takes nothing without a tip")
+            self._tips = TipAccounts(engine.get_tip_accounts, rng=rng, clock=clock)
+
+    @property
+    def bundles(self) -> bool:
+        """bool: Whether several transactions can go together."""
+        return self._engine is not None
+
+    @property
+    def ready(self) -> bool:
+        """bool: Whether a request may be made now."""
+        return self._engine is None or self._engine.wait_s == 0
+
+    def tip(self, now: int) -> tuple[Pubkey | None, int]:
+        """Return whom the next volley tips, and how many lamports."""
+        if self._tips is None or self._policy is None:
+            return None, 0
+        return self._tips.choose(), self._policy.lamports(now)
+
+    def send(self, volley: Volley, now: int) -> Sent:
+        """Hand a volley out, once. Whatever is answered, it is under way.
+
+        Returns
+        -------
+        Sent
+        """
+        raws = [each.signed.raw for each in volley.flights]
+        volley.sends += 1
+        requests, wait_ns = 1, 0
+        try:
+            if self._engine is None:
+                self._send_to_node(raws)
+            else:
+                self._engine.send_bundle(raws)
+            volley.accepted = True
+        except RateLimitedError as error:
+            # It was sent nowhere, and the endpoint wants to be left alone.
+            self._note(error)
+            wait_ns = max(1, round((error.retry_after_s or 0.0) * NS))
+        except TransportError as error:
+            self._note(error)
+            volley.accepted = True
+        except RpcError as error:
+            self._note(error)
+            self._refused(volley, error)
+        if self._fallback and self._engine is not None and not volley.accepted:
+            requests += 1
+            wait_ns = 0
+            try:
+                self._send_to_node(raws)
+                volley.accepted = True
+            except (RateLimitedError, TransportError, RpcError) as error:
+                self._note(error)
+                volley.accepted |= isinstance(error, TransportError)
+        return Sent(requests, wait_ns)
+
+    def _send_to_node(self, raws: Sequence[bytes]) -> None:
+        for raw in raws:
+            self._rpc.send_transaction(
+                raw,
+                skip_preflight=self._skip_preflight,
+                preflight_commitment=self._commitment,
+            )
+
+    def _refused(self, volley: Volley, error: RpcError) -> None:
+        """Keep what was said: it is the reason, should it turn out that nobody took the volley."""
+        if isinstance(error, BundleRejectedError):
+            reason = error.reason
+            if reason is BundleError.NO_TIP and self._tips is not None:
+                self._tips.mark_stale()
+            known = reason in (BundleError.ALREADY_PROCESSED, BundleError.DUPLICATE)
+            volley.accepted |= known or error.__cause__ is not None
+            said = reason.value if isinstance(reason, BundleError) else str(reason)
+        else:
+            err = error.data.get("err") if isinstance(error.data, dict) else None
+            volley.accepted |= err == "AlreadyProcessed"
+            said = reason_of(err if err is not None else error.message)
+        volley.refusal = f"refused: {said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of handing a volley out.
+
+    Attributes
+    ----------
+    requests : int
+        How many it took.
+    wait_ns : int
+        How long the endpoint wants to be left alone; over 0, the volley was sent nowhere.
+    """
+
+    requests: int
+    wait_ns: int

@@ -1,0 +1,32 @@
+"""A Solana cluster and a Jito block engine in this process, which fail as they are told to.
+
+Needs ``pip install 'velox[solana]'``; nothing of it is loaded before a name is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from velox.testing.chain import Bundle
+    from velox.testing.faults import Fault, FaultPlan, Lie, Strike
+    from velox.testing.localnet import LocalCluster
+    from velox.testing.svm import Execution
+
+__all__ = ["Bundle", "Execution", "Fault", "FaultPlan", "Lie", "LocalCluster", "Strike"]
+
+_HOMES = {"Bundle": "chain", "Execution": "svm", "LocalCluster": "localnet"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    missing = [each for each in ("solders", "websockets") if find_spec(each) is None]
+    if missing:
+        raise ImportError(
+            f"velox.testing needs {', '.join(missing)}: run pip install 'velox[solana]'",
+            name=missing[0],
+        )
+    return getattr(import_module(f"velox.testing.{_HOMES.get(name, 'faults')}"), name)

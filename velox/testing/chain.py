@@ -1,0 +1,358 @@
+"""Slots, blocks, and what lands in them."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from solders.account import Account
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+
+from velox.testing.faults import Fault, FaultInjector
+from velox.testing.svm import Execution, Received, Svm
+
+__all__ = ["COMMITMENTS", "MAX_AGE", "Block", "Bundle", "Chain", "bundle_id"]
+
+# A blockhash is good in the block that follows its own and in 150 more: a ring of 151.
+MAX_AGE = 150
+# How many blocks must lie above a block until it counts as that.
+COMMITMENTS = MappingProxyType({"processed": 0, "confirmed": 1, "finalized": 32})
+# How many blocks long a status is known without a search of the history.
+STATUS_BLOCKS = 300
+# How long a block engine remembers a bundle.
+BUNDLE_MEMORY_NS = 300_000_000_000
+BLOCKS_KEPT = 512
+# Slots and block heights differ on every real chain, and who confuses them shall notice.
+GENESIS_HEIGHT = 1_000
+GENESIS_TIME_S = 1_750_000_000
+MINIMUM_TIP = 1_000
+TIP_ACCOUNTS = 8
+
+
+def bundle_id(signatures: Sequence[Signature]) -> str:
+    """The name of a bundle: a hash of the names of its transactions."""
+    return hashlib.sha256(",".join(map(str, signatures)).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Block:
+    """One block.
+
+    Attributes
+    ----------
+    slot, parent_slot, height : int
+    blockhash : Hash
+        What a transaction of the following blocks may name.
+    time_s : int
+        Unix time.
+    executions : list of Execution
+        In order.
+    changed : dict of Pubkey to Account
+        Those of the watched accounts that it may have written, as it left them.
+    """
+
+    slot: int
+    parent_slot: int
+    height: int
+    blockhash: Hash
+    time_s: int
+    executions: list[Execution] = field(default_factory=list)
+    changed: dict[Pubkey, Account | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Bundle:
+    """One bundle that a block engine has accepted.
+
+    Attributes
+    ----------
+    id : str
+    transactions : tuple of Received
+    regions : set of str
+        Those of the block engine that were sent it; others know nothing of it.
+    accepted_slot : int
+    landed_slot : int or None
+    failure : str or None
+        Why it did not land.
+    disowned : bool
+        The block engine calls it ``Invalid``, whatever happens to it.
+    """
+
+    id: str
+    transactions: tuple[Received, ...]
+    regions: set[str]
+    accepted_slot: int
+    landed_slot: int | None = None
+    failure: str | None = None
+    disowned: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What was accepted and has yet to land."""
+
+    due_slot: int
+    transactions: tuple[Received, ...]
+    bundle: Bundle | None = None
+    first_alone: bool = False
+
+
+class Chain:
+    """A chain of one validator, which makes a block when `tick` tells it to.
+
+    What is accepted waits, and lands in the next block, in order of acceptance. `lock` guards all
+    of it, and is held for the whole of every change: what another thread reads is the chain
+    between two changes.
+
+    Parameters
+    ----------
+    injector : FaultInjector
+    slot_ns : int
+        Length of a slot in chain time.
+    seed : int
+        Blockhashes, the faucet and tip accounts come from it.
+    """
+
+    def __init__(self, injector: FaultInjector, slot_ns: int, seed: int) -> None:
+        self.lock = threading.RLock()
+        self.svm = Svm()
+        self.injector = injector
+        self.slot_ns = slot_ns
+        self.executions: list[Execution] = []
+        self.statuses: dict[Signature, Execution] = {}
+        self.bundles: dict[str, Bundle] = {}
+        self.tip_accounts: list[Pubkey] = []
+        self.retired_tip_accounts: list[Pubkey] = []
+        self.listeners: list[Callable[[Chain], None]] = []
+        self.watched: set[Pubkey] = set()
+        self._seed = seed
+        self._tip_sets = 0
+        self._messages: set[Hash] = set()
+        self._waiting: list[_Waiting] = []
+        self._tips: deque[int] = deque(maxlen=1_000)
+        self._ring: dict[Hash, int] = {}
+        self.genesis_hash = self._hash("genesis")
+        self.blocks: deque[Block] = deque(maxlen=BLOCKS_KEPT)
+        first = self.svm.genesis_slot
+        for age in range(MAX_AGE, -1, -1):
+            self._append(first + MAX_AGE - age, GENESIS_HEIGHT - age)
+        self.faucet = Keypair.from_seed(bytes(self._hash("faucet")))
+        self.svm.fund(self.faucet.pubkey(), 10**17)
+        # Twice, so that there are some that have been retired.
+        self.rotate_tip_accounts()
+        self.rotate_tip_accounts()
+
+    # Time
+
+    @property
+    def head(self) -> Block:
+        return self.blocks[-1]
+
+    def block(self, commitment: str) -> Block:
+        """The newest block of a commitment, which is a key of `COMMITMENTS`."""
+        return self.blocks[-1 - COMMITMENTS[commitment]]
+
+    def tick(self, count: int = 1) -> None:
+        """Make `count` blocks, and land in them what is due."""
+        for _ in range(count):
+            with self.lock:
+                self.advance(1)
+
+    def advance(self, slots: int) -> None:
+        """Make one block, `slots` slots after the last one; the slots between are skipped."""
+        with self.lock:
+            slot = self.head.slot + slots
+            if strike := self.injector.meet(Fault.SKIPPED_SLOTS, slot):
+                slot += 1 + self.injector.choose(strike, self.injector.plan.skip_slots)
+            block = self._append(slot, self.head.height + 1)
+            due = [each for each in self._waiting if each.due_slot <= slot]
+            self._waiting = [each for each in self._waiting if each.due_slot > slot]
+            for each in due:
+                self._land(each, block)
+            for listener in self.listeners:
+                listener(self)
+
+    def time_s(self, slot: int) -> int:
+        """Unix time of a slot."""
+        return GENESIS_TIME_S + (slot - self.svm.genesis_slot) * self.slot_ns // 1_000_000_000
+
+    def _append(self, slot: int, height: int) -> Block:
+        block = Block(
+            slot=slot,
+            parent_slot=self.blocks[-1].slot if self.blocks else slot,
+            height=height,
+            blockhash=self._hash(f"block {height}"),
+            time_s=self.time_s(slot),
+        )
+        self.svm.enter_slot(slot, block.time_s)
+        self.blocks.append(block)
+        self._ring[block.blockhash] = height
+        if len(self._ring) > MAX_AGE + 1:
+            del self._ring[next(iter(self._ring))]
+        return block
+
+    def _hash(self, purpose: str) -> Hash:
+        return Hash.from_bytes(hashlib.sha256(f"velox {self._seed} {purpose}".encode()).digest())
+
+    # Blockhashes, signatures, tips
+
+    def last_valid_height(self, blockhash: Hash) -> int | None:
+        """The last block height at which a blockhash is good, unless that has passed."""
+        height = self._ring.get(blockhash)
+        return None if height is None else height + MAX_AGE
+
+    def objection(self, received: Received) -> str | None:
+        """Why a transaction could not land now whatever it holds: one already did, or it is old."""
+        if received.signature in self.statuses or received.message_hash in self._messages:
+            return "AlreadyProcessed"
+        if received.blockhash in self._ring:
+            return None
+        nonce = received.advances_nonce
+        if nonce is not None and self.svm.nonce(nonce) == received.blockhash:
+            return None
+        return "BlockhashNotFound"
+
+    def confirmations(self, execution: Execution) -> int:
+        """How many blocks lie above an execution's."""
+        return self.head.height - execution.block_height
+
+    def status(self, signature: Signature, *, search_history: bool) -> Execution | None:
+        execution = self.statuses.get(signature)
+        if execution is None or search_history:
+            return execution
+        return execution if self.confirmations(execution) <= STATUS_BLOCKS else None
+
+    def rotate_tip_accounts(self) -> None:
+        """Put eight other tip accounts in place of those that were."""
+        self.retired_tip_accounts = self.tip_accounts
+        names = [f"tip {self._tip_sets} {i}" for i in range(TIP_ACCOUNTS)]
+        self._tip_sets += 1
+        self.tip_accounts = [Keypair.from_seed(bytes(self._hash(name))).pubkey() for name in names]
+        for each in self.tip_accounts:
+            # A transfer to an account that does not exist must make it exempt from rent.
+            self.svm.fund(each, self.svm.rent_exemption(0))
+
+    @property
+    def landed_tips(self) -> list[int]:
+        """Lamports of the latest bundles' tips."""
+        return list(self._tips)
+
+    # Acceptance
+
+    def waits(self, received: Received) -> bool:
+        """Whether this very transaction has been accepted and not yet landed."""
+        return any(
+            each.signature == received.signature
+            for waiting in self._waiting
+            for each in waiting.transactions
+        )
+
+    def accept(self, received: Received) -> None:
+        """Take one transaction, to land by itself."""
+        with self.lock:
+            self._wait(_Waiting(0, (received,)), received.signature)
+
+    def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
+        """Take a bundle, to land whole or not at all. One that waits already is not taken twice."""
+        with self.lock:
+            name = bundle_id([each.signature for each in transactions])
+            known, regions = self.bundles.get(name), {region}
+            if known is not None:
+                known.regions |= regions
+                if any(each.bundle is known for each in self._waiting):
+                    return known
+                regions = known.regions
+            bundle = Bundle(name, transactions, regions, self.head.slot)
+            self.bundles[name] = bundle
+            bundle.disowned = self.injector.meet(Fault.INVALID_YET_LANDED, name) is not None
+            waiting = _Waiting(0, transactions, bundle)
+            if len(transactions) > 1 and self.injector.meet(Fault.FIRST_LANDS_ALONE, name):
+                waiting.first_alone = True
+            self._wait(waiting, name)
+            return bundle
+
+    def _wait(self, waiting: _Waiting, name: object) -> None:
+        waiting.due_slot = self.head.slot + 1
+        if self.injector.meet(Fault.DROPPED, name):
+            return
+        if strike := self.injector.meet(Fault.DELAYED, name):
+            waiting.due_slot += 1 + self.injector.choose(strike, self.injector.plan.delay_slots)
+        self._waiting.append(waiting)
+
+    # Landing
+
+    def _land(self, waiting: _Waiting, block: Block) -> None:
+        bundle = waiting.bundle
+        if bundle is None or waiting.first_alone:
+            # After an uncled block anyone may send the transactions of a bundle by themselves.
+            first = waiting.transactions[0]
+            if self.objection(first) is None:
+                execution = self._execute(first, block, bundle)
+                if isinstance(execution, Execution):
+                    self._commit([execution], block)
+            if bundle is not None:
+                bundle.failure = "UncledBlock"
+        else:
+            self._land_whole(bundle, block)
+
+    def _land_whole(self, bundle: Bundle, block: Block) -> None:
+        before: dict[Pubkey, Account | None] = {}
+        executions, failure = self._try(bundle, block, before)
+        tip = sum(self._tip(each) for each in executions)
+        if failure is None and tip < MINIMUM_TIP:
+            failure = "StateAuctionBidRejected"
+        if failure is None:
+            self._commit(executions, block)
+            self._tips.append(tip)
+            bundle.landed_slot = block.slot
+        else:
+            self.svm.restore(before)
+            bundle.failure = failure
+
+    def _try(
+        self, bundle: Bundle, block: Block, before: dict[Pubkey, Account | None]
+    ) -> tuple[list[Execution], str | None]:
+        """Execute a bundle up to the first transaction that fails, and why it does."""
+        executions: list[Execution] = []
+        for received in bundle.transactions:
+            failure = self.objection(received)
+            if failure is None:
+                self.svm.keep(received, before)
+                execution = self._execute(received, block, bundle)
+                if isinstance(execution, Execution) and execution.err is None:
+                    executions.append(execution)
+                    continue
+                failure = "SimulationFailure"
+            return executions, failure
+        return executions, None
+
+    def _execute(self, received: Received, block: Block, bundle: Bundle | None) -> Any:
+        name = None if bundle is None else bundle.id
+        return self.svm.execute(received, block.slot, block.height, name)
+
+    def _tip(self, execution: Execution) -> int:
+        """What a transaction gave to tip accounts."""
+        return sum(
+            after - before
+            for key, before, after in zip(
+                execution.keys, execution.balances_before, execution.balances_after, strict=True
+            )
+            if key in self.tip_accounts
+        )
+
+    def _commit(self, executions: list[Execution], block: Block) -> None:
+        for each in executions:
+            self.executions.append(each)
+            self.statuses[each.signature] = each
+            block.executions.append(each)
+            self._messages.add(each.message_hash)
+            for key in self.watched.intersection(each.keys):
+                block.changed[key] = self.svm.account(key)
