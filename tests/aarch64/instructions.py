@@ -1,7 +1,7 @@
 """Reads the disassembly: are the memory orders that the source asks for in the instructions?
 
-``python instructions.py PACKAGE ORDERS``: a directory of cross-compiled modules, and the one of
-them that `orders.pyx` became.
+``python instructions.py PACKAGE ORDERS OBJDUMP``: a directory of cross-compiled modules, the one of
+them that `orders.pyx` became, and the command that disassembles.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ STAGES = {
     "runtime/ingress": ("stlr", "ldar"),
     "runtime/output": ("stlr", "ldar"),
     "core/ring": ("stlr", "ldar"),
+    "core/clock": ("isb",),
+    "runtime/runner": ("isb",),
 }
-ORDERING = re.compile(r"\t(dmb|dsb|isb|stlr[bh]?|stlxr|stlur|ldar[bh]?|ldapr[bh]?|ldapur|ldaxr)\b")
+# Without the size that it ends in.
+ORDERING = re.compile(r"\t(dmb|dsb|isb|stlu?r|stlxr|ldar|ldapu?r|ldaxr)[bh]?\b")
+# What newer processors have beside: with an offset; and an acquire that may overtake an earlier
+# release, as C11's may.
+NEWER = {"stlur": "stlr", "ldapr": "ldar", "ldapur": "ldar"}
 
 
 def disassembled(module: Path) -> str:
-    command = ["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", str(module)]
+    command = [*sys.argv[3:], "-d", "--no-show-raw-insn", str(module)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -42,17 +48,17 @@ def functions(listing: str) -> dict[str, str]:
     for part in listing.split("\n\n"):
         head = re.match(r"\n?[0-9a-f]+ <([^>]+)>:\n", part)
         if head:
-            found[head[1]] = part
+            found[head[1].removeprefix("_")] = part  # which Mach-O puts before C's names
     return found
 
 
 def ordering(text: str) -> Counter[str]:
-    """Ordering instructions; ``ldapr`` is the acquire of newer processors, and counts as one."""
-    return Counter(name.replace("ldapr", "ldar") for name in ORDERING.findall(text))
+    """Ordering instructions, the newer ones by the names of the older."""
+    return Counter(NEWER.get(name, name) for name in ORDERING.findall(text))
 
 
 def main() -> int:
-    package, orders = map(Path, sys.argv[1:])
+    package, orders = map(Path, sys.argv[1:3])
     faults = []
     bodies = functions(disassembled(orders))
     for name, due in DUE.items():

@@ -82,7 +82,7 @@ def model_names() -> list[str]:
 
 
 def rings() -> object:
-    """The table of rings in ``setup.py``, which is not imported because that would run it."""
+    """The table of rings in ``setup.py``, which is not imported because that needs setuptools."""
     for statement in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "RINGS":
             return ast.literal_eval(statement.value)
