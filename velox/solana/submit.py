@@ -668,10 +668,18 @@ class Submitter:
 
     def _failed(self, flight: Flight, status: SignatureStatus) -> None:
         reason = reason_of(status.err)
+        self._end(flight, Ended(flight.signed.number, Outcome.FAILED, status.slot, reason))
+        if len(flight.pack.entries) > 1 and self._isolates(status):
+            # One of them was at fault; nothing was done, so that each may go by itself.
+            self._queue.give_back(flight.pack, alone=True)
+            return
         self._queue.lost(flight.pack)
         self._reporter.rejected(flight, status.slot)
-        self._end(flight, Ended(flight.signed.number, Outcome.FAILED, status.slot, reason))
         self._settle(flight.signed.orders, flight.pack, Outcome.FAILED, reason)
+
+    def _isolates(self, status: SignatureStatus) -> bool:
+        """Whether a failure is sure enough to send the orders once more, each by itself."""
+        return self._options.isolate and status.confirmation_status != "processed"
 
     def _expired(self, flight: Flight) -> None:
         self._end(flight, Ended(flight.signed.number, Outcome.EXPIRED))
