@@ -18,7 +18,7 @@ from velox.solana.carriers import ManifestCarrier
 from velox.solana.chain_ledger import Outcome
 from velox.solana.config import SubmitOptions
 from velox.solana.instructions import OrderType
-from velox.solana.journal import SubmissionJournal
+from velox.solana.journal import SubmissionJournal, read_journal
 from velox.solana.market import MarketSpec
 from velox.solana.reports import ReportKind
 from velox.solana.signer import KeypairSigner, SignerPolicy
@@ -201,6 +201,10 @@ def test_a_cancel_of_what_others_have_filled_fails_alone(trader: Trader) -> None
     assert trader.resting() == {}
     outcomes = [trader.ends[ticket][0] for ticket in range(4, 8)]
     assert outcomes == [Outcome.LANDED, Outcome.FAILED, Outcome.LANDED, Outcome.LANDED]
+    # By now it is known, to the journal too, and another cancel is not even sent.
+    trader.send((CANCEL, 2, 1_000_002, 5))
+    assert trader.ends[8] == (Outcome.FAILED, "nothing_to_cancel")
+    assert read_journal(trader.journal.path).resting == {}
 
 
 def test_without_return_data_the_log_tells_the_numbers(trader: Trader) -> None:

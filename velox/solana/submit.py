@@ -667,15 +667,21 @@ class Submitter:
         return rests[[known for _, known in placed]]
 
     def _failed(self, flight: Flight, status: SignatureStatus) -> None:
-        reason = reason_of(status.err)
-        self._end(flight, Ended(flight.signed.number, Outcome.FAILED, status.slot, reason))
-        if len(flight.pack.entries) > 1 and self._isolates(status):
+        pack, signed, reason = flight.pack, flight.signed, reason_of(status.err)
+        gone: tuple[tuple[int, int], ...] = ()
+        if not pack.places and list(pack.cancels.values()) == [0] and "Custom(" in reason:
+            # Nothing but the cancellation of one order, and it failed: others have filled it.
+            gone = ((int(signed.orders["market"][0]), signed.cancels[0]),) if signed.cancels else ()
+        self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason, gone=gone))
+        if len(pack.entries) > 1 and self._isolates(status):
             # One of them was at fault; nothing was done, so that each may go by itself.
-            self._queue.give_back(flight.pack, alone=True)
+            self._queue.give_back(pack, alone=True)
             return
-        self._queue.lost(flight.pack)
+        self._queue.lost(pack)
+        if gone:
+            self._queue.desk.remove(next(iter(pack.cancels)))
         self._reporter.rejected(flight, status.slot)
-        self._settle(flight.signed.orders, flight.pack, Outcome.FAILED, reason)
+        self._settle(signed.orders, pack, Outcome.FAILED, reason)
 
     def _isolates(self, status: SignatureStatus) -> bool:
         """Whether a failure is sure enough to send the orders once more, each by itself."""
