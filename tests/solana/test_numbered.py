@@ -18,7 +18,7 @@ from velox.solana.carriers import ManifestCarrier
 from velox.solana.chain_ledger import Outcome
 from velox.solana.config import SubmitOptions
 from velox.solana.instructions import OrderType
-from velox.solana.journal import SubmissionJournal
+from velox.solana.journal import SubmissionJournal, read_journal
 from velox.solana.market import MarketSpec
 from velox.solana.reports import ReportKind
 from velox.solana.signer import KeypairSigner, SignerPolicy
@@ -174,6 +174,37 @@ def test_a_post_only_order_that_would_match_is_rejected_by_the_chain(tmp_path: P
     assert told(reports) == [("REJECTED", 12, 0, 5)]
     assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(6))")
     assert trader.resting() == {1: 5}
+
+
+def test_one_order_at_fault_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send(
+        (ADD, 12, 999_900, 5, 1, 0), (ADD, 13, 1_000_200, 5, 1, 0), (CANCEL, 11, 1_000_000, 2)
+    )
+    assert [each[:2] for each in told(reports)] == [
+        ("REJECTED", 12),
+        ("PLACED", 13),
+        ("CANCELLED", 11),
+        ("PLACED", 11),
+    ]
+    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(6))")
+    assert sorted(trader.resting().values()) == [3, 5]
+    trader.submitter.close().check()
+
+
+def test_a_cancel_of_what_others_have_filled_fails_alone(trader: Trader) -> None:
+    trader.send(*((ADD, id, 1_000_000 + id, 5) for id in range(1, 5)))
+    # Somebody takes the second; nothing tells us.
+    trader.chain.orders = [each for each in trader.chain.orders if each.sequence != 2]
+    trader.send(*((CANCEL, id, 1_000_000 + id, 5) for id in range(1, 5)))
+    assert trader.resting() == {}
+    outcomes = [trader.ends[ticket][0] for ticket in range(4, 8)]
+    assert outcomes == [Outcome.LANDED, Outcome.FAILED, Outcome.LANDED, Outcome.LANDED]
+    # By now it is known, to the journal too, and another cancel is not even sent.
+    trader.send((CANCEL, 2, 1_000_002, 5))
+    assert trader.ends[8] == (Outcome.FAILED, "nothing_to_cancel")
+    assert read_journal(trader.journal.path).resting == {}
 
 
 def test_without_return_data_the_log_tells_the_numbers(trader: Trader) -> None:

@@ -106,6 +106,10 @@ class SubmitOptions:
         Whether the node forwards without having simulated.
     rpc_fallback : bool
         Whether what the block engine does not take goes to the RPC node, in everybody's sight.
+    isolate : bool
+        Whether the orders of a transaction that the chain executed with an error go once more,
+        each by itself. A market executes all of a transaction or nothing: one order that would
+        cross, or the cancel of one that is filled, fails all that are with it.
 
     Raises
     ------
@@ -123,6 +127,7 @@ class SubmitOptions:
     unit_price: int = 0
     skip_preflight: bool = True
     rpc_fallback: bool = False
+    isolate: bool = True
 
     def __post_init__(self) -> None:
         _check_integers(
@@ -136,7 +141,7 @@ class SubmitOptions:
                 "unit_price": (0, 1 << 40),
             },
         )
-        _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback")})
+        _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         _check_choice(self, "commitment", tuple(COMMITMENTS))
 
 

@@ -80,9 +80,11 @@ class Entry:
         What an ADD will have placed.
     touches : list of (Standing, int)
         What it takes from orders that fly or rest, in lots.
+    alone : bool
+        Whether it goes in a transaction of its own: one that it shared has failed.
     """
 
-    __slots__ = ("placing", "record", "ticket", "touches")
+    __slots__ = ("alone", "placing", "record", "ticket", "touches")
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Entry:
         self.record = record
         self.placing = placing
         self.touches = touches
+        self.alone = False
 
     def size(self) -> int:
         """Return its lots as they go out: less what was netted."""
@@ -394,12 +397,13 @@ class OrderQueue:
                 continue
             if any(each.state is State.GONE for each, _ in entry.touches):
                 self._revise(entry)
-                if entry.placing is None and not entry.touches:
-                    hopeless.append(entry)
-                    continue
+            if entry.placing is None and not entry.touches:
+                hopeless.append(entry)
+                continue
             if any(each.state is State.FLYING for each, _ in entry.touches):
                 continue
-            if not self._joins(pack, entry, fits):
+            apart = taken and (entry.alone or taken[0].alone)
+            if apart or not self._joins(pack, entry, fits):
                 if taken:
                     break
                 # Alone in a transaction and still too much.
@@ -491,15 +495,49 @@ class OrderQueue:
             if standing.state is not State.GONE:
                 self.desk.remove(standing)
 
-    def give_back(self, pack: Pack) -> None:
-        """Put a pack's orders back where they were: it was not even signed."""
+    def give_back(self, pack: Pack, *, alone: bool = False) -> None:
+        """Put a pack's orders back where they were: nothing of it was, or will be, executed.
+
+        Parameters
+        ----------
+        pack : Pack
+        alone : bool
+            Whether each is to go in a transaction of its own the next time.
+        """
         for standing in pack.cancels:
             standing.state = State.RESTING
         for standing in pack.places:
             standing.state = State.UNSENT
-        self._adds |= {each.placing: each for each in pack.entries if each.placing is not None}
+        for entry in pack.entries:
+            entry.alone |= alone
+            if entry.placing is not None:
+                self._adds[entry.placing] = entry
+        later = [each for each in self._pending.values() if each.touches]
         whole = self._pending | {each.ticket: each for each in pack.entries}
         self._pending = dict(sorted(whole.items()))
+        self._tally.settle(self._netted(set(pack.places), later), Outcome.CONFLATED)
+
+    def _netted(self, unsent: set[Standing], later: list[Entry]) -> list[int]:
+        """Net what came while orders were under way that are unsent again; return the tickets."""
+        conflated: list[int] = []
+        last: dict[Standing, Entry] = {}
+        for entry in later:
+            for standing, _ in entry.touches:
+                if standing in unsent:
+                    last[standing] = entry
+        for standing, entry in last.items():
+            if standing.planned == 0:
+                if entry.placing is not None:
+                    entry.placing.former = standing.former
+                entry.touches = entry.touches + self._absorbed(standing, conflated)
+        for entry in later:
+            kept = [each for each in entry.touches if each[0] not in unsent]
+            if len(kept) < len(entry.touches):
+                entry.touches = kept
+                if not kept and entry.placing is None:
+                    del self._pending[entry.ticket]
+                    conflated.append(entry.ticket)
+        return conflated
 
     def adopt(self, pack: Pack) -> None:
         """Take over a pack of an earlier process, whose transaction is still under way."""

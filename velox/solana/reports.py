@@ -225,7 +225,7 @@ def placed_orders(
         except RecordError:
             answers = []
         if len(answers) == count:
-            return [(each.sequence, each.hint != NO_INDEX) for each in answers]
+            return [(each.sequence, each.rests) for each in answers]
     logged = [each for each in events if isinstance(each, PlacedOrder) and each.trader == trader]
     if len(logged) == count:
         return [(each.sequence, each.order_index != NO_INDEX) for each in logged]

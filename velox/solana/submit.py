@@ -52,7 +52,6 @@ from velox.solana.carriers import Carrier
 from velox.solana.chain_ledger import ChainLedger, Observer, Outcome, Tally
 from velox.solana.config import SubmitOptions
 from velox.solana.conflation import OrderQueue, Pack, Shedding, transactions_in
-from velox.solana.desk import Standing
 from velox.solana.dispatch import Dispatch
 from velox.solana.flights import Flight, Verdict, Volley, judge, reason_of
 from velox.solana.jito import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
@@ -65,6 +64,7 @@ from velox.solana.journal import (
     SubmissionJournal,
 )
 from velox.solana.lanes import Lane, Lanes, Plan
+from velox.solana.recovery import recover
 from velox.solana.reports import Fill, Reporter, decode_events, events_of, placed_orders
 from velox.solana.rpc import (
     BLOCKHASH_VALID_BLOCKS,
@@ -243,51 +243,11 @@ class Submitter:
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
-        """Go on from what the journal holds; all of it is older than any ticket."""
-        unsettled = self._journal.unsettled
-        ticket = -len(unsettled.resting) - sum(
-            len(each.places) for each in unsettled.transactions.values()
-        )
-        resting: dict[tuple[int, int], Standing] = {}
-        for number, row in unsettled.resting.items():
-            standing = _standing(ticket, row, "lots")
-            standing.chain, standing.sequence = standing.planned, int(row["sequence"])
-            self._queue.desk.admit(standing)
-            self._queue.desk.rest(standing)
-            resting[number] = standing
-            ticket += 1
-        volleys: dict[int, Volley] = {}
-        for signed in unsettled.transactions.values():
-            pack = self._recovered_pack(signed, ticket, resting)
-            ticket += len(signed.places)
-            self._queue.adopt(pack)
-            volley = volleys.setdefault(signed.volley, Volley(signed.attempt))
-            volley.flights.append(Flight(signed, pack, volley))
-            self._tally.add("recovered", len(signed.orders))
-            self._tally.transaction("recovered")
-        for volley in volleys.values():
-            # The process that signed it may have sent it.
-            volley.accepted = True
-            volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
+        for volley in recover(self._journal, self._lanes, self._queue):
             self._track(volley)
-
-    def _recovered_pack(
-        self, signed: Signed, ticket: int, resting: dict[tuple[int, int], Standing]
-    ) -> Pack:
-        market = int(signed.orders["market"][0])
-        lane = int(self._lanes.of_market[market])
-        if lane < 0:
-            raise SubmitError(
-                f"{self._journal.path}: holds orders of market {market}, which nothing carries"
-            )
-        pack = Pack(lane=lane)
-        for sequence in signed.cancels:
-            if (market, sequence) in resting:
-                pack.cancels[resting[market, sequence]] = 0
-        for place, record in enumerate(signed.places):
-            pack.places.append(_standing(ticket + place, record, "size"))
-            pack.sizes.append(pack.places[-1].planned)
-        return pack
+            for flight in volley.flights:
+                self._tally.add("recovered", len(flight.signed.orders))
+                self._tally.transaction("recovered")
 
     def _track(self, volley: Volley) -> None:
         self._volleys.append(volley)
@@ -667,11 +627,25 @@ class Submitter:
         return rests[[known for _, known in placed]]
 
     def _failed(self, flight: Flight, status: SignatureStatus) -> None:
-        reason = reason_of(status.err)
-        self._queue.lost(flight.pack)
+        pack, signed, reason = flight.pack, flight.signed, reason_of(status.err)
+        gone: tuple[tuple[int, int], ...] = ()
+        if not pack.places and list(pack.cancels.values()) == [0] and "Custom(" in reason:
+            # Nothing but the cancellation of one order, and it failed: others have filled it.
+            gone = ((int(signed.orders["market"][0]), signed.cancels[0]),) if signed.cancels else ()
+        self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason, gone=gone))
+        if len(pack.entries) > 1 and self._isolates(status):
+            # One of them was at fault; nothing was done, so that each may go by itself.
+            self._queue.give_back(pack, alone=True)
+            return
+        self._queue.lost(pack)
+        if gone:
+            self._queue.desk.remove(next(iter(pack.cancels)))
         self._reporter.rejected(flight, status.slot)
-        self._end(flight, Ended(flight.signed.number, Outcome.FAILED, status.slot, reason))
-        self._settle(flight.signed.orders, flight.pack, Outcome.FAILED, reason)
+        self._settle(signed.orders, pack, Outcome.FAILED, reason)
+
+    def _isolates(self, status: SignatureStatus) -> bool:
+        """Whether a failure is sure enough to send the orders once more, each by itself."""
+        return self._options.isolate and status.confirmation_status != "processed"
 
     def _expired(self, flight: Flight) -> None:
         self._end(flight, Ended(flight.signed.number, Outcome.EXPIRED))
@@ -781,9 +755,3 @@ class Submitter:
             last_error=self._last_error,
             unnumbered=self._unnumbered,
         )
-
-
-def _standing(ticket: int, row: np.void, size: str) -> Standing:
-    """An order of an earlier process; `size` is the name of the field with its lots."""
-    id, market, side = int(row["id"]), int(row["market"]), int(row["side"])
-    return Standing(ticket, id, market, side, int(row["price"]), int(row[size]))

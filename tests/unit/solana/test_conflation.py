@@ -326,7 +326,7 @@ MOVES = st.lists(
     st.one_of(
         ORDERS,
         st.tuples(st.just("take"), st.integers(1, 4)),
-        st.tuples(st.just("end"), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["end", "back"]), st.integers(0, 3)),
     ),
     max_size=40,
 )
@@ -343,9 +343,10 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
             pack = watched.queue.take(up_to(move[1]))
             if pack is not None:
                 flying.append(pack)
-        elif move[0] == "end":
+        elif move[0] in ("end", "back"):
             if flying:
-                watched.land(flying.pop(move[1] % len(flying)))
+                end = watched.land if move[0] == "end" else watched.queue.give_back
+                end(flying.pop(move[1] % len(flying)))
         else:
             watched.push(move)
             one_by_one.apply(records(move)[0])
@@ -371,7 +372,7 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
         st.one_of(
             ORDERS,
             st.tuples(st.just("take"), st.integers(1, 4)),
-            st.tuples(st.sampled_from(["land", "lose", "refuse"]), st.integers(0, 3)),
+            st.tuples(st.sampled_from(["land", "lose", "give back", "alone"]), st.integers(0, 3)),
         ),
         max_size=40,
     ),
@@ -389,7 +390,8 @@ def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_ex
             chain[standing.level] += size
         watched.land(pack)
 
-    ends = {"land": execute, "lose": watched.lose}
+    ends = {"land": execute, "lose": watched.lose, "give back": watched.queue.give_back}
+    ends["alone"] = lambda pack: watched.queue.give_back(pack, alone=True)
     pushed = 0
     for move in moves:
         if move[0] == "take":
@@ -399,11 +401,6 @@ def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_ex
         elif move[0] in ends:
             if flying:
                 ends[move[0]](flying.pop(move[1] % len(flying)))
-        elif move[0] == "refuse":
-            # What is not even signed comes back at once.
-            pack = watched.queue.take(up_to(move[1] + 1))
-            if pack is not None:
-                watched.queue.give_back(pack)
         else:
             watched.push(move)
             pushed += 1

@@ -1,0 +1,76 @@
+"""What an earlier process left: the orders that rest, and the transactions without a known end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from velox.errors import SubmitError
+from velox.solana.conflation import OrderQueue, Pack
+from velox.solana.desk import Standing
+from velox.solana.flights import Flight, Volley
+from velox.solana.journal import Signed, SubmissionJournal
+from velox.solana.lanes import Lanes
+
+__all__ = ["recover"]
+
+Resting = dict[tuple[int, int], Standing]
+
+
+def recover(journal: SubmissionJournal, lanes: Lanes, queue: OrderQueue) -> list[Volley]:
+    """Bring a new queue's desk to what a journal holds, and return what is under way.
+
+    All of it is older than any ticket that the queue will give.
+
+    Raises
+    ------
+    SubmitError
+        The journal holds orders of a market that nothing carries.
+    """
+    unsettled = journal.unsettled
+    places = sum(len(each.places) for each in unsettled.transactions.values())
+    ticket = -len(unsettled.resting) - places
+    resting: Resting = {}
+    for number, row in unsettled.resting.items():
+        standing = _standing(ticket, row, "lots")
+        standing.chain, standing.sequence = standing.planned, int(row["sequence"])
+        queue.desk.admit(standing)
+        queue.desk.rest(standing)
+        resting[number] = standing
+        ticket += 1
+    volleys: dict[int, Volley] = {}
+    for signed in unsettled.transactions.values():
+        market = int(signed.orders["market"][0])
+        lane = int(lanes.of_market[market])
+        if lane < 0:
+            raise SubmitError(
+                f"{journal.path}: holds orders of market {market}, which nothing carries"
+            )
+        pack = _pack(signed, market, ticket, resting)
+        pack.lane = lane
+        ticket += len(signed.places)
+        queue.adopt(pack)
+        volley = volleys.setdefault(signed.volley, Volley(signed.attempt))
+        volley.flights.append(Flight(signed, pack, volley))
+    for volley in volleys.values():
+        # The process that signed it may have sent it.
+        volley.accepted = True
+        volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
+    return list(volleys.values())
+
+
+def _pack(signed: Signed, market: int, ticket: int, resting: Resting) -> Pack:
+    """What a transaction does in the market; its orders have no tickets here."""
+    pack = Pack()
+    for sequence in signed.cancels:
+        if (market, sequence) in resting:
+            pack.cancels[resting[market, sequence]] = 0
+    for place, record in enumerate(signed.places):
+        pack.places.append(_standing(ticket + place, record, "size"))
+        pack.sizes.append(pack.places[-1].planned)
+    return pack
+
+
+def _standing(ticket: int, row: np.void, size: str) -> Standing:
+    """An order of an earlier process; `size` is the name of the field with its lots."""
+    id, market, side = int(row["id"]), int(row["market"]), int(row["side"])
+    return Standing(ticket, id, market, side, int(row["price"]), int(row[size]))
