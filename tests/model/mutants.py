@@ -173,6 +173,15 @@ MUTANTS = [
         "            return True", ("histogram",),
     ),
     Mutant(
+        "the writer does not say which interval it is in", HISTOGRAM,
+        "        store_release(&h.interval_seen, interval)", "        pass", ("histogram",),
+    ),
+    Mutant(
+        "a half is copied before the writer has left it", HISTOGRAM,
+        "    if load_acquire(&h.interval_seen) != interval:\n        return False\n", "",
+        ("histogram",),
+    ),
+    Mutant(
         "the bit is set after the level", BOOK + ".pxd",
         "            if not shared_book_announce(book, words, 1, rank, &lost):\n"
         "                return STATUS_TIMEOUT\n",
@@ -199,6 +208,14 @@ MUTANTS = [
         "the bit is cleared again without a new epoch", BOOK + ".pyx",
         "if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):",
         "if load_relaxed(word) == seen:", ("shared_book",),
+    ),
+    Mutant(
+        "a bit is never cleared", BOOK + ".pyx",
+        "    withdraw(book, words, tier, index, above, &lost)\n", "    pass\n", ("shared_book",),
+    ),
+    Mutant(
+        "a clean-up takes as many tries as an update", BOOK + ".pyx",
+        "max(book.tries // CLEANUP_SHARE, <uint32_t>1)", "book.tries", ("shared_book",),
     ),
     Mutant(
         "a vacant level keeps its epoch", BOOK + ".pxd",

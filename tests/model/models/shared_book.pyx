@@ -6,15 +6,15 @@ never worse than a level that was there all the time, and was there itself; what
 is told.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from velox.core.atomic cimport atomic_u64, load_acquire, store_release
+from velox.core.atomic cimport atomic_u64, load_acquire, load_relaxed, store_release
 from velox.core.records cimport (
     KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_SET, SIDE_ASK, STATUS_APPLIED,
     STATUS_TIMEOUT, STATUS_UNDERFLOW,
 )
 from velox.core.shared_book cimport (
-    shared_book, shared_book_best, shared_book_depth, shared_book_new, shared_book_quantity,
+    BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth, shared_book_new, shared_book_quantity,
     shared_book_update, shared_book_words,
 )
 
@@ -47,6 +47,8 @@ cdef struct plan:
     bint never_empty                    # at every instant some level holds something
     bint filled_before[MOST_LEVELS]
     bint commutes                       # adds and cancels alone: the sum is known
+    bint tidy                           # no clean-up runs out of tries
+    bint never_late                     # nor does an update
 
 
 cdef void write(void *state) noexcept nogil:
@@ -143,6 +145,19 @@ cdef void read(void *state) noexcept nogil:
                 check(found and tick <= level, "the best misses no level that was there before")
 
 
+cdef void check_bitmap(shared_book *book) noexcept nogil:
+    """That no bit is left over a vacant word."""
+    cdef atomic_u64 *words = shared_book_words(book, SIDE_ASK)
+    cdef uint64_t value, index
+    cdef uint32_t tier
+    for tier in range(book.root):
+        value = LEVEL_QUANTITY if tier == 0 else BITMAP_OCCUPIED
+        for index in range(book.levels >> 5 * tier):
+            check(load_relaxed(words + book.tier[tier] + index) & value != 0
+                  or not load_relaxed(words + book.tier[tier + 1] + (index >> 5)) >> (index & 31) & 1,
+                  "at rest no bit is left over a vacant word")
+
+
 cdef void check_book(void *state) noexcept nogil:
     cdef plan *self = <plan *>state
     cdef uint64_t number, index
@@ -163,10 +178,12 @@ cdef void check_book(void *state) noexcept nogil:
                 elif each.kind == KIND_CANCEL:
                     expected[each.tick] -= each.quantity
             else:
-                check(self.writer[number].status[index] == STATUS_TIMEOUT
+                check(self.writer[number].status[index] == STATUS_TIMEOUT and not self.never_late
                       or each.kind == KIND_CANCEL
                       and self.writer[number].status[index] == STATUS_UNDERFLOW,
                       "an update is refused for a reason")
+    if self.tidy:
+        check_bitmap(self.book)
     count = shared_book_depth(self.book, SIDE_ASK, MOST_LEVELS, ticks, quantities, 1)
     for level in range(<int64_t>self.book.levels):
         quantity = shared_book_quantity(self.book, SIDE_ASK, level)
@@ -192,7 +209,7 @@ NAMES = [b"writer 1", b"writer 2", b"writer 3"]
 
 
 def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked_at=-1,
-            never_empty=False):
+            never_empty=False, tidy=False, never_late=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     cdef writer *each
     cdef atomic_u64 *words
@@ -204,6 +221,8 @@ def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked
     self.looked_at = looked_at
     self.never_empty = never_empty
     self.commutes = not before
+    self.tidy = tidy
+    self.never_late = never_late
     for kind, tick, quantity in before:
         shared_book_update(self.book, SIDE_ASK, KINDS[kind], tick, quantity)
         self.filled_before[<int>tick] = True
