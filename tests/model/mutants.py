@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "closed is believed without a last look", RING,
-        "    ring.cached_head = load_acquire(&ring.head)\n    return ring.cached_head ==",
+        "    ring.cached_head = load_relaxed(&ring.head)\n    return ring.cached_head ==",
         "    return ring.cached_head ==", ("ring",),
     ),
     Mutant(
@@ -91,8 +91,8 @@ MUTANTS = [
     Mutant(
         "the length looks at head before tail", RING,
         "    cdef uint64_t tail = load_acquire(&ring.tail)\n"
-        "    cdef uint64_t length = load_acquire(&ring.head) - tail",
-        "    cdef uint64_t length = load_acquire(&ring.head)\n"
+        "    cdef uint64_t length = load_relaxed(&ring.head) - tail",
+        "    cdef uint64_t length = load_relaxed(&ring.head)\n"
         "    length -= load_acquire(&ring.tail)", ("ring",),
     ),
     Mutant(

@@ -9,6 +9,7 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from velox.core.atomic cimport (
+    cas_weak_release_else_relaxed,
     fetch_add_relaxed,
     relax,
 )
@@ -138,15 +139,17 @@ cdef bint shared_book_announce(
     cdef uint64_t seen
     while True:
         # Acquire: an announcement to the next tier, made because this word is vacant, must come
-        # after the withdrawal that made it so (and after what that withdrawal had read).
+        # after the withdrawal that made it so (and after what that withdrawal had read). Where the
+        # word was occupied, another thread announced it, and whoever hears of our update must see
+        # that too.
         seen = load_acquire(word)
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
-        # Release: who sees this bit sees its word announced above. Acquire: where the word was
-        # occupied, another thread announced it, and whoever hears of our update must see that
-        # too. Relaxed on failure: what it read is not used.
-        if cas_weak_acq_rel_else_relaxed(
+        # Release: who sees this bit sees its word announced above. No acquire: each value of the
+        # word is there only once, so that this reads what was acquired just now. Relaxed on
+        # failure: what it read is not used.
+        if cas_weak_release_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
             return True
         if not shared_book_try_again(book, lost):
