@@ -41,6 +41,10 @@ def book(
 FILL, FILL_MORE, FILL_NEXT, FILL_FAR = ("add", 1, 2), ("add", 1, 3), ("add", 2, 3), ("add", 40, 3)
 EMPTY, EMPTY_MORE, EMPTY_NEXT = ("cancel", 1, 2), ("cancel", 1, 3), ("cancel", 2, 3)
 
+# For the lanes: kind, level, size, and whether it must be refused.
+ADD, ADD_MORE, ADD_NEXT = ("add", 1, 2, False), ("add", 1, 3, False), ("add", 2, 3, False)
+CANCEL, TOO_MUCH = ("cancel", 1, 2, False), ("cancel", 1, 9, True)
+
 CONFIGURATIONS = [
     ring("one slot", capacity=1, items=4),
     ring("two slots", capacity=2, items=5),
@@ -57,6 +61,7 @@ CONFIGURATIONS = [
     model("pipeline", "sealed at the end", items=3, seal_when_idle=False),
     model("pipeline", "stopped at any time", items=3, stopped=True),
     model("pipeline", "timed", items=3, seal_when_idle=False, timed=True),
+    model("pipeline", "timed, with no end", items=2, seal_when_idle=False, stays_open=True),
     model("pipeline", "two lanes", items=2, lanes=2),
     model("histogram", "steady", values=[5, 9, 7, 6, 7, 6], before=2),
     model("histogram", "impatient", values=[5, 9, 7, 6, 7], before=2, patience=1),
@@ -72,6 +77,15 @@ CONFIGURATIONS = [
     model("mailbox", "one reader", readers=1, reads=2, extra=2),
     model("mailbox", "two rows", readers=1, reads=1, extra=2, rows=2),
     model("mailbox", "two readers", readers=2, reads=1, extra=1),
+    model("book", "tops of a window that moves", events=2, tops=2),
+    model("book", "depths of a window that moves", events=2, depths=1),
+    model("book", "tops and depths", events=1, tops=1, depths=1),
+    model("book", "two writers", events=1, writers=2),
+    model("book", "two writers, and depths", events=1, writers=2, depths=1),
+    model("lanes", "one level", lanes=[[ADD, CANCEL], [ADD_MORE]], tries=16,
+          spurious=0),
+    model("lanes", "one level, timeouts", lanes=[[ADD], [ADD_MORE]], tries=1),
+    model("lanes", "two levels, and an underflow", lanes=[[ADD, TOO_MUCH], [ADD_NEXT]], tries=16),
     book("two adds", [FILL], [FILL_MORE]),
     book("add, and fill and empty", [FILL], [FILL_MORE, EMPTY_MORE]),
     book("two fill and empty", [FILL, EMPTY], [FILL_MORE, EMPTY_MORE]),
@@ -196,4 +210,13 @@ COMPLETE: dict[str, int] = {
     "shared_book/summary of a side that empties": 1927,
     "shared_book/timeouts": 1084,
     "shared_book/nothing left behind": 514,
+    "pipeline/timed, with no end": 24,
+    "book/tops of a window that moves": 169,
+    "book/depths of a window that moves": 236,
+    "book/tops and depths": 102,
+    "book/two writers": 4,
+    "book/two writers, and depths": 564,
+    "lanes/one level": 4752,
+    "lanes/one level, timeouts": 29162,
+    "lanes/two levels, and an underflow": 710,
 }

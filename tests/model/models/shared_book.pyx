@@ -14,8 +14,8 @@ from velox.core.records cimport (
     STATUS_TIMEOUT, STATUS_UNDERFLOW,
 )
 from velox.core.shared_book cimport (
-    BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth, shared_book_new, shared_book_quantity,
-    shared_book_update, shared_book_words,
+    BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth,
+    shared_book_new, shared_book_quantity, shared_book_update, shared_book_words,
 )
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread
@@ -154,7 +154,8 @@ cdef void check_bitmap(shared_book *book) noexcept nogil:
         value = LEVEL_QUANTITY if tier == 0 else BITMAP_OCCUPIED
         for index in range(book.levels >> 5 * tier):
             check(load_relaxed(words + book.tier[tier] + index) & value != 0
-                  or not load_relaxed(words + book.tier[tier + 1] + (index >> 5)) >> (index & 31) & 1,
+                  or load_relaxed(words + book.tier[tier + 1] + (index >> 5))
+                  & <uint64_t>1 << (index & 31) == 0,
                   "at rest no bit is left over a vacant word")
 
 
