@@ -192,7 +192,7 @@ MUTANTS = [
     ),
     Mutant(
         "a reader does not ask who is writing", ORDER_BOOK,
-        "    return cas_strong_acq_rel(&self.access.state, &state, BOOK_READING)",
+        "    return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)",
         "    return state == BOOK_IDLE", ("book",),
     ),
     Mutant(

@@ -90,6 +90,67 @@ def test_quantities_are_the_sum_of_what_each_thread_was_told(levels, used, threa
     assert_holds(ladder, side, expected, slack=threads)
 
 
+def comes_of_one_order(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two threads' adds (above 0) and takings (below 0) of one level can be told so.
+
+    Columns: the change, and whether it was applied; a taking that was not found too little there.
+    Each thread's come in their order. What a level holds after so many of each is the same whatever
+    came first, so that it is enough to know which pairs of counts can be reached.
+    """
+    sums = [np.concatenate(([0], np.cumsum(each[:, 0] * each[:, 1]))) for each in (first, second)]
+    counts = np.arange(len(second) + 1)
+    reached = counts == 0
+    for done in range(len(first) + 1):
+        if done:
+            change, applied = first[done - 1]
+            held = sums[0][done - 1] + sums[1]
+            reached &= (held + change >= 0) == applied
+        # From each pair reached, the second thread may go on until it was told something else.
+        fits = (sums[0][done] + sums[1][:-1] + second[:, 0] >= 0) == second[:, 1]
+        barred = np.maximum.accumulate(np.concatenate(([0], np.where(fits, 0, counts[1:]))))
+        reached = np.maximum.accumulate(np.where(reached, counts, -1)) >= barred
+    return bool(reached[-1])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "possible"),
+    [
+        ([(1, 1)], [(-1, 1)], True),
+        ([(1, 1)], [(-1, 0)], True),
+        ([(1, 1)], [(-2, 1)], False),
+        ([(1, 1), (-1, 1)], [(-1, 1)], False),
+        ([(2, 1), (1, 1)], [(1, 1), (-1, 0)], False),
+    ],
+)
+def test_an_order_is_found_only_where_there_is_one(first, second, possible):
+    assert comes_of_one_order(np.array(first), np.array(second)) == possible
+
+
+@sides
+@pytest.mark.parametrize("seed", range(4))
+def test_what_two_threads_were_told_comes_of_one_order_on_each_level(side, seed):
+    generator = np.random.default_rng(seed)
+    ladder = SharedLadder(64)
+    count = rounds(20_000)
+    streams = []
+    for _ in range(2):
+        records = stream(
+            side, 1 + generator.integers(0, 40, count), generator.integers(0, 2, count)
+        )
+        records["size"] = generator.integers(1, 4, len(records))
+        streams.append(records)
+    told = together(*(lambda records=records: ladder.apply(records) for records in streams))
+    assert TIMEOUT not in np.concatenate(told)
+    for tick in range(1, 41):
+        histories = []
+        for records, statuses in zip(streams, told, strict=True):
+            here = records["price"] == tick
+            signs = np.where(records["kind"] == Kind.ADD, 1, -1)
+            changes = signs[here] * records["size"][here].astype(np.int64)
+            histories.append(np.stack((changes, statuses[here] == APPLIED), axis=1))
+        assert comes_of_one_order(*histories)
+
+
 @threads
 def test_an_update_that_timed_out_changed_nothing(threads):
     ladder = SharedLadder(64, tries=1)
