@@ -1,11 +1,10 @@
 """The book that several threads write: levels by compare-and-swap, and the bitmap over them.
 
-Claimed: no update is lost and none is half done; what each thread was told, and what is there in the
-end, is what some order of the updates comes to, in which each thread's come one after the other; a
-level that holds something is found, once
-everyone has returned, and already by whoever hears of the update while others go on; the best is
-never worse than a level that was there all the time, and was there itself; what did not come about
-is told.
+Claimed: what each thread was told, and what is there in the end, is what some order of the updates
+comes to, in which each thread's come one after the other; a level that holds something is found,
+once everyone has returned, and already by whoever hears of the update while others go on; the best
+is never worse than a level that was there all the time, and was there itself; what did not come
+about is told; with enough tries everything comes about, whatever the clean-ups of others do.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -17,7 +16,8 @@ from velox.core.records cimport (
 )
 from velox.core.shared_book cimport (
     BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth,
-    shared_book_new, shared_book_quantity, shared_book_result, shared_book_update, shared_book_words,
+    shared_book_new, shared_book_quantity, shared_book_result, shared_book_update,
+    shared_book_words,
 )
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread
