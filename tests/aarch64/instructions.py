@@ -19,7 +19,7 @@ DUE = {
     "velox_order_close": {"stlr": 1},
     "velox_order_claim": {"ldar": 1},
     "velox_order_peek": {"ldar": 1},
-    "velox_order_drained": {"ldar": 2},
+    "velox_order_drained": {"ldar": 1},
 }
 # Read where a whole stage runs: at least one of each there, and no fence.
 STAGES = {

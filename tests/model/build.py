@@ -33,8 +33,12 @@ PRODUCT = (
     "velox.core.ring",
     "velox.core.histogram",
     "velox.core.shared_book",
+    "velox.core.book",
     "velox.core.clock",
     "velox.runtime.stage",
+    "velox.runtime.strategy",
+    "velox.runtime.verify",
+    "velox.runtime.book_stage",
     "velox.runtime.bundle_stage",
 )
 RUNTIME = ("memory.c", "search.c", "interface.c")
@@ -163,7 +167,12 @@ class Tree:
         self.compile_instrumented(
             source,
             target,
-            [f"-I{sysconfig.get_path('include')}", f"-I{numpy.get_include()}", "-std=c11"],
+            [
+                f"-I{sysconfig.get_path('include')}",
+                f"-I{numpy.get_include()}",
+                f"-I{ROOT / 'velox' / 'include'}",
+                "-std=c11",
+            ],
         )
 
     def compile_instrumented(self, source: Path, target: Path, flags: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ EXPECTED = {
     "MP copied data, relaxed": Expectation(None, message="data race: T1 reads data"),
     "LB relaxed": Expectation(digits(2, but="11"), 3),
     "LB preconditions": Expectation(digits(4), 16, LOAD_BUFFERING),
+    "counters in one word": Expectation(digits(2), 24),
     "WRC relaxed": Expectation(digits(3, but="010 011"), 8),
     "WRC release acquire": Expectation(digits(3, but="010 011 110"), 7),
     "ISA2 release acquire": Expectation(digits(3, but="010 011 110"), 7),

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.support import rounds
 from velox.core.histogram import LatencyHistogram
 
-RECORDS = 1_000_000
+RECORDS = rounds(1_000_000)
 Sequence = npt.NDArray[np.uint64]
 
 
@@ -21,7 +22,7 @@ def scattered() -> Sequence:
 
 def ever_longer() -> Sequence:
     """Every record is a new maximum: the rare path, all the time, and saturated at the end."""
-    return (np.arange(RECORDS, dtype=np.uint64) + 1) * np.uint64(5_000_000)
+    return (np.arange(RECORDS, dtype=np.uint64) + 1) * np.uint64(5 * 10**12 // RECORDS)
 
 
 def ever_shorter() -> Sequence:
@@ -84,7 +85,7 @@ def test_two_readers_at_once_both_get_prefixes() -> None:
     sequence = scattered()
     histogram = LatencyHistogram()
     taken: tuple[list[LatencyHistogram], list[LatencyHistogram]] = ([], [])
-    writer = Thread(target=record_in_pieces, args=(histogram, sequence, 50_000))
+    writer = Thread(target=record_in_pieces, args=(histogram, sequence, RECORDS // 20))
 
     def read(into: list[LatencyHistogram]) -> None:
         for _ in range(30):

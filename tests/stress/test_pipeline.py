@@ -16,6 +16,7 @@ from tests.support import (
     inside,
     orders,
     pass_the_time_until,
+    rounds,
     shared_books_are_built,
 )
 from velox import (
@@ -62,7 +63,7 @@ def test_a_stop_at_any_moment_of_a_replay_at_full_rate_loses_nothing(
 ) -> None:
     generator = random.Random(f"{placement} {idle} {seal}")
     records = patterned(100_000)
-    for attempt in range(4):
+    for attempt in range(rounds(4)):
         path = tmp_path / f"{attempt}.npy"
         moment = int(generator.expovariate(1 / 3_000))
         pipeline = Pipeline(
@@ -104,7 +105,7 @@ def test_a_feed_that_is_faster_than_the_pipeline_drops_and_counts(
         ),
     )
     pipeline.start()
-    pass_the_time_until(lambda: pipeline.statistics().delivered_transactions >= 5_000)
+    pass_the_time_until(lambda: pipeline.statistics().delivered_transactions >= rounds(5_000))
     pipeline.stop()
     assert_adds_up(pipeline)
     ledger = pipeline.report().ledger
@@ -121,7 +122,7 @@ def test_an_open_loop_feed_that_is_stopped_adds_up(placement: Any) -> None:
         config=PipelineConfig(placement=placement, idle="yield"),
     )
     pipeline.start()
-    pass_the_time_until(lambda: pipeline.statistics().delivered_transactions >= 3_000)
+    pass_the_time_until(lambda: pipeline.statistics().delivered_transactions >= rounds(3_000))
     pipeline.stop()
     assert_adds_up(pipeline)
     report = pipeline.report()
@@ -153,7 +154,7 @@ def test_ten_pipelines_at_once_do_not_disturb_each_other(tmp_path: Path) -> None
 @pytest.mark.parametrize("placement", THREADED)
 def test_a_book_that_is_read_meanwhile_is_never_seen_torn(placement: Any) -> None:
     # Quantity and price move together: at price p the level holds p lots.
-    count = 4_000
+    count = rounds(4_000)
     records = orders(2 * count)
     prices = 1_000_000 + np.arange(count) % 50
     records["price"][0::2] = records["size"][0::2] = prices
@@ -177,7 +178,7 @@ def test_a_book_that_is_read_meanwhile_is_never_seen_torn(placement: Any) -> Non
 @pytest.mark.parametrize("placement", THREADED)
 def test_python_at_both_ends_keeps_every_transaction(placement: Any) -> None:
     ingress, output = PushIngress(), PullOutput()
-    total = 2_000
+    total = rounds(2_000)
     taken: list[Any] = []
 
     def feed() -> None:
@@ -214,7 +215,7 @@ def test_lanes_at_full_rate_leave_the_book_exact(
     placement: Any, lanes: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "out.npy"
-    each = 5_000
+    each = rounds(5_000)
     feeds = []
     for lane in range(lanes):
         generator = np.random.default_rng(lane)

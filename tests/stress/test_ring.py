@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import Array
+from tests.support import Array, rounds
 from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, BundleRing, RingStatistics, TransactionRing
 
 # Any slot that is read before it was written, or overwritten before it was read, breaks these.
@@ -49,7 +49,7 @@ def patterned_bundles(first: int, count: int) -> Array:
 def test_what_one_thread_pushes_the_other_takes_byte_for_byte(
     ring_type: Any, make: Any, total: int, capacity: int, taking: str
 ) -> None:
-    total = min(total, 4_000 * capacity)
+    total = rounds(min(total, 4_000 * capacity))
     ring = ring_type(capacity, first_index=2**64 - total // 2)
     items = make(1, total)
     batches = np.random.default_rng(capacity).integers(1, 2 * capacity + 2, 64).tolist()
@@ -89,7 +89,7 @@ def test_what_one_thread_pushes_the_other_takes_byte_for_byte(
 
 def test_who_looks_on_never_sees_more_popped_than_pushed() -> None:
     ring = TransactionRing(64)
-    items = patterned(1, 50_000)
+    items = patterned(1, rounds(50_000))
     done = threading.Event()
     seen: list[RingStatistics] = []
 

@@ -8,6 +8,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
+from tests.support import rounds
 from velox.core.records import TRANSACTION_DTYPE, Kind, Side
 from velox.core.shared_book import TIMEOUT, SharedLadder
 
@@ -76,8 +77,9 @@ def test_quantities_are_the_sum_of_what_each_thread_was_told(levels, used, threa
     generator = np.random.default_rng(levels + used + threads)
     candidates = generator.permutation(np.arange(1, levels))[:used]
     ladder = SharedLadder(levels)
+    count = rounds(60_000)
     streams = [
-        stream(side, generator.choice(candidates, 60_000), generator.integers(0, 2, 60_000))
+        stream(side, generator.choice(candidates, count), generator.integers(0, 2, count))
         for _ in range(threads)
     ]
     told = together(*(lambda records=records: ladder.apply(records) for records in streams))
@@ -88,10 +90,71 @@ def test_quantities_are_the_sum_of_what_each_thread_was_told(levels, used, threa
     assert_holds(ladder, side, expected, slack=threads)
 
 
+def comes_of_one_order(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two threads' adds (above 0) and takings (below 0) of one level can be told so.
+
+    Columns: the change, and whether it was applied; a taking that was not found too little there.
+    Each thread's come in their order. What a level holds after so many of each is the same whatever
+    came first, so that it is enough to know which pairs of counts can be reached.
+    """
+    sums = [np.concatenate(([0], np.cumsum(each[:, 0] * each[:, 1]))) for each in (first, second)]
+    counts = np.arange(len(second) + 1)
+    reached = counts == 0
+    for done in range(len(first) + 1):
+        if done:
+            change, applied = first[done - 1]
+            held = sums[0][done - 1] + sums[1]
+            reached &= (held + change >= 0) == applied
+        # From each pair reached, the second thread may go on until it was told something else.
+        fits = (sums[0][done] + sums[1][:-1] + second[:, 0] >= 0) == second[:, 1]
+        barred = np.maximum.accumulate(np.concatenate(([0], np.where(fits, 0, counts[1:]))))
+        reached = np.maximum.accumulate(np.where(reached, counts, -1)) >= barred
+    return bool(reached[-1])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "possible"),
+    [
+        ([(1, 1)], [(-1, 1)], True),
+        ([(1, 1)], [(-1, 0)], True),
+        ([(1, 1)], [(-2, 1)], False),
+        ([(1, 1), (-1, 1)], [(-1, 1)], False),
+        ([(2, 1), (1, 1)], [(1, 1), (-1, 0)], False),
+    ],
+)
+def test_an_order_is_found_only_where_there_is_one(first, second, possible):
+    assert comes_of_one_order(np.array(first), np.array(second)) == possible
+
+
+@sides
+@pytest.mark.parametrize("seed", range(4))
+def test_what_two_threads_were_told_comes_of_one_order_on_each_level(side, seed):
+    generator = np.random.default_rng(seed)
+    ladder = SharedLadder(64)
+    count = rounds(20_000)
+    streams = []
+    for _ in range(2):
+        records = stream(
+            side, 1 + generator.integers(0, 40, count), generator.integers(0, 2, count)
+        )
+        records["size"] = generator.integers(1, 4, len(records))
+        streams.append(records)
+    told = together(*(lambda records=records: ladder.apply(records) for records in streams))
+    assert TIMEOUT not in np.concatenate(told)
+    for tick in range(1, 41):
+        histories = []
+        for records, statuses in zip(streams, told, strict=True):
+            here = records["price"] == tick
+            signs = np.where(records["kind"] == Kind.ADD, 1, -1)
+            changes = signs[here] * records["size"][here].astype(np.int64)
+            histories.append(np.stack((changes, statuses[here] == APPLIED), axis=1))
+        assert comes_of_one_order(*histories)
+
+
 @threads
 def test_an_update_that_timed_out_changed_nothing(threads):
     ladder = SharedLadder(64, tries=1)
-    streams = [toggles(Side.BID, np.full(100_000, 33)) for _ in range(threads)]
+    streams = [toggles(Side.BID, np.full(rounds(100_000), 33)) for _ in range(threads)]
     told = together(*(lambda records=records: ladder.apply(records) for records in streams))
     expected = sum(
         applied_change(records, statuses, 64)
@@ -106,10 +169,11 @@ def test_an_update_that_timed_out_changed_nothing(threads):
 @threads
 def test_with_retries_no_update_is_lost(threads):
     ladder = SharedLadder(64, tries=2)
-    records = stream(Side.ASK, np.full(100_000, 5), np.full(100_000, Kind.ADD))
+    count = rounds(100_000)
+    records = stream(Side.ASK, np.full(count, 5), np.full(count, Kind.ADD))
     told = together(*[lambda: ladder.apply(records, retry=True)] * threads)
     assert not np.concatenate(told).any()
-    assert ladder.best(Side.ASK) == (5, 100_000 * threads)
+    assert ladder.best(Side.ASK) == (5, count * threads)
 
 
 def missed(ladder: SharedLadder, side: Side, ticks: np.ndarray) -> np.ndarray:
@@ -133,7 +197,8 @@ def test_a_completed_add_is_never_missed(levels, spread, threads, side):
     ladder = SharedLadder(levels)
     generator = np.random.default_rng(spread)
     ticks = [
-        1 + spread * ((number + generator.integers(0, 2, 40_000)) % 8) for number in range(threads)
+        1 + spread * ((number + generator.integers(0, 2, rounds(40_000))) % 8)
+        for number in range(threads)
     ]
     counts = together(*(lambda own=own: missed(ladder, side, own) for own in ticks))
     assert sum(counts) == 0
@@ -156,9 +221,11 @@ def test_a_reader_never_sees_a_best_that_was_at_no_instant_the_best(side):
     ladder.update(side, Kind.ADD, 500, 1)
     there = [(far, Kind.ADD), (500, Kind.CANCEL), (near, Kind.ADD)]
     back = [(500, Kind.ADD), (near, Kind.CANCEL), (far, Kind.CANCEL)]
-    ticks, kinds = np.array((there + back) * 200_000).T
+    ticks, kinds = np.array((there + back) * rounds(200_000)).T
     records = stream(side, ticks, kinds)
-    told, best = together(lambda: ladder.apply(records), lambda: reads(ladder, side, 1_000_000))
+    told, best = together(
+        lambda: ladder.apply(records), lambda: reads(ladder, side, rounds(1_000_000))
+    )
     assert not told.any()
     assert set(np.unique(best)) <= {500, far}
     assert ladder.best(side) == (500, 1)
@@ -166,15 +233,17 @@ def test_a_reader_never_sees_a_best_that_was_at_no_instant_the_best(side):
 
 @sides
 def test_a_level_that_moves_by_adding_before_removing_is_never_out_of_sight(side):
-    path = 1 + np.cumsum(np.random.default_rng(7).integers(1, 999, 300_001)) % (2**13 - 1)
+    path = 1 + np.cumsum(np.random.default_rng(7).integers(1, 999, rounds(300_000) + 1)) % (
+        2**13 - 1
+    )
     ladder = SharedLadder(2**13)
     ladder.update(side, Kind.ADD, int(path[0]), 1)
     moves = np.stack((path[1:], path[:-1]), axis=1).ravel()
     records = stream(side, moves, np.tile([Kind.ADD, Kind.CANCEL], len(path) - 1))
     told, best, again = together(
         lambda: ladder.apply(records),
-        lambda: reads(ladder, side, 300_000),
-        lambda: reads(ladder, side, 300_000),
+        lambda: reads(ladder, side, rounds(300_000)),
+        lambda: reads(ladder, side, rounds(300_000)),
     )
     assert not told.any()
     assert EMPTY not in best
@@ -186,8 +255,9 @@ def test_a_level_that_moves_by_adding_before_removing_is_never_out_of_sight(side
 def test_a_clear_beside_writers_leaves_only_what_they_added(threads):
     ladder = SharedLadder(1024)
     generator = np.random.default_rng(threads)
+    count = rounds(50_000)
     streams = [
-        stream(Side.BID, generator.integers(1, 1024, 50_000), np.zeros(50_000))
+        stream(Side.BID, generator.integers(1, 1024, count), np.zeros(count))
         for _ in range(threads - 1)
     ]
     clears = stream(Side.BID, np.ones(300), np.full(300, Kind.CLEAR))

@@ -211,6 +211,12 @@ class BookAgainstModel(RuleBasedStateMachine):
         assert list(self.book.top()) == expected
 
     @invariant()
+    def is_not_crossed_where_crossing_is_not_let_through(self) -> None:
+        top = self.book.top()
+        if self.model.on_cross != "count" and None not in top:
+            assert top.bid_price < top.ask_price
+
+    @invariant()
     def counts_what_the_model_counts(self) -> None:
         statistics = self.book.statistics()
         assert statistics.crossed == self.model.crossed

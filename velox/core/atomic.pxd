@@ -25,12 +25,15 @@ cdef extern from *:
     #define velox_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
     #define velox_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
     #define velox_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
-    #define velox_cas_strong_acq_rel(p, e, d) \\
+    #define velox_cas_strong_acquire_else_relaxed(p, e, d) \\
         atomic_compare_exchange_strong_explicit((p), (e), (d), \\
-                                                memory_order_acq_rel, memory_order_acquire)
+                                                memory_order_acquire, memory_order_relaxed)
     #define velox_cas_weak_acq_rel_else_relaxed(p, e, d) \\
         atomic_compare_exchange_weak_explicit((p), (e), (d), \\
                                               memory_order_acq_rel, memory_order_relaxed)
+    #define velox_cas_weak_release_else_relaxed(p, e, d) \\
+        atomic_compare_exchange_weak_explicit((p), (e), (d), \\
+                                              memory_order_release, memory_order_relaxed)
 
     /* What separates two lines that different threads write: twice 64 bytes, because x86 fetches
        lines in adjacent pairs and Apple's lines are 128 bytes long. */
@@ -115,9 +118,11 @@ cdef extern from *:
     void store_release "velox_store_release"(atomic_u64 *obj, uint64_t value) noexcept nogil
     uint64_t fetch_add_relaxed "velox_fetch_add_relaxed"(
         atomic_u64 *obj, uint64_t value) noexcept nogil
-    bint cas_strong_acq_rel "velox_cas_strong_acq_rel"(
+    bint cas_strong_acquire_else_relaxed "velox_cas_strong_acquire_else_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_weak_acq_rel_else_relaxed "velox_cas_weak_acq_rel_else_relaxed"(
+        atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
+    bint cas_weak_release_else_relaxed "velox_cas_weak_release_else_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
 
     int64_t load_i64_relaxed "velox_load_relaxed"(const atomic_i64 *obj) noexcept nogil

@@ -82,6 +82,12 @@ cdef void books_end_writing(books *self) noexcept nogil
 # Answers readers who wait for a depth; the writer calls it once a duty cycle.
 cdef void books_poll(books *self) noexcept nogil
 
+# On any thread. `book_read` copies the best `n` levels of one state, with zeros where a side has
+# fewer; False if `deadline`, in ns of the kernel's clock, passed while a writer did not answer.
+cdef book_top book_read_top(const book *self) noexcept nogil
+cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
+                    uint64_t deadline) noexcept nogil
+
 # On the writer's thread, or while nobody writes: plain reads of the newest state.
 cdef book_top book_writer_top(const book *self) noexcept nogil
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,

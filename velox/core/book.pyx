@@ -12,8 +12,8 @@ import numpy as np
 cimport numpy as cnp
 
 from velox.core.atomic cimport (
-    atomic_i64, cas_strong_acq_rel, count, fetch_add_relaxed, kernel_ns, load_relaxed, relax,
-    store_release,
+    atomic_i64, cas_strong_acquire_else_relaxed, count, fetch_add_relaxed, kernel_ns, load_relaxed,
+    relax, store_release,
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
@@ -514,8 +514,9 @@ cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_IDLE
     if self.shared != NULL:
         return True
-    # Acquire: what the writer or reader before did to the ladder is done. Release: nothing to say.
-    while not cas_strong_acq_rel(&self.access.state, &state, BOOK_WRITING):
+    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: who is
+    # refused, or waits, touches nothing.
+    while not cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_WRITING):
         if state == BOOK_WRITING:
             return False
         state = BOOK_IDLE
@@ -550,8 +551,8 @@ cdef void books_end_writing(books *self) noexcept nogil:
 
 cdef bint book_try_begin_reading(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_IDLE
-    # Acquire: the last writer's changes are there to be read.
-    return cas_strong_acq_rel(&self.access.state, &state, BOOK_READING)
+    # Acquire: the last writer's changes are there to be read. Relaxed on failure: none is.
+    return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)
 
 
 cdef void book_end_reading(book *self) noexcept nogil:

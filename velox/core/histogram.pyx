@@ -115,7 +115,8 @@ cdef void widen(histogram *h, histogram_half *half, uint64_t minimum, uint64_t m
         store_release(&half.minimum, minimum)
     if maximum > load_relaxed(&half.maximum):
         store_release(&half.maximum, maximum)
-        store_release(&half.ceiling, min(maximum, h.limit))
+        # Relaxed: the writer alone reads it.
+        store_relaxed(&half.ceiling, min(maximum, h.limit))
     if saturated != 0:
         store_release(&half.saturated, load_relaxed(&half.saturated) + saturated)
 
@@ -186,11 +187,12 @@ cdef bint read_idle(histogram *h, histogram_reading *reading) noexcept nogil:
     read_half(h, first, reading)
     read_half(h, second, reading)
     for index in range(h.counts_length):
-        # Acquire as in read_half; a sum of two counts that only grow is equal if both are.
-        if load_acquire(&first.counts[index]) + load_acquire(&second.counts[index]) \
+        # Relaxed: a sum of two counts that only grow is equal if both are, and what was stored into
+        # them before is known since the first look, whose acquires also keep these loads behind it.
+        if load_relaxed(&first.counts[index]) + load_relaxed(&second.counts[index]) \
                 != reading.counts[index]:
             return False
-    # Relaxed: every load above was an acquire, so this one is after them.
+    # Relaxed: every load of the first look was an acquire, so this one is after them.
     return load_relaxed(&h.version) == version
 
 

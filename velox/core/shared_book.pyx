@@ -9,6 +9,7 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from velox.core.atomic cimport (
+    cas_weak_release_else_relaxed,
     fetch_add_relaxed,
     relax,
 )
@@ -38,6 +39,7 @@ __all__ = ["TIMEOUT", "SharedLadder"]
 TIMEOUT = STATUS_TIMEOUT
 
 cdef enum:
+    CLEANUP_SHARE = 8      # an update makes so many times the tries that a clean-up makes
     LONGEST_WAIT = 6       # doublings of the pause after a lost compare-and-swap: 64 relaxes
     BEST_TRIES = 64        # collects that a reader of the best makes before it takes the last one
     WITNESSES = 16         # words that one collect can vouch for
@@ -110,15 +112,19 @@ cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil:
     return count
 
 
-cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogil:
+cdef bint try_again(uint32_t tries, uint32_t *lost) noexcept nogil:
     """Wait after a lost compare-and-swap, twice as long each time; False when it was the last."""
     cdef uint32_t _pause
-    if lost[0] + 1 >= book.tries:
+    if lost[0] + 1 >= tries:
         return False
     for _pause in range(<uint32_t>1 << min(lost[0], <uint32_t>LONGEST_WAIT)):
         relax()
     lost[0] += 1
     return True
+
+
+cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogil:
+    return try_again(book.tries, lost)
 
 
 cdef bint shared_book_announce(
@@ -133,29 +139,32 @@ cdef bint shared_book_announce(
     cdef uint64_t seen
     while True:
         # Acquire: an announcement to the next tier, made because this word is vacant, must come
-        # after the withdrawal that made it so (and after what that withdrawal had read).
+        # after the withdrawal that made it so (and after what that withdrawal had read). Where the
+        # word was occupied, another thread announced it, and whoever hears of our update must see
+        # that too.
         seen = load_acquire(word)
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
-        # Release: who sees this bit sees its word announced above. Acquire: where the word was
-        # occupied, another thread announced it, and whoever hears of our update must see that
-        # too. Relaxed on failure: what it read is not used.
-        if cas_weak_acq_rel_else_relaxed(
+        # Release: who sees this bit sees its word announced above. No acquire: each value of the
+        # word is there only once, so that this reads what was acquired just now. Relaxed on
+        # failure: what it read is not used.
+        if cas_weak_release_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
             return True
         if not shared_book_try_again(book, lost):
             return False
 
 
-cdef void shared_book_withdraw(
+cdef void withdraw(
         shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
-        uint64_t above) noexcept nogil:
+        uint64_t above, uint32_t *lost) noexcept nogil:
     """Rule 2: clear the bit of a word that was made vacant after `above`, its parent, was read.
 
-    The update is complete without it. It gives up where the word is filled again, where another
-    thread has cleared the bit, and where the tries run out: a bit over a vacant word costs readers
-    a visit and the next thread to empty the word tries again.
+    The update is complete without it, and each new counter may cost another thread's update a try.
+    So it gives up where the word is filled again, where another thread has cleared the bit, and
+    after an eighth of an update's tries, over all tiers: a bit over a vacant word costs readers a
+    visit, and the next thread to empty the word tries again.
     """
     cdef atomic_u64 *word = words + book.tier[tier] + index
     cdef atomic_u64 *parent = words + book.tier[tier + 1] + (index >> 5)
@@ -164,7 +173,7 @@ cdef void shared_book_withdraw(
     cdef uint64_t step = LEVEL_EPOCH if tier == 0 else BITMAP_VERSION
     cdef bint has_grandparent = tier + 1 < book.root
     cdef uint64_t seen, cleared, far_above = 0
-    cdef uint32_t lost = 0
+    cdef uint32_t tries = max(book.tries // CLEANUP_SHARE, <uint32_t>1)
     while above & bit:
         if has_grandparent:
             # Relaxed: released by the swap of the parent, as `above` was by that of the word.
@@ -175,9 +184,9 @@ cdef void shared_book_withdraw(
         # Relaxed on failure: what it read is not used.
         if cas_weak_acq_rel_else_relaxed(parent, &above, cleared):
             if has_grandparent and not cleared & BITMAP_OCCUPIED:
-                shared_book_withdraw(book, words, tier + 1, index >> 5, far_above)
+                withdraw(book, words, tier + 1, index >> 5, far_above, lost)
             return
-        if not shared_book_try_again(book, &lost):
+        if not try_again(tries, lost):
             return
         # Relaxed: released by the swap of the word that follows.
         above = load_relaxed(parent)
@@ -191,8 +200,15 @@ cdef void shared_book_withdraw(
             # Relaxed on failure: what it read is not used.
             if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):
                 break
-            if not shared_book_try_again(book, &lost):
+            if not try_again(tries, lost):
                 return
+
+
+cdef void shared_book_withdraw(
+        shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
+        uint64_t above) noexcept nogil:
+    cdef uint32_t lost = 0
+    withdraw(book, words, tier, index, above, &lost)
 
 
 cdef void start_walk(shared_book *book, uint8_t side, shared_walk *walk) noexcept nogil:

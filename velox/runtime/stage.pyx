@@ -3,7 +3,7 @@
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
 
-from velox.core.atomic cimport cas_strong_acq_rel, load_relaxed, store_release
+from velox.core.atomic cimport cas_strong_acquire_else_relaxed, load_relaxed, store_release
 from velox.core.memory cimport allocate, release_memory
 
 __all__ = ["Control", "Stage"]
@@ -50,7 +50,7 @@ cdef class Turn:
     cdef bint take(self) noexcept:
         cdef uint64_t free = 0
         # Acquire: what the thread before did at this end of the ring is seen.
-        return cas_strong_acq_rel(self.holder, &free, PyThread_get_thread_ident())
+        return cas_strong_acquire_else_relaxed(self.holder, &free, PyThread_get_thread_ident())
 
     cdef bint is_mine(self) noexcept:
         # Relaxed: if it is this thread, it wrote that itself.

@@ -1,12 +1,13 @@
 """The histogram: one thread records, another takes snapshots.
 
 Claimed: a snapshot is the histogram of exactly the first n records, for an n that never falls;
-where it cannot be had, the reader is told.
+where it cannot be had, the reader is told; a record brings the writer to the reader's interval.
 """
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from velox.core.atomic cimport load_relaxed, store_release
 from velox.core.histogram cimport (
     histogram, histogram_add, histogram_half_of, histogram_index, histogram_new, histogram_read,
     histogram_reading, histogram_record_n,
@@ -26,6 +27,7 @@ cdef struct plan:
     uint64_t times[MOST_RECORDS]        # 0: added as a reading of this one value, all at once
     uint64_t snapshots
     uint64_t taken
+    bint given_up                       # there was a snapshot before these, which failed
     histogram_reading reading
     uint64_t counts[MOST_COUNTS]
     histogram_reading added
@@ -78,6 +80,9 @@ cdef void check_prefix(plan *self, uint64_t least) noexcept nogil:
 cdef void take_snapshots(void *state) noexcept nogil:
     cdef plan *self = <plan *>state
     cdef uint64_t _number, seen = 0
+    if self.given_up:
+        # As a snapshot that has ended with no news of the writer leaves it.
+        store_release(&self.recorded.interval, 1)
     for _number in range(self.snapshots):
         if histogram_read(self.recorded, &self.reading):
             self.taken += 1
@@ -92,13 +97,16 @@ cdef void take_last(void *state) noexcept nogil:
         total += max(self.times[number], <uint64_t>1)
     check(histogram_read(self.recorded, &self.reading), "a histogram that rests can be read")
     check_prefix(self, total)
+    histogram_record_n(self.recorded, self.values[0], 1)
+    check(load_relaxed(&self.recorded.interval_seen) == load_relaxed(&self.recorded.interval),
+          "a record brings the writer to the reader's interval")
 
 
 # Names that traces use: they must outlive the preparation.
 KEPT = []
 
 
-def prepare(values, times=None, snapshots=1, before=0):
+def prepare(values, times=None, snapshots=1, before=0, given_up=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     self.recorded = histogram_new(1, 2, 1)
     self.records = len(values)
@@ -109,6 +117,7 @@ def prepare(values, times=None, snapshots=1, before=0):
     self.before = before
     for number in range(before):
         histogram_record_n(self.recorded, self.values[number], self.times[number])
+    self.given_up = given_up
     self.reading.counts = self.counts
     model_name(self, "plan")
     model_name(self.recorded, "histogram")

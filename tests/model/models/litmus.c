@@ -67,6 +67,9 @@ THREAD(lb_1, s->r[1] = load(y, relaxed); store(x, 1, relaxed))
 THREAD(lb_2, store(z, 1, relaxed))
 THREAD(lb_seen_0, s->r[0] = load(z, relaxed); store(y, 1, relaxed); s->r[2] = load(x, relaxed))
 THREAD(lb_seen_1, s->r[1] = load(z, relaxed); store(x, 1, relaxed); s->r[3] = load(y, relaxed))
+/* Not so with one word, whose order of stores is everyone's. */
+THREAD(lb_count_0, s->r[0] = load(z, relaxed); add(x, 1, relaxed); add(x, 1, relaxed))
+THREAD(lb_count_1, s->r[1] = load(z, relaxed); add(x, 1, relaxed); add(x, 1, relaxed))
 
 /* Write-to-read causality, over a third thread. */
 THREAD(wrc_0, store(x, 1, relaxed))
@@ -147,6 +150,7 @@ static const litmus programs[] = {
     {"MP copied data, relaxed", {mp_copy_0, mp_race_1}, 2},
     {"LB relaxed", {lb_0, lb_1}, 2},
     {"LB preconditions", {lb_seen_0, lb_seen_1, lb_2}, 4},
+    {"counters in one word", {lb_count_0, lb_count_1, lb_2}, 2},
     {"WRC relaxed", {wrc_0, wrc_rlx_1, wrc_rlx_2}, 3},
     {"WRC release acquire", {wrc_0, wrc_ra_1, wrc_ra_2}, 3},
     {"ISA2 release acquire", {isa2_0, isa2_1, isa2_2}, 3},

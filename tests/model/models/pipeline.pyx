@@ -2,19 +2,19 @@
 
 The middle is the object that `velox.Pipeline` runs, called through its C function. Claimed: stopped
 at any moment, each thread ends; what was pushed is delivered, once, in order, in bundles that say
-how many they hold; the stage's counts agree.
+how many they hold, and once its time is up, without an end; the stage's counts agree.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from velox.core.atomic cimport load_relaxed
+from velox.core.atomic cimport atomic_u64, load_acquire, load_relaxed, store_release
 from velox.core.clock cimport Clock, clock_set_virtual, clock_source
 from velox.core.records cimport BUNDLE_CAPACITY, SEAL_REASONS, Bundle, Transaction
 from velox.core.ring cimport (
     BundleRing, TransactionRing, bundle_ring, bundle_ring_drained, bundle_ring_peek,
     bundle_ring_release, transaction_ring, transaction_ring_claim, transaction_ring_close,
-    transaction_ring_publish,
+    transaction_ring_length, transaction_ring_publish,
 )
 from velox.runtime.bundle_stage cimport BundleStage, bundle_stage
 from velox.runtime.stage cimport control, control_stop, control_stopped, stage
@@ -43,6 +43,8 @@ cdef struct plan:
     uint64_t pushed[LANES]
     uint64_t delivered[LANES]
     uint64_t bundle_count
+    bint stays_open                 # the source ends only when all has been delivered
+    atomic_u64 told                 # transactions delivered, for the source
 
 
 cdef void source(plan *self, uint32_t lane) noexcept nogil:
@@ -59,6 +61,13 @@ cdef void source(plan *self, uint32_t lane) noexcept nogil:
         slot.market = lane
         transaction_ring_publish(ring, 1)
         self.pushed[lane] += 1
+    if self.stays_open:
+        # Once accepted, their time begins; once it is up, nothing more is needed.
+        while transaction_ring_length(ring) > 0:
+            wait()
+        clock_set_virtual(self.clock, self.now_ns)
+        while load_acquire(&self.told) < self.items:
+            wait()
     transaction_ring_close(ring)
 
 
@@ -99,6 +108,8 @@ cdef void take(void *state) noexcept nogil:
             check(first.transactions[index].id == 0 and first.transactions[index].market == 0,
                   "nothing of an older bundle leaves with a newer one")
         self.bundle_count += 1
+        # Release, of the model's own.
+        store_release(&self.told, self.delivered[0])
         bundle_ring_release(self.bundles, 1)
 
 
@@ -127,7 +138,7 @@ cdef void balance(void *state) noexcept nogil:
 
 
 def prepare(items, transactions=2, bundles=1, lanes=1, seal_when_idle=True, stopped=False,
-            timed=False):
+            timed=False, stays_open=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     cdef BundleRing output = BundleRing(bundles)
     cdef Clock clock = Clock("virtual")
@@ -138,6 +149,7 @@ def prepare(items, transactions=2, bundles=1, lanes=1, seal_when_idle=True, stop
         inputs, output, clock, timeout_ns=100, seal_when_idle=seal_when_idle, batch=2)
     self.items = items
     self.lanes = lanes
+    self.stays_open = stays_open
     self.clock = clock.clock
     self.now_ns = clock.now() + 100
     self.bundles = output.ring

@@ -1,21 +1,23 @@
 """The book that several threads write: levels by compare-and-swap, and the bitmap over them.
 
-Claimed: no update is lost and none is half done; a level that holds something is found, once
-everyone has returned, and already by whoever hears of the update while others go on; the best is
-never worse than a level that was there all the time, and was there itself; what did not come about
-is told.
+Claimed: what each thread was told, and what is there in the end, is what some order of the updates
+comes to, in which each thread's come one after the other; a level that holds something is found,
+once everyone has returned, and already by whoever hears of the update while others go on; the best
+is never worse than a level that was there all the time, and was there itself; what did not come
+about is told; with enough tries everything comes about, whatever the clean-ups of others do.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from velox.core.atomic cimport atomic_u64, load_acquire, store_release
+from velox.core.atomic cimport atomic_u64, load_acquire, load_relaxed, store_release
 from velox.core.records cimport (
     KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_SET, SIDE_ASK, STATUS_APPLIED,
     STATUS_TIMEOUT, STATUS_UNDERFLOW,
 )
 from velox.core.shared_book cimport (
-    shared_book, shared_book_best, shared_book_depth, shared_book_new, shared_book_quantity,
-    shared_book_update, shared_book_words,
+    BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth,
+    shared_book_new, shared_book_quantity, shared_book_result, shared_book_update,
+    shared_book_words,
 )
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread
@@ -46,7 +48,10 @@ cdef struct plan:
     int64_t looked_at                   # a level whose quantity the reader asks for first, or -1
     bint never_empty                    # at every instant some level holds something
     bint filled_before[MOST_LEVELS]
-    bint commutes                       # adds and cancels alone: the sum is known
+    int64_t before[MOST_LEVELS]         # what each level held
+    bint clears                         # somebody empties a side, which is not one update
+    bint tidy                           # no clean-up runs out of tries
+    bint never_late                     # nor does an update
 
 
 cdef void write(void *state) noexcept nogil:
@@ -143,44 +148,91 @@ cdef void read(void *state) noexcept nogil:
                 check(found and tick <= level, "the best misses no level that was there before")
 
 
+cdef bint some_order(plan *self, uint64_t *next, int64_t *held, const int64_t *end) noexcept nogil:
+    """Whether the steps from `next` on, in some order, make of levels that hold `held` those at the
+    end."""
+    cdef uint64_t number
+    cdef uint8_t status
+    cdef int64_t before
+    cdef uint64_t wanted
+    cdef step *each
+    cdef bint fits, all_done = True
+    for number in range(self.writers):
+        if next[number] == self.writer[number].steps:
+            continue
+        all_done = False
+        each = &self.writer[number].step[next[number]]
+        before = held[each.tick]
+        status = self.writer[number].status[next[number]]
+        if status != STATUS_TIMEOUT:
+            wanted = before
+            if shared_book_result(each.kind, before, each.quantity, &wanted) != status:
+                continue
+            held[each.tick] = wanted
+        next[number] += 1
+        fits = some_order(self, next, held, end)
+        next[number] -= 1
+        held[each.tick] = before
+        if fits:
+            return True
+    if not all_done:
+        return False
+    for number in range(self.book.levels):
+        if held[number] != end[number]:
+            return False
+    return True
+
+
+cdef void check_bitmap(shared_book *book) noexcept nogil:
+    """That no bit is left over a vacant word."""
+    cdef atomic_u64 *words = shared_book_words(book, SIDE_ASK)
+    cdef uint64_t value, index
+    cdef uint32_t tier
+    for tier in range(book.root):
+        value = LEVEL_QUANTITY if tier == 0 else BITMAP_OCCUPIED
+        for index in range(book.levels >> 5 * tier):
+            check(load_relaxed(words + book.tier[tier] + index) & value != 0
+                  or load_relaxed(words + book.tier[tier + 1] + (index >> 5))
+                  & <uint64_t>1 << (index & 31) == 0,
+                  "at rest no bit is left over a vacant word")
+
+
 cdef void check_book(void *state) noexcept nogil:
     cdef plan *self = <plan *>state
     cdef uint64_t number, index
-    cdef int64_t expected[MOST_LEVELS]
+    cdef uint64_t next[WRITERS]
+    cdef int64_t held[MOST_LEVELS]
+    cdef int64_t end[MOST_LEVELS]
     cdef int64_t ticks[MOST_LEVELS]
     cdef int64_t quantities[MOST_LEVELS]
-    cdef int64_t level, quantity, tick, held, best = -1
+    cdef int64_t level, tick, quantity, best = -1
     cdef Py_ssize_t count, row = 0
-    cdef step *each
-    for level in range(<int64_t>self.book.levels):
-        expected[level] = 0
+    cdef uint8_t status
     for number in range(self.writers):
+        next[number] = 0
         for index in range(self.writer[number].steps):
-            each = &self.writer[number].step[index]
-            if self.writer[number].status[index] == STATUS_APPLIED:
-                if each.kind == KIND_ADD:
-                    expected[each.tick] += each.quantity
-                elif each.kind == KIND_CANCEL:
-                    expected[each.tick] -= each.quantity
-            else:
-                check(self.writer[number].status[index] == STATUS_TIMEOUT
-                      or each.kind == KIND_CANCEL
-                      and self.writer[number].status[index] == STATUS_UNDERFLOW,
-                      "an update is refused for a reason")
+            status = self.writer[number].status[index]
+            check(status == STATUS_APPLIED or status == STATUS_UNDERFLOW
+                  or status == STATUS_TIMEOUT and not self.never_late,
+                  "an update is refused for a reason")
+    for level in range(<int64_t>self.book.levels):
+        held[level] = self.before[level]
+        end[level] = shared_book_quantity(self.book, SIDE_ASK, level)
+    check(self.clears or some_order(self, next, held, end),
+          "what was told and what is there come of some order of the updates")
+    if self.tidy:
+        check_bitmap(self.book)
     count = shared_book_depth(self.book, SIDE_ASK, MOST_LEVELS, ticks, quantities, 1)
     for level in range(<int64_t>self.book.levels):
-        quantity = shared_book_quantity(self.book, SIDE_ASK, level)
-        if self.commutes:
-            check(quantity == expected[level], "the sum of what was applied, to the lot")
-        if quantity > 0:
+        if end[level] > 0:
             if best < 0:
                 best = level
-            check(row < count and ticks[row] == level and quantities[row] == quantity,
+            check(row < count and ticks[row] == level and quantities[row] == end[level],
                   "at rest every level that holds something is found")
             row += 1
     check(row == count, "at rest no level is found that holds nothing")
-    if shared_book_best(self.book, SIDE_ASK, &tick, &held):
-        check(tick == best and held == shared_book_quantity(self.book, SIDE_ASK, tick),
+    if shared_book_best(self.book, SIDE_ASK, &tick, &quantity):
+        check(tick == best and quantity == end[tick],
               "at rest the best is the best")
     else:
         check(best < 0, "at rest a side with a level has a best")
@@ -192,7 +244,7 @@ NAMES = [b"writer 1", b"writer 2", b"writer 3"]
 
 
 def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked_at=-1,
-            never_empty=False):
+            never_empty=False, tidy=False, never_late=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     cdef writer *each
     cdef atomic_u64 *words
@@ -203,10 +255,12 @@ def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked
     self.told = told
     self.looked_at = looked_at
     self.never_empty = never_empty
-    self.commutes = not before
+    self.tidy = tidy
+    self.never_late = never_late
     for kind, tick, quantity in before:
         shared_book_update(self.book, SIDE_ASK, KINDS[kind], tick, quantity)
         self.filled_before[<int>tick] = True
+        self.before[<int>tick] = shared_book_quantity(self.book, SIDE_ASK, tick)
     model_name(self, "plan")
     model_name(self.book, "book")
     words = shared_book_words(self.book, SIDE_ASK)
@@ -222,7 +276,7 @@ def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked
             each.step[index].kind = KINDS[kind]
             each.step[index].tick = tick
             each.step[index].quantity = quantity
-            self.commutes = self.commutes and kind in ("add", "cancel")
+            self.clears = self.clears or kind == "clear"
         model_thread(<const char *>NAMES[number], write, each)
     if reads:
         model_thread("reader", read, self)

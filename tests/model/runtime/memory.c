@@ -28,6 +28,7 @@ typedef struct {
     uint64_t value;
     view *message;                      /* what an acquire load that reads it learns, or NULL */
     int32_t event;
+    uint32_t clock;                     /* its thread's, when it was made */
     uint8_t thread;
     bool update;                        /* follows the store that it read without a gap */
     bool after_relaxed_load;            /* hardware may perform it before that load */
@@ -72,7 +73,9 @@ static uint32_t store_count, message_count;
 static thread_memory memories[ALL_THREADS];
 static view sequential;                 /* what the last sequentially consistent fence saw */
 static uint32_t limits;
-static uint32_t buffered_readers;       /* whose early stores others have read: a bit a thread */
+static uint32_t buffered_authors;       /* whose early stores others have read: a bit a thread */
+static const location *buffered_word;   /* where the first was read */
+static bool buffered_words_differ;
 
 /* Clocks go on from execution to execution: what is older than the present one is no race. */
 static uint32_t clock_base;
@@ -239,7 +242,8 @@ void memory_begin(bool verify)
         memcpy(arena + line * LINE, prepared + line * LINE, LINE);
     }
     location_count = store_count = message_count = 0;
-    buffered_readers = 0;
+    buffered_authors = 0;
+    buffered_words_differ = false;
     execution++;
     if (verify && memcmp(arena, prepared, arena_used) != 0) {
         uint32_t offset = 0;
@@ -408,10 +412,15 @@ static void read_store(uint32_t thread, location *word, uint32_t position, uint8
         return;
     if (!acquires(order))
         self->loaded_relaxed = true;
-    if (read->after_relaxed_load) {
-        buffered_readers |= 1u << read->thread;
-        /* It takes two to read each other's future. */
-        if (buffered_readers & (buffered_readers - 1))
+    /* Nobody reads what the final check stores; and what has happened before, cannot depend on it. */
+    if (read->after_relaxed_load && thread != FINAL
+        && self->seen.clock[read->thread] < read->clock) {
+        /* It takes two to read each other's future, and two words: coherence forbids it in one. */
+        if (buffered_authors == 0)
+            buffered_word = word;
+        buffered_words_differ = buffered_words_differ || word != buffered_word;
+        buffered_authors |= 1u << read->thread;
+        if (buffered_words_differ && buffered_authors & (buffered_authors - 1))
             limits |= MODEL_LOAD_BUFFERING;
     }
 }
@@ -436,6 +445,7 @@ static void write_store(uint32_t thread, location *word, uint64_t value, uint8_t
             view_join(message, continued);
     }
     made = append(word, value, message, (uint8_t)thread);
+    made->clock = self->seen.clock[thread];
     made->update = continues;
     made->after_relaxed_load = early && message == NULL;
     memcpy(arena + word->offset, &value, word->size);

@@ -1,0 +1,303 @@
+"""Every known mistake: a change of the text of one source file, which some model must notice.
+
+A pattern that is not found any more is a failure of the gate, not a mutant less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file`, `old` becomes `new`, wherever it stands; `models` are built and asked."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    models: tuple[str, ...]
+    imports: str = ""  # of velox.core.atomic, which the change needs
+
+
+RING = "velox/core/ring.pxd"
+HISTOGRAM = "velox/core/histogram.pyx"
+TOP = "velox/core/top.pxd"
+MAILBOX = "velox/core/mailbox.pxd"
+BOOK = "velox/core/shared_book"
+ORDER_BOOK = "velox/core/book.pyx"
+
+MUTANTS = [
+    Mutant(
+        "full check off by one", RING,
+        "uint64_t free = ring.capacity - (head - ring.cached_tail)",
+        "uint64_t free = ring.capacity + 1 - (head - ring.cached_tail)", ("ring",),
+    ),
+    Mutant(
+        "full check off by one, once re-read", RING,
+        "        free = ring.capacity - (head - ring.cached_tail)",
+        "        free = ring.capacity + 1 - (head - ring.cached_tail)", ("ring",),
+    ),
+    Mutant(
+        "empty check off by one", RING,
+        "uint64_t available = ring.cached_head - tail",
+        "uint64_t available = ring.cached_head + 1 - tail", ("ring",),
+    ),
+    Mutant(
+        "the producer's cached index is never read again", RING,
+        "        ring.cached_tail = load_acquire(&ring.tail)\n        free =", "        free =",
+        ("ring",),
+    ),
+    Mutant(
+        "the consumer's cached index is never read again", RING,
+        "        ring.cached_head = load_acquire(&ring.head)\n        available =",
+        "        available =", ("ring",),
+    ),
+    Mutant(
+        "published before it is written", RING,
+        "    first = min(n, ring.capacity - index)\n    memcpy(transaction_ring_slots(ring)",
+        "    first = min(n, ring.capacity - index)\n    store_release(&ring.head, head + n)\n"
+        "    memcpy(transaction_ring_slots(ring)", ("ring",),
+    ),
+    Mutant(
+        "given back before it is read", RING,
+        "    first = min(n, ring.capacity - index)\n"
+        "    memcpy(items, transaction_ring_slots(ring)",
+        "    first = min(n, ring.capacity - index)\n    store_release(&ring.tail, tail + n)\n"
+        "    memcpy(items, transaction_ring_slots(ring)", ("ring",),
+    ),
+    Mutant(
+        "a run that goes round is not split", RING,
+        "    first = min(n, ring.capacity - index)\n    memcpy(items",
+        "    first = n\n    memcpy(items", ("ring",),
+    ),
+    Mutant(
+        "closed is believed without a last look", RING,
+        "    ring.cached_head = load_relaxed(&ring.head)\n    return ring.cached_head ==",
+        "    return ring.cached_head ==", ("ring",),
+    ),
+    Mutant(
+        "closed is believed, empty or not", RING,
+        "    return ring.cached_head == load_relaxed(&ring.tail)", "    return True", ("ring",),
+    ),
+    Mutant(
+        "the length looks at head before tail", RING,
+        "    cdef uint64_t tail = load_acquire(&ring.tail)\n"
+        "    cdef uint64_t length = load_relaxed(&ring.head) - tail",
+        "    cdef uint64_t length = load_relaxed(&ring.head)\n"
+        "    length -= load_acquire(&ring.tail)", ("ring",),
+    ),
+    Mutant(
+        "the version comes out before its slot", TOP,
+        "    # Release: a reader that sees one of these also sees the version before this one "
+        "(step 2).",
+        "    store_release(&self.version, version)", ("top",),
+    ),
+    Mutant(
+        "the slot of the present version is written", TOP,
+        "slot = &self.odd if version & 1 else &self.even\n    # Release",
+        "slot = &self.even if version & 1 else &self.odd\n    # Release", ("top",),
+    ),
+    Mutant(
+        "one slot for all versions", TOP,
+        "&self.odd if version & 1 else &self.even", "&self.even", ("top",),
+    ),
+    Mutant(
+        "the version is not looked at again", TOP,
+        "return load_relaxed(&self.version) == version", "return True", ("top",),
+    ),
+    Mutant(
+        "the letter's version is not looked at again", MAILBOX,
+        "return load_relaxed(&self.version) == version", "return True", ("mailbox",),
+    ),
+    Mutant(
+        "one letter for all versions", MAILBOX,
+        "letter = self.letters + (version & 1) * letter_words(self.capacity)",
+        "letter = self.letters", ("mailbox",),
+    ),
+    Mutant(
+        "answered before the version comes out", MAILBOX,
+        "    # Release: a reader that sees the version sees its letter.\n",
+        "    store_release(&self.have, request)\n", ("mailbox",),
+    ),
+    Mutant(
+        "the answer to an older request is taken", MAILBOX,
+        "    if load_acquire(&self.have) < request:\n        return False\n", "", ("mailbox",),
+    ),
+    Mutant(
+        "a request is a load and a store", MAILBOX,
+        "    return fetch_add_relaxed(&self.want, 1) + 1",
+        "    store_release(&self.want, load_relaxed(&self.want) + 1)\n"
+        "    return load_relaxed(&self.want)", ("mailbox",),
+    ),
+    Mutant(
+        "an extreme changes without a version", HISTOGRAM,
+        "    begin_change(h)\n    store_release(bucket", "    store_release(bucket", ("histogram",),
+    ),
+    Mutant(
+        "a change that began is read", HISTOGRAM,
+        "    if version & 1:\n        return False\n", "", ("histogram",),
+    ),
+    Mutant(
+        "the idle writer's version is not looked at again", HISTOGRAM,
+        "    return load_relaxed(&h.version) == version", "    return True", ("histogram",),
+    ),
+    Mutant(
+        "the sums are taken once", HISTOGRAM,
+        "                != reading.counts[index]:\n            return False",
+        "                < 0:\n            return False", ("histogram",),
+    ),
+    Mutant(
+        "the half in use is copied", HISTOGRAM,
+        "    read_half(h, histogram_half_of(h, interval + 1), reading)",
+        "    read_half(h, histogram_half_of(h, interval), reading)", ("histogram",),
+    ),
+    Mutant(
+        "the writer is not waited for", HISTOGRAM,
+        "        if load_acquire(&h.interval_seen) == interval + 1:",
+        "        if load_acquire(&h.interval_seen) <= interval + 1:",
+        ("histogram",),
+    ),
+    Mutant(
+        "the half that the writer has left is not added", HISTOGRAM,
+        "            read_half(h, histogram_half_of(h, interval), reading)\n"
+        "            return True",
+        "            return True", ("histogram",),
+    ),
+    Mutant(
+        "the writer does not say which interval it is in", HISTOGRAM,
+        "        store_release(&h.interval_seen, interval)", "        pass", ("histogram",),
+    ),
+    Mutant(
+        "a half is copied before the writer has left it", HISTOGRAM,
+        "    if load_acquire(&h.interval_seen) != interval:\n        return False\n", "",
+        ("histogram",),
+    ),
+    Mutant(
+        "the deadline is ignored while idle", "velox/runtime/bundle_stage.pyx",
+        "        if bundle_builder_expire(&self.builder, clock_now(self.clock)):\n"
+        "            return 1\n", "", ("pipeline",),
+    ),
+    Mutant(
+        "an open bundle is forgotten at the end", "velox/runtime/bundle_stage.pyx",
+        "            bundle_builder_seal(&self.builder, SEAL_DRAIN, clock_now(self.clock))\n",
+        "            pass\n", ("pipeline",),
+    ),
+    Mutant(
+        "one lane's end is everyone's", "velox/runtime/bundle_stage.pyx",
+        "        if not transaction_ring_drained(self.inputs[i]):\n            return False\n"
+        "    return True",
+        "        if transaction_ring_drained(self.inputs[i]):\n            return True\n"
+        "    return False", ("pipeline",),
+    ),
+    Mutant(
+        "a reader does not ask who is writing", ORDER_BOOK,
+        "    return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)",
+        "    return state == BOOK_IDLE", ("book",),
+    ),
+    Mutant(
+        "a writer does not wait for the reader", ORDER_BOOK,
+        "        state = BOOK_IDLE\n        wait_a_little(&attempts)\n    return True",
+        "        break\n    return True", ("book",),
+    ),
+    Mutant(
+        "a second writer is let in", ORDER_BOOK,
+        "        if state == BOOK_WRITING:\n            return False\n",
+        "        if state == BOOK_WRITING:\n            break\n", ("book",),
+    ),
+    Mutant(
+        "a refused writer gives back what it has not got", ORDER_BOOK,
+        "            while index > 0:\n                index -= 1\n",
+        "            while index < self.count:\n                index += 1\n"
+        "                store_release(&self.members[index - 1].access.state, BOOK_IDLE)\n"
+        "            while index > 0:\n                index -= 1\n", ("book",),
+    ),
+    Mutant(
+        "a book is given back before its event is published", ORDER_BOOK,
+        "    book_end_event(self)\n    # Release: whoever takes",
+        "    store_release(&self.access.state, BOOK_IDLE)\n    book_end_event(self)\n"
+        "    # Release: whoever takes", ("book",),
+    ),
+    Mutant(
+        "readers are answered within an event", ORDER_BOOK,
+        "request != 0 and not self.in_event", "request != 0", ("book",),
+    ),
+    Mutant(
+        "the top is published within an event", ORDER_BOOK,
+        "    if self.by_event:\n        self.top_changed = True\n    else:\n"
+        "        book_publish(self)", "    book_publish(self)", ("book",),
+    ),
+    Mutant(
+        "a transaction that timed out is dropped", "velox/runtime/book_stage.pyx",
+        "        count(&self.timeouts, 1)\n",
+        "        count(&self.timeouts, 1)\n        consumed[0] += 1\n", ("lanes",),
+    ),
+    Mutant(
+        "a transaction that was refused is tried again", "velox/runtime/book_stage.pyx",
+        "        count(&self.rejected[status], 1)\n        consumed[0] += 1\n",
+        "        count(&self.rejected[status], 1)\n", ("lanes",),
+    ),
+    Mutant(
+        "the bit is set after the level", BOOK + ".pxd",
+        "            if not shared_book_announce(book, words, 1, rank, &lost):\n"
+        "                return STATUS_TIMEOUT\n",
+        "            pass\n", ("shared_book",),
+    ),
+    Mutant(
+        "a bit that is set already is not announced", BOOK + ".pyx",
+        "        # Release: who sees this bit sees its word announced above.",
+        "        if seen & <uint64_t>1 << (index & 31):\n            return True\n"
+        "        # Release: who sees this bit sees its word announced above.", ("shared_book",),
+    ),
+    Mutant(
+        "a bit is announced without a version", BOOK + ".pyx",
+        "(seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION",
+        "(seen | <uint64_t>1 << (index & 31))", ("shared_book",),
+    ),
+    Mutant(
+        "the bit is cleared against what is there now", BOOK + ".pyx",
+        "    while above & bit:\n        if has_grandparent:",
+        "    above = load_relaxed(parent)\n    while above & bit:\n        if has_grandparent:",
+        ("shared_book",),
+    ),
+    Mutant(
+        "the bit is cleared again without a new epoch", BOOK + ".pyx",
+        "if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):",
+        "if load_relaxed(word) == seen:", ("shared_book",),
+    ),
+    Mutant(
+        "a bit is never cleared", BOOK + ".pyx",
+        "    withdraw(book, words, tier, index, above, &lost)\n", "    pass\n", ("shared_book",),
+    ),
+    Mutant(
+        "a clean-up takes as many tries as an update", BOOK + ".pyx",
+        "max(book.tries // CLEANUP_SHARE, <uint32_t>1)", "book.tries", ("shared_book",),
+    ),
+    Mutant(
+        "a vacant level keeps its epoch", BOOK + ".pxd",
+        "&seen, seen - held + wanted)", "&seen, (seen - held + wanted) & LEVEL_QUANTITY)",
+        ("shared_book",),
+    ),
+    Mutant(
+        "the level is a load and a store", BOOK + ".pxd",
+        "        if likely(cas_weak_acq_rel_else_relaxed(words + rank, &seen,"
+        " seen - held + wanted)):",
+        "        store_release(words + rank, seen - held + wanted)\n        if book != NULL:",
+        ("shared_book",), "store_release",
+    ),
+    Mutant(
+        "the summary is announced after the bitmap", BOOK + ".pyx",
+        "        if not seen & BITMAP_OCCUPIED and tier < book.root:\n"
+        "            if not shared_book_announce(book, words, tier + 1, index >> 5, lost):\n"
+        "                return False\n", "", ("shared_book",),
+    ),
+    Mutant(
+        "the best is not looked at again", BOOK + ".pyx",
+        "if walk_held(&walk):", "if walk_held(&walk) or book != NULL:", ("shared_book",),
+    ),
+    Mutant(
+        "an underflow is applied", BOOK + ".pxd",
+        "        if quantity > held:\n            return STATUS_UNDERFLOW\n", "",
+        ("shared_book",),
+    ),
+]  # fmt: skip
