@@ -274,22 +274,23 @@ cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                                    int64_t *quantity) noexcept nogil:
     """What a record makes of a level that holds `held`; its kind is one that has a price.
 
-    Selections rather than branches: the mix of kinds in a feed cannot be guessed. Too much added
+    Arithmetic rather than branches: the mix of kinds in a feed cannot be guessed. Too much added
     and too much taken both come out over INT64_MAX as an unsigned number.
     """
     cdef uint8_t kind = record.kind
-    cdef bint relative = kind <= KIND_EXECUTE
-    cdef uint64_t amount = record.id if kind == KIND_SET_WIDE else record.size
+    # Each 0 or 1, and its negation a mask: the compiler makes branches of selections.
+    cdef uint64_t relative = kind <= KIND_EXECUTE
+    cdef uint64_t taken = kind == KIND_CANCEL or kind == KIND_EXECUTE
+    cdef uint64_t wide = kind == KIND_SET_WIDE
+    cdef uint64_t given = kind != KIND_DELETE
+    cdef uint64_t amount = (record.size ^ (record.size ^ record.id) & -wide) & -given
     cdef uint64_t result
-    if unlikely(relative and amount == 0):
+    if unlikely(relative & (amount == 0)):
         return STATUS_SIZE
-    amount = 0 if kind == KIND_DELETE else amount
     # Negated, in two's complement, where something is taken.
-    amount = -amount if kind == KIND_CANCEL or kind == KIND_EXECUTE else amount
-    result = (<uint64_t>held if relative else 0) + amount
+    result = (<uint64_t>held & -relative) + ((amount ^ -taken) + taken)
     if unlikely(result > <uint64_t>INT64_MAX):
-        return STATUS_UNDERFLOW if kind == KIND_CANCEL or kind == KIND_EXECUTE \
-            else STATUS_OVERFLOW
+        return STATUS_UNDERFLOW if taken else STATUS_OVERFLOW
     quantity[0] = <int64_t>result
     return STATUS_APPLIED
 
@@ -383,7 +384,7 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
         return STATUS_OFF_TICK
     own = &self.sides[record.side]
     key = tick ^ own.mirror
-    if not ladder_in_window(own, key) or self.on_cross != CROSS_COUNT:
+    if unlikely(not ladder_in_window(own, key) or self.on_cross != CROSS_COUNT):
         return book_update_carefully(self, record, key)
     best = own.best
     status = quantity_after(record, own.quantities[key & (own.levels - 1)], &quantity)
@@ -392,7 +393,7 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
     ladder_put_hot(own, key, quantity)
     if key <= best:
         book_top_moved(self)
-    if unlikely(quantity > 0 and book_is_crossed(self)):
+    if unlikely(book_is_crossed(self) and quantity > 0):
         count(&self.crossed, 1)
     return STATUS_APPLIED
 

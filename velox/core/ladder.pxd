@@ -26,6 +26,7 @@ So a new level finds no room if and only if more levels than the cold store's ca
 `levels` or more ticks behind the best: a property of the book, not of its window's history.
 """
 
+from cython cimport unlikely
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, count, load_relaxed, store_relaxed
@@ -132,14 +133,15 @@ cdef inline void ladder_best_left(ladder *self) noexcept nogil:
 cdef inline void ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
     """Set a level of the window; 0 removes it."""
     cdef uint64_t slot = key & (self.levels - 1)
-    cdef bint was = self.quantities[slot] != 0
-    cdef bint now = quantity != 0
+    cdef uint64_t best = self.best
+    cdef uint64_t was = self.quantities[slot] != 0
+    cdef uint64_t now = quantity != 0
     self.quantities[slot] = quantity
     bitmap_put(&self.occupied, slot, now)
     store_relaxed(&self.hot, load_relaxed(&self.hot) + now - was)
-    if now:
-        self.best = min(self.best, key)
-    elif key == self.best:
+    # Whether a level comes or goes cannot be guessed: one that goes counts as NO_KEY, no branch.
+    self.best = min(best, key | (now - 1))
+    if unlikely((key == best) & (now == 0)):
         ladder_best_left(self)
 
 
