@@ -17,6 +17,7 @@ from velox.core.atomic cimport (
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
+from velox.core.effect cimport EFFECTS, effect_amount, effect_apply
 from velox.core.grid cimport tick_grid_divide, tick_grid_holds, tick_grid_initialise
 from velox.core.ladder cimport (
     NOWHERE, NO_KEY, ladder, ladder_clear, ladder_count, ladder_covers, ladder_depth,
@@ -30,13 +31,12 @@ from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.records cimport (
     FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
     KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
-    STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK,
-    STATUS_OVERFLOW, STATUS_PRICE, STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUS_UNDERFLOW,
-    STATUSES, Transaction, new_transactions, transactions_of,
+    STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK, STATUS_PRICE,
+    STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUSES, Transaction, new_transactions, transactions_of,
 )
 from velox.core.shared_book cimport (
-    shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth,
-    shared_book_free, shared_book_new, shared_book_quantity, shared_book_update,
+    shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth, shared_book_free,
+    shared_book_is_clear, shared_book_new, shared_book_quantity, shared_book_update,
 )
 from velox.core.top cimport (
     book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
@@ -48,27 +48,6 @@ from velox.errors import BookError, RecordError, RejectedError
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield() noexcept
-
-cdef extern from *:
-    """
-    /* By kind: what the new quantity is made of, as masks. `taken` negates what comes on top, in
-       two's complement. */
-    static const struct velox_kind_effect { uint64_t held, size, id, taken; }
-    velox_kind_effects[] = {
-        {~UINT64_C(0), ~UINT64_C(0), 0, 0},                     /* add */
-        {~UINT64_C(0), ~UINT64_C(0), 0, ~UINT64_C(0)},          /* cancel */
-        {~UINT64_C(0), ~UINT64_C(0), 0, ~UINT64_C(0)},          /* execute */
-        {0, ~UINT64_C(0), 0, 0},                                /* set */
-        {0, 0, ~UINT64_C(0), 0},                                /* set wide */
-        {0, 0, 0, 0},                                           /* delete */
-    };
-    """
-    ctypedef struct kind_effect "struct velox_kind_effect":
-        uint64_t held
-        uint64_t size
-        uint64_t id
-        uint64_t taken
-    const kind_effect *EFFECTS "velox_kind_effects"
 
 cnp.import_array()
 
@@ -300,21 +279,12 @@ cdef int32_t book_checksum_okx(book *self) noexcept nogil:
 
 cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                                    int64_t *quantity) noexcept nogil:
-    """What a record makes of a level that holds `held`; its kind is one that has a price.
-
-    A table rather than branches: the mix of kinds in a feed cannot be guessed. Too much added and
-    too much taken both come out over INT64_MAX as an unsigned number.
-    """
-    cdef const kind_effect *effect = &EFFECTS[record.kind]
-    cdef uint64_t amount = (record.size & effect.size) | (record.id & effect.id)
-    cdef uint64_t result
-    if unlikely((amount | ~effect.held) == 0):
+    """What a record makes of a level that holds `held`; its kind is one that has a price."""
+    cdef uint64_t amount = effect_amount(record.kind, record)
+    if unlikely((amount | ~EFFECTS[record.kind].held) == 0):
         return STATUS_SIZE
-    result = (<uint64_t>held & effect.held) + ((amount ^ effect.taken) - effect.taken)
-    if unlikely(result > <uint64_t>INT64_MAX):
-        return STATUS_UNDERFLOW if effect.taken else STATUS_OVERFLOW
-    quantity[0] = <int64_t>result
-    return STATUS_APPLIED
+    return effect_apply(record.kind, <uint64_t>held, amount, <uint64_t>INT64_MAX,
+                        <uint64_t *>quantity)
 
 
 cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
@@ -442,10 +412,13 @@ cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcep
     elif kind != KIND_CLEAR:
         return STATUS_APPLIED
     status = shared_book_update(self.shared, record.side, kind, <int64_t>tick,
-                                record.id if kind == KIND_SET_WIDE else record.size)
+                                effect_amount(kind, record))
+    # Every kind takes this look, since kinds cannot be guessed; most need no other.
+    if status != STATUS_APPLIED or kind >= KIND_CLEAR \
+            or shared_book_is_clear(self.shared, record.side ^ 1, <int64_t>tick):
+        return status
     # Only what was set or added can have crossed; where others write, another's update may be why.
-    if status == STATUS_APPLIED and (
-            kind == KIND_ADD or (kind <= KIND_SET_WIDE and kind >= KIND_SET)) \
+    if (kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE) \
             and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
             and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
             and shared_book_quantity(self.shared, record.side, <int64_t>tick) > 0:
