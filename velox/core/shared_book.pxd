@@ -162,7 +162,7 @@ cdef inline int64_t shared_book_quantity(
 
 cdef inline bint shared_book_is_clear(
         shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
-    """Whether a side is seen to have no level at a tick of the window, nor a better one.
+    """Whether this thread sees that a side has no level at a tick of the window, nor a better one.
 
     False promises nothing: a bit may stand over a vacant level. Two loads for 1024 levels.
     """
@@ -173,9 +173,9 @@ cdef inline bint shared_book_is_clear(
     cdef uint32_t tier
     for tier in range(book.root, 0, -1):
         index = rank >> (5 * (tier - 1))
-        # The bits of what is better. Acquire: one that is missing must not be older than what this
-        # thread looks at next.
-        seen |= (load_acquire(words + book.tier[tier] + (index >> 5)) & BITMAP_OCCUPIED) \
+        # The bits of what is better. Relaxed: coherence alone shows every bit of an update that
+        # this thread has heard of, and of others nothing is said.
+        seen |= (load_relaxed(words + book.tier[tier] + (index >> 5)) & BITMAP_OCCUPIED) \
             << (63 - (index & 31)) << (tier > 1)
     return seen == 0
 
