@@ -32,7 +32,8 @@ from velox.core.records cimport (
     FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
     KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
     STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK, STATUS_PRICE,
-    STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUSES, Transaction, new_transactions, transactions_of,
+    STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUSES, Transaction, new_transactions,
+    transactions_of,
 )
 from velox.core.shared_book cimport (
     shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth, shared_book_free,
