@@ -296,8 +296,9 @@ MUTANTS = [
         "if walk_held(&walk):", "if walk_held(&walk) or book != NULL:", ("shared_book",),
     ),
     Mutant(
-        "an underflow is applied", BOOK + ".pxd",
-        "        if quantity > held:\n            return STATUS_UNDERFLOW\n", "",
+        "an underflow is applied", "velox/core/effect.pxd",
+        "    if unlikely(quantity[0] > most):\n"
+        "        return STATUS_UNDERFLOW if taken else STATUS_OVERFLOW\n", "",
         ("shared_book",),
     ),
 ]  # fmt: skip

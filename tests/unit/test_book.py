@@ -149,6 +149,21 @@ def test_a_wide_set_takes_its_quantity_from_the_id() -> None:
     assert book.quantity(BID, 100) == 2**40
 
 
+@pytest.mark.parametrize("tick_size", [1, 2, 3, 100, 2**62, HIGHEST])
+@pytest.mark.parametrize("writers", [1, 2])
+def test_no_price_below_one_is_on_any_grid(writers: int, tick_size: int) -> None:
+    if writers == 1:
+        book = OrderBook(64, tick_size)
+    else:
+        # A window of 64 levels has to lie below 2**63.
+        tick_size = min(tick_size, 2**56)
+        book = OrderBook(64, tick_size, base_price=tick_size, writers=2)
+    statuses = np.empty(1, np.uint8)
+    for price in (0, -1, -tick_size, max(-64 * tick_size, -HIGHEST), -HIGHEST, -HIGHEST - 1):
+        book.apply(records((Kind.ADD, BID, price, 1)), statuses)
+        assert statuses.tolist() == [Rejection.PRICE]
+
+
 def test_clear_and_trade_ignore_the_price() -> None:
     book = OrderBook(tick_size=10)
     book.add(BID, 100, 1)

@@ -21,13 +21,18 @@ def shared(**options: Any) -> OrderBook:
     return OrderBook(**{**defaults, **options})
 
 
-def test_a_shared_book_answers_as_a_book_of_one_writer_does() -> None:
-    several, single = shared(lot_size=Decimal("0.01")), OrderBook(64, 10, lot_size=Decimal("0.01"))
+# Two tiers of bitmap, three and four.
+@pytest.mark.parametrize("levels", [64, 2048, 65536])
+def test_a_shared_book_answers_as_a_book_of_one_writer_does(levels: int) -> None:
+    several = shared(levels=levels, lot_size=Decimal("0.01"))
+    single = OrderBook(levels, 10, lot_size=Decimal("0.01"))
     generator = np.random.default_rng(7)
     flow = np.zeros(5000, TRANSACTION_DTYPE)
     flow["kind"] = generator.choice(list(Kind), len(flow))
     flow["side"] = generator.integers(0, 3, len(flow))
-    flow["price"] = generator.integers(100, 164, len(flow)) * 10 + (
+    # Both ends of the window and its middle, so that every tier is crossed.
+    ticks = 100 + generator.choice([0, levels // 2, levels - 16], len(flow))
+    flow["price"] = (ticks + generator.integers(0, 16, len(flow))) * 10 + (
         generator.random(len(flow)) < 0.1
     )
     flow["size"] = generator.integers(0, 9, len(flow))
@@ -44,6 +49,26 @@ def test_a_shared_book_answers_as_a_book_of_one_writer_does() -> None:
         assert several.vwap(ASK, 5) == single.vwap(ASK, 5)
         assert len(several) == len(single)
     assert several.statistics().applied == single.statistics().applied
+
+
+@pytest.mark.parametrize("levels", [64, 2048, 65536])
+def test_a_record_that_meets_the_other_side_is_counted_and_no_other(levels: int) -> None:
+    book = shared(levels=levels)
+    generator = np.random.default_rng(8)
+    flow = np.zeros(2000, TRANSACTION_DTYPE)
+    flow["kind"] = generator.choice([Kind.ADD, Kind.SET, Kind.CANCEL, Kind.DELETE], len(flow))
+    flow["side"] = generator.integers(0, 2, len(flow))
+    ticks = 100 + generator.choice([0, 32, levels // 2, levels - 8], len(flow))
+    flow["price"] = (ticks + generator.integers(0, 8, len(flow))) * 10
+    flow["size"] = generator.integers(1, 4, len(flow))
+    expected = 0
+    for index in range(len(flow)):
+        price, side, kind = (int(flow[field][index]) for field in ("price", "side", "kind"))
+        other = book.best_ask if side == BID else book.best_bid
+        meets = other is not None and (price >= other if side == BID else price <= other)
+        applied = book.apply(flow[index : index + 1]).applied
+        expected += applied and meets and kind in (Kind.ADD, Kind.SET)
+        assert book.statistics().crossed == expected
 
 
 def test_a_fixed_window_refuses_what_lies_outside_it() -> None:

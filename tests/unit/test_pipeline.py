@@ -34,6 +34,7 @@ from velox import (
     DiscardOutput,
     Instrument,
     Kind,
+    MarketFlow,
     OrderBook,
     Pipeline,
     PipelineConfig,
@@ -334,6 +335,26 @@ def test_lanes_of_flow_find_the_window_of_their_book() -> None:
     report = pipeline.run(duration=0.005)
     assert_adds_up(pipeline)
     assert report.ledger.rejected["out_of_window"] == 0
+
+
+@pytest.mark.parametrize("writers", [1, pytest.param(2, marks=SHARED_BOOK)])
+def test_the_book_of_a_recording_has_the_step_of_its_prices(writers: int) -> None:
+    coarse, fine = MarketFlow(1, tick_size=400), MarketFlow(2, tick_size=500, market=7)
+    recorded = np.concatenate([coarse.generate(5000), fine.generate(5000)])
+    recorded["price"][-1] += 20
+    pipeline = Pipeline(ReplayIngress(recorded), config=config(writers=writers))
+    steps = {market: book.instrument.tick_size for market, book in pipeline.books.items()}
+    assert steps == {0: 400, 7: 20}
+    assert pipeline.run().ledger.rejected["off_tick"] == 0
+
+
+def test_a_step_is_known_only_where_every_price_is() -> None:
+    recorded = MarketFlow(1, tick_size=400).generate(100)
+    both = [ReplayIngress(recorded), PoissonIngress(tick_size=1000)]
+    pushed = [ReplayIngress(recorded), PushIngress()]
+    for ingresses, step in ((both, 200), (pushed, 1)):
+        lanes = PipelineConfig(placement="shared", lanes=2, writers=2)
+        assert Pipeline(ingresses, config=lanes).books[0].instrument.tick_size == step
 
 
 def test_a_book_of_one_writer_is_refused_to_several_lanes() -> None:

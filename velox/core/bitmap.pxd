@@ -12,6 +12,7 @@ top word says the same of a summary word. The next occupied slot is at most four
 One thread writes and reads it; other threads see copies (`velox.core.mailbox`).
 """
 
+from cython cimport unlikely
 from libc.stdint cimport UINT64_MAX, uint64_t
 
 cdef extern from *:
@@ -32,19 +33,19 @@ cdef struct bitmap:
     uint64_t top
 
 
-cdef inline void bitmap_put(bitmap *self, uint64_t slot, bint occupied) noexcept nogil:
-    """Occupy or vacate a slot.
+cdef inline void bitmap_flip(bitmap *self, uint64_t slot, uint64_t changes) noexcept nogil:
+    """Occupy a vacant slot or vacate an occupied one if `changes` is 1; nothing if it is 0.
 
-    Without a branch on `occupied`: whether a level comes or goes is what a processor cannot guess.
+    Without a branch on `changes`: whether a level comes or goes is what a processor cannot guess.
     """
     cdef uint64_t word = slot >> 6
     cdef uint64_t before = self.leaves[word]
-    cdef uint64_t after = before & ~(<uint64_t>1 << (slot & 63)) | \
-        <uint64_t>occupied << (slot & 63)
+    cdef uint64_t after = before ^ changes << (slot & 63)
     cdef uint64_t summary
     self.leaves[word] = after
-    if (before == 0) != (after == 0):
-        summary = self.summaries[word >> 6] ^ <uint64_t>1 << (word & 63)
+    # They differ in one bit at most: they have no bit in common only where one of them is zero.
+    if unlikely(before & after == 0):
+        summary = self.summaries[word >> 6] ^ changes << (word & 63)
         self.summaries[word >> 6] = summary
         self.top = self.top & ~(<uint64_t>1 << (word >> 6)) | \
             <uint64_t>(summary != 0) << (word >> 6)

@@ -42,13 +42,15 @@ cdef struct book_access:
     uint64_t padding[15]
 
 cdef struct book:
+    ladder sides[2]             # SIDE_BID, SIDE_ASK; 128 bytes each, on lines of their own
     shared_book *shared         # of a book with several writers; NULL: the ladders, for one
-    ladder sides[2]             # SIDE_BID, SIDE_ASK
     tick_grid grid
     uint8_t market
     uint8_t on_cross
+    bint careful                # by_event, or a policy other than CROSS_COUNT
     bint by_event               # publish at Flags.LAST, not at every record
     bint in_event               # since the last Flags.LAST there was a record
+    bint is_crossed             # the best bid is at or over the best ask
     bint top_changed            # and the best prices or quantities differ from those published
     top_line *top
     mailbox *mail

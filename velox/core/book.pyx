@@ -17,7 +17,8 @@ from velox.core.atomic cimport (
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
-from velox.core.grid cimport tick_grid_divide, tick_grid_initialise
+from velox.core.effect cimport EFFECTS, effect_amount, effect_apply
+from velox.core.grid cimport tick_grid_divide, tick_grid_holds, tick_grid_initialise
 from velox.core.ladder cimport (
     NOWHERE, NO_KEY, ladder, ladder_clear, ladder_count, ladder_covers, ladder_depth,
     ladder_in_window, ladder_meets, ladder_put, ladder_put_hot, ladder_quantity, ladder_reserve,
@@ -30,13 +31,13 @@ from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.records cimport (
     FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
     KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
-    STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK,
-    STATUS_OVERFLOW, STATUS_PRICE, STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUS_UNDERFLOW,
-    STATUSES, Transaction, new_transactions, transactions_of,
+    STATUS_BOOK_FULL, STATUS_CROSSED, STATUS_KIND, STATUS_MARKET, STATUS_OFF_TICK, STATUS_PRICE,
+    STATUS_SIDE, STATUS_SIZE, STATUS_TIMEOUT, STATUSES, Transaction, new_transactions,
+    transactions_of,
 )
 from velox.core.shared_book cimport (
-    shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth,
-    shared_book_free, shared_book_new, shared_book_quantity, shared_book_update,
+    shared_book_best, shared_book_bytes, shared_book_count, shared_book_depth, shared_book_free,
+    shared_book_is_clear, shared_book_new, shared_book_quantity, shared_book_update,
 )
 from velox.core.top cimport (
     book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
@@ -78,6 +79,8 @@ cdef void assert_layout() noexcept nogil:
     top_line_assert_layout()
     mailbox_assert_layout()
     STATIC_ASSERT(sizeof(book_access) == 128)
+    STATIC_ASSERT(sizeof(ladder) == 128)
+    STATIC_ASSERT(<size_t>&(<book *>NULL).sides == 0)
 
 
 assert_layout()
@@ -191,10 +194,8 @@ cdef book_top shared_top(const book *self) noexcept nogil:
     return top
 
 
-cdef book_top book_writer_top(const book *self) noexcept nogil:
+cdef inline book_top ladders_top(const book *self) noexcept nogil:
     cdef book_top top
-    if self.shared != NULL:
-        return shared_top(self)
     top.bid_price = ladder_best_price(&self.sides[SIDE_BID], self.grid.tick_size)
     top.bid_quantity = ladder_best_quantity(&self.sides[SIDE_BID])
     top.ask_price = ladder_best_price(&self.sides[SIDE_ASK], self.grid.tick_size)
@@ -202,14 +203,21 @@ cdef book_top book_writer_top(const book *self) noexcept nogil:
     return top
 
 
+cdef book_top book_writer_top(const book *self) noexcept nogil:
+    return ladders_top(self) if self.shared == NULL else shared_top(self)
+
+
 cdef inline void book_publish(book *self) noexcept nogil:
-    cdef book_top top = book_writer_top(self)
+    cdef book_top top = ladders_top(self)
     top_line_publish(self.top, &top)
     self.top_changed = False
     count(&self.published, 1)
 
 
 cdef inline void book_top_moved(book *self) noexcept nogil:
+    """The best of a side changed, or its quantity did."""
+    self.is_crossed = self.sides[SIDE_BID].best != NO_KEY \
+        and ladder_meets(&self.sides[SIDE_ASK], self.sides[SIDE_BID].best)
     if self.by_event:
         self.top_changed = True
     else:
@@ -272,31 +280,12 @@ cdef int32_t book_checksum_okx(book *self) noexcept nogil:
 
 cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                                    int64_t *quantity) noexcept nogil:
-    """What a record makes of a level that holds `held`; its kind is one that has a price.
-
-    Selections rather than branches: the mix of kinds in a feed cannot be guessed. Too much added
-    and too much taken both come out over INT64_MAX as an unsigned number.
-    """
-    cdef uint8_t kind = record.kind
-    cdef bint relative = kind <= KIND_EXECUTE
-    cdef uint64_t amount = record.id if kind == KIND_SET_WIDE else record.size
-    cdef uint64_t result
-    if unlikely(relative and amount == 0):
+    """What a record makes of a level that holds `held`; its kind is one that has a price."""
+    cdef uint64_t amount = effect_amount(record.kind, record)
+    if unlikely((amount | ~EFFECTS[record.kind].held) == 0):
         return STATUS_SIZE
-    amount = 0 if kind == KIND_DELETE else amount
-    # Negated, in two's complement, where something is taken.
-    amount = -amount if kind == KIND_CANCEL or kind == KIND_EXECUTE else amount
-    result = (<uint64_t>held if relative else 0) + amount
-    if unlikely(result > <uint64_t>INT64_MAX):
-        return STATUS_UNDERFLOW if kind == KIND_CANCEL or kind == KIND_EXECUTE \
-            else STATUS_OVERFLOW
-    quantity[0] = <int64_t>result
-    return STATUS_APPLIED
-
-
-cdef inline bint book_is_crossed(const book *self) noexcept nogil:
-    return self.sides[SIDE_BID].best != NO_KEY \
-        and ladder_meets(&self.sides[SIDE_ASK], self.sides[SIDE_BID].best)
+    return effect_apply(record.kind, <uint64_t>held, amount, <uint64_t>INT64_MAX,
+                        <uint64_t *>quantity)
 
 
 cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
@@ -318,9 +307,8 @@ cdef int64_t book_match(book *self, ladder *other, uint64_t key, int64_t rest) n
     return rest
 
 
-cdef uint8_t book_update_carefully(book *self, const Transaction *record,
-                                   uint64_t key) noexcept nogil:
-    """Every case of an update with a price on the grid; `book_update` knows the common one."""
+cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t key) noexcept nogil:
+    """Every case of an update with a price on the grid."""
     cdef ladder *own = &self.sides[record.side]
     cdef ladder *other = &self.sides[record.side ^ 1]
     cdef uint64_t best = own.best
@@ -348,10 +336,10 @@ cdef uint8_t book_update_carefully(book *self, const Transaction *record,
             book_uncross(self, other, key)
     if quantity > 0 or held > 0:
         ladder_put(own, key, quantity)
-    if self.on_cross == CROSS_COUNT and quantity > 0 and book_is_crossed(self):
-        count(&self.crossed, 1)
     if meets or key <= best:
         book_top_moved(self)
+    if self.on_cross == CROSS_COUNT and quantity > 0 and self.is_crossed:
+        count(&self.crossed, 1)
     return STATUS_APPLIED
 
 
@@ -366,33 +354,40 @@ cdef uint8_t book_update_unpriced(book *self, const Transaction *record) noexcep
     return STATUS_APPLIED
 
 
-cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept nogil:
-    """Apply one record of this book's market."""
-    cdef ladder *own
-    cdef uint64_t tick, key, best
-    cdef int64_t quantity = 0
-    cdef uint8_t status
-    if unlikely(record.kind >= KIND_CLEAR):
+cdef uint8_t book_update_carefully(book *self, const Transaction *record) noexcept nogil:
+    """Apply one record of this book's market; every case. `book_update` knows the common one."""
+    cdef uint64_t tick
+    if record.kind >= KIND_CLEAR:
         return book_update_unpriced(self, record)
-    if unlikely(record.side > SIDE_ASK):
+    if record.side > SIDE_ASK:
         return STATUS_SIDE
-    if unlikely(record.price <= 0):
+    if record.price <= 0:
         return STATUS_PRICE
     tick = tick_grid_divide(&self.grid, record.price)
-    if unlikely(tick > self.grid.limit):
+    if not tick_grid_holds(&self.grid, tick):
         return STATUS_OFF_TICK
+    return book_update_priced(self, record, tick ^ self.sides[record.side].mirror)
+
+
+cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept nogil:
+    """Apply one record of this book's market, which counts crossings and publishes each change."""
+    cdef ladder *own
+    cdef uint64_t tick, key
+    cdef int64_t quantity = 0
+    cdef uint8_t status
+    if unlikely(record.kind >= KIND_CLEAR or record.side > SIDE_ASK):
+        return book_update_carefully(self, record)
+    tick = tick_grid_divide(&self.grid, record.price)
     own = &self.sides[record.side]
     key = tick ^ own.mirror
-    if not ladder_in_window(own, key) or self.on_cross != CROSS_COUNT:
-        return book_update_carefully(self, record, key)
-    best = own.best
+    if unlikely(not tick_grid_holds(&self.grid, tick) or not ladder_in_window(own, key)):
+        return book_update_carefully(self, record)
     status = quantity_after(record, own.quantities[key & (own.levels - 1)], &quantity)
     if unlikely(status != STATUS_APPLIED):
         return status
-    ladder_put_hot(own, key, quantity)
-    if key <= best:
+    if ladder_put_hot(own, key, quantity):
         book_top_moved(self)
-    if unlikely(quantity > 0 and book_is_crossed(self)):
+    if unlikely(self.is_crossed and quantity > 0):
         count(&self.crossed, 1)
     return STATUS_APPLIED
 
@@ -411,17 +406,20 @@ cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcep
         if unlikely(record.price <= 0):
             return STATUS_PRICE
         tick = tick_grid_divide(&self.grid, record.price)
-        if unlikely(tick > self.grid.limit):
+        if unlikely(not tick_grid_holds(&self.grid, tick)):
             return STATUS_OFF_TICK
         if unlikely(kind <= KIND_EXECUTE and record.size == 0):
             return STATUS_SIZE
     elif kind != KIND_CLEAR:
         return STATUS_APPLIED
     status = shared_book_update(self.shared, record.side, kind, <int64_t>tick,
-                                record.id if kind == KIND_SET_WIDE else record.size)
+                                effect_amount(kind, record))
+    # Every kind takes this look, since kinds cannot be guessed; most need no other.
+    if status != STATUS_APPLIED or kind >= KIND_CLEAR \
+            or shared_book_is_clear(self.shared, record.side ^ 1, <int64_t>tick):
+        return status
     # Only what was set or added can have crossed; where others write, another's update may be why.
-    if status == STATUS_APPLIED and (
-            kind == KIND_ADD or (kind <= KIND_SET_WIDE and kind >= KIND_SET)) \
+    if (kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE) \
             and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
             and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
             and shared_book_quantity(self.shared, record.side, <int64_t>tick) > 0:
@@ -448,22 +446,43 @@ cdef size_t shared_apply(book *self, const Transaction *first, size_t limit,
     return index
 
 
-cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit,
-                              uint8_t *status) noexcept nogil:
-    """Apply the records that follow one another for this book; stops as `books_apply` does."""
+cdef size_t book_apply_carefully(book *self, const Transaction *first, size_t limit,
+                                 uint8_t *status) noexcept nogil:
+    """`book_apply` of a book that has a policy for crossings, or publishes by event."""
     cdef size_t index = 0
     cdef uint8_t outcome = STATUS_APPLIED
     while index < limit and first[index].market == self.market:
-        outcome = book_update(self, &first[index])
-        if unlikely(self.by_event):
+        outcome = book_update_carefully(self, &first[index])
+        if self.by_event:
             self.in_event = True
             if first[index].flags & FLAG_LAST:
                 book_end_event(self)
         if unlikely(outcome != STATUS_APPLIED):
-            count(&self.rejected, 1)
             break
         index += 1
+    status[0] = outcome
+    return index
+
+
+cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit,
+                              uint8_t *status) noexcept nogil:
+    """Apply the records that follow one another for this book; stops as `books_apply` does."""
+    cdef const Transaction *record = first
+    cdef const Transaction *end = first + limit
+    cdef size_t index
+    cdef uint8_t outcome = STATUS_APPLIED
+    if self.careful:
+        index = book_apply_carefully(self, first, limit, &outcome)
+    else:
+        while record < end and record.market == self.market:
+            outcome = book_update(self, record)
+            if unlikely(outcome != STATUS_APPLIED):
+                break
+            record += 1
+        index = record - first
     count(&self.applied, index)
+    if unlikely(outcome != STATUS_APPLIED):
+        count(&self.rejected, 1)
     status[0] = outcome
     return index
 
@@ -890,6 +909,7 @@ cdef class OrderBook:
         self.core.market = self.instrument.market
         self.core.on_cross = policy
         self.core.by_event = by_event
+        self.core.careful = by_event or policy != CROSS_COUNT
         self.core.lot = unit
         if base_price is not None and not several_writers:
             tick = base_price // self.instrument.tick_size
@@ -1140,7 +1160,7 @@ cdef class OrderBook:
         cdef ladder *own = &self.core.sides[which]
         cdef depth_counts counts
         cdef Py_ssize_t found
-        if tick > self.core.grid.limit:
+        if not tick_grid_holds(&self.core.grid, tick):
             raise BookError(
                 f"price = {wanted}: not a multiple of tick_size = {self.instrument.tick_size}")
         if self.core.shared != NULL:

@@ -25,8 +25,8 @@ cdef struct cold_level:
 cdef struct cold_store:
     cold_level *levels      # [capacity], the first `count` in use, in no order
     uint32_t *index         # [mask + 1]: 0 for nothing, or 1 + a position in `levels`
-    uint64_t mask
-    uint64_t shift          # 64 - the bits of a block number
+    uint32_t mask
+    uint32_t shift          # 64 - the bits of a block number
     uint64_t capacity
     atomic_u64 count        # one writer, any reader: relaxed, it orders nothing
 

@@ -8,13 +8,13 @@ multiplication, one rotation and one comparison give both the quotient and wheth
 Warren, "Hacker's Delight", 2nd edition, section 10-17).
 """
 
-from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 
 cdef struct tick_grid:
     uint64_t inverse       # of the odd part of tick_size, modulo 2**64
     uint64_t shift         # factors of two in tick_size
-    uint64_t limit         # UINT64_MAX // tick_size: the largest exact quotient
+    uint64_t limit         # INT64_MAX // tick_size: the largest tick
     int64_t tick_size      # in 1e-4, as prices are
 
 
@@ -23,7 +23,7 @@ cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexce
     cdef uint64_t inverse
     cdef int _step
     self.tick_size = tick_size
-    self.limit = UINT64_MAX // odd
+    self.limit = <uint64_t>INT64_MAX // odd
     self.shift = 0
     while not odd & 1:
         odd >>= 1
@@ -36,6 +36,16 @@ cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexce
 
 
 cdef inline uint64_t tick_grid_divide(const tick_grid *self, int64_t price) noexcept nogil:
-    """The tick of a positive price on the grid; a number over `limit` for one off the grid."""
+    """The tick of a price that is positive and on the grid; for others see `tick_grid_holds`."""
     cdef uint64_t quotient = <uint64_t>price * self.inverse
     return quotient >> self.shift | quotient << (-self.shift & 63)
+
+
+cdef inline bint tick_grid_holds(const tick_grid *self, uint64_t tick) noexcept nogil:
+    """Whether what `tick_grid_divide` returned is the tick of a positive price on the grid.
+
+    It maps prices to quotients one to one, so that the ticks up to `limit` belong to the multiples
+    of `tick_size` up to INT64_MAX alone: a negative price lies above them as one off the grid does.
+    Only 0 is left, which the subtraction puts there too.
+    """
+    return tick - 1 < self.limit

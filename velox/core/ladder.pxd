@@ -29,7 +29,7 @@ So a new level finds no room if and only if more levels than the cold store's ca
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, count, load_relaxed, store_relaxed
-from velox.core.bitmap cimport NO_SLOT, bitmap, bitmap_next, bitmap_put
+from velox.core.bitmap cimport NO_SLOT, bitmap, bitmap_flip, bitmap_next
 from velox.core.cold cimport (
     cold_clear, cold_count, cold_nearest, cold_put, cold_quantity, cold_room, cold_search,
     cold_store, cold_vacate,
@@ -90,7 +90,7 @@ cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
         while key < end:
             cold_put(&self.cold, key, self.quantities[key & mask])
             self.quantities[key & mask] = 0
-            bitmap_put(&self.occupied, key & mask, False)
+            bitmap_flip(&self.occupied, key & mask, 1)
             hot -= 1
             key = ladder_next(self, key)
         if hot == 0:
@@ -103,7 +103,7 @@ cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
             key = self.cold.levels[position].key
             if key - base < self.levels:
                 self.quantities[key & mask] = self.cold.levels[position].quantity
-                bitmap_put(&self.occupied, key & mask, True)
+                bitmap_flip(&self.occupied, key & mask, 1)
                 hot += 1
                 self.best = min(self.best, key)
                 place = cold_search(&self.cold, key)
@@ -129,18 +129,22 @@ cdef inline void ladder_best_left(ladder *self) noexcept nogil:
         ladder_move(self, ladder_seat(self, self.best))
 
 
-cdef inline void ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
-    """Set a level of the window; 0 removes it."""
+cdef inline bint ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
+    """Set a level of the window, 0 removes it; whether it is or was the best level, or better."""
     cdef uint64_t slot = key & (self.levels - 1)
-    cdef bint was = self.quantities[slot] != 0
-    cdef bint now = quantity != 0
+    cdef uint64_t best = self.best
+    cdef uint64_t was = self.quantities[slot] != 0
+    cdef uint64_t now = quantity != 0
     self.quantities[slot] = quantity
-    bitmap_put(&self.occupied, slot, now)
+    bitmap_flip(&self.occupied, slot, was ^ now)
     store_relaxed(&self.hot, load_relaxed(&self.hot) + now - was)
-    if now:
-        self.best = min(self.best, key)
-    elif key == self.best:
+    # Whether a level comes or goes cannot be guessed: one that goes counts as NO_KEY, no branch.
+    self.best = min(best, key | (now - 1))
+    if key > best:
+        return False
+    if key == best and now == 0:
         ladder_best_left(self)
+    return True
 
 
 cdef inline int64_t ladder_quantity(const ladder *self, uint64_t key) noexcept nogil:
@@ -205,7 +209,7 @@ cdef inline void ladder_clear(ladder *self) noexcept nogil:
     cdef uint64_t key = self.best
     while key != NO_KEY:
         self.quantities[key & (self.levels - 1)] = 0
-        bitmap_put(&self.occupied, key & (self.levels - 1), False)
+        bitmap_flip(&self.occupied, key & (self.levels - 1), 1)
         key = ladder_next(self, key)
     self.best = NO_KEY
     store_relaxed(&self.hot, 0)

@@ -56,15 +56,10 @@ from velox.core.atomic cimport (
     load_acquire,
     load_relaxed,
 )
+from velox.core.effect cimport EFFECTS, effect_apply
 from velox.core.records cimport (
-    KIND_ADD,
-    KIND_CANCEL,
+    KINDS,
     KIND_CLEAR,
-    KIND_DELETE,
-    KIND_EXECUTE,
-    KIND_SET,
-    KIND_SET_WIDE,
-    KIND_TRADE,
     SIDE_BID,
     STATUSES,
     STATUS_APPLIED,
@@ -144,8 +139,9 @@ cdef inline uint64_t shared_book_rank(
     Unsigned, so that a tick below the window wraps to far above it. Counting from the other end of
     a power of two is an exclusive or, and its own inverse.
     """
+    # Minus 1, the side is a mask: all ones for SIDE_BID, 0 for SIDE_ASK. Sides cannot be guessed.
     return (<uint64_t>tick - <uint64_t>book.base_tick) ^ (
-        book.levels - 1 if side == SIDE_BID else 0)
+        (book.levels - 1) & (<uint64_t>side - 1))
 
 
 cdef inline int64_t shared_book_tick(
@@ -164,28 +160,24 @@ cdef inline int64_t shared_book_quantity(
     return <int64_t>(load_acquire(shared_book_words(book, side) + rank) & LEVEL_QUANTITY)
 
 
-cdef inline uint8_t shared_book_result(
-        uint8_t kind, uint64_t held, uint64_t quantity, uint64_t *wanted) noexcept nogil:
-    """What an update makes of a level that holds `held`: `wanted`, or a status saying why not."""
-    if kind == KIND_ADD:
-        if quantity > LEVEL_QUANTITY - held:
-            return STATUS_OVERFLOW
-        wanted[0] = held + quantity
-    elif kind == KIND_CANCEL or kind == KIND_EXECUTE:
-        if quantity > held:
-            return STATUS_UNDERFLOW
-        wanted[0] = held - quantity
-    elif kind == KIND_SET or kind == KIND_SET_WIDE:
-        if quantity > LEVEL_QUANTITY:
-            return STATUS_OVERFLOW
-        wanted[0] = quantity
-    elif kind == KIND_DELETE:
-        wanted[0] = 0
-    elif kind == KIND_TRADE:
-        wanted[0] = held
-    else:
-        return STATUS_KIND
-    return STATUS_APPLIED
+cdef inline bint shared_book_is_clear(
+        shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
+    """Whether this thread sees that a side has no level at a tick of the window, nor a better one.
+
+    False promises nothing: a bit may stand over a vacant level. Two loads for 1024 levels.
+    """
+    cdef atomic_u64 *words = shared_book_words(book, side)
+    cdef uint64_t rank = shared_book_rank(book, side, tick)
+    cdef uint64_t seen = 0
+    cdef uint64_t index
+    cdef uint32_t tier
+    for tier in range(book.root, 0, -1):
+        index = rank >> (5 * (tier - 1))
+        # The bits of what is better. Relaxed: coherence alone shows every bit of an update that
+        # this thread has heard of, and of others nothing is said.
+        seen |= (load_relaxed(words + book.tier[tier] + (index >> 5)) & BITMAP_OCCUPIED) \
+            << (63 - (index & 31)) << (tier > 1)
+    return seen == 0
 
 
 cdef inline uint8_t shared_book_update(
@@ -206,14 +198,20 @@ cdef inline uint8_t shared_book_update(
     rank = shared_book_rank(book, side, tick)
     if unlikely(rank >= book.levels):
         return STATUS_OUT_OF_WINDOW
+    if unlikely(kind >= KINDS):
+        return STATUS_KIND
+    quantity &= EFFECTS[kind].size | EFFECTS[kind].id
+    if unlikely(quantity > LEVEL_QUANTITY):
+        # Whatever the level holds.
+        return STATUS_UNDERFLOW if EFFECTS[kind].taken else STATUS_OVERFLOW
     while True:
         # Acquire: a status, or a change of nothing, rests on this load alone, and whoever hears of
         # it must see what led to it. In rule 2 it also is the load that orders an announcement
         # after the withdrawal that it read.
         seen = load_acquire(words + rank)
         held = seen & LEVEL_QUANTITY
-        status = shared_book_result(kind, held, quantity, &wanted)
-        if status != STATUS_APPLIED or wanted == held:
+        status = effect_apply(kind, held, quantity, LEVEL_QUANTITY, &wanted)
+        if unlikely(status != STATUS_APPLIED or wanted == held):
             return status
         if unlikely(held == 0):
             if not shared_book_announce(book, words, 1, rank, &lost):

@@ -13,8 +13,10 @@ from velox.core.atomic cimport (
     fetch_add_relaxed,
     relax,
 )
+from velox.core.effect cimport effect_amount
 from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.records cimport (
+    KIND_DELETE,
     STATUSES,
     SIDE_ASK,
     STATUS_SIDE,
@@ -348,7 +350,7 @@ cdef void apply_all(
     for index in range(count):
         status = transaction_fault(&first[index])
         if status == STATUS_APPLIED:
-            quantity = first[index].id if first[index].kind == KIND_SET_WIDE else first[index].size
+            quantity = effect_amount(first[index].kind, &first[index])
             while True:
                 status = shared_book_update(
                     book, first[index].side, first[index].kind, first[index].price, quantity)

@@ -316,8 +316,17 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
     run = self.clears if self.clearing else self.records
     end = min(self.clears_length if self.clearing else self.length, self.position + base.batch)
     slots = transaction_ring_claim(base.ring, base.batch, &room)
-    while self.position < end:
-        due_ns = replay_due(self) if self.scheduled else now_ns
+    if not self.scheduled:
+        n = min(end - self.position, room)
+        memcpy(slots, &run[self.position], n * sizeof(Transaction))
+        for i in range(n):
+            slots[i].ingress_ts_ns = now_ns
+        if base.drop and self.position + n < end and is_full(base, n):
+            dropped = end - self.position - n
+        self.last_due_ns = now_ns
+        self.position += n + dropped
+    while self.scheduled and self.position < end:
+        due_ns = replay_due(self)
         if due_ns > now_ns:
             break
         if n < room:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 import numpy as np
+import numpy.typing as npt
 
 from velox.core.book import Books, OrderBook
 from velox.core.instrument import Instrument
@@ -75,15 +77,35 @@ def _checked(books: Books, config: PipelineConfig) -> Books:
 
 def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:
     """Say what the ingresses trade in; a price step of 1e-4 where nobody knows."""
-    found: dict[int, Instrument] = {}
+    ticks: dict[int, int] = {}
+    # Whoever pushes may push any price.
+    all_known = all(isinstance(each, PoissonIngress | ReplayIngress) for each in ingresses)
     for ingress in ingresses:
         if isinstance(ingress, PoissonIngress):
-            market, tick = ingress.market, ingress.tick_size
-            found[market] = Instrument(market=market, tick_size=tick, levels=config.levels)
+            ticks[ingress.market] = gcd(ticks.get(ingress.market, 0), ingress.tick_size)
         elif isinstance(ingress, ReplayIngress):
-            for market in np.unique(ingress.transactions["market"]).tolist():
-                found.setdefault(market, Instrument(market=market, levels=config.levels))
-    return list(found.values()) or [Instrument(levels=config.levels)]
+            recorded = ingress.transactions
+            for market in np.unique(recorded["market"]).tolist():
+                known = ticks.get(market, 0)
+                prices = recorded["price"][recorded["market"] == market]
+                ticks[market] = _common_step(prices, known) if all_known else known or 1
+    return [
+        Instrument(market=market, tick_size=tick, levels=config.levels)
+        for market, tick in (ticks or {0: 1}).items()
+    ]
+
+
+def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
+    """Return the largest step that all prices above 0 are multiples of, and `known`, unless 0.
+
+    A book whose step is smaller holds the same levels, but most of them outside its window.
+    """
+    prices = prices[prices > 0]
+    step = int(np.gcd.reduce(prices[:1024], initial=known))
+    # A step that does not divide a price at least halves: a few passes, and most often one.
+    while step > 1 and (others := prices[prices // step * step != prices]).size:
+        step = gcd(step, int(others[0]))
+    return step or 1
 
 
 def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
