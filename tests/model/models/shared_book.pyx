@@ -16,8 +16,7 @@ from velox.core.records cimport (
 )
 from velox.core.shared_book cimport (
     BITMAP_OCCUPIED, LEVEL_QUANTITY, shared_book, shared_book_best, shared_book_depth,
-    shared_book_new, shared_book_quantity, shared_book_result, shared_book_update,
-    shared_book_words,
+    shared_book_new, shared_book_quantity, shared_book_update, shared_book_words,
 )
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread
@@ -148,6 +147,20 @@ cdef void read(void *state) noexcept nogil:
                 check(found and tick <= level, "the best misses no level that was there before")
 
 
+cdef uint8_t result_of(const step *each, uint64_t held, uint64_t *wanted) noexcept nogil:
+    """What a step makes of a level that holds `held`: said here again, for the product to be held
+    against it."""
+    if each.kind == KIND_ADD:
+        wanted[0] = held + each.quantity
+    elif each.kind == KIND_CANCEL:
+        if each.quantity > held:
+            return STATUS_UNDERFLOW
+        wanted[0] = held - each.quantity
+    else:
+        wanted[0] = each.quantity if each.kind == KIND_SET else 0
+    return STATUS_APPLIED
+
+
 cdef bint some_order(plan *self, uint64_t *next, int64_t *held, const int64_t *end) noexcept nogil:
     """Whether the steps from `next` on, in some order, make of levels that hold `held` those at the
     end."""
@@ -166,7 +179,7 @@ cdef bint some_order(plan *self, uint64_t *next, int64_t *held, const int64_t *e
         status = self.writer[number].status[next[number]]
         if status != STATUS_TIMEOUT:
             wanted = before
-            if shared_book_result(each.kind, before, each.quantity, &wanted) != status:
+            if result_of(each, before, &wanted) != status:
                 continue
             held[each.tick] = wanted
         next[number] += 1
