@@ -533,8 +533,8 @@ cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_IDLE
     if self.shared != NULL:
         return True
-    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: who is
-    # refused, or waits, touches nothing.
+    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: who
+    # is refused, or waits, touches nothing.
     while not cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_WRITING):
         if state == BOOK_WRITING:
             return False
