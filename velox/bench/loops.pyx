@@ -4,7 +4,7 @@ Every function returns the nanoseconds that its loop took on the kernel's clock,
 `LedgerError` where the result is not what it must be: a wrong answer has no speed.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from velox.core.atomic cimport kernel_ns, relax
@@ -27,7 +27,7 @@ from velox.core.ring cimport (
     transaction_ring_release,
 )
 from velox.core.top cimport book_top, top_line_try_read
-from velox.runtime.idle cimport PAUSES_TOGETHER, give_core_away
+from velox.runtime.idle cimport PAUSE_TOGETHER_NS, give_core_away, pauses_within
 
 from velox.errors import LedgerError
 
@@ -47,6 +47,9 @@ cdef enum:
     PATIENCE = 1024
 
 
+cdef uint32_t PAUSES = pauses_within(PAUSE_TOGETHER_NS)
+
+
 cdef inline void number(Transaction *slot, uint64_t index) noexcept nogil:
     """Make a transaction that tells which one it is, in its first and in its last word."""
     slot.id = index
@@ -60,10 +63,10 @@ cdef inline bint is_numbered(const Transaction *slot, uint64_t index) noexcept n
 
 cdef inline void wait(uint64_t *waits) noexcept nogil:
     """As a runner waits whose stages had nothing to do while another thread is at the ring."""
-    cdef int _
+    cdef uint32_t _
     waits[0] += 1
     if waits[0] < PATIENCE:
-        for _ in range(PAUSES_TOGETHER):
+        for _ in range(PAUSES):
             relax()
     else:
         give_core_away()

@@ -13,10 +13,11 @@ from velox.runtime.idle cimport (
     IDLE_SPIN,
     IDLE_YIELD,
     PAUSES_ALONE,
-    PAUSES_TOGETHER,
+    PAUSE_TOGETHER_NS,
     earliest_deadline,
     idle_reset,
     idle_wait,
+    pauses_within,
 )
 from velox.runtime.stage cimport Stage
 
@@ -128,7 +129,7 @@ cdef class Runner:
             self.runner.stages[index] = &each.stage
         self.runner.stage_count = len(self.stages)
         self.runner.idle.strategy = STRATEGIES[idle]
-        self.runner.idle.pauses = PAUSES_ALONE if alone else PAUSES_TOGETHER
+        self.runner.idle.pauses = PAUSES_ALONE if alone else pauses_within(PAUSE_TOGETHER_NS)
         self.runner.clock = clock.clock
 
     def __dealloc__(self):
