@@ -46,7 +46,15 @@ from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
 from velox.runtime.output import CaptureOutput, DiscardOutput, Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.report import Report
-from velox.telemetry import HistogramLog, document, replacing, terminal, write_document
+from velox.telemetry import (
+    HistogramLog,
+    document,
+    naming,
+    replacing,
+    terminal,
+    write_document,
+    writing,
+)
 from velox.testing import command as localnet
 
 __all__ = ["main"]
@@ -75,6 +83,7 @@ IDS_A_LANE = 1 << 48
 # Ticks that prices of a generated market keep within of its base price, unless a book is narrower.
 HALF_WIDTH = 384
 CHUNK = 1 << 16
+STDOUT, STDERR = "standard output", "standard error"
 MOST_CPUS = 1 << 16
 # Of the system rather than of what was asked for.
 SYSTEM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
@@ -709,7 +718,7 @@ def _histogram_log(path: str | None) -> Iterator[HistogramLog | None]:
         return
     if path == "-":
         raise ConfigError("hlog = '-': an .hlog file needs a name")
-    with open(path, "wb") as file:
+    with writing(path) as file:
         comment = f"velox {velox.__version__}, {describe_machine()}; values in ns"
         yield HistogramLog(file, time.time(), comment)
 
@@ -1031,14 +1040,13 @@ class _Screen:
         if self.broken:
             return
         try:
-            print(*lines, sep="\n", file=self.stream, flush=True)
-        except BrokenPipeError:
-            self.broken = True
-            _silence(self.stream)
+            with naming(STDOUT if self.stream is sys.stdout else STDERR):
+                print(*lines, sep="\n", file=self.stream, flush=True)
         except OSError as error:
             self.broken = True
             _silence(self.stream)
-            raise OSError(error.errno, error.strerror, "standard output") from error
+            if not isinstance(error, BrokenPipeError):
+                raise
 
 
 def _silence(stream: TextIO) -> None:
@@ -1052,14 +1060,18 @@ def _silence(stream: TextIO) -> None:
 @contextmanager
 def _json_file(path: str | None) -> Iterator[IO[bytes] | None]:
     """Where the document goes; opened before anything runs, so that it does not run for nothing."""
-    with ExitStack() as stack:
-        if path == "-":
-            if sys.stdout is None:
-                raise ConfigError("json = '-': standard output is closed")
-            yield sys.stdout.buffer
+    if path is None:
+        yield None
+    elif path == "-":
+        if sys.stdout is None:
+            raise ConfigError("json = '-': standard output is closed")
+        yield (whole := io.BytesIO())
+        with naming(STDOUT):
+            sys.stdout.buffer.write(whole.getbuffer())
             sys.stdout.flush()
-        else:
-            yield None if path is None else stack.enter_context(replacing(path))
+    else:
+        with replacing(path) as file:
+            yield file
 
 
 def _text(error: BaseException) -> str:

@@ -414,20 +414,61 @@ def test_a_capture_that_cannot_be_written_any_further_fails_the_run(tmp_path: Pa
     assert len(np.load(capture)) == value["ledger"]["delivered_bundles"] > 0
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_report_that_cannot_be_printed_is_one_line(tmp_path: Path) -> None:
+needs_full = pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="this system has no /dev/full"
+)
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("arguments", "report"),
+    [
+        (["run", "--duration", "0.1"], ""),
+        (["run", "--duration", "0.1", "--json", "{folder}/run.json"], ""),
+        (["run", "--duration", "0.1", "--json", "-", "--quiet"], "balanced"),
+        (["generate", "--count", "100", "-o", "{folder}/flow.npy"], ""),
+    ],
+)
+def test_standard_output_that_is_full_is_named_in_one_line(
+    arguments: list[str], report: str, tmp_path: Path
+) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command("run", "--duration", "0.1"),
+            command(*(each.format(folder=tmp_path) for each in arguments)),
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "velox: error: standard output: No space left on device\n"
+    *before, error = done.stderr.splitlines()
+    assert report in "\n".join(before)
+    assert bool(before) == bool(report)
+    assert error == "velox: error: standard output: No space left on device"
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "--count", "100", "-o"],
+        ["generate", "--count", "200000", "-o"],
+        ["run", "--duration", "0.1", "--quiet", "--json"],
+        ["run", "--duration", "0.1", "--quiet", "--hlog"],
+        ["bench", "clock.now", "--hiccups", "0", "--json"],
+        ["hiccups", "--duration", "0.05", "--json"],
+        ["hiccups", "--duration", "0.05", "--hlog"],
+    ],
+)
+def test_a_file_that_is_full_is_named_as_it_was_given(arguments: list[str], tmp_path: Path) -> None:
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    done = velox_run(*arguments, link)
+    assert done.returncode == 1
+    assert done.stderr == f"velox: error: {link}: No space left on device\n"
 
 
 def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path) -> None:
