@@ -293,7 +293,10 @@ def test_a_name_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path, 
 @pytest.mark.parametrize("opened", [replacing, writing])
 @pytest.mark.parametrize("size", [1, 1 << 20])
 def test_a_write_that_is_refused_names_its_own_file(tmp_path: Path, opened: Any, size: int) -> None:
-    with open(tmp_path / "other", "wb") as other, pytest.raises(OSError, match="No space") as refused:
+    with (
+        open(tmp_path / "other", "wb") as other,
+        pytest.raises(OSError, match="No space") as refused,
+    ):
         with opened("/dev/full") as file:
             other.write(b"fine")
             file.write(bytes(size))
