@@ -114,8 +114,8 @@ def run(options: argparse.Namespace, say: Say) -> int:
     ) as cluster:
         for pubkey, lamports in funds:
             cluster.fund(pubkey, lamports)
-        say(*_opening(cluster))
         try:
+            say(*_opening(cluster))
             threading.Event().wait(options.duration)
         except KeyboardInterrupt:
             say("")
