@@ -8,8 +8,11 @@ def main() -> int:
     try:
         # Here, so that a build that is missing is told in one line.
         from velox.cli import main as command_line  # noqa: PLC0415
+
+        # A command loads what it needs when it is asked for.
+        return command_line()
     except KeyboardInterrupt:
-        # Nothing has begun yet.
+        # Nothing has begun yet, or nothing is left to do: between them it is only noted.
         return 130
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("velox."):
@@ -19,7 +22,6 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    return command_line()
 
 
 if __name__ == "__main__":

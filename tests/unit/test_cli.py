@@ -17,6 +17,9 @@ from hdrh.log import HistogramLogReader
 
 import velox
 from velox import bench, cli
+from velox.cli import generate, run
+from velox.cli.parser import COMMANDS, parse
+from velox.cli.pipeline import configuration
 from velox.core.flow import MarketFlow
 from velox.core.histogram import HOUR_NS
 
@@ -84,10 +87,11 @@ def lobster_pair(folder: Path, *, last_bid_size: int = 5) -> Path:
 
 
 def test_no_command_is_a_run_and_options_alone_are_options_of_it() -> None:
-    parser = cli._parser()
-    assert parser.parse_args(["run"]).duration == 10.0
-    assert parser.parse_args(["run"]).rate == 100_000.0
-    assert parser.parse_args(["run"]).placement == "auto"
+    assert parse([]) == parse(["run"])
+    assert parse(["--seed", "3"]) == parse(["run", "--seed", "3"])
+    assert parse([]).duration == 10.0
+    assert parse([]).rate == 100_000.0
+    assert parse([]).placement == "auto"
     done = velox_run("--duration", "0.05", "--quiet")
     assert done.returncode == 0
     assert "balanced" in done.stdout
@@ -106,15 +110,35 @@ def test_the_help_has_examples_that_parse() -> None:
     for example in examples:
         if not example.startswith(" "):
             arguments = re.split(r" {2,}", example)[0].split()
-            assert callable(cli._parser().parse_args(arguments).command)
+            assert callable(parse(arguments).command)
 
 
-@pytest.mark.parametrize("name", ["run", "replay", "generate", "recover", "bench", "hiccups"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([name, "--help"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: velox {name} ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--duration", "0.01", "--quiet"], ["generate", "--help"]]
+)
+def test_a_command_loads_nothing_that_only_others_need(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from velox.__main__ import main\n"
+        "others = {'velox.bench', 'velox.feeds', 'velox.solana', 'velox.testing'}\n"
+        "try:\n"
+        "    status = main()\n"
+        "finally:\n"
+        "    print(others & set(sys.modules), file=sys.stderr)\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "set()\n"
 
 
 def test_a_run_says_where_it_runs_then_how_it_goes_then_what_it_came_to() -> None:
@@ -233,10 +257,10 @@ def test_lanes_and_writers_share_one_book(options: list[str], tmp_path: Path) ->
 
 @pytest.mark.parametrize("lanes", [2, 5])
 def test_the_flows_of_lanes_can_interleave_in_one_book(lanes: int) -> None:
-    options = cli._parser().parse_args(["run", "--lanes", str(lanes), "--seed", "7"])
-    config = cli._config(options, lanes=lanes)
+    options = parse(["run", "--lanes", str(lanes), "--seed", "7"])
+    config = configuration(options, lanes=lanes)
     assert config.writers == lanes
-    ingresses = cli._flows(options, config)
+    ingresses = run._flows(options, config)
     assert [each.rate for each in ingresses] == [100_000 / lanes] * lanes
     events = [each.flow.generate(5_000) for each in ingresses]
     book = velox.OrderBook(tick_size=100)
@@ -250,8 +274,8 @@ def test_the_flows_of_lanes_can_interleave_in_one_book(lanes: int) -> None:
 
 @pytest.mark.parametrize("levels", [64, 256, 65536])
 def test_the_flow_of_a_shared_book_stays_in_its_window(levels: int) -> None:
-    options = cli._parser().parse_args(["run", "--writers", "2", "--levels", str(levels)])
-    [ingress] = cli._flows(options, cli._config(options, lanes=1))
+    options = parse(["run", "--writers", "2", "--levels", str(levels)])
+    [ingress] = run._flows(options, configuration(options, lanes=1))
     prices = ingress.flow.generate(50_000)["price"]
     assert (prices.max() - prices.min()) // 100 < levels
     assert abs(prices - 1_000_000).max() // 100 < levels // 2
@@ -414,20 +438,62 @@ def test_a_capture_that_cannot_be_written_any_further_fails_the_run(tmp_path: Pa
     assert len(np.load(capture)) == value["ledger"]["delivered_bundles"] > 0
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_report_that_cannot_be_printed_is_one_line(tmp_path: Path) -> None:
+needs_full = pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="this system has no /dev/full"
+)
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("arguments", "report"),
+    [
+        (["run", "--duration", "0.1"], ""),
+        (["run", "--duration", "0.1", "--json", "{folder}/run.json"], ""),
+        (["run", "--duration", "0.1", "--json", "-", "--quiet"], "balanced"),
+        (["generate", "--count", "100", "-o", "{folder}/flow.npy"], ""),
+        (["hiccups", "--duration", "0.05", "--json", "-"], "taken"),
+    ],
+)
+def test_standard_output_that_is_full_is_named_in_one_line(
+    arguments: list[str], report: str, tmp_path: Path
+) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command("run", "--duration", "0.1"),
+            command(*(each.format(folder=tmp_path) for each in arguments)),
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "velox: error: standard output: No space left on device\n"
+    *before, error = done.stderr.splitlines()
+    assert report in "\n".join(before)
+    assert bool(before) == bool(report)
+    assert error == "velox: error: standard output: No space left on device"
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "--count", "100", "-o"],
+        ["generate", "--count", "200000", "-o"],
+        ["run", "--duration", "0.1", "--quiet", "--json"],
+        ["run", "--duration", "0.1", "--quiet", "--hlog"],
+        ["bench", "clock.now", "--hiccups", "0", "--json"],
+        ["hiccups", "--duration", "0.05", "--json"],
+        ["hiccups", "--duration", "0.05", "--hlog"],
+    ],
+)
+def test_a_file_that_is_full_is_named_as_it_was_given(arguments: list[str], tmp_path: Path) -> None:
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    done = velox_run(*arguments, link)
+    assert done.returncode == 1
+    assert done.stderr == f"velox: error: {link}: No space left on device\n"
 
 
 def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path) -> None:
@@ -669,7 +735,7 @@ def test_generated_flow_is_that_of_its_seed_after_what_clears_the_book(flow: Pat
 
 
 def test_flow_in_chunks_is_the_same_flow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli, "CHUNK", 7)
+    monkeypatch.setattr(generate, "CHUNK", 7)
     path = tmp_path / "flow.npy"
     given = ["--tick-size", "5", "--base-price", "5000000", "--market", "3", "--rate", "1e6"]
     assert cli.main(["generate", "--count", "100", "--seed", "9", "-o", str(path), *given]) == 0

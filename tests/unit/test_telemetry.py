@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from velox.runtime.hiccups import Hiccups
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import LATENCIES, Report, Statistics
-from velox.telemetry import document, replacing, terminal, write_document
+from velox.telemetry import document, naming, replacing, terminal, write_document, writing
 
 
 @pytest.fixture
@@ -286,3 +287,30 @@ def test_a_name_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path, 
     with pytest.raises(OSError, match=r"No such file|Is a directory") as refused:
         attempt(tmp_path / name)
     assert refused.value.filename == os.fspath(tmp_path / name)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("opened", [replacing, writing])
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_write_that_is_refused_names_its_own_file(tmp_path: Path, opened: Any, size: int) -> None:
+    with (
+        open(tmp_path / "other", "wb") as other,
+        pytest.raises(OSError, match="No space") as refused,
+    ):
+        with opened("/dev/full") as file:
+            other.write(b"fine")
+            file.write(bytes(size))
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, "/dev/full")
+
+
+def test_an_error_of_the_block_is_not_taken_for_the_files(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="elsewhere") as raised:
+        with replacing(tmp_path / "report.json"):
+            raise OSError(errno.ENOSPC, "elsewhere")
+    assert raised.value.filename is None
+
+
+def test_a_pipe_that_nobody_reads_stays_a_broken_pipe() -> None:
+    with pytest.raises(BrokenPipeError) as broken, naming("report.json"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert broken.value.filename == "report.json"

@@ -1,6 +1,7 @@
 """What a run came to, for a terminal, for a program, and for HdrHistogram's tools."""
 
-from velox.telemetry.document import document, replacing, write_document
+from velox.telemetry.document import document, write_document
+from velox.telemetry.files import naming, replacing, writing
 from velox.telemetry.hlog import HistogramLog, decode_histogram, encode_histogram
 
 __all__ = [
@@ -8,6 +9,8 @@ __all__ = [
     "decode_histogram",
     "document",
     "encode_histogram",
+    "naming",
     "replacing",
     "write_document",
+    "writing",
 ]

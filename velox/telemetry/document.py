@@ -1,18 +1,15 @@
-"""A report as one JSON object, and files that appear whole or not at all."""
+"""A report as one JSON object."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import IO, Any
 
 from velox.runtime.hiccups import Hiccups
 from velox.runtime.report import Report
 
-__all__ = ["document", "replacing", "write_document"]
+__all__ = ["document", "write_document"]
 
 
 def document(
@@ -73,61 +70,3 @@ def write_document(value: dict[str, Any], file: IO[bytes]) -> None:
     """
     text = json.dumps(value, indent=2, allow_nan=False)
     file.write(text.encode("ascii") + b"\n")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only once it is complete.
-
-    Until then it stands beside it, as ``.NAME.PID.part``; where the block raises, it is removed and
-    what `path` named before stays as it was. What is no regular file, such as a pipe or
-    ``/dev/stdout``, is written directly.
-
-    Parameters
-    ----------
-    path : path
-
-    Yields
-    ------
-    file : binary file
-
-    Raises
-    ------
-    OSError
-        The file cannot be created or written.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "answer")
-    >>> with replacing(path) as file:
-    ...     _ = file.write(b"42")
-    ...     path.exists()
-    False
-    >>> path.read_bytes()
-    b'42'
-    """
-    # A link stays a link, to the new file.
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file() and not target.is_dir():
-        with target.open("wb") as file:
-            yield file
-        return
-    if target.is_dir():
-        raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        file = part.open("xb")
-    except OSError as error:
-        # What a person knows is the name that they gave.
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

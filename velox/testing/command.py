@@ -1,12 +1,13 @@
 """``velox localnet``: a cluster of one's own, until it is interrupted.
 
-Nothing heavy is imported before the command runs: `add_parser` is called for every command.
+Nothing heavy is imported before the command runs: its options are asked for in its help, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from velox.errors import ConfigError
@@ -15,17 +16,15 @@ if TYPE_CHECKING:
     from velox.testing.faults import FaultPlan
     from velox.testing.localnet import LocalCluster
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_options", "run"]
 
-SUMMARY = "Serve a Solana cluster and a block engine of one's own on 127.0.0.1."
 LAMPORTS_PER_SOL = 1_000_000_000
 
+Say = Callable[..., None]
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the ``localnet`` command to those of an `argparse` parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "localnet", help=SUMMARY, description=SUMMARY, prog="velox localnet", allow_abbrev=False
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of the ``localnet`` command its options."""
     parser.add_argument(
         "--port",
         type=int,
@@ -70,11 +69,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--duration", type=float, metavar="S", help="seconds (until it is interrupted)"
     )
-    return parser
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, say: Say) -> int:
     """Serve until ``options.duration`` is over or KeyboardInterrupt is raised.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Those of `add_options`.
+    say : callable
+        Takes lines for a person to read.
 
     Returns
     -------
@@ -109,12 +114,12 @@ def run(options: argparse.Namespace) -> int:
     ) as cluster:
         for pubkey, lamports in funds:
             cluster.fund(pubkey, lamports)
-        print(*_opening(cluster), sep="\n", flush=True)
         try:
+            say(*_opening(cluster))
             threading.Event().wait(options.duration)
         except KeyboardInterrupt:
-            print(flush=True)
-        print(*_closing(cluster), sep="\n", flush=True)
+            say("")
+        say(*_closing(cluster))
     return 0
 
 

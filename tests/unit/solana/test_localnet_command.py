@@ -17,6 +17,7 @@ pytest.importorskip("solders", reason="needs pip install 'velox[solana]'")
 from solders.pubkey import Pubkey
 
 from tests.unit.solana.localnet_support import SOL, Client
+from velox.cli.screen import Screen
 from velox.errors import ConfigError, LocalnetError, VeloxError
 from velox.testing import LocalCluster, command
 
@@ -25,12 +26,13 @@ SOMEONE = str(Pubkey.from_bytes(bytes([7]) * 32))
 
 def options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    return parser.parse_args(["localnet", *arguments])
+    command.add_options(parser)
+    return parser.parse_args(arguments)
 
 
 def run(*arguments: str) -> int:
-    return command.run(options("--port", "0", "--duration", "0.05", "--slot-ms", "5", *arguments))
+    given = options("--port", "0", "--duration", "0.05", "--slot-ms", "5", *arguments)
+    return command.run(given, Screen(sys.stdout).say)
 
 
 def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,12 +76,14 @@ def test_an_option_that_cannot_be_used_is_named(
 def test_an_interrupt_ends_it_in_order() -> None:
     program = (
         "import argparse, sys\n"
+        "from velox.cli.screen import Screen\n"
         "from velox.testing import command\n"
         "parser = argparse.ArgumentParser()\n"
-        "command.add_parser(parser.add_subparsers())\n"
-        "sys.exit(command.run(parser.parse_args(sys.argv[1:])))\n"
+        "command.add_options(parser)\n"
+        "say = Screen(sys.stdout).say\n"
+        "sys.exit(command.run(parser.parse_args(sys.argv[1:]), say))\n"
     )
-    given = ["localnet", "--port", "0", "--rate", "0", "--fault", "dropped=1"]
+    given = ["--port", "0", "--rate", "0", "--fault", "dropped=1"]
     given += ["--fund", f"{SOMEONE}=2.5"]
     with subprocess.Popen(
         [sys.executable, "-c", program, *given], stdout=subprocess.PIPE, text=True

@@ -1,0 +1,137 @@
+"""The commands that reach the chain, and the way there of a run.
+
+What they do is `velox.solana.command`'s; it is loaded once it is known to be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import velox
+from velox.cli.results import json_file
+from velox.cli.screen import Screen, warn
+from velox.cli.signals import Signals
+from velox.cli.statuses import FAILED, GOOD
+from velox.errors import ConfigError, LedgerError
+from velox.runtime.report import Report
+from velox.telemetry import write_document
+
+__all__ = ["add_localnet", "add_status", "add_submit", "add_tips", "finish", "submission"]
+
+
+def add_submit(submit: argparse.ArgumentParser) -> None:
+    """Give ``velox submit`` its options."""
+    submit.add_argument("path", metavar="BUNDLES.npy", help="what --capture wrote")
+    submit.add_argument(
+        "--submit", default="localnet", metavar="WHERE", help="localnet, or CONFIG.toml (localnet)"
+    )
+    submit.add_argument("--journal", metavar="PATH", help="what was signed; the configuration's")
+    submit.add_argument("--json", metavar="PATH", help="write the ledger; '-' is stdout")
+    submit.set_defaults(command=_submit)
+
+
+def add_status(status: argparse.ArgumentParser) -> None:
+    """Give ``velox status`` its options."""
+    status.add_argument("journal", metavar="JOURNAL", help="what --journal named")
+    status.add_argument("--config", metavar="CONFIG.toml", help="ask its node, too")
+    status.set_defaults(command=_status)
+
+
+def add_tips(tips: argparse.ArgumentParser) -> None:
+    """Give ``velox tips`` its options."""
+    tips.add_argument("config", metavar="CONFIG.toml", help="with a [block_engine]")
+    tips.set_defaults(command=_tips)
+
+
+def add_localnet(parser: argparse.ArgumentParser) -> None:
+    """Give ``velox localnet`` its options."""
+    from velox.testing import command as localnet  # noqa: PLC0415 - only where it is used
+
+    localnet.add_options(parser)
+    parser.set_defaults(command=_localnet)
+
+
+@contextmanager
+def submission(options: argparse.Namespace, signals: Signals) -> Iterator[Any]:
+    """The way to the chain, where one is asked for."""
+    if options.submit is None:
+        if options.journal is not None:
+            raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        yield None
+        return
+    if options.capture is not None:
+        raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
+    with ExitStack() as stack:
+        with signals.immediate():
+            opened = _chain().submission(options.submit, options.journal)
+            submitting = stack.enter_context(opened)
+        yield submitting
+
+
+def _chain() -> Any:
+    """The commands that reach the chain; what they need may not be installed."""
+    try:
+        from velox.solana import command  # noqa: PLC0415 - and it takes long to load
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
+    return command
+
+
+def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
+    """Follow what was sent to its end, and say what it came to."""
+    ledger, failed = submitting.finish()
+    errors += failed
+    screen.say("", *ledger.format().splitlines())
+    for warning in submitting.warnings():
+        warn(warning)
+    try:
+        ledger.check(delivered_transactions=report.ledger.delivered_transactions)
+    except LedgerError as error:
+        errors.append(str(error))
+    result: dict[str, Any] = ledger.to_dict()
+    return result
+
+
+def _submit(options: argparse.Namespace, signals: Signals) -> int:
+    screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
+    with json_file(options.json) as file:
+        ledger, warnings = _chain().submit(
+            options.path,
+            options.submit,
+            options.journal,
+            say=screen.say,
+            stopped=lambda: signals.requested or screen.broken,
+        )
+        screen.say("", *ledger.format().splitlines())
+        for warning in warnings:
+            warn(warning)
+        if file is not None:
+            write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
+    return GOOD if ledger.balanced else FAILED
+
+
+def _status(options: argparse.Namespace, signals: Signals) -> int:
+    with signals.immediate():
+        _chain().status(options.journal, options.config, say=Screen(sys.stdout).say)
+    return GOOD
+
+
+def _tips(options: argparse.Namespace, signals: Signals) -> int:
+    with signals.immediate():
+        _chain().tips(options.config, say=Screen(sys.stdout).say)
+    return GOOD
+
+
+def _localnet(options: argparse.Namespace, signals: Signals) -> int:
+    from velox.testing import command as localnet  # noqa: PLC0415
+
+    # A KeyboardInterrupt is how it is stopped, in order.
+    with signals.immediate():
+        try:
+            return localnet.run(options, Screen(sys.stdout).say)
+        except ImportError as error:
+            raise ConfigError(str(error)) from error

@@ -1,0 +1,97 @@
+"""Which commands there are, and what was asked of one.
+
+A command's module is loaded, and its options are made, only where it is the one that is asked for:
+the feeds, the benchmarks and the chain are nothing that a run should wait for.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import velox
+from velox.cli.statuses import UNUSABLE
+
+__all__ = ["parse"]
+
+# By name: the module of this package that has its `add_NAME`, and what it does.
+COMMANDS = {
+    "run": ("run", "Run the pipeline on synthetic flow; the default command."),
+    "replay": ("replay", "Run the pipeline on recorded market data."),
+    "generate": ("generate", "Write synthetic flow to a file, to be replayed."),
+    "recover": ("recover", "Make a capture whole that was cut off by a kill."),
+    "submit": ("chain", "Send the orders of a capture to the chain."),
+    "status": ("chain", "Say what a journal of submissions holds."),
+    "tips": ("chain", "Say whom a block engine wants tipped, and what landed."),
+    "localnet": (
+        "chain",
+        "Serve a Solana cluster and a block engine of one's own on 127.0.0.1.",
+    ),
+    "bench": ("bench", "Measure what the parts cost on this machine."),
+    "hiccups": ("hiccups", "Measure what the host takes away from each CPU."),
+}
+
+EXAMPLES = """\
+examples:
+  velox                                              10 s of synthetic flow at 100 000/s
+  velox run --rate max --placement paired --cpus 0,1 --json run.json
+  velox replay data/lobster --format lobster --depth 30 --verify
+  velox generate --count 1000000 --seed 7 -o flow.npy
+  velox replay flow.npy --speed 1.0 --repeat 3 --capture bundles.npy
+  velox bench --json bench.json
+  velox hiccups --duration 10 --cpus 0-1
+
+exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input.
+"""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command and its options; no command is a run, and options alone are a run's.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+
+    Returns
+    -------
+    argparse.Namespace
+        The options, and `command`, a function of them and of the `Signals`, that returns an exit
+        status.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` and ``--version``, and for usage errors.
+    """
+    given = list(arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given.insert(0, "run")
+    return _parser(given[0]).parse_args(given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, and what it is about; the usage is a --help away."""
+        self.exit(UNUSABLE, f"velox: error: {message}; see '{self.prog} --help'\n")
+
+
+def _parser(asked: str) -> _Parser:
+    """Every command with its summary, and the one that is asked for with its options."""
+    parser = _Parser(
+        prog="velox",
+        description="A lock-free transaction pipeline: ingress, order book, bundles, output.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"velox {velox.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=summary, prog=f"velox {name}", allow_abbrev=False
+        )
+        if name == asked:
+            getattr(import_module(f"velox.cli.{module}"), f"add_{name}")(command)
+    return parser

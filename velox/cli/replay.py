@@ -1,0 +1,123 @@
+"""``velox replay``: the pipeline on recorded market data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from velox import feeds
+from velox.cli.options import integer, rate
+from velox.cli.pipeline import add_pipeline_options, configuration, drive
+from velox.cli.results import refuse_overwriting
+from velox.cli.screen import warn
+from velox.cli.signals import Signals
+from velox.errors import ConfigError, FeedError
+from velox.runtime.ingress import ReplayIngress
+
+__all__ = ["add_replay"]
+
+
+def add_replay(replay: argparse.ArgumentParser) -> None:
+    """Give ``velox replay`` its options."""
+    replay.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files; for LOBSTER also the directory of a pair"
+    )
+    replay.add_argument(
+        "--format",
+        choices=feeds.formats(),
+        help="what the files are; needed unless their names tell",
+    )
+    replay.add_argument(
+        "--speed",
+        type=rate,
+        default="max",
+        metavar="X|max",
+        help="1.0: the recording's own time (max)",
+    )
+    replay.add_argument(
+        "--repeat",
+        type=integer,
+        default=1,
+        metavar="N",
+        help="passes, each from a cleared book (1)",
+    )
+    replay.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the book with the recording's own oracle, after every event that has one",
+    )
+    replay.add_argument(
+        "--depth", type=integer, metavar="N", help="levels a side that --verify compares, at most"
+    )
+    replay.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what a line that cannot be read does (stop)",
+    )
+    replay.add_argument(
+        "--limit",
+        type=integer,
+        metavar="N",
+        help="read that many transactions, to the end of their event",
+    )
+    add_pipeline_options(replay, duration=None)
+    replay.set_defaults(command=_replay)
+
+
+def _replay(options: argparse.Namespace, signals: Signals) -> int:
+    config = configuration(options, lanes=1)
+    format = options.format or _format_of(options.paths)
+    with signals.immediate():
+        recording = feeds.load(
+            options.paths,
+            format,
+            on_error=options.on_error,
+            limit=options.limit,
+            depth=options.depth,
+        )
+    if options.verify and not recording.checks:
+        raise ConfigError(
+            f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
+            "orderbook file, Binance's bookTicker and OKX's checksums do"
+        )
+    for name in ("capture", "json", "hlog"):
+        refuse_overwriting(name, getattr(options, name), recording.source)
+    if recording.skipped:
+        first = recording.problems[0]
+        warn(f"{recording.skipped:,} lines were left out; the first: {first}")
+    instruments = recording.instruments
+    if options.levels is not None:
+        instruments = tuple(replace(each, levels=options.levels) for each in instruments)
+    names = [each.name for each in instruments[:4]] + ["…"] * (len(instruments) > 4)
+    source = (
+        f"{len(recording):,} transactions of {', '.join(names)} from {recording.source[0]}, "
+        f"speed {options.speed}, {options.repeat} times over"
+    )
+    return drive(
+        options,
+        signals,
+        config,
+        [ReplayIngress(recording.transactions, options.speed, options.repeat)],
+        source,
+        books=instruments,
+        checks=recording.checks if options.verify else None,
+    )
+
+
+def _format_of(paths: Sequence[str]) -> str:
+    """What the names alone make certain; the feed then looks whether it is true."""
+    for path in map(Path, paths):
+        if path.suffix == ".npy":
+            return "npy"
+        if path.is_dir() or "_message_" in path.name or "_orderbook_" in path.name:
+            return "lobster"
+    if not os.path.exists(paths[0]):
+        raise FeedError("no such file", path=paths[0])
+    raise ConfigError(
+        f"{paths[0]}: its name does not tell its format; give --format, one of "
+        f"{', '.join(feeds.formats())}"
+    )
