@@ -288,6 +288,16 @@ cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                         <uint64_t *>quantity)
 
 
+cdef inline bint sets_or_adds(uint8_t kind) noexcept nogil:
+    return kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE
+
+
+cdef void book_count_crossing(book *self, const Transaction *record, uint64_t key) noexcept nogil:
+    """The book is crossed and the record left a level; it counts if that is what crosses."""
+    if sets_or_adds(record.kind) and ladder_meets(&self.sides[record.side ^ 1], key):
+        count(&self.crossed, 1)
+
+
 cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
     """The newest side wins: remove what it meets of the other."""
     while ladder_meets(other, key):
@@ -339,7 +349,7 @@ cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t 
     if meets or key <= best:
         book_top_moved(self)
     if self.on_cross == CROSS_COUNT and quantity > 0 and self.is_crossed:
-        count(&self.crossed, 1)
+        book_count_crossing(self, record, key)
     return STATUS_APPLIED
 
 
@@ -388,7 +398,7 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
     if ladder_put_hot(own, key, quantity):
         book_top_moved(self)
     if unlikely(self.is_crossed and quantity > 0):
-        count(&self.crossed, 1)
+        book_count_crossing(self, record, key)
     return STATUS_APPLIED
 
 
@@ -419,7 +429,7 @@ cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcep
             or shared_book_is_clear(self.shared, record.side ^ 1, <int64_t>tick):
         return status
     # Only what was set or added can have crossed; where others write, another's update may be why.
-    if (kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE) \
+    if sets_or_adds(kind) \
             and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
             and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
             and shared_book_quantity(self.shared, record.side, <int64_t>tick) > 0:
@@ -665,7 +675,7 @@ class BookStatistics(NamedTuple):
     ================= ========================================================================
     ``applied``       records applied
     ``rejected``      records refused
-    ``crossed``       records that set or added a level and left the book crossed
+    ``crossed``       records that set or added a level at or through the other side's best
     ``uncrossed``     levels removed because a newer one of the other side crossed them
     ``matched``       lots traded (``on_cross="match"``)
     ``recentres``     moves of a window
