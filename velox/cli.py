@@ -339,6 +339,12 @@ def _add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | 
         metavar="SOURCE",
         help="auto, tsc, cntvct, kernel, virtual (auto)",
     )
+    where.add_argument(
+        "--huge-pages",
+        default=default.huge_pages,
+        metavar="WHEN",
+        help="what rings and books lie on: auto (blocks of 2 MiB or more), always, never (auto)",
+    )
     what = parser.add_argument_group("what it does")
     what.add_argument(
         "--duration", type=_positive, default=duration, metavar="S", help=f"seconds ({until})"
@@ -747,6 +753,7 @@ def _config(options: argparse.Namespace, *, lanes: int) -> PipelineConfig:
         seal=options.seal,
         batch=options.batch,
         clock=options.clock,
+        huge_pages=options.huge_pages,
     )
 
 
@@ -774,10 +781,11 @@ def _drive(
                 machine=describe_machine(),
                 plan=pipeline.plan,
                 clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+                huge_pages=pipeline.huge_pages,
                 source=source,
             )
         )
-        for warning in pipeline.plan.warnings:
+        for warning in pipeline.warnings:
             _warn(warning)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
@@ -796,7 +804,7 @@ def _drive(
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
         chain = _finish(submitting, report, screen, errors) if submitting is not None else None
-        for warning in report.warnings[len(pipeline.plan.warnings) :]:
+        for warning in report.warnings[len(pipeline.warnings) :]:
             _warn(warning)
         if report.verification is not None and report.verification.mismatched:
             errors.append(
