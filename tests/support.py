@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, OrderBook, Pipeline
+from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, OrderBook, Pipeline, get_include
 from velox.errors import BookError
 
 Array = npt.NDArray[Any]
@@ -89,6 +94,22 @@ def assert_adds_up(pipeline: Pipeline, *, forwarding: bool = True) -> None:
         assert ingress.ring.closed
     assert len(pipeline.output.ring) == 0
     assert pipeline.output.ring.closed
+
+
+def compiled(source: Path, folder: Path) -> ctypes.CDLL:
+    """C strategies, compiled as a user would."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    target = folder / source.with_suffix(".so").name
+    subprocess.run(
+        [
+            *(compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"),
+            *("-shared", "-fPIC", f"-I{get_include()}", "-o", str(target), str(source)),
+        ],
+        check=True,
+    )
+    return ctypes.CDLL(str(target))
 
 
 @contextmanager

@@ -104,9 +104,8 @@ class Model:
             levels[tick] = after
         else:
             levels.pop(tick, None)
-        bid, ask = self.best(0), self.best(1)
-        if after and self.on_cross == "count" and bid is not None and ask is not None:
-            self.crossed += bid >= ask
+        if after and self.on_cross == "count" and kind in (Kind.ADD, Kind.SET, Kind.SET_WIDE):
+            self.crossed += self.crosses(side, tick)
         return 0
 
 

@@ -49,11 +49,15 @@ def test_a_shared_book_answers_as_a_book_of_one_writer_does(levels: int) -> None
         assert several.vwap(ASK, 5) == single.vwap(ASK, 5)
         assert len(several) == len(single)
     assert several.statistics().applied == single.statistics().applied
+    assert several.statistics().crossed == single.statistics().crossed
 
 
 @pytest.mark.parametrize("levels", [64, 2048, 65536])
-def test_a_record_that_meets_the_other_side_is_counted_and_no_other(levels: int) -> None:
-    book = shared(levels=levels)
+@pytest.mark.parametrize("writers", [1, "n"])
+def test_a_record_that_meets_the_other_side_is_counted_and_no_other(
+    levels: int, writers: int | str
+) -> None:
+    book = shared(levels=levels, writers=writers)
     generator = np.random.default_rng(8)
     flow = np.zeros(2000, TRANSACTION_DTYPE)
     flow["kind"] = generator.choice([Kind.ADD, Kind.SET, Kind.CANCEL, Kind.DELETE], len(flow))

@@ -34,6 +34,7 @@ WORDS = {
     "seal": ["timeout", "idle"],
     "clock": ["auto", "tsc", "cntvct", "kernel", "virtual"],
     "publish": ["record", "event"],
+    "huge_pages": ["auto", "always", "never"],
     "placement": ["auto", "invoker", "shared", "paired", "dedicated"],
 }
 SOUND = [

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import shutil
-import subprocess
 import traceback
 import weakref
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import Array, assert_adds_up, inside, orders
+from tests.support import Array, assert_adds_up, compiled, inside, orders
 from velox import (
     BOOK_VIEW_DTYPE,
     STRATEGY_CTYPE,
@@ -29,7 +27,6 @@ from velox import (
     ReplayIngress,
     Side,
     Strategy,
-    get_include,
     strategy_signature,
 )
 from velox.errors import PipelineError, StrategyError
@@ -45,19 +42,8 @@ SET_CONTEXT.argtypes = [ctypes.py_object, ctypes.c_void_p]
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The C strategies, compiled as a user would."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
     source = Path(__file__).with_name("strategies.c")
-    target = tmp_path_factory.mktemp("strategies") / "strategies.so"
-    subprocess.run(
-        [
-            *(compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"),
-            *("-shared", "-fPIC", f"-I{get_include()}", "-o", str(target), str(source)),
-        ],
-        check=True,
-    )
-    return ctypes.CDLL(str(target))
+    return compiled(source, tmp_path_factory.mktemp("strategies"))
 
 
 class Run:

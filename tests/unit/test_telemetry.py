@@ -16,6 +16,7 @@ from velox.bench import Result
 from velox.core.histogram import LatencyHistogram
 from velox.runtime.hardware import UsableCpus
 from velox.runtime.hiccups import Hiccups
+from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import LATENCIES, Report, Statistics
@@ -45,6 +46,7 @@ def report() -> Report:
         plan=paired(),
         clock={"source": "tsc", "reason": "trusted", "resolution_ns": 1.0},
         machine="a machine",
+        huge_pages=HugePages("auto"),
         late_count=3,
         full={"ingress": 7, "orderbook": 0, "bundle": 0},
     )
@@ -122,6 +124,7 @@ def test_the_opening_names_each_thread_its_stages_and_its_cpu() -> None:
         machine="a machine",
         plan=paired(),
         clock={"source": "tsc", "reason": "trusted"},
+        huge_pages=HugePages("always", 20 << 20, 18 << 20),
         source="a source",
     )
     assert lines == [
@@ -131,6 +134,7 @@ def test_the_opening_names_each_thread_its_stages_and_its_cpu() -> None:
         "threads     velox-ingress: ingress, orderbook, on CPU 1",
         "            velox-bundle: bundle, output, on CPU 2",
         "clock       tsc (trusted)",
+        "huge pages  always: 18.0 of 20.0 MiB asked for were granted",
         "source      a source",
     ]
 
@@ -141,7 +145,12 @@ def test_the_opening_says_where_nothing_has_a_thread() -> None:
         UsableCpus(allowed=(0,), quota=None, count=1, why="1 usable"),
     )
     lines = terminal.opening(
-        version="1", machine="", plan=alone, clock={"source": "", "reason": ""}, source=""
+        version="1",
+        machine="",
+        plan=alone,
+        clock={"source": "", "reason": ""},
+        huge_pages=HugePages("never"),
+        source="",
     )
     assert lines[3] == "threads     none of its own: the main thread calls every stage"
 

@@ -61,6 +61,12 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         metavar="SOURCE",
         help="auto, tsc, cntvct, kernel, virtual (auto)",
     )
+    where.add_argument(
+        "--huge-pages",
+        default=default.huge_pages,
+        metavar="WHEN",
+        help="what rings and books lie on: auto (blocks of 2 MiB or more), always, never (auto)",
+    )
     what = parser.add_argument_group("what it does")
     what.add_argument(
         "--duration", type=positive, default=duration, metavar="S", help=f"seconds ({until})"
@@ -167,6 +173,7 @@ def configuration(options: argparse.Namespace, *, lanes: int) -> PipelineConfig:
         seal=options.seal,
         batch=options.batch,
         clock=options.clock,
+        huge_pages=options.huge_pages,
     )
 
 
@@ -194,10 +201,11 @@ def drive(
                 machine=describe_machine(),
                 plan=pipeline.plan,
                 clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+                huge_pages=pipeline.huge_pages,
                 source=source,
             )
         )
-        for warning in pipeline.plan.warnings:
+        for warning in pipeline.warnings:
             warn(warning)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
@@ -216,7 +224,7 @@ def drive(
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
         chain = finish(submitting, report, screen, errors) if submitting is not None else None
-        for warning in report.warnings[len(pipeline.plan.warnings) :]:
+        for warning in report.warnings[len(pipeline.warnings) :]:
             warn(warning)
         if report.verification is not None and report.verification.mismatched:
             errors.append(

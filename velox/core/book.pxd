@@ -18,6 +18,7 @@ from velox.core.crc32 cimport decimal_unit
 from velox.core.grid cimport tick_grid
 from velox.core.ladder cimport ladder
 from velox.core.mailbox cimport depth_counts, depth_row, mailbox
+from velox.core.memory cimport page_choice
 from velox.core.records cimport Transaction
 from velox.core.shared_book cimport shared_book
 from velox.core.top cimport book_top, top_line
@@ -101,6 +102,7 @@ cdef int32_t book_checksum_okx(book *self) noexcept nogil
 cdef class OrderBook:
     cdef book *core
     cdef books *table                   # of this book alone
+    cdef page_choice when               # what its blocks asked for
     cdef readonly object instrument
     cdef object read_rows(self, Py_ssize_t n, object timeout, depth_counts *counts)
     cdef object read_all(self, object timeout, depth_counts *counts)

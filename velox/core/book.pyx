@@ -2,7 +2,9 @@
 
 cimport cython
 from cython cimport unlikely
-from libc.stdint cimport INT64_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport (
+    INT64_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t,
+)
 from libc.string cimport memset
 
 from decimal import Decimal
@@ -27,7 +29,10 @@ from velox.core.mailbox cimport (
     depth_counts, depth_row, letter_words, mailbox, mailbox_ask, mailbox_asked,
     mailbox_assert_layout, mailbox_try_read, mailbox_write,
 )
-from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
+from velox.core.memory cimport (
+    HUGE_PAGE, STATIC_ASSERT, allocate, allocate_pages, page_choice, page_unit, pages_size,
+    release_memory,
+)
 from velox.core.records cimport (
     FLAG_LAST, FLAG_SNAPSHOT, KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_EXECUTE,
     KIND_SET, KIND_SET_WIDE, KINDS, SIDE_ASK, SIDE_BID, STATUS_APPLIED,
@@ -89,33 +94,51 @@ assert_layout()
 # --- memory -------------------------------------------------------------------------------------
 
 cdef bint ladder_allocate(ladder *self, uint64_t levels, uint64_t cold_levels,
-                          uint64_t mirror) noexcept nogil:
+                          uint64_t mirror, page_choice when) noexcept nogil:
     cdef uint64_t leaves = levels // 64
     cdef uint64_t index = cold_index_size(cold_levels)
     self.levels = levels
     self.mirror = mirror
     self.base = NOWHERE
     self.best = NO_KEY
-    self.quantities = <int64_t *>allocate(levels * sizeof(int64_t))
-    self.occupied.leaves = <uint64_t *>allocate(leaves * sizeof(uint64_t))
-    self.occupied.summaries = <uint64_t *>allocate((leaves + 63) // 64 * sizeof(uint64_t))
+    self.quantities = <int64_t *>allocate_pages(levels * sizeof(int64_t), when)
+    self.occupied.leaves = <uint64_t *>allocate_pages(leaves * sizeof(uint64_t), when)
+    self.occupied.summaries = <uint64_t *>allocate_pages(
+        (leaves + 63) // 64 * sizeof(uint64_t), when)
     self.cold.capacity = cold_levels
     self.cold.mask = index - 1
     self.cold.shift = 64 + 4
     while index > 1:
         index //= 2
         self.cold.shift -= 1
-    self.cold.levels = <cold_level *>allocate(cold_levels * sizeof(cold_level))
-    self.cold.index = <uint32_t *>allocate((self.cold.mask + 1) * sizeof(uint32_t))
+    self.cold.levels = <cold_level *>allocate_pages(cold_levels * sizeof(cold_level), when)
+    self.cold.index = <uint32_t *>allocate_pages(
+        (self.cold.mask + 1) * sizeof(uint32_t), when)
     return (self.quantities != NULL and self.occupied.leaves != NULL
             and self.occupied.summaries != NULL and self.cold.levels != NULL
             and self.cold.index != NULL)
 
 
-cdef uint64_t ladder_bytes(const ladder *self) noexcept nogil:
+cdef list ladder_blocks(const ladder *self):
     cdef uint64_t leaves = self.levels // 64
-    return (self.levels + leaves + (leaves + 63) // 64) * 8 \
-        + self.cold.capacity * sizeof(cold_level) + (self.cold.mask + 1) * sizeof(uint32_t)
+    return [
+        (<uintptr_t>self.quantities, self.levels * sizeof(int64_t)),
+        (<uintptr_t>self.occupied.leaves, leaves * sizeof(uint64_t)),
+        (<uintptr_t>self.occupied.summaries, (leaves + 63) // 64 * sizeof(uint64_t)),
+        (<uintptr_t>self.cold.levels, self.cold.capacity * sizeof(cold_level)),
+        (<uintptr_t>self.cold.index, (self.cold.mask + 1) * sizeof(uint32_t)),
+    ]
+
+
+cdef list book_blocks(const book *self):
+    """Address and bytes of each block from `allocate_pages`."""
+    blocks = [
+        (<uintptr_t>self.staging, self.mail.capacity * sizeof(depth_row)),
+        (<uintptr_t>self.mail.letters, 2 * letter_words(self.mail.capacity) * 8),
+    ]
+    if self.shared != NULL:
+        return [*blocks, (<uintptr_t>self.shared, shared_book_bytes(self.shared))]
+    return [*blocks, *ladder_blocks(&self.sides[SIDE_BID]), *ladder_blocks(&self.sides[SIDE_ASK])]
 
 
 cdef void ladder_release(ladder *self) noexcept nogil:
@@ -143,28 +166,30 @@ cdef void book_free(book *self) noexcept nogil:
 
 cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
                     uint64_t cold_levels, Py_ssize_t depth_capacity,
-                    int64_t tick_size) noexcept nogil:
+                    int64_t tick_size, page_choice when) noexcept nogil:
     """A book without levels; NULL if there is no memory."""
     cdef book *self = <book *>allocate(sizeof(book))
     cdef bint sides_made
     if self == NULL:
         return NULL
     if several_writers:
-        self.shared = shared_book_new(levels, base_tick)
+        self.shared = shared_book_new(levels, base_tick, when)
         sides_made = self.shared != NULL
     else:
         # Both sides, whatever became of the first: `book_free` looks at both.
         sides_made = (
-            ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX)
-            & ladder_allocate(&self.sides[SIDE_ASK], levels, cold_levels, 0))
+            ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX,
+                            when)
+            & ladder_allocate(&self.sides[SIDE_ASK], levels, cold_levels, 0, when))
     tick_grid_initialise(&self.grid, tick_size)
     self.top = <top_line *>allocate(sizeof(top_line))
     self.access = <book_access *>allocate(sizeof(book_access))
-    self.staging = <depth_row *>allocate(depth_capacity * sizeof(depth_row))
+    self.staging = <depth_row *>allocate_pages(depth_capacity * sizeof(depth_row), when)
     self.mail = <mailbox *>allocate(sizeof(mailbox))
     if self.mail != NULL:
         self.mail.capacity = depth_capacity
-        self.mail.letters = <atomic_i64 *>allocate(2 * letter_words(depth_capacity) * 8)
+        self.mail.letters = <atomic_i64 *>allocate_pages(
+            2 * letter_words(depth_capacity) * 8, when)
     if not sides_made or self.top == NULL or self.access == NULL or self.staging == NULL \
             or self.mail == NULL or self.mail.letters == NULL:
         book_free(self)
@@ -288,6 +313,16 @@ cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                         <uint64_t *>quantity)
 
 
+cdef inline bint sets_or_adds(uint8_t kind) noexcept nogil:
+    return kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE
+
+
+cdef void book_count_crossing(book *self, const Transaction *record, uint64_t key) noexcept nogil:
+    """The book is crossed and the record left a level; it counts if that is what crosses."""
+    if sets_or_adds(record.kind) and ladder_meets(&self.sides[record.side ^ 1], key):
+        count(&self.crossed, 1)
+
+
 cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
     """The newest side wins: remove what it meets of the other."""
     while ladder_meets(other, key):
@@ -339,7 +374,7 @@ cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t 
     if meets or key <= best:
         book_top_moved(self)
     if self.on_cross == CROSS_COUNT and quantity > 0 and self.is_crossed:
-        count(&self.crossed, 1)
+        book_count_crossing(self, record, key)
     return STATUS_APPLIED
 
 
@@ -388,7 +423,7 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
     if ladder_put_hot(own, key, quantity):
         book_top_moved(self)
     if unlikely(self.is_crossed and quantity > 0):
-        count(&self.crossed, 1)
+        book_count_crossing(self, record, key)
     return STATUS_APPLIED
 
 
@@ -419,7 +454,7 @@ cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcep
             or shared_book_is_clear(self.shared, record.side ^ 1, <int64_t>tick):
         return status
     # Only what was set or added can have crossed; where others write, another's update may be why.
-    if (kind == KIND_ADD or kind == KIND_SET or kind == KIND_SET_WIDE) \
+    if sets_or_adds(kind) \
             and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
             and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
             and shared_book_quantity(self.shared, record.side, <int64_t>tick) > 0:
@@ -665,7 +700,7 @@ class BookStatistics(NamedTuple):
     ================= ========================================================================
     ``applied``       records applied
     ``rejected``      records refused
-    ``crossed``       records that set or added a level and left the book crossed
+    ``crossed``       records that set or added a level at or through the other side's best
     ``uncrossed``     levels removed because a newer one of the other side crossed them
     ``matched``       lots traded (``on_cross="match"``)
     ``recentres``     moves of a window
@@ -690,6 +725,8 @@ class BookStatistics(NamedTuple):
 
 cdef tuple CROSS_POLICIES = ("count", "reject", "uncross", "match")
 cdef tuple PUBLISH_POLICIES = ("record", "event")
+# In the order of `page_choice`.
+cdef tuple HUGE_PAGES = ("auto", "always", "never")
 cdef tuple REJECTION_NAMES = ("",) + tuple(reason.name.lower() for reason in Rejection)
 
 
@@ -837,6 +874,9 @@ cdef class OrderBook:
         Levels a side that are kept outside the window, 0 to 16777216.
     depth_capacity : int
         Levels a side that readers can get while another thread writes, 1 to 65536.
+    huge_pages : {"auto", "always", "never"}
+        Whether the book's memory asks the kernel for huge pages: each block of 2 MiB or more; each
+        that is larger than a page, rounded to 2 MiB; or none. See ``docs/placement.md``.
     market : int
         The market id of its records, 0 to 255; others are refused with `Rejection.MARKET`.
     name : str
@@ -871,7 +911,7 @@ cdef class OrderBook:
 
     def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, lot_size=Decimal(1),
                   writers=1, on_cross="count", publish="record", cold_levels=65536,
-                  depth_capacity=64, market=0, name="default"):
+                  depth_capacity=64, huge_pages="auto", market=0, name="default"):
         cdef uint64_t tick
         cdef ladder *side
         if not isinstance(lot_size, Decimal):
@@ -891,6 +931,7 @@ cdef class OrderBook:
         unit = unit_of(lot_size)
         cold_levels = checked_int("cold_levels", cold_levels, 0, COLD_MAX_LEVELS)
         depth_capacity = checked_int("depth_capacity", depth_capacity, 1, MAX_DEPTH_CAPACITY)
+        self.when = <page_choice><int>checked_choice("huge_pages", huge_pages, HUGE_PAGES)
         if base_price is not None:
             base_price = checked_int("base_price", base_price, 1, INT64_MAX)
             if base_price % self.instrument.tick_size:
@@ -902,7 +943,7 @@ cdef class OrderBook:
         else:
             base_tick = 0
         self.core = book_new(several_writers, self.instrument.levels, base_tick, cold_levels,
-                             depth_capacity, self.instrument.tick_size)
+                             depth_capacity, self.instrument.tick_size, self.when)
         self.table = <books *>allocate(sizeof(books))
         if self.core == NULL or self.table == NULL:
             raise MemoryError(f"no memory for a book of {levels} levels")
@@ -973,13 +1014,16 @@ cdef class OrderBook:
     @property
     def memory_bytes(self):
         """int: What the book has taken, all of it at construction."""
-        around = (sizeof(book) + sizeof(books) + sizeof(top_line) + sizeof(mailbox)
-                  + sizeof(book_access) + self.core.mail.capacity * sizeof(depth_row)
-                  + 2 * letter_words(self.core.mail.capacity) * 8)
-        if self.core.shared != NULL:
-            return around + shared_book_bytes(self.core.shared)
-        return around + (ladder_bytes(&self.core.sides[SIDE_BID])
-                         + ladder_bytes(&self.core.sides[SIDE_ASK]))
+        return (sizeof(book) + sizeof(books) + sizeof(top_line) + sizeof(mailbox)
+                + sizeof(book_access)
+                + sum(pages_size(size, self.when) for _address, size in book_blocks(self.core)))
+
+    @property
+    def huge_blocks(self):
+        """list of (int, int): Address and bytes of each block that asked for huge pages."""
+        return [(address, pages_size(size, self.when))
+                for address, size in book_blocks(self.core)
+                if page_unit(size, self.when) == HUGE_PAGE]
 
     def __len__(self):
         return book_levels(self.core, SIDE_BID) + book_levels(self.core, SIDE_ASK)

@@ -57,6 +57,7 @@ from velox.core.atomic cimport (
     load_relaxed,
 )
 from velox.core.effect cimport EFFECTS, effect_apply
+from velox.core.memory cimport page_choice
 from velox.core.records cimport (
     KINDS,
     KIND_CLEAR,
@@ -100,7 +101,8 @@ cdef struct shared_book:
 
 # `levels` is a power of two, 64 to 2**18, and base_tick + levels fits 64 bits.
 # NULL: there is no memory.
-cdef shared_book *shared_book_new(uint64_t levels, int64_t base_tick) noexcept nogil
+cdef shared_book *shared_book_new(
+    uint64_t levels, int64_t base_tick, page_choice when) noexcept nogil
 # What it takes, in bytes.
 cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil
 # Levels of a side that were occupied when each was looked at.

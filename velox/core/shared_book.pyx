@@ -14,7 +14,9 @@ from velox.core.atomic cimport (
     relax,
 )
 from velox.core.effect cimport effect_amount
-from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
+from velox.core.memory cimport (
+    HUGE_PAGES_AUTO, STATIC_ASSERT, allocate_pages, page_choice, release_memory,
+)
 from velox.core.records cimport (
     KIND_DELETE,
     STATUSES,
@@ -72,7 +74,8 @@ cdef void assert_layout() noexcept nogil:
 assert_layout()
 
 
-cdef shared_book *shared_book_new(uint64_t levels, int64_t base_tick) noexcept nogil:
+cdef shared_book *shared_book_new(
+        uint64_t levels, int64_t base_tick, page_choice when) noexcept nogil:
     cdef uint64_t tier[5]
     cdef uint64_t words = 0, count = levels
     cdef uint32_t root = 0
@@ -85,7 +88,8 @@ cdef shared_book *shared_book_new(uint64_t levels, int64_t base_tick) noexcept n
         count = (count + 31) >> 5
         root += 1
     words = (words + 15) & ~<uint64_t>15      # the next side starts at a multiple of 128 bytes
-    book = <shared_book *>allocate(sizeof(shared_book) + 2 * words * sizeof(uint64_t))
+    book = <shared_book *>allocate_pages(
+        sizeof(shared_book) + 2 * words * sizeof(uint64_t), when)
     if book != NULL:
         book.levels = levels
         book.base_tick = base_tick
@@ -419,7 +423,7 @@ cdef class SharedLadder:
                 f"base_tick = {base_tick}: the window of {levels} ticks does not fit 64 bits")
         if not 1 <= tries < 2**32:
             raise BookError(f"tries = {tries}: must be at least 1, and fit 32 bits")
-        self.book = shared_book_new(levels, base_tick)
+        self.book = shared_book_new(levels, base_tick, HUGE_PAGES_AUTO)
         if self.book == NULL:
             raise MemoryError(f"no memory for a ladder of {levels} levels")
         self.book.tries = tries

@@ -15,6 +15,7 @@ from velox.errors import ConfigError
 __all__ = ["PipelineConfig", "stage_names"]
 
 Clock: TypeAlias = Literal["auto", "tsc", "cntvct", "kernel", "virtual"]
+HugePages: TypeAlias = Literal["auto", "always", "never"]
 Idle: TypeAlias = Literal["spin", "yield", "backoff"]
 OnCross: TypeAlias = Literal["count", "reject", "uncross", "match"]
 OnFull: TypeAlias = Literal["block", "drop"]
@@ -92,6 +93,9 @@ class PipelineConfig:
         Where time comes from, as `velox.core.clock.Clock` has it: the CPU's counter under its name
         on x86-64 or aarch64, the kernel, a clock driven by hand; ``auto`` takes the counter
         wherever it can be trusted, and the kernel elsewhere.
+    huge_pages : {"auto", "always", "never"}
+        Whether rings and books ask the kernel for huge pages: each block of 2 MiB or more, every
+        block (rounded to 2 MiB), or none. What was granted is in the report.
     publish : {"record", "event"}
         When the book's readers see a change: after each record, or after the last record of an
         event (`Flags.LAST`).
@@ -126,6 +130,7 @@ class PipelineConfig:
     seal: Seal = "timeout"
     batch: int = 256
     clock: Clock = "auto"
+    huge_pages: HugePages = "auto"
     publish: Publish = "record"
 
     def __post_init__(self) -> None:
@@ -244,6 +249,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_cross": get_args(OnCross),
     "seal": get_args(Seal),
     "clock": get_args(Clock),
+    "huge_pages": get_args(HugePages),
     "publish": get_args(Publish),
 }
 _RANGES = {

@@ -29,8 +29,8 @@ def books_for(
     ----------
     ingresses : sequence of Ingress
     config : PipelineConfig
-        `levels`, `writers`, `on_cross` and `publish` are read, the first only for a market that no
-        instrument describes.
+        `levels`, `writers`, `on_cross`, `publish` and `huge_pages` are read, the first only for a
+        market that no instrument describes.
     given : Books, OrderBook, or sequence of Instrument, optional
         What the caller has already; books are taken as they are.
 
@@ -56,6 +56,7 @@ def books_for(
                 base_price=_window_base(each, ingresses) if config.writers > 1 else None,
                 on_cross=config.on_cross,
                 publish=config.publish,
+                huge_pages=config.huge_pages,
             )
             for each in instruments
         ]

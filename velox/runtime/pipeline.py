@@ -23,6 +23,7 @@ from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.config import Clock as ClockSource
 from velox.runtime.config import PipelineConfig, stage_names
 from velox.runtime.hardware import describe_machine, usable_cpus
+from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for
@@ -147,6 +148,14 @@ class Pipeline:
         self.clock = Clock(self._clock_source())
         self._control = Control()
         self._join(self._verifier(checks))
+        self.huge_pages = look(
+            config.huge_pages,
+            [
+                block
+                for each in (*self._rings.values(), *self.books.values())
+                for block in each.huge_blocks
+            ],
+        )
         self._runners = self._make_runners()
         self._threads = RunnerThreads([] if self.plan.placement == "invoker" else self._runners)
         self._state = "new"
@@ -198,8 +207,8 @@ class Pipeline:
         to_bundle = []
         for lane, ingress in enumerate(self.ingresses):
             suffix = str(lane) if config.lanes > 1 else ""
-            from_ingress = TransactionRing(config.transaction_capacity)
-            from_book = TransactionRing(config.transaction_capacity)
+            from_ingress = self._transaction_ring()
+            from_book = self._transaction_ring()
             ingress.attach(
                 from_ingress,
                 self.clock,
@@ -223,7 +232,7 @@ class Pipeline:
             self._book_stages.append(book)
             self._stages[ingress.name] = ingress
             self._stages[book.name] = book
-        bundles = BundleRing(config.bundle_capacity)
+        bundles = self._bundle_ring()
         self._bundle_stage = BundleStage(
             to_bundle,
             bundles,
@@ -240,6 +249,12 @@ class Pipeline:
             **{f"orderbook{i if config.lanes > 1 else ''}": r for i, r in enumerate(to_bundle)},
             "bundle": bundles,
         }
+
+    def _transaction_ring(self) -> TransactionRing:
+        return TransactionRing(self.config.transaction_capacity, huge_pages=self.config.huge_pages)
+
+    def _bundle_ring(self) -> BundleRing:
+        return BundleRing(self.config.bundle_capacity, huge_pages=self.config.huge_pages)
 
     def _make_runners(self) -> list[Runner]:
         if self.plan.placement == "invoker":
@@ -506,6 +521,12 @@ class Pipeline:
         """str: ``"new"``, ``"running"`` or ``"stopped"``."""
         return self._state
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """tuple of str: What a person can act on before the start; `report` has them too."""
+        refusal = self.huge_pages.refusal
+        return self.plan.warnings if refusal is None else (*self.plan.warnings, refusal)
+
     def statistics(self) -> Statistics:
         """Read the counters, also while the pipeline runs.
 
@@ -613,12 +634,13 @@ class Pipeline:
                 "resolution_ns": self.clock.resolution_ns,
             },
             machine=describe_machine(),
+            huge_pages=self.huge_pages,
             late_count=sum(each.late_count for each in self.ingresses),
             full={name: ring.statistics().full for name, ring in self._rings.items()},
             timeouts=sum(each.timeouts for each in self._book_stages),
             verification=book_stage.verifier.result() if book_stage.verifier else None,
             forwarding=self._strategy is None,
-            warnings=(*self.plan.warnings, *self._warnings(ledger)),
+            warnings=(*self.warnings, *self._warnings(ledger)),
         )
 
     def _warnings(self, ledger: Ledger) -> list[str]:

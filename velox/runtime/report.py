@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from velox.core.histogram import LatencyHistogram
+    from velox.runtime.huge_pages import HugePages
     from velox.runtime.ledger import Ledger
     from velox.runtime.placement import Plan
     from velox.runtime.verify import Verification
@@ -65,6 +66,8 @@ class Report:
     clock : dict
         ``source``, ``reason`` and ``resolution_ns``.
     machine : str
+    huge_pages : HugePages
+        What the memory of rings and books asked for, and was granted.
     late_count : int
         Transactions pushed more than 1 us after they were due.
     full : dict of str to int
@@ -84,6 +87,7 @@ class Report:
     plan: Plan
     clock: dict[str, Any]
     machine: str
+    huge_pages: HugePages
     late_count: int = 0
     full: dict[str, int] = field(default_factory=dict)
     timeouts: int = 0
@@ -115,6 +119,7 @@ class Report:
             "plan": self.plan.to_dict(),
             "clock": self.clock,
             "machine": self.machine,
+            "huge_pages": self.huge_pages.to_dict(),
             "late_count": self.late_count,
             "full": self.full,
             "timeouts": self.timeouts,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from velox.core.histogram import LatencyHistogram
 from velox.runtime.hiccups import Hiccups
+from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan
 from velox.runtime.report import LATENCIES, Report, Statistics
@@ -69,7 +70,13 @@ def _row(label: str, text: str) -> str:
 
 
 def opening(
-    *, version: str, machine: str, plan: Plan, clock: Mapping[str, Any], source: str
+    *,
+    version: str,
+    machine: str,
+    plan: Plan,
+    clock: Mapping[str, Any],
+    huge_pages: HugePages,
+    source: str,
 ) -> list[str]:
     """Say what is about to run, where, and why there.
 
@@ -79,6 +86,8 @@ def opening(
     plan : Plan
     clock : mapping
         ``source`` and ``reason``.
+    huge_pages : HugePages
+        Of the rings and books.
     source : str
         Where the transactions come from.
     """
@@ -93,6 +102,7 @@ def opening(
         _row("placement", f"{plan.placement}, idle {plan.idle} ({plan.why})"),
         *(_row("threads" if i == 0 else "", each) for i, each in enumerate(threads)),
         _row("clock", f"{clock['source']} ({clock['reason']})"),
+        _row("huge pages", str(huge_pages)),
         _row("source", source),
     ]
 

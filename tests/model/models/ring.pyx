@@ -7,6 +7,7 @@ slot is written while it is read; after the close the consumer takes what is lef
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from velox.core.memory cimport HUGE_PAGES_AUTO
 from velox.core.records cimport Bundle, Transaction
 from velox.core.ring cimport (
     bundle_ring, bundle_ring_claim, bundle_ring_close, bundle_ring_drained, bundle_ring_length,
@@ -218,7 +219,7 @@ def prepare(record, capacity, items, batch=1, in_place=False, first=0, watched=F
     self.batch = batch
     model_name(self, "plan")
     if record == "transactions":
-        self.transactions = transaction_ring_new(capacity, first % 2**64)
+        self.transactions = transaction_ring_new(capacity, first % 2**64, HUGE_PAGES_AUTO)
         model_name(self.transactions, "ring")
         model_name(&self.transactions.head, "ring.head")
         model_name(&self.transactions.closed, "ring.closed")
@@ -231,7 +232,7 @@ def prepare(record, capacity, items, batch=1, in_place=False, first=0, watched=F
             model_thread("watcher", watch_transactions, self)
         model_finish(all_transactions_taken, self)
     else:
-        self.bundles = bundle_ring_new(capacity, first % 2**64)
+        self.bundles = bundle_ring_new(capacity, first % 2**64, HUGE_PAGES_AUTO)
         model_name(self.bundles, "ring")
         model_name(&self.bundles.head, "ring.head")
         model_name(&self.bundles.closed, "ring.closed")

@@ -10,6 +10,7 @@ about is told; with enough tries everything comes about, whatever the clean-ups 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, load_acquire, load_relaxed, store_release
+from velox.core.memory cimport HUGE_PAGES_AUTO
 from velox.core.records cimport (
     KIND_ADD, KIND_CANCEL, KIND_CLEAR, KIND_DELETE, KIND_SET, SIDE_ASK, STATUS_APPLIED,
     STATUS_TIMEOUT, STATUS_UNDERFLOW,
@@ -261,7 +262,7 @@ def prepare(writers, levels=32, before=(), reads=0, tries=100, told=True, looked
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     cdef writer *each
     cdef atomic_u64 *words
-    self.book = shared_book_new(levels, 0)
+    self.book = shared_book_new(levels, 0, HUGE_PAGES_AUTO)
     self.book.tries = tries
     self.writers = len(writers)
     self.reads = reads
