@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -286,3 +287,34 @@ def test_a_name_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path, 
     with pytest.raises(OSError, match=r"No such file|Is a directory") as refused:
         attempt(tmp_path / name)
     assert refused.value.filename == os.fspath(tmp_path / name)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_device_that_is_full_is_named() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        with replacing("/dev/full") as file:
+            file.write(b"42")
+    assert caught.value.filename == "/dev/full"
+
+
+def test_a_disk_that_is_full_is_named_as_the_file_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "run.json"
+    with pytest.raises(OSError, match="No space left") as caught:
+        with replacing(path) as file:
+            file.write(b"42")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_names_its_own_file_keeps_it(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError) as caught:
+        with replacing(tmp_path / "run.json"):
+            missing.read_bytes()
+    assert caught.value.filename == str(missing)

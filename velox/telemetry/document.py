@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -110,24 +111,43 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     # A link stays a link, to the new file.
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file() and not target.is_dir():
-        with target.open("wb") as file:
+        with io.BufferedWriter(_File(target, "wb", path)) as file:
             yield file
         return
     if target.is_dir():
         raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        file = part.open("xb")
-    except OSError as error:
-        # What a person knows is the name that they gave.
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    file = io.BufferedWriter(_File(part, "xb", path))
     try:
         with file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            with _named(path):
+                os.fsync(file.fileno())
         os.replace(part, target)
     except BaseException:
         with suppress(OSError):
             part.unlink()
+        raise
+
+
+class _File(io.FileIO):
+    """A file whose errors, that of a full disk too, bear the name that a person gave."""
+
+    def __init__(self, path: Path, mode: str, known_as: str | os.PathLike[str]) -> None:
+        self.known_as = known_as
+        with _named(known_as):
+            super().__init__(path, mode)
+
+    def write(self, content: Any) -> int | None:
+        with _named(self.known_as):
+            return super().write(content)
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
         raise
