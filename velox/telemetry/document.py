@@ -139,7 +139,7 @@ class _File(io.FileIO):
         with _named(known_as):
             super().__init__(path, mode)
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any) -> int:
         with _named(self.known_as):
             return super().write(content)
 
