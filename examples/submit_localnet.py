@@ -1,7 +1,8 @@
 """Feed to executed transactions, offline: a pipeline whose orders land on a cluster of its own.
 
-Needs ``pip install 'velox[solana]'``. A strategy, a venue's program and a real cluster would take
-the place of the synthetic market, the memos and the local cluster; the rest stays as it is.
+Needs ``pip install -e '.[solana]'`` in the repository. A strategy, a venue's program and a real
+cluster would take the place of the synthetic market, the memos and the local cluster; the rest
+stays as it is.
 """
 
 import tempfile

@@ -34,7 +34,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sequential", action="store_true", help="interleavings alone, as if memory were simple"
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    # The mutants have names of their own, and look at them themselves.
+    known = options.mutants or chosen(options.only, False)
+    if not known:
+        parser.error(f"{' '.join(options.only)}: in no configuration's name")
+    return options
 
 
 def chosen(only: Sequence[str], quick: bool) -> list[Configuration]:

@@ -16,9 +16,15 @@ from velox import (
     BundleBuilder,
     BundleRing,
     CaptureOutput,
+    Clock,
+    DiscardOutput,
+    Ingress,
     Instrument,
+    Output,
     Pipeline,
     PipelineConfig,
+    PoissonIngress,
+    PullOutput,
     PushIngress,
     ReplayIngress,
     TransactionRing,
@@ -26,6 +32,8 @@ from velox import (
     recover_capture,
 )
 from velox.errors import CaptureError, ConfigError, PipelineError, RecordError, RingError
+from velox.runtime.runner import Runner
+from velox.runtime.stage import Stage
 
 INVOKER = PipelineConfig(placement="invoker")
 SHARED = PipelineConfig(placement="shared", idle="yield")
@@ -185,3 +193,57 @@ def test_a_ring_gives_no_negative_number_of_items() -> None:
             TransactionRing(wrong)  # type: ignore[arg-type]
     with pytest.raises(RingError, match="first_index"):
         TransactionRing(4, first_index=-1)
+
+
+class MyIngress(Ingress):
+    """What a reader may take for the way to write an ingress in Python."""
+
+
+class MyOutput(Output):
+    """The same, of an output."""
+
+
+@pytest.mark.parametrize("kind", [Ingress, MyIngress])
+def test_an_ingress_without_work_counts_nothing_and_joins_no_pipeline(kind: type[Ingress]) -> None:
+    ingress = kind()
+    assert (ingress.generated, ingress.pushed, ingress.dropped, ingress.late_count) == (0, 0, 0, 0)
+    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no work of its own"):
+        Pipeline(ingress)
+
+
+@pytest.mark.parametrize("kind", [Output, MyOutput])
+def test_an_output_without_work_counts_nothing_and_joins_no_pipeline(kind: type[Output]) -> None:
+    output = kind()
+    assert (output.delivered_bundles, output.undelivered_transactions) == (0, 0)
+    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no work of its own"):
+        Pipeline(PoissonIngress(), output)
+
+
+def test_a_pull_that_no_pipeline_has_is_not_drained() -> None:
+    with pytest.raises(PipelineError, match="drain of an output that no pipeline has"):
+        PullOutput().drain()
+
+
+def test_a_replay_that_no_pipeline_has_taken_does_not_begin() -> None:
+    with pytest.raises(PipelineError, match="begin of an ingress that no pipeline has taken"):
+        ReplayIngress(orders(1)).begin()
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        (PoissonIngress(), "ingress: no pipeline has taken it"),
+        (DiscardOutput(), "output: no pipeline has taken it"),
+        (PushIngress(), "ingress: no runner drives it"),
+        (PullOutput(), "output: no runner drives it"),
+        (Stage(), "Stage: no runner drives it"),
+    ],
+)
+def test_a_runner_refuses_a_stage_that_cannot_be_called(stage: Stage, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{why}$"):
+        Runner("velox-test", [stage], Clock("virtual"))
+
+
+def test_checks_of_another_kind_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"^checks = 5: must be DepthChecks or ChecksumChecks$"):
+        Pipeline(ReplayIngress(orders(1)), checks=5)  # type: ignore[arg-type]

@@ -46,9 +46,10 @@ class Bench:
         self.ring = TransactionRing(capacity)
         ingress.attach(self.ring, self.clock, self.control, **options)
         ingress.begin()
-        self.runner = Runner("bench", [ingress], self.clock)
+        self.runner = Runner("bench", [ingress], self.clock) if ingress.driven else None
 
     def step(self) -> int:
+        assert self.runner is not None
         return self.runner.step()
 
     def counts(self) -> tuple[int, int, int]:

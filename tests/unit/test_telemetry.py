@@ -323,3 +323,26 @@ def test_a_pipe_that_nobody_reads_stays_a_broken_pipe() -> None:
     with pytest.raises(BrokenPipeError) as broken, naming("report.json"):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     assert broken.value.filename == "report.json"
+
+
+def test_a_disk_that_is_full_is_named_as_the_file_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "run.json"
+    with pytest.raises(OSError, match="No space left") as caught:
+        with replacing(path) as file:
+            file.write(b"42")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_names_its_own_file_keeps_it(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError) as caught:
+        with replacing(tmp_path / "run.json"):
+            missing.read_bytes()
+    assert caught.value.filename == str(missing)

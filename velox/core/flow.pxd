@@ -54,7 +54,7 @@ cdef extern from *:
 cdef enum:
     TRADERS = 1024              # the most orders that can rest
     LEVELS = 512                # the worst bid and the worst ask lie less than this apart
-    LEVEL_WORDS = LEVELS // 64
+    LEVEL_WORDS = LEVELS >> 6   # a division here would be compiled as its includer likes
     DISTANCES = 4096            # entries of the inverse distributions, and of log2
     SIZES = 1024
     LOGARITHMS = 256

@@ -66,8 +66,11 @@ cdef class Ingress(Stage):
         self.name = "ingress"
         self.kept = []
         self.late = LatencyHistogram()
+        # Whoever has a struct of its own makes that in place of this one.
+        self.make(sizeof(ingress))
 
     cdef int make(self, size_t size) except -1:
+        release_memory(self.ingress)
         self.ingress = <ingress *>allocate(size)
         if self.ingress == NULL:
             raise MemoryError("no memory for an ingress")
@@ -83,6 +86,10 @@ cdef class Ingress(Stage):
         """Take a place in a pipeline. Once only: an ingress is not used again."""
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        if self.driven and self.stage.do_work == NULL:
+            raise PipelineError(
+                f"{type(self).__name__} has no work of its own: a runner calls C, not Python; "
+                "PushIngress takes what Python pushes")
         ring.attach_producer()
         self.name = name
         self.ring = ring
@@ -449,6 +456,8 @@ cdef class ReplayIngress(Ingress):
         self.stage.self = self.replay
 
     def begin(self):
+        if self.ring is None:
+            raise PipelineError("begin of an ingress that no pipeline has taken")
         if self.clock.clock.kind == CLOCK_VIRTUAL and self.replay.length > 0:
             self.replay.scheduled = True
             self.replay.ns_per_ns = 1.0
@@ -493,7 +502,6 @@ cdef class PushIngress(Ingress):
     driven = False
 
     def __cinit__(self, *, stamp=True):
-        self.make(sizeof(ingress))
         self.turn = Turn()
         self.stamp = stamp
 

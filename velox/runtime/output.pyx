@@ -47,8 +47,11 @@ cdef class Output(Stage):
         self.kept = []
         self.delivery = LatencyHistogram()
         self.total = LatencyHistogram()
+        # Whoever has a struct of its own makes that in place of this one.
+        self.make(sizeof(output))
 
     cdef int make(self, size_t size) except -1:
+        release_memory(self.output)
         self.output = <output *>allocate(size)
         if self.output == NULL:
             raise MemoryError("no memory for an output")
@@ -65,6 +68,10 @@ cdef class Output(Stage):
         """Take a place in a pipeline. Once only: an output is not used again."""
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
+        if self.driven and self.stage.do_work == NULL:
+            raise PipelineError(
+                f"{type(self).__name__} has no work of its own: a runner calls C, not Python; "
+                "PullOutput is polled from Python")
         ring.attach_consumer()
         self.ring = ring
         self.clock = clock
@@ -119,7 +126,6 @@ cdef class DiscardOutput(Output):
     """Counts and times the bundles, and lets them go."""
 
     def __cinit__(self):
-        self.make(sizeof(output))
         self.stage.do_work = discard_do_work
         self.stage.self = self.output
 
@@ -239,7 +245,6 @@ cdef class PullOutput(Output):
     driven = False
 
     def __cinit__(self):
-        self.make(sizeof(output))
         self.turn = Turn()
         self.backlog = deque()
 
@@ -290,6 +295,8 @@ cdef class PullOutput(Output):
         """
         cdef uint64_t n
         cdef const Bundle *first
+        if self.ring is None:
+            raise PipelineError("drain of an output that no pipeline has")
         if not self.turn.take():
             if self.turn.is_mine():
                 raise PipelineError(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
@@ -20,6 +19,7 @@ from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
+from velox.runtime.checks import ChecksumChecks, DepthChecks
 from velox.runtime.config import Clock as ClockSource
 from velox.runtime.config import PipelineConfig, stage_names
 from velox.runtime.hardware import describe_machine, usable_cpus
@@ -35,9 +35,6 @@ from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy
 from velox.runtime.threads import RunnerThreads
 from velox.runtime.verify import Verifier
-
-if TYPE_CHECKING:
-    from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 __all__ = ["Pipeline"]
 
@@ -192,6 +189,8 @@ class Pipeline:
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
         if checks is None:
             return None
+        if not isinstance(checks, DepthChecks | ChecksumChecks):
+            raise ConfigError(f"checks = {checks!r}: must be DepthChecks or ChecksumChecks")
         replay = self.ingresses[0]
         if len(self.ingresses) != 1 or not isinstance(replay, ReplayIngress):
             raise ConfigError("checks need a ReplayIngress, and one lane")

@@ -126,6 +126,11 @@ cdef class Runner:
             raise MemoryError("no memory for a runner")
         cdef Stage each
         for index, each in enumerate(self.stages):
+            if each.stage.do_work == NULL:
+                raise ConfigError(f"{each.name or type(each).__name__}: no runner drives it")
+            # The ends of a pipeline get their rings from it; what lies between is made with them.
+            if getattr(each, "ring", self) is None:
+                raise ConfigError(f"{each.name}: no pipeline has taken it")
             self.runner.stages[index] = &each.stage
         self.runner.stage_count = len(self.stages)
         self.runner.idle.strategy = STRATEGIES[idle]

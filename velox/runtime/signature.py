@@ -68,7 +68,7 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
         import numba  # noqa: PLC0415 - an extra, and slow to import
         from numba import types  # noqa: PLC0415
     except ImportError as error:
-        raise StrategyError("numba is not installed: pip install 'velox[numba]'") from error
+        raise StrategyError("numba is not installed: pip install 'numba>=0.61'") from error
     pointer: Any = types.CPointer
     transaction = pointer(numba.from_dtype(TRANSACTION_DTYPE))
     element = types.uint8 if user_data is None else numba.from_dtype(user_data)

@@ -136,7 +136,7 @@ def test_what_is_no_regular_file_is_refused_and_does_not_hang(tmp_path: Path) ->
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="nowhere: No such file or directory"):
         KeypairSigner.from_file(tmp_path / "nowhere", POLICY)
-    with pytest.raises(KeyFileError, match="embedded null byte"):
+    with pytest.raises(KeyFileError, match="embedded null"):
         KeypairSigner.from_file("a\0b", POLICY)
 
 
