@@ -18,10 +18,8 @@ from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
 from velox.solana.conflation import MAX_CAPACITY, Shedding
-from velox.solana.flights import COMMITMENTS
 from velox.solana.instructions import OrderType
 from velox.solana.market import MarketSpec
-from velox.solana.rpc import Commitment
 from velox.solana.tips import MIN_TIP_LAMPORTS, Percentile
 
 __all__ = [
@@ -92,10 +90,11 @@ class SubmitOptions:
         How often an order may be signed. More than 1 places orders that can be a minute old.
     atomic : bool
         Whether up to five transactions share a bundle of the block engine: all land, or none.
-    commitment : {"processed", "confirmed", "finalized"}
-        How sure an execution must be to count. A ``processed`` one may be undone by a fork.
+    commitment : {"confirmed", "finalized"}
+        How sure an execution must be to count. ``finalized`` is for good; what is ``confirmed`` a
+        third of the stake would have to be slashed for to undo.
     poll_ns : int
-        Time between two looks at the chain.
+        Time between two looks at the chain, 10 s at most.
     resend_blocks : int
         Blocks after which the same bytes are sent again.
     order_valid_slots : int
@@ -108,8 +107,9 @@ class SubmitOptions:
         Whether what the block engine does not take goes to the RPC node, in everybody's sight.
     isolate : bool
         Whether the orders of a transaction that the chain executed with an error go once more,
-        each by itself. A market executes all of a transaction or nothing: one order that would
-        cross, or the cancel of one that is filled, fails all that are with it.
+        each by itself, once that failure is *finalized*, whatever `commitment` says. A market
+        executes all of a transaction or nothing: one order that would cross, or the cancel of one
+        that is filled, fails all that are with it.
 
     Raises
     ------
@@ -120,7 +120,7 @@ class SubmitOptions:
     window: int = 32
     attempts: int = 1
     atomic: bool = False
-    commitment: Commitment = "confirmed"
+    commitment: Literal["confirmed", "finalized"] = "confirmed"
     poll_ns: int = 400_000_000
     resend_blocks: int = 4
     order_valid_slots: int = 0
@@ -135,14 +135,15 @@ class SubmitOptions:
             {
                 "window": (1, 1 << 16),
                 "attempts": (1, 1 << 16),
-                "poll_ns": (0, _U63),
+                # A blockhash lives for 30 to 60 s.
+                "poll_ns": (0, 10_000_000_000),
                 "resend_blocks": (1, 1 << 16),
                 "order_valid_slots": (0, 1 << 31),
                 "unit_price": (0, 1 << 40),
             },
         )
         _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        _check_choice(self, "commitment", tuple(COMMITMENTS))
+        _check_choice(self, "commitment", ("confirmed", "finalized"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -347,6 +347,14 @@ class RpcClient:
         """Return how many blocks, skipped slots left out, there are."""
         return self._ask("getBlockHeight", [{"commitment": commitment}], Answer.integer)
 
+    def get_slot_and_height(self, commitment: Commitment = "confirmed") -> tuple[int, int]:
+        """Return the slot and the height of one and the same block."""
+        return self._ask(
+            "getEpochInfo",
+            [{"commitment": commitment}],
+            lambda answer: (answer["absoluteSlot"].integer(), answer["blockHeight"].integer()),
+        )
+
     def get_slot(self, commitment: Commitment = "confirmed") -> int:
         """Return the slot that the node is at."""
         return self._ask("getSlot", [{"commitment": commitment}], Answer.integer)
@@ -479,7 +487,11 @@ class RpcClient:
         return self._ask("simulateTransaction", params, read)
 
     def get_signature_statuses(
-        self, signatures: Sequence[Signature], search_history: bool = False
+        self,
+        signatures: Sequence[Signature],
+        search_history: bool = False,
+        *,
+        least_slot: int = 0,
     ) -> list[SignatureStatus | None]:
         """Ask what became of transactions.
 
@@ -490,6 +502,9 @@ class RpcClient:
         search_history : bool
             Whether the node looks beyond its recent blocks. Only then does None mean that the
             node knows of none.
+        least_slot : int
+            The slot that the node must have reached: behind one address there may be many nodes,
+            and None from one that is behind means nothing.
 
         Returns
         -------
@@ -500,6 +515,8 @@ class RpcClient:
         ------
         ConfigError
             More than 256.
+        TransportError
+            Among others: the node has not reached `least_slot`.
         """
         if len(signatures) > MAX_STATUSES:
             raise ConfigError(f"signatures: {len(signatures)}, where {MAX_STATUSES} are allowed")
@@ -507,6 +524,9 @@ class RpcClient:
             return []
 
         def read(answer: Answer) -> list[SignatureStatus | None]:
+            slot = answer["context"]["slot"]
+            if slot.integer() < least_slot:
+                raise slot.wrong(f"is of slot {slot.value}, where {least_slot} was asked for")
             values = answer["value"].items(MAX_STATUSES)
             if len(values) != len(signatures):
                 raise answer.wrong(f"has {len(values)} statuses for {len(signatures)} signatures")
@@ -701,6 +721,9 @@ class SignatureSubscription:
 class BlockhashCache:
     """The youngest blockhash, fetched anew once it has aged by so many blocks. Any thread.
 
+    One that is more than 150 blocks off the block height cannot be, and is refused: it would be
+    kept for ever.
+
     Parameters
     ----------
     rpc : RpcClient
@@ -740,24 +763,35 @@ class BlockhashCache:
             As `RpcClient.get_latest_blockhash` does; what was there is kept.
         """
         with self._lock:
-            if self._held is None:
-                return self._fetch()
             if block_height is None:
                 block_height = self._rpc.get_block_height()
-            born = self._held.last_valid_block_height - BLOCKHASH_VALID_BLOCKS
-            return self._held if block_height - born <= self._max_age_blocks else self._fetch()
+            held = self._held
+            if held is not None and block_height - _born(held) <= self._max_age_blocks:
+                return held
+            return self._fetch(block_height)
 
     def refresh(self) -> Blockhash:
         """Fetch one now, whatever the age of the last, and return the younger of the two."""
         with self._lock:
-            return self._fetch()
+            return self._fetch(self._rpc.get_block_height())
 
-    def _fetch(self) -> Blockhash:
+    def _fetch(self, block_height: int) -> Blockhash:
         fetched, held = self._rpc.get_latest_blockhash(), self._held
+        if abs(_born(fetched) - block_height) > BLOCKHASH_VALID_BLOCKS:
+            raise TransportError(
+                self._rpc.label,
+                "getLatestBlockhash",
+                f"lastValidBlockHeight {fetched.last_valid_block_height} at block height "
+                f"{block_height}: cannot be",
+            )
         # Behind one address there may be many nodes, some of them behind the others.
         if held is None or fetched.last_valid_block_height >= held.last_valid_block_height:
             self._held = held = fetched
         return held
+
+
+def _born(blockhash: Blockhash) -> int:
+    return blockhash.last_valid_block_height - BLOCKHASH_VALID_BLOCKS
 
 
 _SUBSCRIBE: Final = "signatureSubscribe"

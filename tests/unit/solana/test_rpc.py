@@ -172,6 +172,9 @@ def test_statuses_come_one_for_each_signature_in_order():
         assert len(stranger.requests) == 1
         with pytest.raises(ConfigError, match="257, where 256"):
             rpc.get_signature_statuses([SIGNATURE] * 257)
+        assert len(rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=7)) == 4
+        with pytest.raises(TransportError, match="slot 7, where 8 was asked for"):
+            rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=8)
         with pytest.raises(TransportError, match="has 4 statuses for 2 signatures"):
             rpc.get_signature_statuses([SIGNATURE] * 2)
 
@@ -840,7 +843,7 @@ def test_a_blockhash_is_kept_until_so_many_blocks_have_passed():
 
 def test_a_cache_asks_for_the_block_height_that_it_is_not_given():
     with client_of(
-        result(blockhash(1150)), result(1020), result(1021), result(blockhash(1171))
+        result(1000), result(blockhash(1150)), result(1020), result(1021), result(blockhash(1171))
     ) as (
         stranger,
         rpc,
@@ -851,11 +854,12 @@ def test_a_cache_asks_for_the_block_height_that_it_is_not_given():
         methods = [request.call["method"] for request in stranger.requests]
     assert heights == [1150, 1150, 1171]
     height = "getBlockHeight"
-    assert methods == ["getLatestBlockhash", height, height, "getLatestBlockhash"]
+    assert methods == [height, "getLatestBlockhash", height, height, "getLatestBlockhash"]
 
 
 def test_a_node_that_is_behind_does_not_make_a_blockhash_older():
-    with client_of(result(blockhash(1150)), result(blockhash(1100))) as (_, rpc, _):
+    answers = result(blockhash(1150)), result(1000), result(blockhash(1100))
+    with client_of(*answers) as (_, rpc, _):
         cache = BlockhashCache(rpc, max_age_blocks=20)
         assert cache.get(1000) == cache.refresh()
         assert cache.get(1000).last_valid_block_height == 1150
@@ -875,6 +879,15 @@ def test_an_age_at_which_a_blockhash_is_of_no_use_is_refused(age):
     with RpcClient("http://127.0.0.1:1") as rpc:
         with pytest.raises(ConfigError, match="max_age_blocks"):
             BlockhashCache(rpc, age)
+
+
+@pytest.mark.parametrize("last_valid", [150 + 1000 + 151, 150 + 1000 - 151, 2**64 - 1])
+def test_a_blockhash_that_cannot_be_of_this_height_is_refused_and_not_kept(last_valid):
+    with client_of(result(blockhash(last_valid)), result(blockhash(1150))) as (_, rpc, _):
+        cache = BlockhashCache(rpc)
+        with pytest.raises(TransportError, match=f"lastValidBlockHeight {last_valid} at block"):
+            cache.get(1000)
+        assert cache.get(1000).last_valid_block_height == 1150
 
 
 # The websocket.
