@@ -21,15 +21,15 @@ from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress
-from velox.solana.jito import TIP_FLOOR_URL
 from velox.solana.journal import read_journal
 from velox.solana.submit import Submitter
-from velox.solana.tips import TipFloorClient
 
 __all__ = ["Submitting", "status", "submission", "submit", "tips"]
 
 LOCALNET = "localnet"
 IDLE_S = 0.001
+# What a .npy file begins with.
+NPY = b"\x93NUMPY"
 # Bundles that are read from a file at a time.
 CHUNK = 256
 # Bundles to signatures: how many of them are asked for at once.
@@ -148,6 +148,9 @@ def submit(
 
 
 def _bundles_of(path: str) -> npt.NDArray[np.void]:
+    with open(path, "rb") as file:
+        if file.read(len(NPY)) != NPY:
+            raise FeedError("is no .npy file; velox run --capture writes them", path=path)
     try:
         bundles = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -214,8 +217,7 @@ def tips(where: str, *, say: Say) -> None:
             raise ConfigError(f"{where}: [block_engine] is missing: nobody is tipped")
         stack.callback(engine.close)
         say(f"tip accounts of {engine.label}", *(f"  {each}" for each in engine.get_tip_accounts()))
-        url = config.tip.floor_url or TIP_FLOOR_URL
-        floor_client = TipFloorClient(url, allow_mainnet=config.cluster.allow_mainnet)
+        floor_client = assembly.tip_floor_of(config)
         stack.callback(floor_client.close)
         floor = floor_client.fetch()
         shares = {"25 %": floor.p25, "50 %": floor.p50, "75 %": floor.p75, "95 %": floor.p95}

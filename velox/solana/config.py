@@ -160,7 +160,8 @@ class ClusterConfig:
         Seconds for one exchange.
     """
 
-    rpc: str
+    # A provider's key may be in its path.
+    rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
 
@@ -184,7 +185,7 @@ class BlockEngineConfig:
         The file with the UUID for ``x-jito-auth``, of mode 0600 or stricter; empty for none.
     """
 
-    regions: tuple[str, ...]
+    regions: tuple[str, ...] = field(repr=False)
     rate_per_s: float = 1.0
     burst: int = 1
     auth_file: str = ""
@@ -192,10 +193,10 @@ class BlockEngineConfig:
     def __post_init__(self) -> None:
         regions = self.regions
         if not isinstance(regions, list | tuple) or not regions:
-            raise _refuse("regions", regions, "must be a list of URLs, at least one")
+            raise ConfigError("regions: must be a list of URLs, at least one")
         for each in regions:
             if not isinstance(each, str):
-                raise _refuse("regions", list(regions), f"{each!r} is no URL")
+                raise _refuse("regions", each, "is no URL")
         object.__setattr__(self, "regions", tuple(regions))
         _check_numbers(self, {"rate_per_s": (0.001, 1e6)})
         _check_integers(self, {"burst": (1, 1 << 16)})
@@ -224,7 +225,7 @@ class TipConfig:
     percentile: Percentile = 50
     minimum: int = MIN_TIP_LAMPORTS
     maximum: int = 100_000
-    floor_url: str = ""
+    floor_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         _check_choice(self, "policy", ("fixed", "floor"))
@@ -300,8 +301,7 @@ class MarketConfig:
         try:
             spec = MarketSpec(**keys, **{name: getattr(self, name) for name in names})
         except MarketError as error:
-            name = error.field or "market"
-            raise _refuse(name, getattr(self, name), str(error)) from error
+            raise ConfigError(f"{error.field or 'market'}: {error.why}") from error
         object.__setattr__(self, "spec", spec)
 
 
@@ -421,7 +421,10 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
             given[key] = _table(name, key, value, _TABLES[key])
         elif key == "market":
             rows = value if isinstance(value, list) else [value]
-            given["markets"] = tuple(_table(name, "market", row, MarketConfig) for row in rows)
+            given["markets"] = tuple(
+                _table(name, f"market[{number}]", row, MarketConfig)
+                for number, row in enumerate(rows)
+            )
         else:
             given[key] = value
     for key in ("cluster", "signer"):
