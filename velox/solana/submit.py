@@ -110,6 +110,8 @@ class SubmitterStatistics:
     unnumbered : int
         Orders that were placed and whose number on the chain could not be learned: they can not be
         cancelled from here.
+    lost_reports : int
+        Reports that nobody took in time: 65 536 are kept.
     """
 
     queued: int
@@ -117,6 +119,7 @@ class SubmitterStatistics:
     errors: int
     last_error: str
     unnumbered: int
+    lost_reports: int
 
 
 class Submitter:
@@ -788,4 +791,5 @@ class Submitter:
             errors=self._errors,
             last_error=self._last_error,
             unnumbered=self._unnumbered,
+            lost_reports=self._reporter.lost,
         )
