@@ -888,7 +888,7 @@ def _finish(submitting: Any, report: Report, screen: _Screen, errors: list[str])
 def _submit(options: argparse.Namespace, signals: _Signals) -> int:
     screen = _Screen(sys.stderr if options.json == "-" else sys.stdout)
     with _json_file(options.json) as file:
-        ledger, warnings = _chain().submit(
+        ledger, warnings, failed = _chain().submit(
             options.path,
             options.submit,
             options.journal,
@@ -900,7 +900,9 @@ def _submit(options: argparse.Namespace, signals: _Signals) -> int:
             _warn(warning)
         if file is not None:
             write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
-    return GOOD if ledger.balanced else FAILED
+    for error in failed:
+        _complain(error)
+    return GOOD if ledger.balanced and not failed else FAILED
 
 
 def _status(options: argparse.Namespace, signals: _Signals) -> int:

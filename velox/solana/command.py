@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
-from velox.errors import ConfigError, FeedError, SolanaError
+from velox.errors import ConfigError, FeedError, JournalError, SolanaError
 from velox.runtime.output import PullOutput
 from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
@@ -112,7 +112,7 @@ def _warnings(submitter: Submitter) -> list[str]:
 
 def submit(
     path: str, where: str, journal: str | None, *, say: Say, stopped: Callable[[], bool]
-) -> tuple[ChainLedger, list[str]]:
+) -> tuple[ChainLedger, list[str], list[str]]:
     """Send the orders of a capture, as fast as they are taken; none is shed.
 
     Parameters
@@ -131,20 +131,33 @@ def submit(
     -------
     ledger : ChainLedger
     warnings : list of str
+    failed : list of str
+        Why it ended before everything had.
     """
     bundles = _bundles_of(path)
     with _opened(where, journal) as opened:
         submitter: Submitter = opened.submitter
         say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        for first in range(0, len(bundles), CHUNK):
-            while submitter.statistics().queued > CHUNK * 16 and not stopped():
-                if not submitter.step():
-                    time.sleep(IDLE_S)
-            if stopped():
-                break
-            submitter.intake(bundles[first : first + CHUNK])
-            submitter.step()
-        return submitter.close(opened.deadline_s), _warnings(submitter)
+        failed = []
+        try:
+            _send(bundles, submitter, stopped)
+            submitter.close(opened.deadline_s)
+        except JournalError as error:
+            failed.append(str(error))
+            with suppress(JournalError):
+                submitter.close(0.0)
+        return submitter.ledger(), _warnings(submitter), failed
+
+
+def _send(bundles: npt.NDArray[np.void], submitter: Submitter, stopped: Callable[[], bool]) -> None:
+    for first in range(0, len(bundles), CHUNK):
+        while submitter.statistics().queued > CHUNK * 16 and not stopped():
+            if not submitter.step():
+                time.sleep(IDLE_S)
+        if stopped():
+            return
+        submitter.intake(bundles[first : first + CHUNK])
+        submitter.step()
 
 
 def _bundles_of(path: str) -> npt.NDArray[np.void]:

@@ -436,8 +436,13 @@ class Submitter:
                     self._launch_ns = now + NS
                     self._queue.give_back(pack)
                     return
-            self._queue.lost(pack)
-            self._settle(plan.orders, pack, Outcome.FAILED, reason)
+            self._refuse(plan, pack, reason)
+            return
+        except Exception as error:
+            # A signer or a tip policy of somebody else's; what it says may hold what it should not.
+            self._errors += 1
+            self._last_error = f"not signed: {type(error).__name__}"
+            self._refuse(plan, pack, self._last_error)
             return
         signed = Signed(
             0,
@@ -450,6 +455,10 @@ class Submitter:
             plan.cancels,
         )
         volley.flights.append(Flight(signed, pack, volley))
+
+    def _refuse(self, plan: Plan, pack: Pack, reason: str) -> None:
+        self._queue.lost(pack)
+        self._settle(plan.orders, pack, Outcome.FAILED, reason)
 
     def _signed_bytes(
         self, lane: Lane, plan: Plan, blockhash: Blockhash, first: bool, now: int

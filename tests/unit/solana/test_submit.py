@@ -374,6 +374,27 @@ def test_what_the_signer_refuses_has_failed_for_that_rule(
     desk.abandon()
 
 
+def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_nothing(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    inner = new_signer(cluster)
+
+    class Wallet:
+        pubkey = inner.pubkey
+        killed = None
+
+        def sign(self, message: bytes, summary: Any) -> Any:
+            raise TimeoutError("of a wallet, with its PIN 1234")
+
+    desk = Desk(cluster, tmp_path / "journal", Wallet())
+    desk.submitter.intake(bundles_of(adds(40)))
+    desk.drive()
+    assert set(desk.ends.values()) == {(Outcome.FAILED, "not signed: TimeoutError")}
+    assert "1234" not in desk.submitter.statistics().last_error
+    desk.submitter.close().check(delivered_transactions=40)
+    desk.abandon()
+
+
 def test_what_every_endpoint_refused_has_failed_for_that_reason(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None) as cluster:
         desk = Desk(cluster, tmp_path / "journal", options={"skip_preflight": False})
