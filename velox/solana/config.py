@@ -91,8 +91,8 @@ class SubmitOptions:
     atomic : bool
         Whether up to five transactions share a bundle of the block engine: all land, or none.
     commitment : {"confirmed", "finalized"}
-        How sure an execution must be to count. ``finalized`` is for good; what is ``confirmed`` a
-        third of the stake would have to be slashed for to undo.
+        How sure an execution must be to count. What is ``finalized`` is for good; to undo what is
+        ``confirmed``, a third of the stake would have to be slashed.
     poll_ns : int
         Time between two looks at the chain, 10 s at most.
     resend_blocks : int
