@@ -104,7 +104,8 @@ class SubmitOptions:
     skip_preflight : bool
         Whether the node forwards without having simulated.
     rpc_fallback : bool
-        Whether what the block engine does not take goes to the RPC node, in everybody's sight.
+        Whether what the block engine does not take goes to the RPC node, in everybody's sight;
+        not with `atomic`, which a node knows nothing of.
     isolate : bool
         Whether the orders of a transaction that the chain executed with an error go once more,
         each by itself, once that failure is *finalized*, whatever `commitment` says. A market
@@ -144,6 +145,8 @@ class SubmitOptions:
         )
         _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         _check_choice(self, "commitment", ("confirmed", "finalized"))
+        if self.atomic and self.rpc_fallback:
+            raise _refuse("rpc_fallback", True, "a node knows no atomic = true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

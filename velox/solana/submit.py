@@ -529,6 +529,7 @@ class Submitter:
                 now >= volley.not_before_ns
                 and not volley.ended
                 and not volley.broken
+                and self._dispatch.carries(volley)
                 and not any(each.seen for each in volley.flights)
                 and self._height <= volley.last_valid
                 and (

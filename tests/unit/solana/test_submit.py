@@ -84,6 +84,31 @@ def test_a_bundle_of_the_block_engine_lands_whole(cluster: LocalCluster, tmp_pat
     desk.abandon()
 
 
+def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rpc_fallback = True: a node knows no atomic"):
+        SubmitOptions(atomic=True, rpc_fallback=True)
+    desk = Desk(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
+    # Signed and journalled; then the process ends.
+    desk.submitter._dispatch.send = crash  # type: ignore[method-assign]
+    desk.submitter.intake(bundles_of(adds(100)))
+    cluster.tick()
+    with pytest.raises(KeyboardInterrupt):
+        desk.submitter.step()
+    desk.abandon()
+    # The next one has no block engine: what it found it follows, and sends no part of.
+    after = Desk(cluster, tmp_path / "journal", desk.signer)
+    after.drive()
+    ledger = after.submitter.close()
+    ledger.check()
+    assert (ledger.recovered, ledger.expired, ledger.sends) == (100, 100, 0)
+    assert not cluster.executions
+    after.abandon()
+
+
+def crash(*arguments: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_the_same_orders_twice_are_two_transactions(desk: Desk) -> None:
     rows = [(ADD, 0, 1_000_000, 5)] * 3
     for row in rows:
