@@ -49,6 +49,7 @@ from velox.errors import (
     UnrepresentableError,
     VeloxError,
 )
+from velox.solana.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.carriers import Carrier
 from velox.solana.chain_ledger import ChainLedger, Observer, Outcome, Tally
 from velox.solana.config import SubmitOptions
@@ -68,15 +69,7 @@ from velox.solana.lanes import Lane, Lanes, Plan
 from velox.solana.limiter import SteadyClock
 from velox.solana.recovery import recover
 from velox.solana.reports import Fill, Reporter, decode_events, events_of, placed_orders
-from velox.solana.rpc import (
-    BLOCKHASH_VALID_BLOCKS,
-    MAX_STATUSES,
-    Blockhash,
-    BlockhashCache,
-    RpcClient,
-    SignatureStatus,
-    TransactionInfo,
-)
+from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus, TransactionInfo
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
 

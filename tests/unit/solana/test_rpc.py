@@ -43,6 +43,7 @@ from velox.errors import (
     SolanaError,
     TransportError,
 )
+from velox.solana.blockhash import BlockhashCache
 from velox.solana.http import (
     Address,
     Endpoint,
@@ -55,7 +56,6 @@ from velox.solana.limiter import RetryPolicy
 from velox.solana.rpc import (
     Account,
     Blockhash,
-    BlockhashCache,
     RpcClient,
     SignatureStatus,
     Simulation,
