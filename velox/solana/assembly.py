@@ -161,7 +161,10 @@ def _auth_of(path: str) -> Secret:
     try:
         return Secret(text, "auth_file")
     except ConfigError as error:
-        raise KeyFileError(str(error), path=path) from None
+        why = str(error)
+    # No frame that raises holds what it read, and no error is raised while another one is handled.
+    del text
+    raise KeyFileError(why, path=path)
 
 
 @contextmanager

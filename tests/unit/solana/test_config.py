@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -214,7 +215,14 @@ def test_a_uuid_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:
     uuid.write_text("two words")
     with pytest.raises(ConfigError, match=r"auth_file: .*visible") as caught:
         assembly.block_engine_of(load_config(written(tmp_path, WHOLE)))
-    assert "two words" not in str(caught.value)
+    error: BaseException | None = caught.value
+    while error is not None:
+        frames = traceback.StackSummary.extract(
+            traceback.walk_tb(error.__traceback__), capture_locals=True
+        )
+        shown = [each.locals for each in frames if each.filename != __file__]
+        assert "two words" not in f"{error} {shown}"
+        error = error.__cause__ or error.__context__
 
 
 def test_a_configuration_without_a_journal_needs_one_named(tmp_path: Path) -> None:
