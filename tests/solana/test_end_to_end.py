@@ -157,6 +157,21 @@ def test_a_capture_is_submitted_and_its_journal_read(
     assert "under way   0 transactions" in said
 
 
+def test_status_asks_no_node_of_another_cluster(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    desk.submitter.intake(bundles_of(adds(10)))
+    desk.submitter.step()
+    desk.abandon()
+    with LocalCluster(seed=7) as other:
+        config = configuration(tmp_path, other)
+        assert cli.main(["status", str(tmp_path / "journal"), "--config", str(config)]) == 2
+    assert "cluster.rpc: of genesis" in capsys.readouterr().err
+    missing = str(tmp_path / "missing.toml")
+    assert cli.main(["status", str(tmp_path / "journal"), "--config", missing]) == 2
+
+
 def test_tips_says_whom_and_how_much(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -185,7 +185,13 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
     -------
     bool
         Whether everything in it has ended.
+
+    Raises
+    ------
+    ConfigError
+        The configuration cannot be used, or its node is of another cluster than the journal.
     """
+    loaded = load_config(config) if config is not None else None
     if not Path(path).exists():
         raise FeedError("no such file", path=path)
     found = read_journal(path)
@@ -199,8 +205,15 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
         f"under way   {len(found.transactions):,} transactions, {orders:,} orders",
     )
     known: dict[Any, str] = {}
-    if config is not None and found.transactions:
-        with assembly.rpc_of(load_config(config), retries=3) as rpc:
+    if loaded is not None and found.header is not None and found.transactions:
+        with assembly.rpc_of(loaded, retries=3) as rpc:
+            genesis = rpc.get_genesis_hash()
+            if genesis != found.header.genesis:
+                # It would know of nothing.
+                raise ConfigError(
+                    f"{config}: cluster.rpc: of genesis {genesis}, but {path} is of "
+                    f"{found.header.genesis}"
+                )
             signatures = [each.signature for each in found.transactions.values()]
             for first in range(0, len(signatures), STATUSES):
                 some = signatures[first : first + STATUSES]
