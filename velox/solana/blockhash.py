@@ -12,13 +12,17 @@ __all__ = ["BLOCKHASH_VALID_BLOCKS", "BlockhashCache"]
 
 #: Blocks, not slots, for which a blockhash is good once it is there.
 BLOCKHASH_VALID_BLOCKS: Final = 150
+# Blocks by which a blockhash may be older than the newest block when it is fetched.
+MOST_BEHIND: Final = 31
 
 
 class BlockhashCache:
     """The youngest blockhash, fetched anew once it has aged by so many blocks. Any thread.
 
-    One that is more than 150 blocks off the block height cannot be, and is refused: it would be
-    kept for ever.
+    One that would be of more than 150 blocks to come is refused, since it would be kept for ever;
+    and one over 31 blocks old, by what the node says of its last valid height. Were that too low by
+    less, a transaction would be given up no earlier than it can no longer land: what ends one is a
+    *finalized* height, which is 32 blocks behind.
 
     Parameters
     ----------
@@ -73,17 +77,18 @@ class BlockhashCache:
 
     def _fetch(self, block_height: int) -> Blockhash:
         fetched, held = self._rpc.get_latest_blockhash(), self._held
-        if abs(_born(fetched) - block_height) > BLOCKHASH_VALID_BLOCKS:
+        # Behind one address there may be many nodes, some of them behind the others.
+        younger = fetched if held is None or _born(fetched) >= _born(held) else held
+        ahead, behind = _born(fetched) - block_height, block_height - _born(younger)
+        if ahead > BLOCKHASH_VALID_BLOCKS or behind > MOST_BEHIND:
             raise TransportError(
                 self._rpc.label,
                 "getLatestBlockhash",
                 f"lastValidBlockHeight {fetched.last_valid_block_height} at block height "
-                f"{block_height}: cannot be",
+                f"{block_height}",
             )
-        # Behind one address there may be many nodes, some of them behind the others.
-        if held is None or fetched.last_valid_block_height >= held.last_valid_block_height:
-            self._held = held = fetched
-        return held
+        self._held = younger
+        return younger
 
 
 def _born(blockhash: Blockhash) -> int:

@@ -881,7 +881,7 @@ def test_an_age_at_which_a_blockhash_is_of_no_use_is_refused(age):
             BlockhashCache(rpc, age)
 
 
-@pytest.mark.parametrize("last_valid", [150 + 1000 + 151, 150 + 1000 - 151, 2**64 - 1])
+@pytest.mark.parametrize("last_valid", [150 + 1000 + 151, 150 + 1000 - 32, 0, 2**64 - 1])
 def test_a_blockhash_that_cannot_be_of_this_height_is_refused_and_not_kept(last_valid):
     with client_of(result(blockhash(last_valid)), result(blockhash(1150))) as (_, rpc, _):
         cache = BlockhashCache(rpc)
