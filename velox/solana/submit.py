@@ -40,13 +40,9 @@ from velox.errors import (
     ConfigError,
     JournalError,
     RateLimitedError,
-    RecordError,
     RpcError,
-    SpendRefusedError,
     SubmitError,
-    TransactionTooLargeError,
     TransportError,
-    UnrepresentableError,
     VeloxError,
 )
 from velox.solana.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
@@ -67,6 +63,7 @@ from velox.solana.journal import (
 )
 from velox.solana.lanes import Lane, Lanes, Plan
 from velox.solana.limiter import SteadyClock
+from velox.solana.press import Press, Refusal
 from velox.solana.recovery import recover
 from velox.solana.reports import Fill, Reporter, decode_events, events_of, placed_orders
 from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus, TransactionInfo
@@ -213,8 +210,7 @@ class Submitter:
         self._flights: dict[Signature, Flight] = {}
         # Expired, and to be signed anew.
         self._anew: list[Volley] = []
-        # What may still execute, by its last valid height: the same bytes twice would be one.
-        self._signatures: dict[Signature, int] = {}
+        self._press = Press(self._dispatch, options, self._note)
         self._blockhashes = BlockhashCache(rpc)
         self._height = 0
         # Whether the last look learned the height: nothing is signed by an old one.
@@ -244,7 +240,7 @@ class Submitter:
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
-        self._signatures.update(self._journal.unsettled.recent)
+        self._press.recent.update(self._journal.unsettled.recent)
         for volley in recover(self._journal, self._lanes, self._queue):
             self._track(volley)
             for flight in volley.flights:
@@ -255,7 +251,6 @@ class Submitter:
         self._volleys.append(volley)
         for flight in volley.flights:
             self._flights[flight.signed.signature] = flight
-            self._signatures[flight.signed.signature] = flight.signed.last_valid_block_height
 
     # Coming in
 
@@ -313,7 +308,7 @@ class Submitter:
         done += self._resend(now)
         return done + self._launch(now)
 
-    def _note(self, error: VeloxError) -> None:
+    def _note(self, error: VeloxError | str) -> None:
         self._errors += 1
         self._last_error = str(error)
 
@@ -410,32 +405,17 @@ class Submitter:
 
     def _sign(self, volley: Volley, plan: Plan, pack: Pack, blockhash: Blockhash, now: int) -> None:
         """Sign a plan into a volley; what is refused has failed, or waits."""
-        try:
-            raw = self._signed_bytes(
-                self._lanes[pack.lane], plan, blockhash, not volley.flights, now
-            )
-        except (
-            SpendRefusedError,
-            TransactionTooLargeError,
-            UnrepresentableError,
-            RecordError,
-        ) as error:
-            self._note(error)
-            reason = f"not built: {type(error).__name__.removesuffix('Error')}"
-            if isinstance(error, SpendRefusedError):
-                reason = f"not signed: {error.rule}"
-                if error.rule == "max_spend_lamports_per_minute" and volley.attempt == 1:
-                    # There will be room again: until then the orders wait, and may be netted.
-                    self._launch_ns = now + NS
-                    self._queue.give_back(pack)
-                    return
-            self._refuse(plan, pack, reason)
-            return
-        except Exception as error:
-            # A signer or a tip policy of somebody else's; what it says may hold what it should not.
-            self._errors += 1
-            self._last_error = f"not signed: {type(error).__name__}"
-            self._refuse(plan, pack, self._last_error)
+        raw = self._press.sign(
+            self._lanes[pack.lane], plan, blockhash, now, tips=not volley.flights
+        )
+        if isinstance(raw, Refusal):
+            if raw.passing and volley.attempt == 1:
+                # There will be room again: until then the orders wait, and may be netted.
+                self._launch_ns = now + NS
+                self._queue.give_back(pack)
+                return
+            self._queue.lost(pack)
+            self._settle(plan.orders, pack, Outcome.FAILED, raw.reason)
             return
         signed = Signed(
             0,
@@ -448,33 +428,6 @@ class Submitter:
             plan.cancels,
         )
         volley.flights.append(Flight(signed, pack, volley))
-
-    def _refuse(self, plan: Plan, pack: Pack, reason: str) -> None:
-        self._queue.lost(pack)
-        self._settle(plan.orders, pack, Outcome.FAILED, reason)
-
-    def _signed_bytes(
-        self, lane: Lane, plan: Plan, blockhash: Blockhash, first: bool, now: int
-    ) -> bytes:
-        records, cancels = lane.payload(plan)
-        tip_account, tip_lamports = self._dispatch.tip(now) if first else (None, 0)
-        valid_slots, unit_price = self._options.order_valid_slots, self._options.unit_price
-        while True:
-            built = lane.builder.build(
-                records,
-                cancels,
-                blockhash=blockhash.hash,
-                last_valid_block_height=blockhash.last_valid_block_height,
-                tip_account=tip_account,
-                tip_lamports=tip_lamports,
-                last_valid_slot=blockhash.slot + valid_slots if valid_slots else 0,
-                unit_price=unit_price,
-            )
-            if built.signature not in self._signatures:
-                self._signatures[built.signature] = blockhash.last_valid_block_height
-                return built.raw
-            # The same orders once more: by the same bytes they would be executed once.
-            unit_price += 1
 
     def _sign_anew(self, now: int) -> int:
         """Sign the orders of volleys that have provably expired, whole, with a young blockhash."""
@@ -561,10 +514,7 @@ class Submitter:
         except _UNANSWERED as error:
             self._note(error)
         self._commit()
-        over = [each for each, last in self._signatures.items() if last < self._height]
-        for signature in over:
-            if signature not in self._flights:
-                del self._signatures[signature]
+        self._press.forget(self._height, self._flights)
         return done
 
     def _look(self, flights: list[Flight], finalized: int | None, history: bool, slot: int) -> int:
