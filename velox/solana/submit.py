@@ -502,28 +502,29 @@ class Submitter:
                 if flight.status is None:
                     old = flight.signed.last_valid_block_height < self._height
                     (dying if old and not flight.seen else young).append(flight)
-            # The height first: what the second answer does not have came too late for it, if only
-            # the node that gives it has got as far as the one that gave the height.
-            slot, finalized = self._rpc.get_slot_and_height("finalized") if dying else (0, None)
-            for flights, history in ((young, False), (dying, True)):
-                for first in range(0, len(flights), MAX_STATUSES):
-                    some = flights[first : first + MAX_STATUSES]
-                    done += self._look(some, finalized, history, slot)
-            for flight in [each for each in self._flights.values() if each.status is not None]:
-                done += self._finish(flight, flight.status)
+            done += self._look(young)
+            done += self._finish_executed()
+            if dying:
+                # The height first: what the second answer does not have came too late for it, if
+                # only the node that gives it has got as far as the one that gave the height.
+                slot, finalized = self._rpc.get_slot_and_height("finalized")
+                done += self._look(dying, finalized, slot)
         except _UNANSWERED as error:
             self._note(error)
         self._commit()
         self._press.forget(self._height, self._flights)
         return done
 
-    def _look(self, flights: list[Flight], finalized: int | None, history: bool, slot: int) -> int:
+    def _look(
+        self, flights: list[Flight], finalized: int | None = None, least_slot: int = 0
+    ) -> int:
+        """Look at some; at those that may have expired with a finalized height, and its slot."""
         done = 0
-        statuses = self._rpc.get_signature_statuses(
-            [each.signed.signature for each in flights],
-            search_history=history,
-            least_slot=slot if history else 0,
-        )
+        history = finalized is not None
+        statuses: list[SignatureStatus | None] = []
+        for first in range(0, len(flights), MAX_STATUSES):
+            some = [each.signed.signature for each in flights[first : first + MAX_STATUSES]]
+            statuses += self._rpc.get_signature_statuses(some, history, least_slot=least_slot)
         for flight, status in zip(flights, statuses, strict=True):
             failed = status is not None and status.err is not None
             verdict = judge(
@@ -546,6 +547,19 @@ class Submitter:
                 self._failed(flight, status)
             else:
                 flight.status = status
+        return done
+
+    def _finish_executed(self) -> int:
+        done = 0
+        for flight in [each for each in self._flights.values() if each.status is not None]:
+            try:
+                done += self._finish(flight, flight.status)
+            except (TransportError, RateLimitedError) as error:
+                self._note(error)
+                # The next look begins with another: an answer that is never good holds up no more.
+                signature = flight.signed.signature
+                self._flights[signature] = self._flights.pop(signature)
+                break
         return done
 
     def _finish(self, flight: Flight, status: SignatureStatus | None) -> int:
@@ -574,17 +588,12 @@ class Submitter:
 
     def _details(self, flight: Flight) -> TransactionInfo | None:
         """Ask what an executed transaction did; None where the node does not say."""
-        signature = flight.signed.signature
         try:
-            info = self._rpc.get_transaction(signature, self._options.commitment)
+            info = self._rpc.get_transaction(flight.signed.signature, self._options.commitment)
         except RpcError as error:
             # A node that keeps no history says so each time.
             self._note(error)
             info = None
-        except (TransportError, RateLimitedError):
-            # The next look begins with another: one answer that is never good holds up none else.
-            self._flights[signature] = self._flights.pop(signature)
-            raise
         flight.looks += 1
         return info
 
