@@ -136,6 +136,8 @@ class MarketError(SolanaError, ValueError):
         The market, as it was named.
     field : str or None
         The field of its description that is wrong.
+    why : str
+        What is wrong with it.
     """
 
     def __init__(self, why: str, *, market: object = None, field: str | None = None) -> None:
@@ -143,6 +145,7 @@ class MarketError(SolanaError, ValueError):
         super().__init__(": ".join([*where, *([] if field is None else [field]), why]))
         self.market = market
         self.field = field
+        self.why = why
 
 
 class UnrepresentableError(SolanaError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from solders.hash import Hash
@@ -23,6 +23,8 @@ from velox.solana.rpc import Blockhash, SignatureStatus, TransactionInfo
 
 OTHERS = Pubkey(b"\x09" * 32)
 DIGITS = 18
+# Blocks above a block that is for good.
+FINALIZED = 32
 
 
 @dataclass
@@ -67,10 +69,19 @@ class ModelChain:
     def get_block_height(self, commitment: str = "confirmed") -> int:
         return self.height
 
+    def get_slot_and_height(self, commitment: str = "confirmed") -> tuple[int, int]:
+        return self.height, self.height
+
     def get_signature_statuses(
-        self, signatures: list[Signature], search_history: bool = False
+        self, signatures: list[Signature], search_history: bool = False, *, least_slot: int = 0
     ) -> list[SignatureStatus | None]:
-        return [self.statuses.get(each) for each in signatures]
+        found = [self.statuses.get(each) for each in signatures]
+        return [
+            replace(each, confirmation_status="finalized")
+            if each is not None and self.height - each.slot >= FINALIZED
+            else each
+            for each in found
+        ]
 
     def get_transaction(self, signature: Signature, commitment: str) -> TransactionInfo | None:
         return self.infos.get(signature)

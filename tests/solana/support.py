@@ -79,6 +79,8 @@ class Desk:
         **more: Any,
     ) -> None:
         self.cluster = cluster
+        # Added to the submitter's clock from now on.
+        self.jump_ns = 0
         self.ends: dict[int, tuple[Outcome, str]] = {}
         self.signer = signer if signer is not None else new_signer(cluster)
         self.journal = SubmissionJournal(journal)
@@ -104,7 +106,7 @@ class Desk:
             self.journal,
             options=SubmitOptions(**{"poll_ns": SLOT_NS, **(options or {})}),
             observer=self.note,
-            clock=self.cluster.clock,
+            clock=lambda: self.cluster.clock() + self.jump_ns,
             sleep=self.cluster.sleep,
             rng=rng,
             **more,

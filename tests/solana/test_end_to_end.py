@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -90,6 +91,27 @@ def test_a_submitter_that_fails_lets_the_pipeline_stop_in_order(
     desk.close_clients()
 
 
+def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    # Of more than one order at a time it is told on the thread that takes them in.
+    desk = Desk(cluster, tmp_path / "journal", capacity=1)
+
+    def fails(*told: object) -> None:
+        raise RuntimeError("the observer's own")
+
+    desk.submitter._tally._observer = fails
+    ingress, output = velox.PushIngress(), velox.PullOutput()
+    egress = Egress(output, desk.submitter)
+    with velox.Pipeline(ingress, output) as pipeline:
+        egress.start()
+        ingress.push(orders(50_000))
+    with pytest.raises(SubmitError, match="the observer's own"):
+        egress.finish(30.0)
+    assert pipeline.ledger().balanced
+    desk.abandon()
+
+
 def test_run_submits_to_a_cluster_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +157,21 @@ def test_a_capture_is_submitted_and_its_journal_read(
     assert "under way   0 transactions" in said
 
 
+def test_status_asks_no_node_of_another_cluster(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    desk.submitter.intake(bundles_of(adds(10)))
+    desk.submitter.step()
+    desk.abandon()
+    with LocalCluster(seed=7) as other:
+        config = configuration(tmp_path, other)
+        assert cli.main(["status", str(tmp_path / "journal"), "--config", str(config)]) == 2
+    assert "cluster.rpc: of genesis" in capsys.readouterr().err
+    missing = str(tmp_path / "missing.toml")
+    assert cli.main(["status", str(tmp_path / "journal"), "--config", missing]) == 2
+
+
 def test_tips_says_whom_and_how_much(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +210,28 @@ def test_a_file_of_something_else_is_not_submitted(tmp_path: Path, capsys: Any) 
     np.save(tmp_path / "numbers.npy", np.arange(5))
     assert cli.main(["submit", str(tmp_path / "numbers.npy")]) == 2
     assert "holds int64, not bundles" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_a_submission_with_its_ledger_and_nothing_is_sent(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    np.save(capture, bundles_of(adds(300)))
+    assert cli.main(["submit", str(capture), "--submit", str(config)]) == 0
+    executed, size = len(cluster.executions), (tmp_path / "journal").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+    try:
+        assert cli.main(["submit", str(capture), "--submit", str(config)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = capsys.readouterr()
+    assert f"journal: byte {size}: File too large" in told.err
+    assert told.out.split()[-1] == "yes"
+    assert len(cluster.executions) == executed
+    # The torn frame is cut off, and nothing in it was ever sent.
+    assert cli.main(["status", str(tmp_path / "journal")]) == 0
+    assert "under way   0 transactions" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ pytest.importorskip("solders")
 # A lie about a signature's status cannot be told from the truth; all others are detected.
 # Through a block engine, and then all of a bundle or none.
 WAYS = [(False, False), (True, False), (True, True)]
-READS = ("getSignatureStatuses", "getBlockHeight", "getLatestBlockhash")
+READS = ("getSignatureStatuses", "getBlockHeight", "getLatestBlockhash", "getEpochInfo")
 CUT_SHORT = (Lie.OTHER_ID, Lie.TRUNCATED, Lie.HTML)
 
 PLANS = st.builds(
@@ -43,6 +43,11 @@ PLANS = st.builds(
     delay_slots=st.integers(1, 40),
     skip_slots=st.integers(1, 20),
 )
+
+
+def options_for(plan: FaultPlan, **options: Any) -> dict[str, Any]:
+    """Where forks strike, what is merely confirmed may be taken back: then ends must be final."""
+    return {**options, "commitment": "finalized" if Fault.FORKED in plan.rates else "confirmed"}
 
 
 def settle(desk: Desk, count: int, *, batches: int = 3) -> None:
@@ -78,7 +83,7 @@ def test_under_every_fault_plan_each_order_executes_at_most_once_and_has_one_tru
     engine, atomic = way
     with tempfile.TemporaryDirectory() as folder:
         with LocalCluster(rate_per_s=None, faults=plan) as cluster:
-            options = {"atomic": atomic, "attempts": attempts}
+            options = options_for(plan, atomic=atomic, attempts=attempts)
             try:
                 desk = Desk(cluster, Path(folder, "journal"), engine=engine, options=options)
             except SolanaError:
@@ -118,6 +123,26 @@ def test_lies_and_lost_answers_to_any_question_end_nothing_wrongly(
         assert_true_ends(desk, 60)
 
 
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32), st.sampled_from([0.3, 0.9]), st.integers(1, 31), st.integers(1, 3))
+def test_a_failure_that_a_fork_takes_back_makes_no_order_execute_twice(
+    seed: int, rate: float, fork_blocks: int, attempts: int
+) -> None:
+    plan = FaultPlan(seed, rates={Fault.FORKED: rate, Fault.DROPPED: 0.1}, fork_blocks=fork_blocks)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(rate_per_s=None, faults=plan) as cluster,
+    ):
+        desk = Desk(cluster, Path(folder, "journal"), options={"attempts": attempts})
+        settle(desk, 40)
+        desk.submitter.close(5.0)
+        desk.close_clients()
+        executed = executed_orders(cluster)
+        assert not executed or max(executed.values()) == 1
+        assert sorted(desk.ends) == list(range(120))
+        desk.submitter.ledger().check()
+
+
 class Crash(BaseException):
     """The end of a process, at a point of our choice."""
 
@@ -149,7 +174,7 @@ def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_g
     plan: FaultPlan, crashes: list[tuple[str, int]], way: tuple[bool, bool]
 ) -> None:
     engine, atomic = way
-    options = {"atomic": atomic, "attempts": 2}
+    options = options_for(plan, atomic=atomic, attempts=2)
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(rate_per_s=None, faults=plan) as cluster,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
 from tests.unit.solana.test_conflation import ADD, CANCEL, ORDERS, OneByOne, records
+from velox.errors import RpcError, TransportError
 from velox.solana.carriers import ManifestCarrier
 from velox.solana.chain_ledger import Outcome
 from velox.solana.config import SubmitOptions
@@ -24,7 +25,7 @@ from velox.solana.reports import ReportKind
 from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter
 
-from .manifest_model import OTHERS, ModelChain, Resting
+from .manifest_model import FINALIZED, OTHERS, ModelChain, Resting
 from .support import bundles_of
 
 SPEC = MarketSpec(
@@ -296,3 +297,57 @@ def test_the_market_ends_up_as_it_would_if_each_order_were_sent_by_itself(
     ledger.check()
     assert np.all(np.array(sorted(trader.ends)) == np.arange(len(trader.ends)))
     trader.journal.close()
+
+
+def test_a_node_that_keeps_no_history_costs_the_numbers_and_holds_nothing_up(
+    trader: Trader,
+) -> None:
+    def refuses(signature: Any, commitment: str) -> Any:
+        raise RpcError("http://127.0.0.1:1", "getTransaction", -32011, "no history", None)
+
+    trader.chain.get_transaction = refuses  # type: ignore[method-assign]
+    trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5))
+    assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
+    assert trader.submitter.statistics().unnumbered == 2
+
+
+def test_an_answer_that_is_never_good_holds_no_other_one_up(trader: Trader) -> None:
+    tell, first = trader.chain.get_transaction, []
+
+    def tells(signature: Any, commitment: str) -> Any:
+        first.append(signature)
+        if signature == first[0]:
+            raise TransportError("http://127.0.0.1:1", "getTransaction", "HTML")
+        return tell(signature, commitment)
+
+    trader.chain.get_transaction = tells  # type: ignore[method-assign]
+    for number in range(3):
+        trader.push((ADD, 11 + number, 1_000_000 + 100 * number, 5))
+        trader.submitter.step()
+        trader.chain.tick()
+    for _ in range(20):
+        trader.submitter.step()
+        trader.chain.tick()
+    assert trader.ends.keys() == {1, 2}
+    ledger = trader.submitter.close(0.0)
+    ledger.check()
+    assert ledger.landed == 3
+
+
+def test_orders_of_a_failure_go_one_by_one_and_not_before_it_is_finalized(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    price = 1_000_000 * 10 ** (SPEC.exponent + 18)
+    trader.chain.orders.append(Resting(OTHERS, 900, price, 3_000_000, False))
+    # The second one would match, and fails the first one too.
+    trader.push((ADD, 11, 999_900, 5), (ADD, 12, 1_000_000, 5))
+    trader.submitter.step()
+    while len(trader.chain.raws) == 1:
+        assert not trader.ends
+        trader.chain.tick()
+        trader.submitter.step()
+    (failed,) = list(trader.chain.statuses.values())[:1]
+    assert trader.chain.height - failed.slot >= FINALIZED
+    trader.settle()
+    assert trader.ends[0] == (Outcome.LANDED, "")
+    assert trader.ends[1][0] is Outcome.FAILED
+    assert len(trader.chain.raws) == 3

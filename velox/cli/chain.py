@@ -13,7 +13,7 @@ from typing import Any
 
 import velox
 from velox.cli.results import json_file
-from velox.cli.screen import Screen, warn
+from velox.cli.screen import Screen, complain, warn
 from velox.cli.signals import Signals
 from velox.cli.statuses import FAILED, GOOD
 from velox.errors import ConfigError, LedgerError
@@ -99,7 +99,7 @@ def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
-        ledger, warnings = _chain().submit(
+        ledger, warnings, failed = _chain().submit(
             options.path,
             options.submit,
             options.journal,
@@ -111,7 +111,9 @@ def _submit(options: argparse.Namespace, signals: Signals) -> int:
             warn(warning)
         if file is not None:
             write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
-    return GOOD if ledger.balanced else FAILED
+    for error in failed:
+        complain(error)
+    return GOOD if ledger.balanced and not failed else FAILED
 
 
 def _status(options: argparse.Namespace, signals: Signals) -> int:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from velox.errors import ConfigError, KeyFileError
+from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
 from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
 from velox.solana.chain_ledger import Observer
 from velox.solana.config import ORDER_TYPES, ChainConfig, SubmitOptions
@@ -23,7 +23,15 @@ from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter
 from velox.solana.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
 
-__all__ = ["Submission", "block_engine_of", "configured", "local", "rpc_of", "tip_policy_of"]
+__all__ = [
+    "Submission",
+    "block_engine_of",
+    "configured",
+    "local",
+    "rpc_of",
+    "tip_floor_of",
+    "tip_policy_of",
+]
 
 # A local cluster's slots, and its payer's purse.
 LOCAL_SLOT_NS = 50_000_000
@@ -50,6 +58,19 @@ class Submission:
     description: str
 
 
+@contextmanager
+def _naming(config: ChainConfig, key: str) -> Iterator[None]:
+    """Say of a value that turns out to be unusable in which file it is, and under which key."""
+    path = f"{config.path}: " if config.path else ""
+    try:
+        yield
+    except ConfigError as error:
+        # It names the key itself.
+        raise ConfigError(f"{path}{key.partition('.')[0]}.{error}") from error
+    except (EndpointRefusedError, KeyFileError) as error:
+        raise ConfigError(f"{path}{key}: {error}") from error
+
+
 def carriers_of(config: ChainConfig) -> list[Carrier]:
     """Return the carriers of the markets, and of memos."""
     carriers: list[Carrier] = [
@@ -66,22 +87,25 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
         max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
         max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
     )
-    kill = config.signer.kill_file
-    kill_file = config.relative(kill) if kill else None
-    if config.signer.key_fd >= 0:
-        return KeypairSigner.from_fd(config.signer.key_fd, policy, kill_file=kill_file)
-    path = config.relative(config.signer.key_file)
-    return KeypairSigner.from_file(path, policy, kill_file=kill_file)
+    table = config.signer
+    kill_file = config.relative(table.kill_file) if table.kill_file else None
+    if table.key_fd >= 0:
+        with _naming(config, "signer.key_fd"):
+            return KeypairSigner.from_fd(table.key_fd, policy, kill_file=kill_file)
+    with _naming(config, "signer.key_file"):
+        path = config.relative(table.key_file)
+        return KeypairSigner.from_file(path, policy, kill_file=kill_file)
 
 
 def rpc_of(config: ChainConfig, *, retries: int = 0) -> RpcClient:
     """Return a client of the node."""
-    return RpcClient(
-        config.cluster.rpc,
-        timeout_s=config.cluster.timeout_s,
-        retries=retries,
-        allow_mainnet=config.cluster.allow_mainnet,
-    )
+    with _naming(config, "cluster.rpc"):
+        return RpcClient(
+            config.cluster.rpc,
+            timeout_s=config.cluster.timeout_s,
+            retries=retries,
+            allow_mainnet=config.cluster.allow_mainnet,
+        )
 
 
 def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
@@ -89,14 +113,26 @@ def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
     engine = config.block_engine
     if engine is None:
         return None
-    return BlockEngineClient(
-        engine.regions,
-        auth=_auth_of(config.relative(engine.auth_file)) if engine.auth_file else None,
-        rate_per_s=engine.rate_per_s,
-        burst=engine.burst,
-        timeout_s=config.cluster.timeout_s,
-        allow_mainnet=config.cluster.allow_mainnet,
-    )
+    auth = None
+    if engine.auth_file:
+        with _naming(config, "block_engine.auth_file"):
+            auth = _auth_of(config.relative(engine.auth_file))
+    with _naming(config, "block_engine.regions"):
+        return BlockEngineClient(
+            engine.regions,
+            auth=auth,
+            rate_per_s=engine.rate_per_s,
+            burst=engine.burst,
+            timeout_s=config.cluster.timeout_s,
+            allow_mainnet=config.cluster.allow_mainnet,
+        )
+
+
+def tip_floor_of(config: ChainConfig) -> TipFloorClient:
+    """Return a client of whoever publishes the tips that landed."""
+    url = config.tip.floor_url or TIP_FLOOR_URL
+    with _naming(config, "tip.floor_url"):
+        return TipFloorClient(url, allow_mainnet=config.cluster.allow_mainnet)
 
 
 def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
@@ -106,9 +142,7 @@ def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
     tip = config.tip
     if tip.policy == "fixed":
         return FixedTip(tip.lamports, tip.maximum)
-    floor = TipFloorClient(
-        tip.floor_url or TIP_FLOOR_URL, allow_mainnet=config.cluster.allow_mainnet
-    )
+    floor = tip_floor_of(config)
     return FloorPercentileTip(floor.fetch, tip.percentile, tip.maximum, tip.minimum)
 
 
@@ -127,7 +161,10 @@ def _auth_of(path: str) -> Secret:
     try:
         return Secret(text, "auth_file")
     except ConfigError as error:
-        raise KeyFileError(str(error), path=path) from None
+        why = str(error)
+    # No frame that raises holds what it read, and no error is raised while another one is handled.
+    del text
+    raise KeyFileError(why, path=path)
 
 
 @contextmanager

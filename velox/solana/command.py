@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
-from velox.errors import ConfigError, FeedError, SolanaError
+from velox.errors import ConfigError, FeedError, JournalError, SolanaError
 from velox.runtime.output import PullOutput
 from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress
-from velox.solana.jito import TIP_FLOOR_URL
 from velox.solana.journal import read_journal
 from velox.solana.submit import Submitter
-from velox.solana.tips import TipFloorClient
 
 __all__ = ["Submitting", "status", "submission", "submit", "tips"]
 
 LOCALNET = "localnet"
 IDLE_S = 0.001
+# What a .npy file begins with.
+NPY = b"\x93NUMPY"
 # Bundles that are read from a file at a time.
 CHUNK = 256
 # Bundles to signatures: how many of them are asked for at once.
@@ -112,7 +112,7 @@ def _warnings(submitter: Submitter) -> list[str]:
 
 def submit(
     path: str, where: str, journal: str | None, *, say: Say, stopped: Callable[[], bool]
-) -> tuple[ChainLedger, list[str]]:
+) -> tuple[ChainLedger, list[str], list[str]]:
     """Send the orders of a capture, as fast as they are taken; none is shed.
 
     Parameters
@@ -131,23 +131,39 @@ def submit(
     -------
     ledger : ChainLedger
     warnings : list of str
+    failed : list of str
+        Why it ended before everything had.
     """
     bundles = _bundles_of(path)
     with _opened(where, journal) as opened:
         submitter: Submitter = opened.submitter
         say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        for first in range(0, len(bundles), CHUNK):
-            while submitter.statistics().queued > CHUNK * 16 and not stopped():
-                if not submitter.step():
-                    time.sleep(IDLE_S)
-            if stopped():
-                break
-            submitter.intake(bundles[first : first + CHUNK])
-            submitter.step()
-        return submitter.close(opened.deadline_s), _warnings(submitter)
+        failed = []
+        try:
+            _send(bundles, submitter, stopped)
+            submitter.close(opened.deadline_s)
+        except JournalError as error:
+            failed.append(str(error))
+            with suppress(JournalError):
+                submitter.close(0.0)
+        return submitter.ledger(), _warnings(submitter), failed
+
+
+def _send(bundles: npt.NDArray[np.void], submitter: Submitter, stopped: Callable[[], bool]) -> None:
+    for first in range(0, len(bundles), CHUNK):
+        while submitter.statistics().queued > CHUNK * 16 and not stopped():
+            if not submitter.step():
+                time.sleep(IDLE_S)
+        if stopped():
+            return
+        submitter.intake(bundles[first : first + CHUNK])
+        submitter.step()
 
 
 def _bundles_of(path: str) -> npt.NDArray[np.void]:
+    with open(path, "rb") as file:
+        if file.read(len(NPY)) != NPY:
+            raise FeedError("is no .npy file; velox run --capture writes them", path=path)
     try:
         bundles = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -169,7 +185,13 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
     -------
     bool
         Whether everything in it has ended.
+
+    Raises
+    ------
+    ConfigError
+        The configuration cannot be used, or its node is of another cluster than the journal.
     """
+    loaded = load_config(config) if config is not None else None
     if not Path(path).exists():
         raise FeedError("no such file", path=path)
     found = read_journal(path)
@@ -183,8 +205,15 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
         f"under way   {len(found.transactions):,} transactions, {orders:,} orders",
     )
     known: dict[Any, str] = {}
-    if config is not None and found.transactions:
-        with assembly.rpc_of(load_config(config), retries=3) as rpc:
+    if loaded is not None and found.header is not None and found.transactions:
+        with assembly.rpc_of(loaded, retries=3) as rpc:
+            genesis = rpc.get_genesis_hash()
+            if genesis != found.header.genesis:
+                # It would know of nothing.
+                raise ConfigError(
+                    f"{config}: cluster.rpc: of genesis {genesis}, but {path} is of "
+                    f"{found.header.genesis}"
+                )
             signatures = [each.signature for each in found.transactions.values()]
             for first in range(0, len(signatures), STATUSES):
                 some = signatures[first : first + STATUSES]
@@ -214,8 +243,7 @@ def tips(where: str, *, say: Say) -> None:
             raise ConfigError(f"{where}: [block_engine] is missing: nobody is tipped")
         stack.callback(engine.close)
         say(f"tip accounts of {engine.label}", *(f"  {each}" for each in engine.get_tip_accounts()))
-        url = config.tip.floor_url or TIP_FLOOR_URL
-        floor_client = TipFloorClient(url, allow_mainnet=config.cluster.allow_mainnet)
+        floor_client = assembly.tip_floor_of(config)
         stack.callback(floor_client.close)
         floor = floor_client.fetch()
         shares = {"25 %": floor.p25, "50 %": floor.p50, "75 %": floor.p75, "95 %": floor.p95}

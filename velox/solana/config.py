@@ -18,10 +18,8 @@ from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
 from velox.solana.conflation import MAX_CAPACITY, Shedding
-from velox.solana.flights import COMMITMENTS
 from velox.solana.instructions import OrderType
 from velox.solana.market import MarketSpec
-from velox.solana.rpc import Commitment
 from velox.solana.tips import MIN_TIP_LAMPORTS, Percentile
 
 __all__ = [
@@ -92,10 +90,11 @@ class SubmitOptions:
         How often an order may be signed. More than 1 places orders that can be a minute old.
     atomic : bool
         Whether up to five transactions share a bundle of the block engine: all land, or none.
-    commitment : {"processed", "confirmed", "finalized"}
-        How sure an execution must be to count. A ``processed`` one may be undone by a fork.
+    commitment : {"confirmed", "finalized"}
+        How sure an execution must be to count. What is ``finalized`` is for good; to undo what is
+        ``confirmed``, a third of the stake would have to be slashed.
     poll_ns : int
-        Time between two looks at the chain.
+        Time between two looks at the chain, 10 s at most.
     resend_blocks : int
         Blocks after which the same bytes are sent again.
     order_valid_slots : int
@@ -105,11 +104,13 @@ class SubmitOptions:
     skip_preflight : bool
         Whether the node forwards without having simulated.
     rpc_fallback : bool
-        Whether what the block engine does not take goes to the RPC node, in everybody's sight.
+        Whether what the block engine does not take goes to the RPC node, in everybody's sight;
+        not with `atomic`, which a node knows nothing of.
     isolate : bool
         Whether the orders of a transaction that the chain executed with an error go once more,
-        each by itself. A market executes all of a transaction or nothing: one order that would
-        cross, or the cancel of one that is filled, fails all that are with it.
+        each by itself, once that failure is *finalized*, whatever `commitment` says. A market
+        executes all of a transaction or nothing: one order that would cross, or the cancel of one
+        that is filled, fails all that are with it.
 
     Raises
     ------
@@ -120,7 +121,7 @@ class SubmitOptions:
     window: int = 32
     attempts: int = 1
     atomic: bool = False
-    commitment: Commitment = "confirmed"
+    commitment: Literal["confirmed", "finalized"] = "confirmed"
     poll_ns: int = 400_000_000
     resend_blocks: int = 4
     order_valid_slots: int = 0
@@ -135,14 +136,17 @@ class SubmitOptions:
             {
                 "window": (1, 1 << 16),
                 "attempts": (1, 1 << 16),
-                "poll_ns": (0, _U63),
+                # A blockhash lives for 30 to 60 s.
+                "poll_ns": (0, 10_000_000_000),
                 "resend_blocks": (1, 1 << 16),
                 "order_valid_slots": (0, 1 << 31),
                 "unit_price": (0, 1 << 40),
             },
         )
         _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        _check_choice(self, "commitment", tuple(COMMITMENTS))
+        _check_choice(self, "commitment", ("confirmed", "finalized"))
+        if self.atomic and self.rpc_fallback:
+            raise _refuse("rpc_fallback", True, "a node knows no atomic = true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +163,8 @@ class ClusterConfig:
         Seconds for one exchange.
     """
 
-    rpc: str
+    # A provider's key may be in its path.
+    rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
 
@@ -183,7 +188,7 @@ class BlockEngineConfig:
         The file with the UUID for ``x-jito-auth``, of mode 0600 or stricter; empty for none.
     """
 
-    regions: tuple[str, ...]
+    regions: tuple[str, ...] = field(repr=False)
     rate_per_s: float = 1.0
     burst: int = 1
     auth_file: str = ""
@@ -191,10 +196,10 @@ class BlockEngineConfig:
     def __post_init__(self) -> None:
         regions = self.regions
         if not isinstance(regions, list | tuple) or not regions:
-            raise _refuse("regions", regions, "must be a list of URLs, at least one")
+            raise ConfigError("regions: must be a list of URLs, at least one")
         for each in regions:
             if not isinstance(each, str):
-                raise _refuse("regions", list(regions), f"{each!r} is no URL")
+                raise _refuse("regions", each, "is no URL")
         object.__setattr__(self, "regions", tuple(regions))
         _check_numbers(self, {"rate_per_s": (0.001, 1e6)})
         _check_integers(self, {"burst": (1, 1 << 16)})
@@ -223,7 +228,7 @@ class TipConfig:
     percentile: Percentile = 50
     minimum: int = MIN_TIP_LAMPORTS
     maximum: int = 100_000
-    floor_url: str = ""
+    floor_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         _check_choice(self, "policy", ("fixed", "floor"))
@@ -299,8 +304,7 @@ class MarketConfig:
         try:
             spec = MarketSpec(**keys, **{name: getattr(self, name) for name in names})
         except MarketError as error:
-            name = error.field or "market"
-            raise _refuse(name, getattr(self, name), str(error)) from error
+            raise ConfigError(f"{error.field or 'market'}: {error.why}") from error
         object.__setattr__(self, "spec", spec)
 
 
@@ -420,7 +424,10 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
             given[key] = _table(name, key, value, _TABLES[key])
         elif key == "market":
             rows = value if isinstance(value, list) else [value]
-            given["markets"] = tuple(_table(name, "market", row, MarketConfig) for row in rows)
+            given["markets"] = tuple(
+                _table(name, f"market[{number}]", row, MarketConfig)
+                for number, row in enumerate(rows)
+            )
         else:
             given[key] = value
     for key in ("cluster", "signer"):

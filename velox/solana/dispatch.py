@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from solders.pubkey import Pubkey
@@ -84,6 +84,10 @@ class Dispatch:
         """bool: Whether several transactions can go together."""
         return self._engine is not None
 
+    def carries(self, volley: Volley) -> bool:
+        """Whether it can be handed out as what it is: a node would land a part of a bundle."""
+        return self._engine is not None or len(volley.flights) == 1
+
     @property
     def ready(self) -> bool:
         """bool: Whether a request may be made now."""
@@ -96,7 +100,7 @@ class Dispatch:
         return self._tips.choose(), self._policy.lamports(now)
 
     def send(self, volley: Volley, now: int) -> Sent:
-        """Hand a volley out, once. Whatever is answered, it is under way.
+        """Hand out, once, a volley that it carries. Whatever is answered, it is under way.
 
         Returns
         -------
@@ -107,7 +111,8 @@ class Dispatch:
         requests, wait_ns = 1, 0
         try:
             if self._engine is None:
-                self._send_to_node(raws)
+                (raw,) = raws
+                self._send_to_node(raw)
             else:
                 self._engine.send_bundle(raws)
             volley.accepted = True
@@ -121,24 +126,21 @@ class Dispatch:
         except RpcError as error:
             self._note(error)
             self._refused(volley, error)
-        if self._fallback and self._engine is not None and not volley.accepted:
+        if self._fallback and self._engine is not None and not volley.accepted and len(raws) == 1:
             requests += 1
             wait_ns = 0
             try:
-                self._send_to_node(raws)
+                self._send_to_node(raws[0])
                 volley.accepted = True
             except (RateLimitedError, TransportError, RpcError) as error:
                 self._note(error)
                 volley.accepted |= isinstance(error, TransportError)
         return Sent(requests, wait_ns)
 
-    def _send_to_node(self, raws: Sequence[bytes]) -> None:
-        for raw in raws:
-            self._rpc.send_transaction(
-                raw,
-                skip_preflight=self._skip_preflight,
-                preflight_commitment=self._commitment,
-            )
+    def _send_to_node(self, raw: bytes) -> None:
+        self._rpc.send_transaction(
+            raw, skip_preflight=self._skip_preflight, preflight_commitment=self._commitment
+        )
 
     def _refused(self, volley: Volley, error: RpcError) -> None:
         """Keep what was said: it is the reason, should it turn out that nobody took the volley."""

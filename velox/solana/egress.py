@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from velox.errors import JournalError, SubmitError
+import numpy as np
+import numpy.typing as npt
+
+from velox.errors import SubmitError
 from velox.runtime.output import PullOutput
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.submit import Submitter
@@ -31,8 +34,8 @@ class Egress:
     Notes
     -----
     The intake never waits for the network, so the pipeline does not either: what the chain cannot
-    take is netted or shed. Where stepping fails, the intake goes on, so that the pipeline can stop
-    in order; `finish` then raises the error.
+    take is netted or shed. Where either fails, bundles are still taken from the output, so that the
+    pipeline can stop in order; `finish` then raises the error.
     """
 
     def __init__(
@@ -72,14 +75,14 @@ class Egress:
         Raises
         ------
         SubmitError
-            A thread failed, or the disk; that error is the cause. The submitter is closed all the
-            same.
+            A thread failed, the disk or the observer; that error is the cause. The submitter is
+            closed all the same.
         """
         for thread in self._threads:
             thread.join()
         try:
             ledger = self._submitter.close(0.0 if self._error is not None else deadline_s)
-        except JournalError as error:
+        except Exception as error:
             self._error = self._error or error
         if self._error is not None:
             raise SubmitError(f"submission stopped: {self._error}") from self._error
@@ -96,10 +99,19 @@ class Egress:
             while not self._output.exhausted:
                 with self._output.poll() as bundles:
                     taken = len(bundles)
-                    self._submitter.intake(bundles)
+                    if not self._taken_in.is_set():
+                        self._intake(bundles)
                 if not taken:
                     self._sleep(IDLE_S)
         finally:
+            self._taken_in.set()
+
+    def _intake(self, bundles: npt.NDArray[np.void]) -> None:
+        try:
+            self._submitter.intake(bundles)
+        except Exception as error:
+            # Nobody sees to the rest; but the pipeline, which waits for room, must be able to end.
+            self._error = self._error or error
             self._taken_in.set()
 
     def _step(self) -> None:

@@ -191,7 +191,8 @@ def require_loopback(url: str, allow_mainnet: bool) -> Address:
     address = Address.parse(url, ("http", "https", "ws", "wss"))
     if not (allow_mainnet or address.is_loopback):
         raise EndpointRefusedError(
-            address.label, "not on this machine; allow_mainnet=True lets real funds be spent there"
+            address.label,
+            "not on this machine; allow_mainnet = true lets real funds be spent there",
         )
     return address
 

@@ -1,7 +1,8 @@
 """What was signed, on disk before it is sent: the memory that a crash leaves.
 
-A journal is a file of frames. One `commit` writes one frame and syncs it; a frame is good or torn
-as a whole, and nothing in it was sent before the sync had returned::
+A journal is a file of frames. One `commit` writes a frame, or several where one would be too long,
+and syncs them; a frame is good or torn as a whole, and nothing in it was sent before the sync had
+returned::
 
     0        4        8        12
     | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
@@ -59,6 +60,9 @@ _IS_HEADER, _IS_SIGNED, _IS_ENDED = 1, 2, 3
 # No commit writes more; a longer length in a frame is not one.
 MAX_FRAME_BYTES: Final = 1 << 24
 MAX_REASON_BYTES: Final = 512
+# Names of transactions are kept twice as long as a blockhash lives, and sorted after so many.
+RECENT_BLOCKS: Final = 300
+RECENT: Final = 1024
 #: An order of ours that rests on the chain.
 RESTING_DTYPE: Final = np.dtype(
     [
@@ -212,6 +216,9 @@ class Unsettled:
     resting : dict of (int, int) to void of RESTING_DTYPE
         What rests on the chain, by market and number, oldest first.
     next_number : int
+    recent : dict of Signature to int
+        The names of the transactions that were signed last, ended or not, with the last block
+        height at which each may execute: whoever signs the same bytes again signs nothing.
     """
 
     header: Header | None = None
@@ -219,6 +226,7 @@ class Unsettled:
     ended: dict[Outcome, int] = field(default_factory=dict)
     resting: dict[tuple[int, int], np.void] = field(default_factory=dict)
     next_number: int = 0
+    recent: dict[Signature, int] = field(default_factory=dict)
 
     def note(self, record: Record, *, path: object, offset: int | None) -> None:
         """Take a record into account.
@@ -239,6 +247,10 @@ class Unsettled:
                 )
             self.transactions[record.number] = record
             self.next_number = record.number + 1
+            self.recent[record.signature] = record.last_valid_block_height
+            if len(self.recent) % RECENT == 0:
+                oldest = record.last_valid_block_height - RECENT_BLOCKS
+                self.recent = {each: last for each, last in self.recent.items() if last >= oldest}
         else:
             if self.transactions.pop(record.number, None) is None:
                 raise JournalError(
@@ -356,18 +368,17 @@ class SubmissionJournal:
             raise JournalError("an earlier write failed; it takes no more", path=self.path)
         if not self._waiting:
             return
-        records = b"".join(each.pack() for each in self._waiting)
-        frame = _FRAME.pack(MAGIC, len(records), zlib.crc32(records)) + records
+        data = memoryview(_framed([each.pack() for each in self._waiting]))
         try:
             written = 0
-            while written < len(frame):
-                written += os.pwrite(self._fd, frame[written:], self._end + written)
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], self._end + written)
             os.fsync(self._fd)
         except OSError as error:
             # After a sync that failed nobody knows what the disk holds.
             self._failed = True
             raise self._refusal(error, offset=self._end) from error
-        self._end += len(frame)
+        self._end += len(data)
         self._waiting.clear()
 
     @property
@@ -422,6 +433,18 @@ class SubmissionJournal:
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
         return JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+
+
+def _framed(records: list[bytes]) -> bytes:
+    """Records as frames, none longer than a reader takes."""
+    frames, begin, size = [], 0, 0
+    for index, record in enumerate(records):
+        if size + len(record) > MAX_FRAME_BYTES:
+            frames.append(b"".join(records[begin:index]))
+            begin, size = index, 0
+        size += len(record)
+    frames.append(b"".join(records[begin:]))
+    return b"".join(_FRAME.pack(MAGIC, len(each), zlib.crc32(each)) + each for each in frames)
 
 
 def _replay(data: bytes, path: object) -> tuple[Unsettled, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from velox.errors import ConfigError, RateLimitedError
 
-__all__ = ["RetryPolicy", "TokenBucket"]
+__all__ = ["RetryPolicy", "SteadyClock", "TokenBucket"]
 
 
 class TokenBucket:
@@ -95,6 +95,41 @@ class TokenBucket:
         with self._lock:
             until = self._now() + round(seconds * 1e9)
             self._full_ns = max(self._full_ns, until + self._slack_ns)
+
+
+class SteadyClock:
+    """The time that has passed by a clock that may be set back: what it goes back does not count.
+
+    Parameters
+    ----------
+    clock : callable
+        Nanoseconds.
+
+    Notes
+    -----
+    Thread-safety: one thread.
+
+    Examples
+    --------
+    >>> times = iter([100, 130, 7, 12])
+    >>> steady = SteadyClock(lambda: next(times))
+    >>> steady(), steady(), steady()
+    (30, 30, 35)
+    """
+
+    __slots__ = ("_clock", "_passed", "_seen")
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._seen = clock()
+        self._passed = 0
+
+    def __call__(self) -> int:
+        """Return nanoseconds since it was made."""
+        now = self._clock()
+        self._passed += max(0, now - self._seen)
+        self._seen = now
+        return self._passed
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class MarketSpec:
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
                 raise MarketError(
-                    f"{value!r}: must be a whole number, {least} to {most}",
+                    f"must be a whole number, {least} to {most}, not {value!r}",
                     market=self.market,
                     field=name,
                 )

@@ -264,39 +264,41 @@ def report(
 
 
 class OrderIdMap:
-    """Which order of ours a number on the chain is, and the other way round.
+    """Which order of ours a number on the chain is.
 
     Parameters
     ----------
     most : int
         Orders that are remembered; the oldest go first. A fill may come long after the placement.
+    most_retired : int
+        How many of them no longer rest. A fill may be learned of after the cancellation.
 
     Notes
     -----
     Thread-safety: one thread.
     """
 
-    def __init__(self, most: int = 1 << 17) -> None:
+    def __init__(self, most: int = 1 << 17, most_retired: int = 1 << 10) -> None:
         self._most = most
+        self._most_retired = most_retired
+        self._retired: deque[tuple[int, int]] = deque()
         self._by_sequence: OrderedDict[tuple[int, int], tuple[int, int]] = OrderedDict()
-        self._by_id: dict[tuple[int, int], int] = {}
 
     def put(self, market: int, sequence: int, id: int, side: int) -> None:
-        """Remember an order; its id means this number from now on."""
+        """Remember an order."""
         self._by_sequence[market, sequence] = id, side
-        self._by_id[market, id] = sequence
         while len(self._by_sequence) > self._most:
-            (of_market, oldest), (former, _) = self._by_sequence.popitem(last=False)
-            if self._by_id.get((of_market, former)) == oldest:
-                del self._by_id[of_market, former]
+            self._by_sequence.popitem(last=False)
+
+    def retire(self, market: int, sequence: int) -> None:
+        """Note that an order no longer rests: it is forgotten once enough others do not either."""
+        self._retired.append((market, sequence))
+        if len(self._retired) > self._most_retired:
+            self._by_sequence.pop(self._retired.popleft(), None)
 
     def order_of(self, market: int, sequence: int) -> tuple[int, int] | None:
         """Return the id and the side of an order by its number; None if it is not ours."""
         return self._by_sequence.get((market, sequence))
-
-    def sequence_of(self, market: int, id: int) -> int | None:
-        """Return the number that an id was last given on the chain."""
-        return self._by_id.get((market, id))
 
     def __len__(self) -> int:
         return len(self._by_sequence)
@@ -375,6 +377,12 @@ class Reporter:
         if spec is not None:
             for fill in fills:
                 self._filled(fill, spec, slot, signature)
+            for order in pack.cancels:
+                if order.sequence is not None:
+                    self.ids.retire(order.market, order.sequence)
+            for (order, _), (sequence, rests) in zip(orders, placed or (), strict=False):
+                if not rests:
+                    self.ids.retire(order.market, sequence)
 
     def _filled(self, fill: Fill, spec: MarketSpec, slot: int, signature: Signature) -> None:
         if fill.market != spec.market:

@@ -1,24 +1,17 @@
-"""Solana's JSON-RPC and its websocket, as far as submission needs them."""
+"""Solana's JSON-RPC, as far as submission needs it."""
 
 from __future__ import annotations
 
 import base64
-import json
-import logging
 import random
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypeVar, cast
+from typing import Final, Literal, Self, TypeVar, cast
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
-from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from velox.errors import (
     ConfigError,
@@ -27,19 +20,16 @@ from velox.errors import (
     RpcError,
     TransportError,
 )
-from velox.solana.http import Address, Answer, Endpoint, Peer, require_loopback, tls_context
+from velox.solana.http import Answer, Endpoint, Peer, require_loopback
 from velox.solana.limiter import RetryPolicy
+from velox.solana.subscription import SignatureSubscription, websocket_of
 
 __all__ = [
-    "BLOCKHASH_VALID_BLOCKS",
     "Account",
     "Blockhash",
-    "BlockhashCache",
     "Commitment",
     "RpcClient",
-    "SignatureNotification",
     "SignatureStatus",
-    "SignatureSubscription",
     "Simulation",
     "TransactionInfo",
     "first_signature",
@@ -48,8 +38,6 @@ __all__ = [
 
 Commitment = Literal["processed", "confirmed", "finalized"]
 
-#: Blocks, not slots, for which a blockhash is good once it is there.
-BLOCKHASH_VALID_BLOCKS: Final = 150
 #: The most signatures that `getSignatureStatuses` takes at once.
 MAX_STATUSES: Final = 256
 
@@ -122,22 +110,6 @@ class Simulation:
     units_consumed: int | None
     return_data: bytes | None
     slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureNotification:
-    """The word of a node that a transaction reached the commitment that was asked for.
-
-    Attributes
-    ----------
-    slot : int
-        The slot at which it did.
-    err : object or None
-        None if it succeeded.
-    """
-
-    slot: int
-    err: object | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +232,7 @@ class RpcClient:
         self._sleep = sleep
         self._rng = rng or random.Random()
         self._socket = (
-            _websocket_of(self._endpoint.address)
+            websocket_of(self._endpoint.address)
             if ws_url is None
             else require_loopback(ws_url, allow_mainnet)
         )
@@ -346,6 +318,14 @@ class RpcClient:
     def get_block_height(self, commitment: Commitment = "confirmed") -> int:
         """Return how many blocks, skipped slots left out, there are."""
         return self._ask("getBlockHeight", [{"commitment": commitment}], Answer.integer)
+
+    def get_slot_and_height(self, commitment: Commitment = "confirmed") -> tuple[int, int]:
+        """Return the slot and the height of one and the same block."""
+        return self._ask(
+            "getEpochInfo",
+            [{"commitment": commitment}],
+            lambda answer: (answer["absoluteSlot"].integer(), answer["blockHeight"].integer()),
+        )
 
     def get_slot(self, commitment: Commitment = "confirmed") -> int:
         """Return the slot that the node is at."""
@@ -479,7 +459,11 @@ class RpcClient:
         return self._ask("simulateTransaction", params, read)
 
     def get_signature_statuses(
-        self, signatures: Sequence[Signature], search_history: bool = False
+        self,
+        signatures: Sequence[Signature],
+        search_history: bool = False,
+        *,
+        least_slot: int = 0,
     ) -> list[SignatureStatus | None]:
         """Ask what became of transactions.
 
@@ -490,6 +474,9 @@ class RpcClient:
         search_history : bool
             Whether the node looks beyond its recent blocks. Only then does None mean that the
             node knows of none.
+        least_slot : int
+            The slot that the node must have reached: behind one address there may be many nodes,
+            and None from one that is behind means nothing.
 
         Returns
         -------
@@ -500,6 +487,8 @@ class RpcClient:
         ------
         ConfigError
             More than 256.
+        TransportError
+            Among others: the node has not reached `least_slot`.
         """
         if len(signatures) > MAX_STATUSES:
             raise ConfigError(f"signatures: {len(signatures)}, where {MAX_STATUSES} are allowed")
@@ -507,6 +496,9 @@ class RpcClient:
             return []
 
         def read(answer: Answer) -> list[SignatureStatus | None]:
+            slot = answer["context"]["slot"]
+            if slot.integer() < least_slot:
+                raise slot.wrong(f"is of slot {slot.value}, where {least_slot} was asked for")
             values = answer["value"].items(MAX_STATUSES)
             if len(values) != len(signatures):
                 raise answer.wrong(f"has {len(values)} statuses for {len(signatures)} signatures")
@@ -559,221 +551,6 @@ class RpcClient:
         return SignatureSubscription(
             Peer(self._socket), signature, commitment, self._endpoint.timeout_s
         )
-
-
-class SignatureSubscription:
-    """A subscription to the outcome of one transaction, over a websocket of its own.
-
-    It is quicker than asking, and no more than a hint: a connection may end, and then
-    `RpcClient.get_signature_statuses` is to be asked. One thread uses it.
-
-    Parameters
-    ----------
-    peer : Peer
-        The node's websocket.
-    signature : solders.signature.Signature
-        The transaction.
-    commitment : {"processed", "confirmed", "finalized"}
-        What it has to reach.
-    timeout_s : float
-        Seconds for the connection and for the subscription, each.
-
-    Raises
-    ------
-    RpcError, RateLimitedError, TransportError
-        No subscription.
-    """
-
-    def __init__(
-        self, peer: Peer, signature: Signature, commitment: Commitment, timeout_s: float
-    ) -> None:
-        self._peer = peer
-        self._exit = ExitStack()
-        self._connection = self._connect(timeout_s)
-        try:
-            params = [str(signature), {"commitment": commitment}]
-            request = {"jsonrpc": "2.0", "id": 1, "method": _SUBSCRIBE, "params": params}
-            with self._failing():
-                self._connection.send(json.dumps(request))
-            document = self._receive(time.monotonic() + timeout_s)
-            if document is None:
-                raise peer.failure(_SUBSCRIBE, f"no answer within {timeout_s:g} s")
-            self._subscription = peer.result(_SUBSCRIBE, 1, document).integer()
-        except BaseException:
-            self.close()
-            raise
-
-    def __repr__(self) -> str:
-        return f"SignatureSubscription({self._peer.label!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it; the node forgets it with the connection."""
-        self._exit.close()
-
-    def wait(self, timeout_s: float) -> SignatureNotification | None:
-        """Wait for the notification.
-
-        Parameters
-        ----------
-        timeout_s : float
-            Seconds.
-
-        Returns
-        -------
-        SignatureNotification or None
-            None if there was none in that time.
-
-        Raises
-        ------
-        TransportError
-            The connection ended, or what came over it cannot be believed.
-        """
-        deadline = time.monotonic() + timeout_s
-        while (document := self._receive(deadline)) is not None:
-            answer = Answer(self._peer, _SUBSCRIBE, document, "notification")
-            if answer["method"].value == "signatureNotification":
-                return self._notification(answer["params"])
-            if time.monotonic() >= deadline:  # a flood of others does not hold the caller
-                break
-        return None
-
-    def _notification(self, params: Answer) -> SignatureNotification:
-        if params["subscription"].integer() != self._subscription:
-            raise params.wrong("is of a subscription that was not made")
-        told = params["result"]
-        return SignatureNotification(told["context"]["slot"].integer(), told["value"]["err"].value)
-
-    def _connect(self, timeout_s: float) -> ClientConnection:
-        address = self._peer.address
-        if address.port is not None and address.port > _LAST_PORT:
-            raise self._peer.failure(_SUBSCRIBE, f"no port comes after {_LAST_PORT}: set ws_url")
-        context = tls_context() if address.scheme == "wss" else None
-        with self._failing():
-            # A socket of our own: to the host that was checked, and not to be redirected.
-            default = 443 if address.scheme == "wss" else 80
-            connection = socket.create_connection(
-                (address.host, address.port or default), timeout_s
-            )
-            connection.settimeout(None)
-            return self._exit.enter_context(
-                connect(
-                    f"{address.label}{address.target()}",
-                    sock=connection,
-                    ssl=context,
-                    compression=None,
-                    proxy=None,
-                    open_timeout=timeout_s,
-                    close_timeout=1.0,
-                    max_size=1 << 20,
-                    max_queue=16,
-                    user_agent_header="velox",
-                    logger=_SILENT,
-                )
-            )
-
-    def _receive(self, deadline: float) -> Any:
-        """Return the next document, or None once the deadline, by `time.monotonic`, is past."""
-        with self._failing():
-            try:
-                content = self._connection.recv(max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                return None
-        return self._peer.parse(_SUBSCRIBE, content)
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Turn what the websocket raises into a `TransportError`."""
-        try:
-            yield
-        except (WebSocketException, OSError, ValueError) as error:  # ValueError: a redirect
-            why = f"{type(error).__name__}: {error}"
-        else:
-            return
-        raise self._peer.failure(_SUBSCRIBE, why)
-
-
-class BlockhashCache:
-    """The youngest blockhash, fetched anew once it has aged by so many blocks. Any thread.
-
-    Parameters
-    ----------
-    rpc : RpcClient
-        The node.
-    max_age_blocks : int
-        Blocks after which it is fetched anew: 0 to 149. A transaction signed with it then has
-        at least ``150 - max_age_blocks`` blocks left to land.
-
-    Raises
-    ------
-    ConfigError
-        An age at which a blockhash is of no use.
-    """
-
-    def __init__(self, rpc: RpcClient, max_age_blocks: int = 20) -> None:
-        if not 0 <= max_age_blocks < BLOCKHASH_VALID_BLOCKS:
-            raise ConfigError(
-                f"max_age_blocks: must be from 0 to {BLOCKHASH_VALID_BLOCKS - 1}, "
-                f"not {max_age_blocks}"
-            )
-        self._rpc = rpc
-        self._max_age_blocks = max_age_blocks
-        self._lock = threading.Lock()
-        self._held: Blockhash | None = None
-
-    def get(self, block_height: int | None = None) -> Blockhash:
-        """Return a blockhash that is young enough.
-
-        Parameters
-        ----------
-        block_height : int, optional
-            The block height, from whoever has just asked for it; asked for here otherwise.
-
-        Raises
-        ------
-        RpcError, RateLimitedError, TransportError
-            As `RpcClient.get_latest_blockhash` does; what was there is kept.
-        """
-        with self._lock:
-            if self._held is None:
-                return self._fetch()
-            if block_height is None:
-                block_height = self._rpc.get_block_height()
-            born = self._held.last_valid_block_height - BLOCKHASH_VALID_BLOCKS
-            return self._held if block_height - born <= self._max_age_blocks else self._fetch()
-
-    def refresh(self) -> Blockhash:
-        """Fetch one now, whatever the age of the last, and return the younger of the two."""
-        with self._lock:
-            return self._fetch()
-
-    def _fetch(self) -> Blockhash:
-        fetched, held = self._rpc.get_latest_blockhash(), self._held
-        # Behind one address there may be many nodes, some of them behind the others.
-        if held is None or fetched.last_valid_block_height >= held.last_valid_block_height:
-            self._held = held = fetched
-        return held
-
-
-_SUBSCRIBE: Final = "signatureSubscribe"
-_LAST_PORT: Final = 65_535
-# What websockets logs holds the path of the URL, where providers put their keys.
-_SILENT: Final = logging.Logger("velox.solana.rpc", logging.CRITICAL + 1)
-
-
-def _websocket_of(address: Address) -> Address:
-    return Address(
-        {"http": "ws", "https": "wss"}[address.scheme],
-        address.host,
-        None if address.port is None else address.port + 1,
-        address.path,
-        address.query,
-    )
 
 
 def _status(answer: Answer) -> SignatureStatus:

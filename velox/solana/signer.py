@@ -201,6 +201,11 @@ class Signer(Protocol):
         """The key that it signs for."""
         ...
 
+    @property
+    def killed(self) -> str | None:
+        """Why nothing is to be signed, nor sent that was; None where all is well."""
+        ...
+
     def sign(self, message: bytes, summary: SpendSummary) -> Signature:
         """Sign `message`, whose builder believes that it spends `summary`.
 
@@ -291,11 +296,11 @@ class KeypairSigner:
         # anything can fail, since a traceback may show what its frames hold.
         self._sign: Callable[[bytes], Signature] = keypair.sign_message
         del keypair
+        self._killed: str | None = None
+        self._kill_file: Path | None = None
         self._policy = policy
         self._programs = frozenset(map(bytes, policy.programs))
         self._clock = clock
-        self._killed: str | None = None
-        self._kill_file: Path | None = None
         # One that a signal handler may take again.
         self._lock = threading.RLock()
         self._window = _Window()
@@ -384,10 +389,11 @@ class KeypairSigner:
         kill_file = _kill_path(kill_file)
         why = _file_refusal(fd, anonymous=anonymous)
         if why is None:
-            loaded = _read_key(fd)
-            if isinstance(loaded, Keypair):
-                return cls(loaded, policy, clock=clock, kill_file=kill_file)
-            why = loaded
+            # In a list, so that it can leave this frame before the constructor is entered.
+            keys: list[Keypair] = []
+            why = _read_key(fd, keys)
+            if why is None:
+                return cls(keys.pop(), policy, clock=clock, kill_file=kill_file)
         raise KeyFileError(why, path=path)
 
     @property
@@ -411,7 +417,7 @@ class KeypairSigner:
 
     @property
     def killed(self) -> str | None:
-        """Why nothing is signed any more; None while the signer lives."""
+        """Why nothing is signed any more, nor sent again; None while the signer lives."""
         if self._killed is None and self._kill_file is not None:
             try:
                 os.stat(self._kill_file)
@@ -508,8 +514,8 @@ def _file_refusal(fd: int, *, anonymous: bool) -> str | None:
     return None
 
 
-def _read_key(fd: int) -> Keypair | str:
-    """The key that `fd` gives, or why there is none, in words that hold nothing of it."""
+def _read_key(fd: int, keys: list[Keypair]) -> str | None:
+    """Append the key that `fd` gives, or say in words that hold nothing of it why there is none."""
     data = bytearray()
     try:
         while len(data) <= _MAX_FILE_BYTES:
@@ -532,4 +538,5 @@ def _read_key(fd: int) -> Keypair | str:
         return "its public half is not that of its secret half"
     # The little that can be done.
     data[:] = bytes(len(data))
-    return keypair
+    keys.append(keypair)
+    return None

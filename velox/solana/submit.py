@@ -10,6 +10,7 @@ A transaction is the unit of truth. Its way, in one duty cycle after another::
       │     cancel                                                    │
       │                              getSignatureStatuses, at the     │
       │                              commitment that was asked for    ├──▶ LANDED, FAILED
+      │                              a failure that is finalized      ├──▶ queued, each by itself
       │                                                               │
       │                              finalized height > last valid,   │ signed anew, if there are
       │                              then nothing in all of history,  ├──▶ attempts left; else
@@ -39,15 +40,12 @@ from velox.errors import (
     ConfigError,
     JournalError,
     RateLimitedError,
-    RecordError,
     RpcError,
-    SpendRefusedError,
     SubmitError,
-    TransactionTooLargeError,
     TransportError,
-    UnrepresentableError,
     VeloxError,
 )
+from velox.solana.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.carriers import Carrier
 from velox.solana.chain_ledger import ChainLedger, Observer, Outcome, Tally
 from velox.solana.config import SubmitOptions
@@ -64,16 +62,11 @@ from velox.solana.journal import (
     SubmissionJournal,
 )
 from velox.solana.lanes import Lane, Lanes, Plan
+from velox.solana.limiter import SteadyClock
+from velox.solana.press import Press, Refusal
 from velox.solana.recovery import recover
 from velox.solana.reports import Fill, Reporter, decode_events, events_of, placed_orders
-from velox.solana.rpc import (
-    BLOCKHASH_VALID_BLOCKS,
-    MAX_STATUSES,
-    Blockhash,
-    BlockhashCache,
-    RpcClient,
-    SignatureStatus,
-)
+from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus, TransactionInfo
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
 
@@ -107,6 +100,8 @@ class SubmitterStatistics:
     unnumbered : int
         Orders that were placed and whose number on the chain could not be learned: they can not be
         cancelled from here.
+    lost_reports : int
+        Reports that nobody took in time: 65 536 are kept.
     """
 
     queued: int
@@ -114,6 +109,7 @@ class SubmitterStatistics:
     errors: int
     last_error: str
     unnumbered: int
+    lost_reports: int
 
 
 class Submitter:
@@ -140,7 +136,7 @@ class Submitter:
     observer : callable, optional
         Is told of each order's end, see `Tally`.
     clock : callable
-        Monotonic ns.
+        ns. One that is set back is taken to stand still for that moment.
     sleep : callable
         Waits for so many seconds; `close` alone uses it.
     rng : random.Random, optional
@@ -185,7 +181,7 @@ class Submitter:
         self._rpc = rpc
         self._signer = signer
         self._journal = journal
-        self._clock = clock
+        self._clock = clock = SteadyClock(clock)
         self._sleep = sleep
         self._errors = 0
         self._last_error = ""
@@ -214,10 +210,11 @@ class Submitter:
         self._flights: dict[Signature, Flight] = {}
         # Expired, and to be signed anew.
         self._anew: list[Volley] = []
-        # What may still execute, by its last valid height: the same bytes twice would be one.
-        self._signatures: dict[Signature, int] = {}
+        self._press = Press(self._dispatch, options, self._note)
         self._blockhashes = BlockhashCache(rpc)
         self._height = 0
+        # Whether the last look learned the height: nothing is signed by an old one.
+        self._height_is_new = False
         self._look_ns = self._launch_ns = clock()
         self._unnumbered = 0
         self._closed = False
@@ -243,6 +240,7 @@ class Submitter:
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
+        self._press.recent.update(self._journal.unsettled.recent)
         for volley in recover(self._journal, self._lanes, self._queue):
             self._track(volley)
             for flight in volley.flights:
@@ -253,7 +251,6 @@ class Submitter:
         self._volleys.append(volley)
         for flight in volley.flights:
             self._flights[flight.signed.signature] = flight
-            self._signatures[flight.signed.signature] = flight.signed.last_valid_block_height
 
     # Coming in
 
@@ -264,7 +261,16 @@ class Submitter:
         ----------
         bundles : ndarray of BUNDLE_DTYPE, shape (n,)
             Copied, so it may lie in a ring.
+
+        Raises
+        ------
+        SubmitError
+            The submitter is closed: nobody would see to the orders.
+        ConfigError
+            This is no array of bundles.
         """
+        if self._closed:
+            raise SubmitError("intake of a submitter that is closed")
         if len(bundles):
             self._queue.push(transactions_in(bundles))
 
@@ -295,16 +301,14 @@ class Submitter:
             raise self._broken
         done = self._queue.settle()
         now = self._clock()
-        # Where the clock was set back, everything is due.
-        if not self._look_ns - self._options.poll_ns <= now < self._look_ns:
+        if now >= self._look_ns and not self.idle:
             self._look_ns = now + self._options.poll_ns
-            if self._flights:
-                done += self._follow()
+            done += self._follow()
         done += self._sign_anew(now)
         done += self._resend(now)
         return done + self._launch(now)
 
-    def _note(self, error: VeloxError) -> None:
+    def _note(self, error: VeloxError | str) -> None:
         self._errors += 1
         self._last_error = str(error)
 
@@ -366,13 +370,11 @@ class Submitter:
 
     def _may_launch(self, now: int) -> bool:
         """Whether an endpoint has room; what waits may be netted meanwhile, so none is signed."""
-        if now < self._launch_ns - NS * 60:
-            self._launch_ns = now
         return now >= self._launch_ns and self._dispatch.ready
 
     def _blockhash(self, now: int) -> Blockhash | None:
         try:
-            blockhash = self._blockhashes.get(self._height or None)
+            blockhash = self._blockhashes.get(self._height if self._height_is_new else None)
         except _UNANSWERED as error:
             self._note(error)
             self._launch_ns = now + self._options.poll_ns
@@ -403,27 +405,17 @@ class Submitter:
 
     def _sign(self, volley: Volley, plan: Plan, pack: Pack, blockhash: Blockhash, now: int) -> None:
         """Sign a plan into a volley; what is refused has failed, or waits."""
-        try:
-            raw = self._signed_bytes(
-                self._lanes[pack.lane], plan, blockhash, not volley.flights, now
-            )
-        except (
-            SpendRefusedError,
-            TransactionTooLargeError,
-            UnrepresentableError,
-            RecordError,
-        ) as error:
-            self._note(error)
-            reason = f"not built: {type(error).__name__.removesuffix('Error')}"
-            if isinstance(error, SpendRefusedError):
-                reason = f"not signed: {error.rule}"
-                if error.rule == "max_spend_lamports_per_minute" and volley.attempt == 1:
-                    # There will be room again: until then the orders wait, and may be netted.
-                    self._launch_ns = now + NS
-                    self._queue.give_back(pack)
-                    return
+        raw = self._press.sign(
+            self._lanes[pack.lane], plan, blockhash, now, tips=not volley.flights
+        )
+        if isinstance(raw, Refusal):
+            if raw.passing and volley.attempt == 1:
+                # There will be room again: until then the orders wait, and may be netted.
+                self._launch_ns = now + NS
+                self._queue.give_back(pack)
+                return
             self._queue.lost(pack)
-            self._settle(plan.orders, pack, Outcome.FAILED, reason)
+            self._settle(plan.orders, pack, Outcome.FAILED, raw.reason)
             return
         signed = Signed(
             0,
@@ -436,29 +428,6 @@ class Submitter:
             plan.cancels,
         )
         volley.flights.append(Flight(signed, pack, volley))
-
-    def _signed_bytes(
-        self, lane: Lane, plan: Plan, blockhash: Blockhash, first: bool, now: int
-    ) -> bytes:
-        records, cancels = lane.payload(plan)
-        tip_account, tip_lamports = self._dispatch.tip(now) if first else (None, 0)
-        valid_slots, unit_price = self._options.order_valid_slots, self._options.unit_price
-        while True:
-            built = lane.builder.build(
-                records,
-                cancels,
-                blockhash=blockhash.hash,
-                last_valid_block_height=blockhash.last_valid_block_height,
-                tip_account=tip_account,
-                tip_lamports=tip_lamports,
-                last_valid_slot=blockhash.slot + valid_slots if valid_slots else 0,
-                unit_price=unit_price,
-            )
-            if built.signature not in self._signatures:
-                self._signatures[built.signature] = blockhash.last_valid_block_height
-                return built.raw
-            # The same orders once more: by the same bytes they would be executed once.
-            unit_price += 1
 
     def _sign_anew(self, now: int) -> int:
         """Sign the orders of volleys that have provably expired, whole, with a young blockhash."""
@@ -483,6 +452,9 @@ class Submitter:
     # Sending
 
     def _send(self, volley: Volley, now: int) -> None:
+        if self._signer.killed is not None:
+            volley.refusal = "not sent: killed"
+            return
         sent = self._dispatch.send(volley, now)
         self._tally.add("sends", sent.requests)
         if sent.wait_ns:
@@ -493,16 +465,17 @@ class Submitter:
 
     def _resend(self, now: int) -> int:
         """Send again what nobody has seen for some blocks, or what found no room before."""
+        if self._signer.killed is not None:
+            return 0
         done = 0
         for volley in self._volleys:
             if not self._dispatch.ready:
                 break
-            if now < volley.not_before_ns - NS * 60:
-                volley.not_before_ns = now
             if (
                 now >= volley.not_before_ns
                 and not volley.ended
                 and not volley.broken
+                and self._dispatch.carries(volley)
                 and not any(each.seen for each in volley.flights)
                 and self._height <= volley.last_valid
                 and (
@@ -519,39 +492,45 @@ class Submitter:
     def _follow(self) -> int:
         """Look once at everything that is under way."""
         done = 0
+        self._height_is_new = False
         try:
             self._height = self._rpc.get_block_height("confirmed")
-            unseen = [each for each in self._flights.values() if each.status is None]
-            dying = [
-                each
-                for each in unseen
-                if not each.seen and each.signed.last_valid_block_height < self._height
-            ]
-            young = [each for each in unseen if each not in dying]
-            # The height first: what the second answer does not have came too late for it.
-            finalized = self._rpc.get_block_height("finalized") if dying else None
-            for flights, history in ((young, False), (dying, True)):
-                for first in range(0, len(flights), MAX_STATUSES):
-                    done += self._look(flights[first : first + MAX_STATUSES], finalized, history)
-            for flight in [each for each in self._flights.values() if each.status is not None]:
-                done += self._finish(flight, flight.status)
+            self._height_is_new = True
+            young: list[Flight] = []
+            dying: list[Flight] = []
+            for flight in self._flights.values():
+                if flight.status is None:
+                    old = flight.signed.last_valid_block_height < self._height
+                    (dying if old and not flight.seen else young).append(flight)
+            done += self._look(young)
+            done += self._finish_executed()
+            if dying:
+                # The height first: what the second answer does not have came too late for it, if
+                # only the node that gives it has got as far as the one that gave the height.
+                slot, finalized = self._rpc.get_slot_and_height("finalized")
+                done += self._look(dying, finalized, slot)
         except _UNANSWERED as error:
             self._note(error)
         self._commit()
-        over = [each for each, last in self._signatures.items() if last < self._height]
-        for signature in over:
-            if signature not in self._flights:
-                del self._signatures[signature]
+        self._press.forget(self._height, self._flights)
         return done
 
-    def _look(self, flights: list[Flight], finalized: int | None, history: bool) -> int:
+    def _look(
+        self, flights: list[Flight], finalized: int | None = None, least_slot: int = 0
+    ) -> int:
+        """Look at some; at those that may have expired with a finalized height, and its slot."""
         done = 0
-        signatures = [each.signed.signature for each in flights]
-        statuses = self._rpc.get_signature_statuses(signatures, search_history=history)
+        history = finalized is not None
+        statuses: list[SignatureStatus | None] = []
+        for first in range(0, len(flights), MAX_STATUSES):
+            some = [each.signed.signature for each in flights[first : first + MAX_STATUSES]]
+            statuses += self._rpc.get_signature_statuses(some, history, least_slot=least_slot)
         for flight, status in zip(flights, statuses, strict=True):
+            failed = status is not None and status.err is not None
             verdict = judge(
                 status,
-                self._options.commitment,
+                # What goes again must not land after all: what is confirmed a fork may take back.
+                "finalized" if failed and self._isolates(flight) else self._options.commitment,
                 last_valid=flight.signed.last_valid_block_height,
                 finalized=finalized,
                 whole_history=history,
@@ -570,16 +549,25 @@ class Submitter:
                 flight.status = status
         return done
 
+    def _finish_executed(self) -> int:
+        done = 0
+        for flight in [each for each in self._flights.values() if each.status is not None]:
+            try:
+                done += self._finish(flight, flight.status)
+            except (TransportError, RateLimitedError) as error:
+                self._note(error)
+                # The next look begins with another: an answer that is never good holds up no more.
+                signature = flight.signed.signature
+                self._flights[signature] = self._flights.pop(signature)
+                break
+        return done
+
     def _finish(self, flight: Flight, status: SignatureStatus | None) -> int:
         """Settle an executed transaction, once it is known what it did in the market."""
         lane, signed = self._lanes[flight.pack.lane], flight.signed
         placed, fills = None, []
         if lane.spec is not None and len(signed.places):
-            flight.looks += 1
-            finalized = self._options.commitment == "finalized"
-            info = self._rpc.get_transaction(
-                signed.signature, "finalized" if finalized else "confirmed"
-            )
+            info = self._details(flight)
             if info is None and flight.looks < LOOKS_AT_DETAILS:
                 return 0
             events = decode_events(events_of(info.logs or ())) if info is not None else []
@@ -597,6 +585,17 @@ class Submitter:
         self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
         self._settle(signed.orders, flight.pack, Outcome.LANDED)
         return 1
+
+    def _details(self, flight: Flight) -> TransactionInfo | None:
+        """Ask what an executed transaction did; None where the node does not say."""
+        try:
+            info = self._rpc.get_transaction(flight.signed.signature, self._options.commitment)
+        except RpcError as error:
+            # A node that keeps no history says so each time.
+            self._note(error)
+            info = None
+        flight.looks += 1
+        return info
 
     def _apply(
         self,
@@ -633,8 +632,8 @@ class Submitter:
             # Nothing but the cancellation of one order, and it failed: others have filled it.
             gone = ((int(signed.orders["market"][0]), signed.cancels[0]),) if signed.cancels else ()
         self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason, gone=gone))
-        if len(pack.entries) > 1 and self._isolates(status):
-            # One of them was at fault; nothing was done, so that each may go by itself.
+        if self._isolates(flight):
+            # One of them was at fault; nothing was done, for good, so that each may go by itself.
             self._queue.give_back(pack, alone=True)
             return
         self._queue.lost(pack)
@@ -643,9 +642,9 @@ class Submitter:
         self._reporter.rejected(flight, status.slot)
         self._settle(signed.orders, pack, Outcome.FAILED, reason)
 
-    def _isolates(self, status: SignatureStatus) -> bool:
-        """Whether a failure is sure enough to send the orders once more, each by itself."""
-        return self._options.isolate and status.confirmation_status != "processed"
+    def _isolates(self, flight: Flight) -> bool:
+        """Whether the orders go once more, each by itself, should their transaction fail."""
+        return self._options.isolate and len(flight.pack.entries) > 1
 
     def _expired(self, flight: Flight) -> None:
         self._end(flight, Ended(flight.signed.number, Outcome.EXPIRED))
@@ -754,4 +753,5 @@ class Submitter:
             errors=self._errors,
             last_error=self._last_error,
             unnumbered=self._unnumbered,
+            lost_reports=self._reporter.lost,
         )

@@ -137,6 +137,8 @@ class Chain:
         self._tip_sets = 0
         self._messages: set[Hash] = set()
         self._waiting: list[_Waiting] = []
+        # By the height at which each fork is given up: what waits again then.
+        self._forks: list[tuple[int, _Waiting]] = []
         self._tips: deque[int] = deque(maxlen=1_000)
         self._ring: dict[Hash, int] = {}
         self.genesis_hash = self._hash("genesis")
@@ -173,6 +175,7 @@ class Chain:
             if strike := self.injector.meet(Fault.SKIPPED_SLOTS, slot):
                 slot += 1 + self.injector.choose(strike, self.injector.plan.skip_slots)
             block = self._append(slot, self.head.height + 1)
+            self._give_forks_up(block)
             due = [each for each in self._waiting if each.due_slot <= slot]
             self._waiting = [each for each in self._waiting if each.due_slot > slot]
             for each in due:
@@ -294,7 +297,7 @@ class Chain:
         if bundle is None or waiting.first_alone:
             # After an uncled block anyone may send the transactions of a bundle by themselves.
             first = waiting.transactions[0]
-            if self.objection(first) is None:
+            if self.objection(first) is None and not self._forks_away(waiting, block):
                 execution = self._execute(first, block, bundle)
                 if isinstance(execution, Execution):
                     self._commit([execution], block)
@@ -302,6 +305,27 @@ class Chain:
                 bundle.failure = "UncledBlock"
         else:
             self._land_whole(bundle, block)
+
+    def _forks_away(self, waiting: _Waiting, block: Block) -> bool:
+        """Whether a transaction fails on a fork for now, and will wait again once that is gone."""
+        (first, *rest) = waiting.transactions
+        strike = None
+        if waiting.bundle is None and not rest:
+            strike = self.injector.meet(Fault.FORKED, first.signature)
+        if strike is None:
+            return False
+        self.statuses[first.signature] = self.svm.failure_elsewhere(first, block.slot, block.height)
+        length = 1 + self.injector.choose(strike, self.injector.plan.fork_blocks)
+        self._forks.append((block.height + length, waiting))
+        return True
+
+    def _give_forks_up(self, block: Block) -> None:
+        over = [waiting for height, waiting in self._forks if height <= block.height]
+        self._forks = [each for each in self._forks if each[0] > block.height]
+        for waiting in over:
+            del self.statuses[waiting.transactions[0].signature]
+        # What a fork has executed and the chain has not may land in the next block.
+        self._waiting += over
 
     def _land_whole(self, bundle: Bundle, block: Block) -> None:
         before: dict[Pubkey, Account | None] = {}

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     LYING = "lying"
     NOTIFICATION_LOST = "notification_lost"
     RETURN_DATA_MISSING = "return_data_missing"
+    FORKED = "forked"
 
 
 class Lie(StrEnum):
@@ -90,8 +91,9 @@ class FaultPlan:
     scope : mapping of Fault to a collection of str, optional
         For the faults in `SCOPES`: the JSON-RPC methods whose answers it strikes, instead of
         ``sendTransaction`` and ``sendBundle``.
-    delay_slots, skip_slots : int
-        A delay is of 1 to `delay_slots` slots, a gap in the slots of 1 to `skip_slots`.
+    delay_slots, skip_slots, fork_blocks : int
+        A delay is of 1 to `delay_slots` slots, a gap in the slots of 1 to `skip_slots`; a fork is
+        given up after 1 to `fork_blocks` blocks, 31 at most, since a finalized block stays.
     lies : tuple of Lie
         The lies to draw from.
 
@@ -107,6 +109,7 @@ class FaultPlan:
     scope: Mapping[Fault, Collection[str]] = field(default_factory=dict)
     delay_slots: int = 8
     skip_slots: int = 4
+    fork_blocks: int = 31
     lies: tuple[Lie, ...] = tuple(Lie)
 
     def __post_init__(self) -> None:
@@ -121,6 +124,8 @@ class FaultPlan:
         for name in ("delay_slots", "skip_slots"):
             if not _whole(getattr(self, name), 1):
                 raise LocalnetError(f"{name} = {getattr(self, name)!r}: must be 1 or more")
+        if not _whole(self.fork_blocks, 1) or self.fork_blocks > 31:
+            raise LocalnetError(f"fork_blocks = {self.fork_blocks!r}: must be 1 to 31")
         if not self.lies or not all(isinstance(lie, Lie) for lie in self.lies):
             raise LocalnetError(f"lies = {self.lies!r}: must be one Lie or more")
 

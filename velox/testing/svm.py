@@ -115,7 +115,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One transaction that the chain has executed: its effects, or its failure, are final.
+    """One transaction that the chain has executed: its effects, or its failure, are for good.
 
     Attributes
     ----------
@@ -342,6 +342,29 @@ class Svm:
             balances_before=before,
             balances_after=after,
             inner=tuple(tuple(each) for each in meta.inner_instructions()),
+        )
+
+    def failure_elsewhere(self, received: Received, slot: int, block_height: int) -> Execution:
+        """What a fork would show on which a transaction failed; nothing changes here."""
+        keys, _ = self.keys(received)
+        balances = tuple(self.balance(key) for key in keys)
+        last = len(received.message.instructions) - 1
+        return Execution(
+            signature=received.signature,
+            slot=slot,
+            block_height=block_height,
+            err={"InstructionError": [last, {"Custom": 6}]},
+            logs=(),
+            return_data=None,
+            fee=0,
+            compute_units=0,
+            raw=received.raw,
+            message_hash=received.message_hash,
+            bundle_id=None,
+            keys=tuple(keys),
+            balances_before=balances,
+            balances_after=balances,
+            inner=((),) * (last + 1),
         )
 
     def _advance_nonce(self, received: Received) -> None:

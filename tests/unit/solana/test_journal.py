@@ -172,6 +172,34 @@ def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
     SubmissionJournal(path).close()
 
 
+def test_a_commit_of_any_length_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("velox.solana.journal.MAX_FRAME_BYTES", 2000)
+    path = tmp_path / "journal"
+    with SubmissionJournal(path) as journal:
+        journal.append(HEADER)
+        for number in range(20):
+            journal.append(signed(number))
+        journal.commit()
+        assert path.stat().st_size == journal.size
+    found = read_journal(path)
+    assert len(found.transactions) == 20
+    assert found.header == HEADER
+
+
+def test_names_of_ended_transactions_are_known_while_their_bytes_could_land(tmp_path: Path) -> None:
+    with SubmissionJournal(tmp_path / "journal") as journal:
+        for number in range(3000):
+            record = signed(number, count=1)
+            journal.append(record)
+            journal.append(Ended(number, Outcome.LANDED, 5))
+            assert journal.unsettled.recent[record.signature] == 1000 + number
+        journal.commit()
+        assert len(journal.unsettled.recent) < 2048
+    assert read_journal(tmp_path / "journal").recent == journal.unsettled.recent
+
+
 @pytest.mark.parametrize("name", ["missing/journal", "."])
 def test_a_journal_that_cannot_be_opened_says_where(tmp_path: Path, name: str) -> None:
     with pytest.raises(JournalError) as caught:

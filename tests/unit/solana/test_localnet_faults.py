@@ -327,6 +327,34 @@ def test_notification_lost_is_a_subscription_that_is_never_told() -> None:
         assert len(cluster.executions) == 2
 
 
+def test_forked_is_a_failure_that_is_taken_back_and_the_transaction_lands_after_all() -> None:
+    with only(Fault.FORKED, fork_blocks=1) as cluster:
+        wallet, client = Wallet(cluster), Client(cluster)
+        transaction, lamports = wallet.memo("on a fork first"), wallet.lamports
+        client.send(transaction)
+        cluster.tick()
+        status = client.status(transaction)
+        assert status["err"] == {"InstructionError": [0, {"Custom": 6}]}
+        assert client.send(transaction).error["data"]["err"] == "AlreadyProcessed"
+        assert (cluster.executions, wallet.lamports) == ((), lamports)
+        cluster.tick()
+        assert client.status(transaction)["err"] is None
+        assert executed(cluster) == [str(transaction.signatures[0])]
+
+
+def test_forked_is_never_finalized() -> None:
+    with only(Fault.FORKED) as cluster:
+        wallet, client = Wallet(cluster), Client(cluster)
+        transaction = wallet.memo("a long fork")
+        client.send(transaction)
+        seen = []
+        while not cluster.executions:
+            cluster.tick()
+            if not cluster.executions:
+                seen.append(client.status(transaction)["confirmationStatus"])
+        assert "finalized" not in seen
+
+
 # Of time
 
 
@@ -439,6 +467,7 @@ def test_faults_count_their_opportunities_across_threads() -> None:
         ({"scope": {Fault.DROPPED: {"getSlot"}}}, "scope: dropped"),
         ({"delay_slots": 0}, "delay_slots = 0"),
         ({"skip_slots": 1.5}, "skip_slots = 1.5"),
+        ({"fork_blocks": 32}, "fork_blocks = 32: must be 1 to 31"),
         ({"lies": ()}, "lies = \\(\\)"),
     ],
 )

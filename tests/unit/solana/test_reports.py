@@ -127,13 +127,12 @@ def test_numbers_come_from_the_answer_or_else_from_the_log() -> None:
     assert placed_orders(None, events, 1, OTHER) is None
 
 
-def test_an_id_is_known_by_its_number_and_the_other_way_round() -> None:
+def test_an_id_is_known_by_its_number() -> None:
     ids = OrderIdMap(most=2)
     for sequence, id in ((1, 10), (2, 20), (3, 10)):
         ids.put(0, sequence, id, 1)
     assert ids.order_of(0, 1) is None
     assert (ids.order_of(0, 2), ids.order_of(0, 3)) == ((20, 1), (10, 1))
-    assert (ids.sequence_of(0, 10), ids.sequence_of(0, 20), ids.sequence_of(1, 20)) == (3, 2, None)
     assert len(ids) == 2
 
 
@@ -160,3 +159,13 @@ def test_reports_that_nobody_takes_are_bounded() -> None:
     assert reporter.lost == 2
     assert len(reporter.take()) == 0
     assert np.dtype(EXECUTION_REPORT_DTYPE).itemsize == 120
+
+
+def test_an_order_that_rests_no_more_is_forgotten_after_a_while() -> None:
+    ids = OrderIdMap(most_retired=2)
+    for sequence in range(1, 5):
+        ids.put(0, sequence, 10 + sequence, 1)
+    for sequence in (1, 2, 3, 3):
+        ids.retire(0, sequence)
+    assert ids.order_of(0, 1) is None
+    assert (ids.order_of(0, 3), ids.order_of(0, 4)) == ((13, 1), (14, 1))

@@ -7,7 +7,6 @@ import gzip
 import ipaddress
 import json
 import logging
-import random
 import shutil
 import socket
 import ssl
@@ -15,25 +14,26 @@ import subprocess
 import threading
 import time
 import traceback
-from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import unquote
 
 import httpcore
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from solders.hash import Hash
-from solders.keypair import Keypair
-from solders.message import MessageV0
-from solders.pubkey import Pubkey
 from solders.signature import Signature
-from solders.system_program import TransferParams, transfer
-from solders.transaction import VersionedTransaction
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Response
-from websockets.sync.server import serve
 
+from tests.unit.solana.rpc_support import (
+    BLOCKHASH,
+    CONTEXT,
+    HASH,
+    KEY,
+    RAW,
+    SIGNATURE,
+    client_of,
+    cluster_of,
+    failure,
+    moved,
+)
 from tests.unit.solana.stranger import Stranger, body, document, error, raw, result, send
 from velox.errors import (
     ConfigError,
@@ -55,44 +55,13 @@ from velox.solana.limiter import RetryPolicy
 from velox.solana.rpc import (
     Account,
     Blockhash,
-    BlockhashCache,
     RpcClient,
     SignatureStatus,
     Simulation,
     TransactionInfo,
     first_signature,
 )
-from velox.testing import Fault, FaultPlan, Lie, LocalCluster
-
-RAW = bytes([1]) + bytes(range(64)) + b"message"
-SIGNATURE = Signature.from_bytes(bytes(range(64)))
-HASH = Hash(bytes(range(32)))
-KEY = Pubkey(bytes(range(1, 33)))
-CONTEXT = {"slot": 7, "apiVersion": "3.0.0"}
-BLOCKHASH = {
-    "context": CONTEXT,
-    "value": {"blockhash": str(HASH), "lastValidBlockHeight": 157},
-}
-
-
-@contextmanager
-def client_of(*behaviours, **settings):
-    """Yield a stranger and a client of it that does not wait, and the waits it would have made."""
-    waits = []
-    settings = {"retries": 0, "timeout_s": 5.0, "sleep": waits.append, **settings}
-    with Stranger(*behaviours) as stranger:
-        with RpcClient(stranger.url, rng=random.Random(1), **settings) as rpc:
-            yield stranger, rpc, waits
-
-
-def failure(*behaviours, **settings) -> SolanaError:
-    """How `get_slot` ends against a stranger that behaves so."""
-    with client_of(*behaviours, **settings) as (_, rpc, _):
-        with pytest.raises(SolanaError) as caught:
-            rpc.get_slot()
-    assert caught.value.endpoint == rpc.label
-    return caught.value
-
+from velox.testing import Fault, FaultPlan, Lie
 
 # What it understands.
 
@@ -172,6 +141,9 @@ def test_statuses_come_one_for_each_signature_in_order():
         assert len(stranger.requests) == 1
         with pytest.raises(ConfigError, match="257, where 256"):
             rpc.get_signature_statuses([SIGNATURE] * 257)
+        assert len(rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=7)) == 4
+        with pytest.raises(TransportError, match="slot 7, where 8 was asked for"):
+            rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=8)
         with pytest.raises(TransportError, match="has 4 statuses for 2 signatures"):
             rpc.get_signature_statuses([SIGNATURE] * 2)
 
@@ -818,251 +790,7 @@ def test_a_path_is_put_before_the_query():
     assert Address.parse("http://127.0.0.1").target() == "/"
 
 
-# Blockhashes by block height.
-
-
-def blockhash(last_valid: int) -> dict:
-    """An answer whose hash was born 150 blocks before `last_valid`."""
-    value = {"blockhash": str(Hash(last_valid.to_bytes(32))), "lastValidBlockHeight": last_valid}
-    return {"context": CONTEXT, "value": value}
-
-
-def test_a_blockhash_is_kept_until_so_many_blocks_have_passed():
-    with client_of(result(blockhash(1150)), result(blockhash(1171))) as (stranger, rpc, _):
-        cache = BlockhashCache(rpc, max_age_blocks=20)
-        assert cache.get(1000).last_valid_block_height == 1150
-        assert cache.get(1020).last_valid_block_height == 1150
-        assert cache.get(999).last_valid_block_height == 1150  # a node that is behind
-        assert len(stranger.requests) == 1
-        assert cache.get(1021).last_valid_block_height == 1171
-        assert len(stranger.requests) == 2
-
-
-def test_a_cache_asks_for_the_block_height_that_it_is_not_given():
-    with client_of(
-        result(blockhash(1150)), result(1020), result(1021), result(blockhash(1171))
-    ) as (
-        stranger,
-        rpc,
-        _,
-    ):
-        cache = BlockhashCache(rpc, max_age_blocks=20)
-        heights = [cache.get().last_valid_block_height for _ in range(3)]
-        methods = [request.call["method"] for request in stranger.requests]
-    assert heights == [1150, 1150, 1171]
-    height = "getBlockHeight"
-    assert methods == ["getLatestBlockhash", height, height, "getLatestBlockhash"]
-
-
-def test_a_node_that_is_behind_does_not_make_a_blockhash_older():
-    with client_of(result(blockhash(1150)), result(blockhash(1100))) as (_, rpc, _):
-        cache = BlockhashCache(rpc, max_age_blocks=20)
-        assert cache.get(1000) == cache.refresh()
-        assert cache.get(1000).last_valid_block_height == 1150
-
-
-def test_a_blockhash_that_cannot_be_renewed_is_an_error_and_stays():
-    with client_of(result(blockhash(1150)), body(b"", status=500)) as (_, rpc, _):
-        cache = BlockhashCache(rpc, max_age_blocks=20)
-        cache.get(1000)
-        with pytest.raises(TransportError):
-            cache.get(1100)
-        assert cache.get(1010).last_valid_block_height == 1150
-
-
-@pytest.mark.parametrize("age", [-1, 150])
-def test_an_age_at_which_a_blockhash_is_of_no_use_is_refused(age):
-    with RpcClient("http://127.0.0.1:1") as rpc:
-        with pytest.raises(ConfigError, match="max_age_blocks"):
-            BlockhashCache(rpc, age)
-
-
-# The websocket.
-
-
-@contextmanager
-def socket_of(handler, process_request=None):
-    """Yield a client whose websocket is served by `handler`."""
-    with ExitStack() as stack:
-        server = stack.enter_context(
-            serve(handler, "127.0.0.1", 0, process_request=process_request)
-        )
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(server.shutdown)
-        port = server.socket.getsockname()[1]
-        yield stack.enter_context(
-            RpcClient(
-                "http://127.0.0.1:1", ws_url=f"ws://127.0.0.1:{port}", retries=0, timeout_s=5.0
-            )
-        )
-
-
-def notification(subscription=23, value=None, **more):
-    value = {"err": None} if value is None else value
-    params = {"result": {"context": CONTEXT, "value": value}, "subscription": subscription}
-    return json.dumps(
-        {"jsonrpc": "2.0", "method": "signatureNotification", "params": params, **more}
-    )
-
-
-def accept(*messages, asked=None):
-    """A websocket that subscribes and then sends these messages."""
-
-    def handle(connection):
-        call = json.loads(connection.recv())
-        if asked is not None:
-            asked.append(call)
-        connection.send(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": 23}))
-        for message in messages:
-            connection.send(message)
-        for _ in connection:  # until the client hangs up
-            pass
-
-    return handle
-
-
-def test_a_subscription_tells_of_the_transaction():
-    asked = []
-    other = json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}})
-    with socket_of(accept(other, notification(), asked=asked)) as rpc:
-        with rpc.signature_subscribe(SIGNATURE, "finalized") as subscription:
-            told = subscription.wait(5.0)
-    assert told is not None
-    assert (told.slot, told.err) == (7, None)
-    assert asked[0]["method"] == "signatureSubscribe"
-    assert asked[0]["params"] == [str(SIGNATURE), {"commitment": "finalized"}]
-
-
-def test_a_subscription_that_hears_nothing_says_so():
-    with socket_of(accept()) as rpc:
-        with rpc.signature_subscribe(SIGNATURE) as subscription:
-            assert subscription.wait(0.01) is None
-            assert subscription.wait(0.0) is None
-
-
-def test_a_flood_of_other_news_does_not_hold_a_caller():
-    other = json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}})
-
-    def flood(connection):
-        call = json.loads(connection.recv())
-        connection.send(json.dumps({"id": call["id"], "result": 23}))
-        with suppress(ConnectionClosed):
-            while True:
-                connection.send(other)
-
-    with socket_of(flood) as rpc:
-        with rpc.signature_subscribe(SIGNATURE) as subscription:
-            assert subscription.wait(0.1) is None
-            assert subscription.wait(0.0) is None
-
-
-@pytest.mark.parametrize(
-    ("message", "why"),
-    [
-        ("{", "not usable JSON"),
-        (b"\x00\x01", "not usable JSON"),
-        ("[]", "must be an object"),
-        ("{}", "has no 'method'"),
-        (notification(params=5), "must be an object"),
-        (notification(24), "a subscription that was not made"),
-        (notification("23"), "must be an integer"),
-        (notification(value={"slot": 5}), "has no 'err'"),
-        (notification(value=5), "must be an object"),
-        ("x" * (2 << 20), "ConnectionClosedError"),
-    ],
-)
-def test_a_notification_that_cannot_be_believed_is_a_transport_error(message, why):
-    with socket_of(accept(message)) as rpc:
-        with rpc.signature_subscribe(SIGNATURE) as subscription:
-            with pytest.raises(TransportError, match=why):
-                subscription.wait(5.0)
-
-
-def test_a_connection_that_ends_is_a_transport_error():
-    def hang_up(connection):
-        call = json.loads(connection.recv())
-        connection.send(json.dumps({"id": call["id"], "result": 23}))
-
-    with socket_of(hang_up) as rpc:
-        with rpc.signature_subscribe(SIGNATURE) as subscription:
-            with pytest.raises(TransportError, match="ConnectionClosed"):
-                subscription.wait(5.0)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected", "why"),
-    [
-        ({"id": 1, "error": {"code": -32602, "message": "no"}}, RpcError, "error -32602: no"),
-        ({"id": 1, "error": {"code": -32097, "message": "no"}}, RateLimitedError, "too many"),
-        ({"id": 2, "result": 23}, TransportError, "answers request 2"),
-        ({"id": 1, "result": "23"}, TransportError, "must be an integer"),
-    ],
-)
-def test_a_subscription_that_is_refused_is_none(answer, expected, why):
-    def refuse(connection):
-        connection.recv()
-        connection.send(json.dumps(answer))
-        for _ in connection:
-            pass
-
-    with socket_of(refuse) as rpc:
-        with pytest.raises(expected, match=why) as caught:
-            rpc.signature_subscribe(SIGNATURE)
-    assert caught.value.endpoint.startswith("ws://127.0.0.1:")
-
-
-def test_a_redirected_websocket_is_refused():
-    def redirect(connection, request):
-        return Response(302, "Found", Headers(location="/elsewhere"), b"")
-
-    with socket_of(accept(), redirect) as rpc:
-        with pytest.raises(TransportError, match=r"redirect|302"):
-            rpc.signature_subscribe(SIGNATURE)
-
-
-def test_a_websocket_that_does_not_answer_the_handshake_does_not_hold_a_caller():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"ws://127.0.0.1:{server.getsockname()[1]}"
-        with RpcClient("http://127.0.0.1:1", ws_url=url, timeout_s=0.1) as rpc:
-            with pytest.raises(TransportError, match="signatureSubscribe: TimeoutError"):
-                rpc.signature_subscribe(SIGNATURE)
-
-
-def test_the_websocket_is_by_convention_on_the_next_port():
-    def label(url: str) -> str:
-        with RpcClient(url, allow_mainnet=True) as rpc:
-            return rpc._socket.label
-
-    assert label("http://127.0.0.1:8899") == "ws://127.0.0.1:8900"
-    with RpcClient("http://127.0.0.1:65535") as rpc:
-        with pytest.raises(TransportError, match="no port comes after 65535"):
-            rpc.signature_subscribe(SIGNATURE)
-    assert label("https://api.mainnet-beta.solana.com") == "wss://api.mainnet-beta.solana.com"
-
-
 # Against a real virtual machine.
-
-
-def moved(cluster: LocalCluster, rpc: RpcClient, lamports: int = 2_000_000) -> tuple[bytes, Pubkey]:
-    """A transfer by a new payer, and to whom."""
-    payer, to = Keypair(), Keypair().pubkey()
-    cluster.fund(payer.pubkey(), 10**9)
-    move = TransferParams(from_pubkey=payer.pubkey(), to_pubkey=to, lamports=lamports)
-    blockhash = rpc.get_latest_blockhash().hash
-    message = MessageV0.try_compile(payer.pubkey(), [transfer(move)], [], blockhash)
-    return bytes(VersionedTransaction(message, [payer])), to
-
-
-@contextmanager
-def cluster_of(faults: FaultPlan | None = None, **settings):
-    with LocalCluster(faults=faults) as cluster:
-        cluster.tick(40)
-        with RpcClient(
-            cluster.url, sleep=cluster.sleep, rng=random.Random(1), timeout_s=5.0, **settings
-        ) as rpc:
-            yield cluster, rpc
 
 
 def test_a_transaction_is_simulated_sent_and_found_on_a_local_cluster():
@@ -1101,28 +829,6 @@ def test_a_failed_preflight_brings_its_logs():
         assert caught.value.code == -32002
         assert caught.value.data["err"]
         assert caught.value.data["logs"]
-
-
-def test_a_subscription_to_a_local_cluster_tells_of_the_landing():
-    with cluster_of() as (cluster, rpc):
-        raw_transaction, _ = moved(cluster, rpc)
-        with rpc.signature_subscribe(first_signature(raw_transaction), "processed") as subscription:
-            rpc.send_transaction(raw_transaction)
-            assert subscription.wait(0.0) is None
-            cluster.tick()
-            told = subscription.wait(5.0)
-        assert told is not None
-        assert (told.err, told.slot) == (None, cluster.slot)
-
-
-def test_a_cache_follows_the_block_height_of_a_local_cluster():
-    with cluster_of() as (cluster, rpc):
-        cache = BlockhashCache(rpc, max_age_blocks=20)
-        first = cache.get()
-        cluster.tick(15)
-        assert cache.get() == first
-        cluster.tick(10)
-        assert cache.get().last_valid_block_height == first.last_valid_block_height + 25
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -173,6 +173,17 @@ def test_a_file_that_holds_no_key_is_refused_without_showing_any_of_it(
     assert_shows_no_secret(caught.value)
 
 
+def test_a_policy_that_cannot_be_used_shows_nothing_of_the_key(
+    key_file: Callable[..., Path],
+) -> None:
+    class Policy:
+        programs = 5
+
+    with pytest.raises(TypeError) as caught:
+        KeypairSigner.from_file(key_file(WHOLE), Policy())  # type: ignore[arg-type]
+    assert_shows_no_secret(caught.value)
+
+
 def assert_shows_no_secret(error: BaseException) -> None:
     """With the locals of every frame, as a debugging reporter would print it."""
     assert error.__cause__ is None

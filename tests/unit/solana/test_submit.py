@@ -21,13 +21,13 @@ from tests.solana.support import (
 )
 from tests.unit.solana.test_conflation import records
 from velox import BUNDLE_DTYPE
-from velox.errors import ConfigError, JournalError, SubmitError
+from velox.errors import ConfigError, JournalError, RateLimitedError, SubmitError
 from velox.solana.carriers import ManifestCarrier, MemoCarrier
 from velox.solana.chain_ledger import ChainLedger, Outcome
 from velox.solana.config import SubmitOptions
 from velox.solana.flights import judge, reason_of
 from velox.solana.journal import read_journal
-from velox.solana.rpc import SignatureStatus
+from velox.solana.rpc import RpcClient, SignatureStatus
 from velox.testing import Fault, FaultPlan, LocalCluster
 
 
@@ -82,6 +82,31 @@ def test_a_bundle_of_the_block_engine_lands_whole(cluster: LocalCluster, tmp_pat
     ledger = desk.submitter.close()
     assert (ledger.sends, ledger.landed, ledger.tip_lamports) == (1, 100, 5_000)
     desk.abandon()
+
+
+def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rpc_fallback = True: a node knows no atomic"):
+        SubmitOptions(atomic=True, rpc_fallback=True)
+    desk = Desk(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
+    # Signed and journalled; then the process ends.
+    desk.submitter._dispatch.send = crash  # type: ignore[method-assign]
+    desk.submitter.intake(bundles_of(adds(100)))
+    cluster.tick()
+    with pytest.raises(KeyboardInterrupt):
+        desk.submitter.step()
+    desk.abandon()
+    # The next one has no block engine: what it found it follows, and sends no part of.
+    after = Desk(cluster, tmp_path / "journal", desk.signer)
+    after.drive()
+    ledger = after.submitter.close()
+    ledger.check()
+    assert (ledger.recovered, ledger.expired, ledger.sends) == (100, 100, 0)
+    assert not cluster.executions
+    after.abandon()
+
+
+def crash(*arguments: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_the_same_orders_twice_are_two_transactions(desk: Desk) -> None:
@@ -197,7 +222,7 @@ def test_a_clock_that_jumps_changes_no_end(
     desk = Desk(cluster, tmp_path / "journal")
     desk.submitter.intake(bundles_of(adds(30)))
     desk.submitter.step()
-    clock, desk.submitter._clock = desk.submitter._clock, lambda: clock() + jump_ns
+    desk.jump_ns = jump_ns
     cluster.tick()
     desk.submitter.intake(bundles_of(adds(30, first=31)))
     desk.drive()
@@ -206,7 +231,131 @@ def test_a_clock_that_jumps_changes_no_end(
     desk.abandon()
 
 
+def test_a_failure_that_a_fork_takes_back_is_not_sent_again(tmp_path: Path) -> None:
+    faults = FaultPlan(0, calls={Fault.FORKED: [0]}, fork_blocks=31)
+    with LocalCluster(rate_per_s=None, faults=faults) as cluster:
+        desk = Desk(cluster, tmp_path / "journal")
+        desk.submitter.intake(bundles_of(adds(10)))
+        desk.drive()
+        # The bytes that failed on the fork are those that landed; nothing else was signed.
+        assert desk.outcomes() == {Outcome.LANDED: 10}
+        assert desk.submitter.close().transactions["signed"] == 1
+        assert len(cluster.executions) == 1
+        desk.abandon()
+
+
+def test_orders_after_a_long_silence_have_a_blockhash_that_lives(
+    desk: Desk, cluster: LocalCluster
+) -> None:
+    desk.submitter.intake(bundles_of(adds(10)))
+    desk.drive()
+    for _ in range(400):
+        cluster.tick()
+        desk.submitter.step()
+    desk.submitter.intake(bundles_of(adds(10, first=11)))
+    desk.drive()
+    assert desk.outcomes() == {Outcome.LANDED: 20}
+
+
+def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path) -> None:
+    with LocalCluster(faults=FaultPlan(0, calls={Fault.DROPPED: range(200)})) as cluster:
+        desk = Desk(cluster, tmp_path / "journal", options={"resend_blocks": 1000})
+        ask, asked = desk.rpc.get_signature_statuses, []
+
+        def looks(signatures: Any, search_history: bool = False, *, least_slot: int = 0) -> Any:
+            if search_history:
+                asked.append(least_slot)
+                if len(asked) < 5:
+                    # As of a node that has not got so far.
+                    least_slot = cluster.slot + 1
+            return ask(signatures, search_history, least_slot=least_slot)
+
+        desk.rpc.get_signature_statuses = looks  # type: ignore[method-assign]
+        desk.submitter.intake(bundles_of(adds(10)))
+        desk.drive()
+        assert desk.outcomes() == {Outcome.EXPIRED: 10}
+        assert all(asked)
+        assert len(asked) >= 6
+        assert "asked for" in desk.submitter.statistics().last_error
+        desk.abandon()
+
+
+def test_nothing_is_sent_again_once_the_signer_is_killed(tmp_path: Path) -> None:
+    with LocalCluster(faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
+        desk = Desk(cluster, tmp_path / "journal")
+        desk.submitter.intake(bundles_of(adds(10)))
+        desk.submitter.step()
+        desk.signer.kill("enough")
+        desk.drive()
+        assert desk.outcomes() == {Outcome.EXPIRED: 10}
+        assert desk.submitter.close().sends == 1
+        desk.abandon()
+
+
+def test_what_was_signed_and_not_sent_before_the_kill_has_failed_for_it(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    commit = desk.journal.commit
+
+    def killed_meanwhile() -> None:
+        commit()
+        if desk.journal.unsettled.transactions:
+            desk.signer.kill("enough")
+
+    desk.journal.commit = killed_meanwhile  # type: ignore[method-assign]
+    desk.submitter.intake(bundles_of(adds(10)))
+    desk.drive()
+    assert set(desk.ends.values()) == {(Outcome.FAILED, "not sent: killed")}
+    assert not cluster.executions
+    desk.abandon()
+
+
+def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    signer = new_signer(cluster)
+    with RpcClient(cluster.url) as rpc:
+        blockhash = rpc.get_latest_blockhash()
+    for _ in range(2):
+        desk = Desk(cluster, tmp_path / "journal", signer)
+        # A node that is behind, or a proxy that remembers, gives the same one to both.
+        desk.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
+        desk.submitter.intake(bundles_of(adds(10)))
+        desk.drive()
+        assert desk.outcomes() == {Outcome.LANDED: 10}
+        desk.abandon()
+    assert len(cluster.executions) == 2
+
+
+def test_a_wait_that_an_endpoint_asks_for_is_kept_however_long(
+    desk: Desk, cluster: LocalCluster
+) -> None:
+    send, asked = desk.rpc.send_transaction, []
+
+    def limited(raw: bytes, **options: Any) -> Any:
+        asked.append(cluster.clock())
+        if len(asked) == 1:
+            raise RateLimitedError("http://127.0.0.1:1", 20.0)
+        return send(raw, **options)
+
+    desk.rpc.send_transaction = limited  # type: ignore[method-assign]
+    desk.submitter.intake(bundles_of(adds(10)))
+    desk.submitter.step()
+    desk.jump_ns = -90 * 10**9
+    desk.drive()
+    assert asked[1] - asked[0] >= 20 * 10**9
+    assert desk.outcomes() == {Outcome.LANDED: 10}
+
+
 # What is refused
+
+
+def test_orders_for_a_submitter_that_is_closed_are_refused_and_not_lost(desk: Desk) -> None:
+    desk.submitter.close(0.0)
+    with pytest.raises(SubmitError, match="intake of a submitter that is closed"):
+        desk.submitter.intake(bundles_of(adds(1)))
+    desk.submitter.ledger().check()
 
 
 def test_a_payer_without_lamports_is_refused_at_once(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -247,6 +396,27 @@ def test_what_the_signer_refuses_has_failed_for_that_rule(
     assert reasons == {"not signed: killed"}
     assert sum(executed_orders(cluster).values()) == desk.outcomes()[Outcome.LANDED]
     desk.submitter.close().check()
+    desk.abandon()
+
+
+def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_nothing(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    inner = new_signer(cluster)
+
+    class Wallet:
+        pubkey = inner.pubkey
+        killed = None
+
+        def sign(self, message: bytes, summary: Any) -> Any:
+            raise TimeoutError("of a wallet, with its PIN 1234")
+
+    desk = Desk(cluster, tmp_path / "journal", Wallet())
+    desk.submitter.intake(bundles_of(adds(40)))
+    desk.drive()
+    assert set(desk.ends.values()) == {(Outcome.FAILED, "not signed: TimeoutError")}
+    assert "1234" not in desk.submitter.statistics().last_error
+    desk.submitter.close().check(delivered_transactions=40)
     desk.abandon()
 
 
@@ -374,6 +544,8 @@ def test_errors_of_the_chain_are_written_in_a_few_words() -> None:
         ("poll_ns", -1),
         ("resend_blocks", 0),
         ("commitment", "sure"),
+        ("commitment", "processed"),
+        ("poll_ns", 10**10 + 1),
         ("atomic", 1),
         ("unit_price", 2.5),
         ("window", True),
