@@ -38,6 +38,8 @@ def interrupted_at(step: int, act: Callable[[], Any]) -> bool:
                 raise KeyboardInterrupt
         return trace
 
+    # Python 3.12 only tells of opcodes if some frame has asked for them before.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         act()
