@@ -31,3 +31,10 @@ def test_a_weakened_order_is_missed() -> None:
     """The checker can fail: without its acquire, the consumer races with the producer."""
     done = run("--audit", "ring/one slot")
     assert "killed by ring/one slot" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_name_that_nothing_has_is_refused_before_anything_is_built() -> None:
+    done = run("no such model")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: no such model: in no configuration's name\n")
+    assert "passed" not in done.stdout

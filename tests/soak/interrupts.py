@@ -119,7 +119,9 @@ class Interrupts:
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 with contextlib.suppress(KeyboardInterrupt):
-                    self.begun = self.armed = True
+                    # In this order: what comes between the two would be lost.
+                    self.armed = True
+                    self.begun = True
                     run.drive(True)
                 self.armed = False
             finally:

@@ -345,7 +345,7 @@ def _pair(paths: tuple[Path, ...]) -> tuple[Path, Path | None]:
     messages, orderbooks = roles["message"], roles["orderbook"]
     if len(messages) != 1 or len(orderbooks) > 1:
         raise FeedError(
-            "needs one message file and at most one orderbook file; "
+            "LOBSTER needs one message file and at most one orderbook file; "
             f"found {len(messages)} and {len(orderbooks)}",
             path=paths[0],
         )

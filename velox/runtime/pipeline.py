@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
@@ -33,7 +32,7 @@ from velox.runtime.report import Report, Statistics
 from velox.runtime.runner import Runner
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy
-from velox.runtime.threads import RunnerThreads
+from velox.runtime.threads import Latch, RunnerThreads
 from velox.runtime.verify import Verifier
 
 __all__ = ["Pipeline"]
@@ -159,6 +158,9 @@ class Pipeline:
         self._process = os.getpid()
         self._start_ns: int | None = None
         self._end_ns: int | None = None
+        self._ending = _thread.allocate_lock()
+        self._stages_ended = Latch()
+        self._errors: list[Exception] = []
 
     # Building
 
@@ -421,20 +423,21 @@ class Pipeline:
             return
         self._control.stop()
         interrupts: list[KeyboardInterrupt] = []
-        while True:
+        while self._state == "running":
             try:
                 self._drain()
-                break
+                self._end_ns = self._finished_ns()
+                self._end_undisturbed()
+                # Only now: an interrupt before leaves the rest to another round, or another stop.
+                self._state = "stopped"
             except KeyboardInterrupt as interrupt:
                 # What is under way is delivered all the same; only a strategy that never returns
                 # can keep it, and then a third interrupt gives the threads up.
                 interrupts.append(interrupt)
-                if len(interrupts) == INTERRUPTS_TO_GIVE_UP:
+                if len(interrupts) >= INTERRUPTS_TO_GIVE_UP and not self._ending.locked():
                     raise
-        self._state = "stopped"
         atexit.unregister(self.stop)
-        self._end_ns = self._finished_ns()
-        errors = self._end_undisturbed(interrupts)
+        errors = self._errors
         if errors:
             raise (
                 errors[0] if len(errors) == 1 else StageGroupError("several stages failed", errors)
@@ -465,36 +468,28 @@ class Pipeline:
             return self.clock.now()
         return max(each.finished_ns for each in self._runners)
 
-    def _end_undisturbed(self, interrupts: list[KeyboardInterrupt]) -> list[Exception]:
+    def _end_undisturbed(self) -> None:
         """End the stages on another thread: an interrupt reaches, and tears, the main one alone."""
-        errors: list[Exception] = []
-        ended = threading.Event()
-
-        def body() -> None:
-            errors.extend(self._end_stages())
-            ended.set()
-
         # Not threading.Thread, whose start is itself a wait that an interrupt can tear.
         try:
-            _thread.start_new_thread(body, ())
+            _thread.start_new_thread(self._end_stages, ())
         except RuntimeError:
             # Python 3.12 and later start no thread once the interpreter is about to exit.
-            body()
-        while not ended.is_set():
-            try:
-                ended.wait()
-            except KeyboardInterrupt as interrupt:
-                interrupts.append(interrupt)
-        return errors
+            self._end_stages()
+        self._stages_ended.wait()
 
-    def _end_stages(self) -> list[Exception]:
-        errors: list[Exception] = []
-        for stage in self._stages.values():
-            try:
-                stage.end()
-            except Exception as error:
-                errors.append(error)
-        return errors
+    def _end_stages(self) -> None:
+        if not self._ending.acquire(blocking=False):
+            # An interrupted stop has begun this already.
+            return
+        try:
+            for stage in self._stages.values():
+                try:
+                    stage.end()
+                except Exception as error:
+                    self._errors.append(error)
+        finally:
+            self._stages_ended.set()
 
     def __enter__(self) -> Pipeline:
         self.start()

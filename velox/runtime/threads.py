@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Sequence
@@ -9,7 +10,45 @@ from collections.abc import Sequence
 from velox.errors import PipelineError
 from velox.runtime.runner import Runner
 
-__all__ = ["RunnerThreads"]
+__all__ = ["Latch", "RunnerThreads"]
+
+# How long a wait may miss what was set, where an interrupt kept a lock from being given back.
+LOOK_AGAIN_S = 0.05
+
+
+class Latch:
+    """Set once, awaited by any number of threads, and not torn by an interrupt.
+
+    `threading.Event` waits under a lock that a KeyboardInterrupt can leave held: it is taken by
+    Python code, and the interrupt may come between that and the block that gives it back. Whoever
+    sets the event then waits for ever, and so does whoever waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let every wait end, those to come too. By one thread; again by the same is harmless."""
+        if not self._is_set:
+            self._is_set = True
+            self._lock.release()
+
+    def is_set(self) -> bool:
+        """Say whether it is."""
+        return self._is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for `timeout` seconds at most; returns whether it is."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._is_set:
+            left = LOOK_AGAIN_S if end is None else min(LOOK_AGAIN_S, end - time.monotonic())
+            if left <= 0:
+                return False
+            if self._lock.acquire(timeout=left):
+                self._lock.release()
+        return True
 
 
 class RunnerThreads:
@@ -25,23 +64,23 @@ class RunnerThreads:
     """
 
     def __init__(self, runners: Sequence[Runner]) -> None:
-        self._settled = threading.Semaphore(0)
-        self._go = threading.Event()
+        self._settled = [Latch() for _ in runners]
+        self._go = Latch()
         self._refusals: list[BaseException] = []
         # Not Thread.join: an exception that interrupts it can make a live thread look stopped
         # (CPython before 3.13), and what it works on would then be torn down under it.
-        self._ended = [threading.Event() for _ in runners]
+        self._ended = [Latch() for _ in runners]
         self._threads = [
             threading.Thread(target=self._run, args=each, name=each[0].name, daemon=True)
-            for each in zip(runners, self._ended, strict=True)
+            for each in zip(runners, self._settled, self._ended, strict=True)
         ]
 
-    def _run(self, runner: Runner, ended: threading.Event) -> None:
+    def _run(self, runner: Runner, settled: Latch, ended: Latch) -> None:
         try:
             runner.settle()
         except PipelineError as error:
             self._refusals.append(error)
-        self._settled.release()
+        settled.set()
         self._go.wait()
         if not self._refusals:
             runner.run()
@@ -58,8 +97,8 @@ class RunnerThreads:
         try:
             for thread in self._threads:
                 thread.start()
-            for _ in self._threads:
-                self._settled.acquire()
+            for settled in self._settled:
+                settled.wait()
         except BaseException as error:
             # An interrupt, or no thread to be had: none may run, and none may wait for ever.
             self._refusals.append(error)
