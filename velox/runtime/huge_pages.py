@@ -88,7 +88,7 @@ def look(
 
     Notes
     -----
-    Reads ``/proc/self/smaps``, about a millisecond, unless nothing asked.
+    Reads ``/proc/self/smaps``, a few milliseconds, unless nothing asked.
 
     Examples
     --------
