@@ -1,6 +1,7 @@
 """A Solana cluster and a Jito block engine in this process, which fail as they are told to.
 
-Needs ``pip install 'velox[solana]'``; nothing of it is loaded before a name is asked for.
+Needs ``pip install -e '.[solana]'`` in the repository; nothing of it is loaded before a name is
+asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def __getattr__(name: str) -> Any:
     missing = [each for each in ("solders", "websockets") if find_spec(each) is None]
     if missing:
         raise ImportError(
-            f"velox.testing needs {', '.join(missing)}: run pip install 'velox[solana]'",
+            f"velox.testing needs {', '.join(missing)}: run pip install -e '.[solana]'",
             name=missing[0],
         )
     return getattr(import_module(f"velox.testing.{_HOMES.get(name, 'faults')}"), name)

@@ -22,5 +22,5 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it() -> None:
     result = python("import sys; sys.modules['solders'] = None\nimport velox.solana")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        "ImportError: velox.solana needs solders: run pip install 'velox[solana]'"
+        "ImportError: velox.solana needs solders: run pip install -e '.[solana]'"
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install 'velox[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
 
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.hash import Hash
