@@ -90,7 +90,7 @@ pipeline = velox.Pipeline(
 pipeline.start()
 main = threading.main_thread().ident
 def is_waiting(frame):
-    if not frame.f_code.co_filename.endswith("threading.py"):
+    if not frame.f_code.co_filename.endswith("threads.py"):
         return False
     while frame is not None:
         if frame.f_code.co_filename.endswith("pipeline.py") and frame.f_code.co_name == "wait":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,5 +46,6 @@ def test_every_declaration_compiles_outside_of_the_project(tmp_path: Path) -> No
     told = subprocess.run(
         [sys.executable, "-c", "import outside; print(outside.answer())"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
     assert told.stdout == "42\n", told.stderr
