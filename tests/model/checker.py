@@ -304,11 +304,9 @@ def source_text(tree: Tree, line: str) -> str:
 def tidy(line: str) -> str:
     """``/where/it/was/built/velox/core/ring.pxd:12 (discriminator 3)`` → ``core/ring.pxd:12``."""
     line = line.split(" (", maxsplit=1)[0]
-    for root in ("/velox/", "/models/"):
-        # The last: the checkout itself may well be called velox.
-        if root in line:
-            return line[line.rindex(root) + 1 :].removeprefix("velox/")
-    return Path(line).name
+    # The last of them: the checkout itself may well be called velox.
+    root = max(line.rfind("/velox/"), line.rfind("/models/"))
+    return line[root + 1 :].removeprefix("velox/") if root >= 0 else Path(line).name
 
 
 def trace(events: Sequence[Event], accesses: Sequence[int]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.model.checker import tidy
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,3 +40,10 @@ def test_a_name_that_nothing_has_is_refused_before_anything_is_built() -> None:
     assert done.returncode == 2
     assert done.stderr.endswith("error: no such model: in no configuration's name\n")
     assert "passed" not in done.stdout
+
+
+def test_a_line_of_a_model_is_one_wherever_the_checkout_lies() -> None:
+    assert tidy("/velox/build/tree/models/ring.pyx:7 (discriminator 3)") == "models/ring.pyx:7"
+    assert tidy("/velox/build/model/tree/velox/core/ring.pxd:12") == "core/ring.pxd:12"
+    assert tidy("/models/velox/core/ring.pxd:12") == "core/ring.pxd:12"
+    assert tidy("/usr/include/stdlib.h:3") == "stdlib.h:3"
