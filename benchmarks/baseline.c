@@ -38,6 +38,8 @@ enum { LATE, TRANSIT, HOLD, DELIVERY, TOTAL, HISTOGRAMS };
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+/* One loop a variant, with nothing called in it. */
+#define INLINE static inline __attribute__((always_inline))
 
 struct transaction {
     uint64_t id;
@@ -216,7 +218,7 @@ static inline uint64_t level_of(const struct baseline *self, const struct transa
     return likely(index < LEVELS) ? index : NONE;
 }
 
-static inline int apply_alone(struct baseline *self, const struct transaction *record)
+INLINE int apply_alone(struct baseline *self, const struct transaction *record)
 {
     struct side *side;
     uint64_t index, word, before, after, quantity, best;
@@ -255,7 +257,7 @@ static inline int apply_alone(struct baseline *self, const struct transaction *r
     return 1;
 }
 
-static inline int apply_shared(struct baseline *self, const struct transaction *record)
+INLINE int apply_shared(struct baseline *self, const struct transaction *record)
 {
     struct side *side, *other;
     uint64_t index, word, bit, held, quantity, opposite;
@@ -356,9 +358,9 @@ static void take(struct baseline *self, uint64_t *taken, struct bundle *capture)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
-static inline uint64_t run(struct baseline *self, const struct transaction *records, uint64_t n,
-                           uint64_t passes, struct bundle *capture,
-                           int (*apply)(struct baseline *, const struct transaction *))
+INLINE uint64_t run(struct baseline *self, const struct transaction *records, uint64_t n,
+                    uint64_t passes, struct bundle *capture,
+                    int (*apply)(struct baseline *, const struct transaction *))
 {
     struct open_bundle open = {.bundle = NULL};
     uint64_t taken = 0, start_ns = kernel_ns(), pass, first, part, i;
