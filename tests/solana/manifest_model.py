@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import struct
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any
 
 from solders.hash import Hash
@@ -23,8 +24,19 @@ from velox.solana.rpc import Blockhash, SignatureStatus, TransactionInfo
 
 OTHERS = Pubkey(b"\x09" * 32)
 DIGITS = 18
+INVALID_CANCEL, POST_ONLY_CROSSES = 3, 6
 # Blocks above a block that is for good.
 FINALIZED = 32
+
+
+class Release(Enum):
+    """What the program logs, which has changed twice."""
+
+    OLD = auto()  # placements; fills without the mints
+    MINTS = auto()  # placements; fills with the mints
+    RETURNS = (
+        auto()
+    )  # the answer says what was placed, and the log repeats it; fills with the mints
 
 
 @dataclass
@@ -50,6 +62,8 @@ class ModelChain:
     raws: list[bytes] = field(default_factory=list)
     return_data_kept: bool = True
     logs_kept: bool = True
+    release: Release = Release.RETURNS
+    fill_padding: int = 14
 
     def tick(self) -> None:
         self.height += 1
@@ -104,7 +118,7 @@ class ModelChain:
         for cancel in cancels:
             mine = [each for each in self.orders if each.sequence == cancel.sequence]
             if not mine or mine[0].trader != trader:
-                err = {"InstructionError": [2, {"Custom": 5}]}
+                err = {"InstructionError": [2, {"Custom": INVALID_CANCEL}]}
                 break
             self.orders.remove(mine[0])
         for place in places if err is None else ():
@@ -112,23 +126,27 @@ class ModelChain:
             sequence, self.next_sequence = self.next_sequence, self.next_sequence + 1
             left = self._match(trader, place, price, sequence, events)
             if left is None:
-                err = {"InstructionError": [2, {"Custom": 6}]}
+                err = {"InstructionError": [2, {"Custom": POST_ONLY_CROSSES}]}
                 break
             rests = left > 0 and place.order_type is not OrderType.IMMEDIATE_OR_CANCEL
             if rests:
                 self.orders.append(Resting(trader, sequence, price, left, place.is_bid))
             index = sequence * 80 if rests else NO_INDEX
             answers.append(struct.pack("<QI", sequence, index))
-            events.append(self._placed(trader, place, price, sequence, index))
+            if self.release is not Release.RETURNS:
+                events.append(self._placed(trader, place, price, sequence, index))
         if err is not None:
             self.orders, self.next_sequence = before
             answers, events = [], []
+        answer = struct.pack("<I", len(answers)) + b"".join(answers)
         logs = [
             f"Program {MANIFEST_PROGRAM} invoke [1]",
             *(f"Program data: {base64.b64encode(each).decode()}" for each in events),
+            f"Program return: {MANIFEST_PROGRAM} {base64.b64encode(answer).decode()}",
             f"Program {MANIFEST_PROGRAM} success",
         ]
-        answer = struct.pack("<I", len(answers)) + b"".join(answers)
+        if self.release is not Release.RETURNS:
+            del logs[-2]  # as a node that drops it: the events must do
         self.statuses[signature] = SignatureStatus(self.height, 0, err, "confirmed")
         self.infos[signature] = TransactionInfo(
             self.height,
@@ -173,5 +191,8 @@ class ModelChain:
     ) -> bytes:
         quote = atoms * maker.price // 10**DIGITS
         keys = bytes(self.market) + bytes(maker.trader) + bytes(taker)
-        tail = struct.pack("<QQQQBB14x", atoms, quote, maker.sequence, sequence, taker_buys, 0)
+        if self.release is not Release.OLD:
+            keys += b"\x06" * 32 + b"\x07" * 32
+        tail = struct.pack("<QQQQBB", atoms, quote, maker.sequence, sequence, taker_buys, 0)
+        tail += bytes(self.fill_padding)
         return FILL_EVENT + keys + maker.price.to_bytes(16, "little") + tail

@@ -133,7 +133,8 @@ def test_a_failure_that_a_fork_takes_back_makes_no_order_execute_twice(
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(rate_per_s=None, faults=plan) as cluster,
     ):
-        desk = Desk(cluster, Path(folder, "journal"), options={"attempts": attempts})
+        options = {"attempts": attempts, "isolate": True}
+        desk = Desk(cluster, Path(folder, "journal"), options=options)
         settle(desk, 40)
         desk.submitter.close(5.0)
         desk.close_clients()

@@ -25,7 +25,7 @@ from velox.solana.reports import ReportKind
 from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter
 
-from .manifest_model import FINALIZED, OTHERS, ModelChain, Resting
+from .manifest_model import FINALIZED, OTHERS, ModelChain, Release, Resting
 from .support import bundles_of
 
 SPEC = MarketSpec(
@@ -45,6 +45,7 @@ class Trader:
         chain: ModelChain | None = None,
         signer: Any = None,
         order_type: OrderType = OrderType.LIMIT,
+        isolate: bool = False,
     ) -> None:
         carrier = ManifestCarrier(SPEC, order_type=order_type)
         self.chain = chain if chain is not None else ModelChain(SPEC.market)
@@ -65,7 +66,7 @@ class Trader:
             carrier,
             None,
             self.journal,
-            options=SubmitOptions(poll_ns=1),
+            options=SubmitOptions(poll_ns=1, isolate=isolate),
             observer=self.note,
             clock=self.clock,
             sleep=lambda seconds: None,
@@ -106,9 +107,9 @@ def told(reports: Any) -> list[tuple[str, int, int, int]]:
     ]
 
 
-@pytest.fixture
-def trader(tmp_path: Path) -> Trader:
-    return Trader(tmp_path / "journal")
+@pytest.fixture(params=Release)
+def trader(tmp_path: Path, request: Any) -> Trader:
+    return Trader(tmp_path / "journal", ModelChain(SPEC.market, release=request.param))
 
 
 def test_placements_are_reported_with_the_numbers_of_the_chain(trader: Trader) -> None:
@@ -141,8 +142,7 @@ def test_a_replacement_cancels_and_places_in_one_transaction(trader: Trader) -> 
     assert len(trader.chain.raws) == 2
 
 
-def test_fills_are_reported_to_taker_and_maker(tmp_path: Path) -> None:
-    trader = Trader(tmp_path / "journal")
+def test_fills_are_reported_to_taker_and_maker(trader: Trader) -> None:
     price = 1_000_000 * 10 ** (SPEC.exponent + 18)
     trader.chain.orders.append(Resting(OTHERS, 900, price, 3_000_000, False))
     reports = trader.send((ADD, 11, 1_000_000, 5))
@@ -177,8 +177,20 @@ def test_a_post_only_order_that_would_match_is_rejected_by_the_chain(tmp_path: P
     assert trader.resting() == {1: 5}
 
 
-def test_one_order_at_fault_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+def test_one_order_at_fault_takes_the_others_with_it(tmp_path: Path) -> None:
     trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((ADD, 12, 999_900, 5, 1, 0), (ADD, 13, 1_000_200, 5, 1, 0))
+    assert [each[:2] for each in told(reports)] == [("REJECTED", 12), ("REJECTED", 13)]
+    reason = "InstructionError(2, Custom(6))"
+    assert trader.ends[1] == trader.ends[2] == (Outcome.FAILED, reason)
+    assert trader.resting() == {1: 5}
+    assert len(trader.chain.raws) == 2
+    trader.submitter.close().check()
+
+
+def test_with_isolate_one_order_at_fault_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY, isolate=True)
     trader.send((ADD, 11, 1_000_000, 5))
     reports = trader.send(
         (ADD, 12, 999_900, 5, 1, 0), (ADD, 13, 1_000_200, 5, 1, 0), (CANCEL, 11, 1_000_000, 2)
@@ -194,7 +206,8 @@ def test_one_order_at_fault_does_not_take_the_others_with_it(tmp_path: Path) -> 
     trader.submitter.close().check()
 
 
-def test_a_cancel_of_what_others_have_filled_fails_alone(trader: Trader) -> None:
+def test_with_isolate_a_cancel_of_what_others_have_filled_fails_alone(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", isolate=True)
     trader.send(*((ADD, id, 1_000_000 + id, 5) for id in range(1, 5)))
     # Somebody takes the second; nothing tells us.
     trader.chain.orders = [each for each in trader.chain.orders if each.sequence != 2]
@@ -213,6 +226,17 @@ def test_without_return_data_the_log_tells_the_numbers(trader: Trader) -> None:
     trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5))
     trader.send((CANCEL, 12, 1_000_100, 5))
     assert trader.resting() == {1: 5}
+
+
+def test_fills_in_a_layout_that_is_not_known_are_counted_and_stop_nothing(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    trader.chain.fill_padding = 22
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((ADD, 12, 999_900, 5, 1, 0))
+    assert told(reports) == [("PLACED", 12, 2, 5)]
+    assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
+    assert trader.submitter.statistics().unread_events == 1
+    trader.submitter.close().check()
 
 
 def test_where_nothing_tells_the_numbers_the_orders_have_landed_all_the_same(
@@ -335,7 +359,7 @@ def test_an_answer_that_is_never_good_holds_no_other_one_up(trader: Trader) -> N
 
 
 def test_orders_of_a_failure_go_one_by_one_and_not_before_it_is_finalized(tmp_path: Path) -> None:
-    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY, isolate=True)
     price = 1_000_000 * 10 ** (SPEC.exponent + 18)
     trader.chain.orders.append(Resting(OTHERS, 900, price, 3_000_000, False))
     # The second one would match, and fails the first one too.

@@ -107,6 +107,11 @@ def _warnings(submitter: Submitter) -> list[str]:
             f"{statistics.unnumbered:,} orders were placed whose numbers could not be learned: "
             "they cannot be cancelled from here"
         )
+    if statistics.unread_events:
+        warnings.append(
+            f"{statistics.unread_events:,} events of the market's program could not be read, and "
+            "their fills are in no report: the program is newer than this Velox"
+        )
     return warnings
 
 

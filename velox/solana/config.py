@@ -107,10 +107,10 @@ class SubmitOptions:
         Whether what the block engine does not take goes to the RPC node, in everybody's sight;
         not with `atomic`, which a node knows nothing of.
     isolate : bool
-        Whether the orders of a transaction that the chain executed with an error go once more,
-        each by itself, once that failure is *finalized*, whatever `commitment` says. A market
+        Whether the orders of a transaction that the chain executed with an error are signed once
+        more, each by itself, once that failure is *finalized*, whatever `commitment` says. A market
         executes all of a transaction or nothing: one order that would cross, or the cancel of one
-        that is filled, fails all that are with it.
+        that is filled, fails all that are with it. Without it they all end as `FAILED`.
 
     Raises
     ------
@@ -128,7 +128,7 @@ class SubmitOptions:
     unit_price: int = 0
     skip_preflight: bool = True
     rpc_fallback: bool = False
-    isolate: bool = True
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         _check_integers(

@@ -1,21 +1,24 @@
 """What happened to our orders, as arrays: placed, filled, cancelled, rejected.
 
 Manifest says what it did in two ways. Its answer, the return data, has a number for each order it
-placed. Its log has an event for each placement and each fill, as base 64 after ``Program data: ``;
-an event begins with eight bytes that say which it is::
+placed; the log repeats it, as base 64 after ``Program return: ``. And the log has an event for each
+fill, from older releases also for each placement, as base 64 after ``Program data: ``; an event
+begins with eight bytes that say which it is::
 
-    PlaceOrderLog, 120 bytes                       FillLog, 168 bytes
+    PlaceOrderLog, 120 bytes                       FillLog, 232 bytes
       8 market            32                         8 market            32
      40 trader            32                        40 maker             32
      72 price           u128                        72 taker             32
-     88 base atoms       u64                       104 price           u128
-     96 sequence         u64                       120 base atoms       u64
-    104 index            u32                       128 quote atoms      u64
-    108 last valid slot  u32                       136 maker's sequence u64
-    112 order type        u8                       144 taker's sequence u64
-    113 is bid            u8                       152 taker is buyer    u8
-    114 padding            6                       153 maker is global   u8
-                                                   154 padding           14
+     88 base atoms       u64                       104 base and quote    64  not in older releases,
+     96 sequence         u64                           mints                 whose FillLog is of 168
+    104 index            u32                       168 price           u128
+    108 last valid slot  u32                       184 base atoms       u64
+    112 order type        u8                       192 quote atoms      u64
+    113 is bid            u8                       200 maker's sequence u64
+    114 padding            6                       208 taker's sequence u64
+                                                   216 taker is buyer    u8
+                                                   217 maker is global   u8
+                                                   218 padding           14
 
 A price is in 1e-18 quote atoms for a base atom. The log of another program may hold the same bytes:
 only what is said between Manifest's own invocation and its end is heard.
@@ -28,7 +31,7 @@ import binascii
 import re
 import struct
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -51,11 +54,14 @@ __all__ = [
     "Fill",
     "OrderIdMap",
     "PlacedOrder",
+    "ProgramLog",
     "ReportKind",
     "Reporter",
+    "decode_event",
     "decode_events",
     "events_of",
     "placed_orders",
+    "read_log",
     "report",
     "velox_price",
 ]
@@ -86,11 +92,14 @@ FILL_EVENT: Final = bytes.fromhex("3ae6f2034b7104a9")
 NO_INDEX: Final = 2**32 - 1
 
 _PLACE = struct.Struct("<8x32s32sQQQQIIBB6x")
-_FILL = struct.Struct("<8x32s32s32sQQQQQQBB14x")
+_FILL = struct.Struct("<8x32s32s32s64xQQQQQQBB14x")
+_OLDER_FILL = struct.Struct("<8x32s32s32sQQQQQQBB14x")
+_LAYOUTS: Final = {PLACE_EVENT: (_PLACE,), FILL_EVENT: (_FILL, _OLDER_FILL)}
 _PRICE_DIGITS = 18
 _INVOKE = re.compile(r"Program (\w+) invoke \[(\d+)\]")
 _END = re.compile(r"Program (\w+) (?:success|failed: .*)")
 _DATA = "Program data: "
+_RETURN = "Program return: "
 
 
 class ReportKind(IntEnum):
@@ -130,23 +139,107 @@ class Fill(NamedTuple):
     taker_is_buyer: bool
 
 
+class ProgramLog(NamedTuple):
+    """What Manifest said in a transaction's log.
+
+    Attributes
+    ----------
+    events : list of PlacedOrder or Fill
+        In order.
+    answer : bytes or None
+        The return data of its last invocation; None where it gave none.
+    unread : int
+        Events of a known kind that could not be read: the program has changed.
+    """
+
+    events: list[PlacedOrder | Fill]
+    answer: bytes | None
+    unread: int
+
+
+def read_log(logs: Iterable[str]) -> ProgramLog:
+    """Read what Manifest said; what cannot be read is counted, and stops nothing."""
+    events: list[PlacedOrder | Fill] = []
+    answer, unread = None, 0
+    for kind, data in _said(logs, MANIFEST_PROGRAM):
+        if kind == _RETURN:
+            answer = data
+            continue
+        try:
+            event = decode_event(data)
+        except RecordError:
+            unread += 1
+        else:
+            events += [event] if event is not None else []
+    return ProgramLog(events, answer, unread)
+
+
 def events_of(logs: Iterable[str], program: Pubkey = MANIFEST_PROGRAM) -> list[bytes]:
     """Return the data that one program logged, and only what it logged itself."""
-    name, stack, found = str(program), list[str](), []
+    return [data for kind, data in _said(logs, program) if kind == _DATA]
+
+
+def _said(logs: Iterable[str], program: Pubkey) -> Iterator[tuple[str, bytes]]:
+    """Yield the events and answers that one program gave itself, each with what it is."""
+    name, stack = str(program), list[str]()
+    answer = f"{_RETURN}{name} "
     for line in logs:
-        if line.startswith(_DATA):
+        if line.startswith((_DATA, answer)):
             if stack and stack[-1] == name:
+                kind, start = (_DATA, _DATA) if line.startswith(_DATA) else (_RETURN, answer)
                 try:
-                    found.append(base64.b64decode(line[len(_DATA) :], validate=True))
+                    yield kind, base64.b64decode(line[len(start) :], validate=True)
                 except binascii.Error:
-                    # Several fields, or a line that a node has cut: no event of the program's.
+                    # Several fields, or a line that a node has cut: nothing of the program's.
                     continue
         elif match := _INVOKE.fullmatch(line):
             del stack[int(match[2]) - 1 :]
             stack.append(match[1])
         elif (match := _END.fullmatch(line)) and stack and stack[-1] == match[1]:
             stack.pop()
-    return found
+
+
+def decode_event(data: bytes) -> PlacedOrder | Fill | None:
+    """Return the placement or the fill that an event tells of; None for another kind.
+
+    Raises
+    ------
+    RecordError
+        An event of a known kind has another length: the program has changed.
+    """
+    layouts = _LAYOUTS.get(data[:8], ())
+    fitting = [each for each in layouts if each.size == len(data)]
+    if not fitting:
+        if not layouts:
+            return None
+        known = " or ".join(str(each.size) for each in layouts)
+        raise RecordError(f"an event of {len(data)} bytes, where {known} were expected")
+    fields = fitting[0].unpack(data)
+    if fitting[0] is _PLACE:
+        market, trader, low, high, atoms, sequence, index, slot, order_type, bid = fields
+        return PlacedOrder(
+            Pubkey(market),
+            Pubkey(trader),
+            low + (high << 64),
+            atoms,
+            sequence,
+            index,
+            slot,
+            order_type,
+            bool(bid),
+        )
+    market, maker, taker, low, high, base, quote, made, took, buyer, _ = fields
+    return Fill(
+        Pubkey(market),
+        Pubkey(maker),
+        Pubkey(taker),
+        low + (high << 64),
+        base,
+        quote,
+        made,
+        took,
+        bool(buyer),
+    )
 
 
 def decode_events(data: Iterable[bytes]) -> list[PlacedOrder | Fill]:
@@ -155,61 +248,25 @@ def decode_events(data: Iterable[bytes]) -> list[PlacedOrder | Fill]:
     Raises
     ------
     RecordError
-        An event of a known kind has another length: the program has changed.
+        See `decode_event`.
     """
-    found: list[PlacedOrder | Fill] = []
-    for each in data:
-        kind = each[:8]
-        if kind not in (PLACE_EVENT, FILL_EVENT):
-            continue
-        layout = _PLACE if kind == PLACE_EVENT else _FILL
-        if len(each) != layout.size:
-            raise RecordError(f"an event of {len(each)} bytes, where {layout.size} were expected")
-        fields = layout.unpack(each)
-        if kind == PLACE_EVENT:
-            market, trader, low, high, atoms, sequence, index, slot, order_type, bid = fields
-            found.append(
-                PlacedOrder(
-                    Pubkey(market),
-                    Pubkey(trader),
-                    low + (high << 64),
-                    atoms,
-                    sequence,
-                    index,
-                    slot,
-                    order_type,
-                    bool(bid),
-                )
-            )
-        else:
-            market, maker, taker, low, high, base, quote, made, took, buyer, _ = fields
-            found.append(
-                Fill(
-                    Pubkey(market),
-                    Pubkey(maker),
-                    Pubkey(taker),
-                    low + (high << 64),
-                    base,
-                    quote,
-                    made,
-                    took,
-                    bool(buyer),
-                )
-            )
-    return found
+    return [event for each in data if (event := decode_event(each)) is not None]
 
 
 def placed_orders(
-    return_data: bytes | None, events: Sequence[PlacedOrder | Fill], count: int, trader: Pubkey
+    answers: Iterable[bytes | None],
+    events: Sequence[PlacedOrder | Fill],
+    count: int,
+    trader: Pubkey,
 ) -> list[tuple[int, bool]] | None:
     """Return the number of each order that a transaction placed, and whether it rests.
 
     Parameters
     ----------
-    return_data : bytes or None
-        Preferred: it is there for every order.
+    answers : iterable of bytes or None
+        The program's answer, from wherever it was had, the best source first.
     events : sequence of PlacedOrder or Fill
-        Used where there is no return data.
+        Used where no answer is.
     count : int
         Orders that the transaction placed, in its own order.
     trader : Pubkey
@@ -217,15 +274,15 @@ def placed_orders(
     Returns
     -------
     list of (int, bool) or None
-        None where neither source has exactly `count`.
+        None where no source has exactly `count`.
     """
-    if return_data is not None:
+    for answer in answers:
         try:
-            answers = decode_placed(return_data)
+            placed = decode_placed(answer) if answer is not None else []
         except RecordError:
-            answers = []
-        if len(answers) == count:
-            return [(each.sequence, each.rests) for each in answers]
+            continue
+        if len(placed) == count:
+            return [(each.sequence, each.rests) for each in placed]
     logged = [each for each in events if isinstance(each, PlacedOrder) and each.trader == trader]
     if len(logged) == count:
         return [(each.sequence, each.order_index != NO_INDEX) for each in logged]

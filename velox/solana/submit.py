@@ -65,7 +65,7 @@ from velox.solana.lanes import Lane, Lanes, Plan
 from velox.solana.limiter import SteadyClock
 from velox.solana.press import Press, Refusal
 from velox.solana.recovery import recover
-from velox.solana.reports import Fill, Reporter, decode_events, events_of, placed_orders
+from velox.solana.reports import Fill, Reporter, placed_orders, read_log
 from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus, TransactionInfo
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
@@ -100,6 +100,8 @@ class SubmitterStatistics:
     unnumbered : int
         Orders that were placed and whose number on the chain could not be learned: they can not be
         cancelled from here.
+    unread_events : int
+        Fills that the program logged in a layout that is not known: they are in no report.
     lost_reports : int
         Reports that nobody took in time: 65 536 are kept.
     """
@@ -109,6 +111,7 @@ class SubmitterStatistics:
     errors: int
     last_error: str
     unnumbered: int
+    unread_events: int
     lost_reports: int
 
 
@@ -217,6 +220,7 @@ class Submitter:
         self._height_is_new = False
         self._look_ns = self._launch_ns = clock()
         self._unnumbered = 0
+        self._unread_events = 0
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -570,10 +574,11 @@ class Submitter:
             info = self._details(flight)
             if info is None and flight.looks < LOOKS_AT_DETAILS:
                 return 0
-            events = decode_events(events_of(info.logs or ())) if info is not None else []
-            fills = [each for each in events if isinstance(each, Fill)]
-            data = info.return_data if info is not None else None
-            placed = placed_orders(data, events, len(signed.places), self._signer.pubkey)
+            log = read_log(info.logs or () if info is not None else ())
+            self._unread_events += log.unread
+            fills = [each for each in log.events if isinstance(each, Fill)]
+            answers = (info.return_data if info is not None else None, log.answer)
+            placed = placed_orders(answers, log.events, len(signed.places), self._signer.pubkey)
             if placed is None:
                 self._unnumbered += len(signed.places)
                 placed = [(0, False)] * len(signed.places)
@@ -753,5 +758,6 @@ class Submitter:
             errors=self._errors,
             last_error=self._last_error,
             unnumbered=self._unnumbered,
+            unread_events=self._unread_events,
             lost_reports=self._reporter.lost,
         )

@@ -23,6 +23,7 @@ from velox.solana.reports import (
     decode_events,
     events_of,
     placed_orders,
+    read_log,
     report,
     velox_price,
 )
@@ -50,16 +51,15 @@ PLACED = (
     + b"\x02\x01"  # post-only, a bid
     + bytes(6)
 )
-FILLED = (
-    bytes.fromhex("3ae6f2034b7104a9")
-    + b"\x01" * 32
-    + b"\x03" * 32
-    + b"\x02" * 32
-    + PRICE.to_bytes(16, "little")
+FILL_KEYS = bytes.fromhex("3ae6f2034b7104a9") + b"\x01" * 32 + b"\x03" * 32 + b"\x02" * 32
+FILL_TAIL = (
+    PRICE.to_bytes(16, "little")
     + struct.pack("<QQQQ", 1_000_000, 150_000, 7, 42)
     + b"\x01\x00"
     + bytes(14)
 )
+MINTS = b"\x04" * 32 + b"\x05" * 32
+FILLED = FILL_KEYS + MINTS + FILL_TAIL
 
 
 def logged(*data: bytes, program: Pubkey = MANIFEST_PROGRAM, depth: int = 1) -> list[str]:
@@ -77,9 +77,12 @@ def test_a_placement_is_decoded() -> None:
     assert velox_price(SOL_USDC, PRICE) == 1_500_000
 
 
-def test_a_fill_is_decoded() -> None:
-    assert len(FILLED) == 168
-    (fill,) = decode_events([FILLED])
+@pytest.mark.parametrize(
+    ("data", "length"), [(FILLED, 232), (FILL_KEYS + FILL_TAIL, 168)], ids=["mints", "older"]
+)
+def test_a_fill_is_decoded(data: bytes, length: int) -> None:
+    assert len(data) == length
+    (fill,) = decode_events([data])
     assert fill == Fill(MARKET, OTHER, TRADER, PRICE, 1_000_000, 150_000, 7, 42, True)
 
 
@@ -101,6 +104,8 @@ def test_events_of_other_kinds_are_left_out_and_those_of_another_length_refused(
     assert decode_events([b"", b"\x00" * 120]) == []
     with pytest.raises(RecordError, match="119 bytes, where 120"):
         decode_events([PLACED[:-1]])
+    with pytest.raises(RecordError, match="233 bytes, where 232 or 168"):
+        decode_events([FILLED + b"\0"])
 
 
 def test_only_what_the_program_itself_logged_is_heard() -> None:
@@ -119,12 +124,29 @@ def test_only_what_the_program_itself_logged_is_heard() -> None:
 
 def test_numbers_come_from_the_answer_or_else_from_the_log() -> None:
     answer = struct.pack("<IQIQI", 2, 41, 80, 42, 2**32 - 1)
-    assert placed_orders(answer, [], 2, TRADER) == [(41, True), (42, False)]
+    assert placed_orders([answer], [], 2, TRADER) == [(41, True), (42, False)]
+    assert placed_orders([None, b"\x09", answer], [], 2, TRADER) == [(41, True), (42, False)]
     events = decode_events([PLACED, FILLED])
-    assert placed_orders(None, events, 1, TRADER) == [(42, True)]
-    assert placed_orders(b"\x09", events, 1, TRADER) == [(42, True)]
-    assert placed_orders(answer, events, 3, TRADER) is None
-    assert placed_orders(None, events, 1, OTHER) is None
+    assert placed_orders([], events, 1, TRADER) == [(42, True)]
+    assert placed_orders([None, b"\x09"], events, 1, TRADER) == [(42, True)]
+    assert placed_orders([answer], events, 3, TRADER) is None
+    assert placed_orders([], events, 1, OTHER) is None
+
+
+def test_a_log_is_read_as_far_as_it_can_be() -> None:
+    answer = struct.pack("<IQI", 1, 42, 80)
+    lines = logged(PLACED, FILLED[:-1], FILLED, b"of another kind")
+    lines.insert(-1, f"Program return: {MANIFEST_PROGRAM} {base64.b64encode(answer).decode()}")
+    # What another program says, or says about it, is not heard.
+    forged = base64.b64encode(bytes(16)).decode()
+    lines += [
+        f"Program {MEMO_PROGRAM} invoke [1]",
+        f"Program return: {MANIFEST_PROGRAM} {forged}",
+        f"Program {MEMO_PROGRAM} success",
+    ]
+    log = read_log(lines)
+    assert log == (decode_events([PLACED, FILLED]), answer, 1)
+    assert read_log([]) == ([], None, 0)
 
 
 def test_an_id_is_known_by_its_number() -> None:

@@ -231,10 +231,13 @@ def test_a_clock_that_jumps_changes_no_end(
     desk.abandon()
 
 
-def test_a_failure_that_a_fork_takes_back_is_not_sent_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{"isolate": True}, {"commitment": "finalized"}])
+def test_a_failure_that_a_fork_takes_back_is_not_sent_again(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     faults = FaultPlan(0, calls={Fault.FORKED: [0]}, fork_blocks=31)
     with LocalCluster(rate_per_s=None, faults=faults) as cluster:
-        desk = Desk(cluster, tmp_path / "journal")
+        desk = Desk(cluster, tmp_path / "journal", options=options)
         desk.submitter.intake(bundles_of(adds(10)))
         desk.drive()
         # The bytes that failed on the fork are those that landed; nothing else was signed.
