@@ -61,7 +61,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=int, metavar="RUN", help="one run of the seed, again")
     parser.add_argument("--keep-going", action="store_true", help="do not end at a failure")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if not 0 < given.seconds < float("inf"):
+        parser.error(f"--seconds {given.seconds:g}: must be above 0, and finite")
+    return given
 
 
 def main() -> int:

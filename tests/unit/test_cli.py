@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +27,8 @@ from velox.core.histogram import HOUR_NS
 
 ROOT = Path(__file__).resolve().parents[2]
 LATENCIES = ["late", "transit", "hold", "delivery", "total"]
-PROGRESS = re.compile(r"\[ *\d+s\] ingress=\d+ orderbook=\d+ bundles=\d+ output=\d+")
+PROGRESS = re.compile(r"\[ *\d+s\] ingress=[\d,]+ orderbook=[\d,]+ bundles=[\d,]+ output=[\d,]+")
+OTHER_COUNTER = "cntvct" if platform.machine() == "x86_64" else "tsc"
 # A bound, not an expectation: what hangs shall fail.
 PATIENCE_S = 120
 
@@ -389,9 +392,17 @@ def test_a_killed_capture_is_recovered(started: Any, tmp_path: Path) -> None:
     assert len(np.load(capture)) > 0
 
 
+def test_a_file_that_has_no_room_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    done = velox_run("generate", "--count", 10**12, "-o", tmp_path / "flow.npy")
+    assert done.returncode == 1
+    assert "flow.npy: No space left on device: 32,000,000.0 MB wanted, " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_interrupted_does_not_appear(tmp_path: Path) -> None:
+    count = shutil.disk_usage(tmp_path).free // 64
     process = subprocess.Popen(
-        command("generate", "--count", 10**12, "-o", tmp_path / "flow.npy"),
+        command("generate", "--count", count, "-o", tmp_path / "flow.npy"),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -527,7 +538,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--lanes", "0"], "lanes = 0: must be"),
         (["--lanes", "17"], "lanes = 17: must be"),
         (["--writers", "0"], "writers = 0: must be"),
-        (["--cpus", "9999"], "CPU 9999 is not among those"),
+        (["--cpus", "9999"], "cpus names CPU 9999, which is not among those"),
         (["--cpus", "0-"], "argument --cpus: '0-': must be CPU numbers and ranges"),
         (["--cpus", "3-1"], "argument --cpus: '3-1': '3-1' is no range"),
         (["--cpus", "0-99999999999"], "is no range of CPU numbers"),
@@ -542,12 +553,16 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--placement", "dedicated", "--cpus", "{cpu}", "--strict"], "idle = 'spin': "),
         (["--idle", "sleep"], "idle = 'sleep': must be one of"),
         (["--clock", "sundial"], "clock = 'sundial': must be one of"),
+        (["--clock", OTHER_COUNTER], f"clock = '{OTHER_COUNTER}': this processor has none"),
         (["--clock", "virtual", "--placement", "shared"], "clock = 'virtual'"),
         (["--on-full", "wait"], "argument --on-full: invalid choice: 'wait'"),
         (["--on-cross", "panic"], "on_cross = 'panic': must be one of"),
         (["--seal", "never"], "seal = 'never': must be one of"),
         (["--bundle-timeout-us", "0"], "argument --bundle-timeout-us: '0'"),
         (["--bundle-timeout-us", "0.0001"], "bundle_timeout_ns = 0: must be"),
+        (["--bundle-timeout-us", "1e16"], "'1e16': must be at most 9223372036854775 us"),
+        (["--lanes", "2", "--writers", "1"], "writers = 1: must be at least 2, since lanes = 2"),
+        (["--json", ""], "argument --json: '': must be the name of a file"),
         (["--batch", "0"], "batch = 0: must be"),
         (["--transaction-capacity", "1000"], "transaction_capacity = 1000: must be a power"),
         (["--bundle-capacity", "1"], "bundle_capacity = 1: must be"),
@@ -625,7 +640,7 @@ def test_lines_that_are_left_out_are_told(tmp_path: Path) -> None:
     path = lobster_pair(tmp_path) / "T_message_1.csv"
     path.write_text(path.read_text() + "34200.4,1,13,x,999900,1\n")
     done = velox_run("replay", path, "--on-error", "skip")
-    assert "velox: warning: 1 lines were left out; the first: " in done.stderr
+    assert "velox: warning: 1 line was left out; the first: " in done.stderr
     assert f"{path}:4" in done.stderr
     assert "velox: error: " not in done.stderr
 
@@ -692,7 +707,8 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "{flow}"], "format 'npy' takes one file, not 2"),
         (["{flow}", "--format", "lobster"], "it looks like 'npy'"),
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
-        (["{flow}", "--depth", "0"], "depth = 0: must be"),
+        (["{flow}", "--depth", "1"], "depth = 1: only with --verify"),
+        (["{flow}", "--verify", "--depth", "0"], "depth = 0: must be"),
         (["{flow}", "--speed", "0"], "argument --speed: '0'"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),

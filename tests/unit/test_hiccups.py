@@ -94,7 +94,10 @@ def test_the_cpus_asked_for_are_looked_at_in_their_order() -> None:
 @can_pin
 @pytest.mark.parametrize(
     ("cpus", "why"),
-    [([], r"cpus = \[\]: must name at least one"), ([99_999], "CPU 99999 is not among those")],
+    [
+        ([], r"cpus = \[\]: must name at least one"),
+        ([99_999], "cpus names CPU 99999, which is not among those"),
+    ],
 )
 def test_cpus_that_cannot_be_looked_at_are_refused(cpus: list[int], why: str) -> None:
     with pytest.raises(ConfigError, match=why):

@@ -113,7 +113,7 @@ def test_a_progress_line_counts_what_passed_each_stage() -> None:
         delivered_transactions=98_980,
     )
     assert terminal.progress(1, counters) == (
-        "[  1s] ingress=98988 orderbook=98987 bundles=18283 output=18282"
+        "[  1s] ingress=98,988 orderbook=98,987 bundles=18,283 output=18,282"
     )
     assert terminal.progress(1234, counters).startswith("[1234s] ")
 

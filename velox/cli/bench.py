@@ -7,7 +7,7 @@ import sys
 
 import velox
 from velox import bench
-from velox.cli.options import add_hiccups_option
+from velox.cli.options import add_hiccups_option, path
 from velox.cli.results import json_file
 from velox.cli.screen import Screen
 from velox.cli.signals import Signals
@@ -24,7 +24,9 @@ def add_bench(benchmarks: argparse.ArgumentParser) -> None:
     benchmarks.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(bench.names())}; all unless told"
     )
-    benchmarks.add_argument("--json", metavar="PATH", help="write the figures; '-' is stdout")
+    benchmarks.add_argument(
+        "--json", type=path, metavar="PATH", help="write the figures; '-' is stdout"
+    )
     add_hiccups_option(benchmarks)
     benchmarks.set_defaults(command=_bench)
 

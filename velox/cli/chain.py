@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import velox
+from velox.cli.options import path
 from velox.cli.results import json_file
 from velox.cli.screen import Screen, complain, warn
 from velox.cli.signals import Signals
@@ -25,25 +26,27 @@ __all__ = ["add_localnet", "add_status", "add_submit", "add_tips", "finish", "su
 
 def add_submit(submit: argparse.ArgumentParser) -> None:
     """Give ``velox submit`` its options."""
-    submit.add_argument("path", metavar="BUNDLES.npy", help="what --capture wrote")
+    submit.add_argument("path", type=path, metavar="BUNDLES.npy", help="what --capture wrote")
     submit.add_argument(
         "--submit", default="localnet", metavar="WHERE", help="localnet, or CONFIG.toml (localnet)"
     )
-    submit.add_argument("--journal", metavar="PATH", help="what was signed; the configuration's")
-    submit.add_argument("--json", metavar="PATH", help="write the ledger; '-' is stdout")
+    submit.add_argument(
+        "--journal", type=path, metavar="PATH", help="what was signed; the configuration's"
+    )
+    submit.add_argument("--json", type=path, metavar="PATH", help="write the ledger; '-' is stdout")
     submit.set_defaults(command=_submit)
 
 
 def add_status(status: argparse.ArgumentParser) -> None:
     """Give ``velox status`` its options."""
-    status.add_argument("journal", metavar="JOURNAL", help="what --journal named")
-    status.add_argument("--config", metavar="CONFIG.toml", help="ask its node, too")
+    status.add_argument("journal", type=path, metavar="JOURNAL", help="what --journal named")
+    status.add_argument("--config", type=path, metavar="CONFIG.toml", help="ask its node, too")
     status.set_defaults(command=_status)
 
 
 def add_tips(tips: argparse.ArgumentParser) -> None:
     """Give ``velox tips`` its options."""
-    tips.add_argument("config", metavar="CONFIG.toml", help="with a [block_engine]")
+    tips.add_argument("config", type=path, metavar="CONFIG.toml", help="with a [block_engine]")
     tips.set_defaults(command=_tips)
 
 

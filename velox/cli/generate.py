@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import stat
 import sys
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from velox.cli.options import count, integer, positive
+from velox.cli.options import count, integer, path, positive
 from velox.cli.screen import Screen
 from velox.cli.signals import Signals
 from velox.cli.statuses import GOOD
@@ -32,7 +36,9 @@ def add_generate(generate: argparse.ArgumentParser) -> None:
         metavar="N",
         help="transactions in the file; the first two clear the book",
     )
-    generate.add_argument("-o", "--output", required=True, metavar="PATH", help="a .npy file")
+    generate.add_argument(
+        "-o", "--output", required=True, type=path, metavar="PATH", help="a .npy file"
+    )
     generate.add_argument("--seed", type=count, default=0, metavar="N", help="(0)")
     generate.add_argument(
         "--rate",
@@ -71,7 +77,9 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         base_price=options.base_price,
         market=options.market,
     )
+    size = options.count * TRANSACTION_DTYPE.itemsize
     with signals.immediate(), replacing(options.output) as file:
+        _refuse_what_has_no_room(options.output, file, size)
         header = {
             "descr": np.lib.format.dtype_to_descr(TRANSACTION_DTYPE),
             "fortran_order": False,
@@ -80,9 +88,21 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
-    size = options.count * TRANSACTION_DTYPE.itemsize / 1e6
-    Screen(sys.stdout).say(f"{options.output}: {options.count} transactions, {size:,.1f} MB")
+    Screen(sys.stdout).say(
+        f"{options.output}: {options.count:,} transactions, {size / 1e6:,.1f} MB"
+    )
     return GOOD
+
+
+def _refuse_what_has_no_room(path: str, file: IO[bytes], size: int) -> None:
+    """Fail now, rather than after minutes of writing what will not fit."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return
+    disk = os.fstatvfs(file.fileno())
+    free = disk.f_bavail * disk.f_frsize
+    if size > free:
+        why = f"{os.strerror(errno.ENOSPC)}: {size / 1e6:,.1f} MB wanted, {free / 1e6:,.1f} free"
+        raise OSError(errno.ENOSPC, why, path)
 
 
 def _chunks(flow: MarketFlow, events: int, market: int) -> Iterator[npt.NDArray[np.void]]:

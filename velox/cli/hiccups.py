@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import velox
-from velox.cli.options import cpus, positive
+from velox.cli.options import cpus, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import Screen
 from velox.cli.signals import Signals
@@ -31,8 +31,12 @@ def add_hiccups(hiccups: argparse.ArgumentParser) -> None:
     hiccups.add_argument(
         "--cpus", type=cpus, metavar="LIST", help="to look at, as in 0,2-3; all unless told"
     )
-    hiccups.add_argument("--json", metavar="PATH", help="write the figures; '-' is stdout")
-    hiccups.add_argument("--hlog", metavar="PATH", help="write the histograms, tagged by CPU")
+    hiccups.add_argument(
+        "--json", type=path, metavar="PATH", help="write the figures; '-' is stdout"
+    )
+    hiccups.add_argument(
+        "--hlog", type=path, metavar="PATH", help="write the histograms, tagged by CPU"
+    )
     hiccups.set_defaults(command=_hiccups)
 
 

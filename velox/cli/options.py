@@ -13,13 +13,17 @@ __all__ = [
     "count",
     "cpus",
     "integer",
+    "microseconds",
     "not_negative",
+    "path",
     "placement",
     "positive",
     "rate",
 ]
 
 MOST_CPUS = 1 << 16
+# The durations of a configuration are nanoseconds in 63 bits.
+MOST_US = (2**63 - 1) // 1000
 
 
 def integer(text: str) -> int:
@@ -55,6 +59,21 @@ def not_negative(text: str) -> float:
         return 0.0 if float(text) == 0 else positive(text)
     except (ValueError, argparse.ArgumentTypeError):
         raise _refused(text, "must be a number of at least 0, and finite") from None
+
+
+def microseconds(text: str) -> float:
+    """A duration above 0, of up to 292 years."""
+    number = positive(text)
+    if number > MOST_US:
+        raise _refused(text, f"must be at most {MOST_US} us")
+    return number
+
+
+def path(text: str) -> str:
+    """The name of a file, which may be anything but nothing."""
+    if not text:
+        raise _refused(text, "must be the name of a file")
+    return text
 
 
 def rate(text: str) -> float | str:

@@ -10,7 +10,15 @@ from typing import Any
 
 import velox
 from velox.cli.chain import finish, submission
-from velox.cli.options import add_hiccups_option, cpus, integer, placement, positive
+from velox.cli.options import (
+    add_hiccups_option,
+    cpus,
+    integer,
+    microseconds,
+    path,
+    placement,
+    positive,
+)
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import Screen, complain, one_line, warn
 from velox.cli.signals import Signals
@@ -82,7 +90,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         type=integer,
         metavar="N",
         help="threads that may write the book; 2 or more: the shared book with a "
-        "fixed window (1, or the lanes)",
+        "fixed window, of at least as many as there are lanes (the lanes)",
     )
     what.add_argument(
         "--on-cross",
@@ -103,7 +111,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
     )
     what.add_argument(
         "--bundle-timeout-us",
-        type=positive,
+        type=microseconds,
         metavar="US",
         default=default.bundle_timeout_ns / 1000,
         help="how long a bundle stays open (100)",
@@ -130,22 +138,29 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         help="slots of the bundle ring (1024)",
     )
     result = parser.add_argument_group("what it leaves")
-    result.add_argument("--capture", metavar="PATH", help="write the bundles to a .npy file")
+    result.add_argument(
+        "--capture", type=path, metavar="PATH", help="write the bundles to a .npy file"
+    )
     result.add_argument(
         "--submit",
         metavar="WHERE",
         help="send the orders to Solana: 'localnet', a cluster in this process, or CONFIG.toml",
     )
     result.add_argument(
-        "--journal", metavar="PATH", help="of --submit: what was signed (the configuration's)"
+        "--journal",
+        type=path,
+        metavar="PATH",
+        help="of --submit: what was signed (the configuration's)",
     )
     result.add_argument(
         "--json",
+        type=path,
         metavar="PATH",
         help="write the report; '-' is stdout, and moves the text to stderr",
     )
     result.add_argument(
         "--hlog",
+        type=path,
         metavar="PATH",
         help="write the latencies of each second in HdrHistogram's log format",
     )
@@ -155,15 +170,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
 
 def configuration(options: argparse.Namespace, *, lanes: int) -> PipelineConfig:
     """What the options say of the pipeline; the configuration refuses what cannot be."""
-    writers = options.writers if options.writers is not None else 1
     return PipelineConfig(
         placement=options.placement,
         cpus=options.cpus,
         idle=options.idle,
         strict=options.strict,
         lanes=lanes,
-        # A count that cannot be used is left for the configuration to refuse.
-        writers=max(writers, lanes) if writers > 0 else writers,
+        writers=lanes if options.writers is None else options.writers,
         levels=options.levels if options.levels is not None else PipelineConfig().levels,
         on_cross=options.on_cross,
         on_full=options.on_full,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from velox.cli.options import path
 from velox.cli.screen import Screen
 from velox.cli.signals import Signals
 from velox.cli.statuses import GOOD
@@ -15,7 +16,7 @@ __all__ = ["add_recover"]
 
 def add_recover(recover: argparse.ArgumentParser) -> None:
     """Give ``velox recover`` its options."""
-    recover.add_argument("path", metavar="PATH", help="what --capture was writing")
+    recover.add_argument("path", type=path, metavar="PATH", help="what --capture was writing")
     recover.set_defaults(command=_recover)
 
 

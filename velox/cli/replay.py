@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from velox import feeds
-from velox.cli.options import integer, rate
+from velox.cli.options import integer, path, rate
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.results import refuse_overwriting
 from velox.cli.screen import warn
@@ -23,7 +23,11 @@ __all__ = ["add_replay"]
 def add_replay(replay: argparse.ArgumentParser) -> None:
     """Give ``velox replay`` its options."""
     replay.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files; for LOBSTER also the directory of a pair"
+        "paths",
+        nargs="+",
+        type=path,
+        metavar="PATH",
+        help="files; for LOBSTER also the directory of a pair",
     )
     replay.add_argument(
         "--format",
@@ -69,6 +73,8 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
 
 
 def _replay(options: argparse.Namespace, signals: Signals) -> int:
+    if options.depth is not None and not options.verify:
+        raise ConfigError(f"depth = {options.depth}: only with --verify, which it limits")
     config = configuration(options, lanes=1)
     format = options.format or _format_of(options.paths)
     with signals.immediate():
@@ -88,7 +94,8 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         refuse_overwriting(name, getattr(options, name), recording.source)
     if recording.skipped:
         first = recording.problems[0]
-        warn(f"{recording.skipped:,} lines were left out; the first: {first}")
+        left = f"{recording.skipped:,} lines were" if recording.skipped > 1 else "1 line was"
+        warn(f"{left} left out; the first: {first}")
     instruments = recording.instruments
     if options.levels is not None:
         instruments = tuple(replace(each, levels=options.levels) for each in instruments)
@@ -110,10 +117,10 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
 
 def _format_of(paths: Sequence[str]) -> str:
     """What the names alone make certain; the feed then looks whether it is true."""
-    for path in map(Path, paths):
-        if path.suffix == ".npy":
+    for each in map(Path, paths):
+        if each.suffix == ".npy":
             return "npy"
-        if path.is_dir() or "_message_" in path.name or "_orderbook_" in path.name:
+        if each.is_dir() or "_message_" in each.name or "_orderbook_" in each.name:
             return "lobster"
     if not os.path.exists(paths[0]):
         raise FeedError("no such file", path=paths[0])

@@ -175,7 +175,8 @@ def _checked_cpus(cpus: Sequence[int | None] | None) -> tuple[int | None, ...]:
             raise ConfigError(f"cpus = {list(cpus)}: this system cannot pin threads to CPUs")
         if cpu not in usable.allowed:
             raise ConfigError(
-                f"CPU {cpu} is not among those this process may use: {format_cpus(usable.allowed)}"
+                f"cpus names CPU {cpu}, which is not among those this process may use: "
+                f"{format_cpus(usable.allowed)}"
             )
     return chosen
 

@@ -14,6 +14,7 @@ from velox.core.ring cimport (
     bundle_ring_drained,
     bundle_ring_peek,
     bundle_ring_release,
+    checked_count,
 )
 from velox.runtime.stage cimport Turn, control_stop
 
@@ -268,6 +269,8 @@ cdef class PullOutput(Output):
         ------
         PipelineError
             No pipeline has this output, or another poll is open.
+        RingError
+            `max_bundles` is no count.
 
         Notes
         -----
@@ -338,7 +341,7 @@ cdef class Poll:
             raise PipelineError("poll of an output that no pipeline has")
         wanted = self.source.output.ring.capacity
         if self.max_bundles is not None:
-            wanted = max(0, <Py_ssize_t>self.max_bundles)
+            wanted = checked_count(self.max_bundles, "max_bundles")
         if not self.source.turn.take():
             raise PipelineError("another poll is open; an output takes one at a time")
         self.entered = True

@@ -141,7 +141,10 @@ class Pipeline:
             strategy = Strategy(strategy)
         self._strategy = strategy
         self._plan_threads()
-        self.clock = Clock(self._clock_source())
+        try:
+            self.clock = Clock(self._clock_source())
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("source =", "clock =", 1)) from None
         self._control = Control()
         self._join(self._verifier(checks))
         self.huge_pages = look(

@@ -124,8 +124,9 @@ def plan(
     named = _named_cpus(config)
     outside = [cpu for cpu in named if cpu not in usable.allowed]
     if outside:
+        field = "placement" if config.cpus is None else "cpus"
         raise ConfigError(
-            f"CPU {outside[0]} is not among those this process may use: "
+            f"{field} names CPU {outside[0]}, which is not among those this process may use: "
             f"{format_cpus(usable.allowed)}"
         )
 

@@ -414,7 +414,9 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: no TOML: byte {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: {error}") from error
     given: dict[str, Any] = {"path": name}
     known = [*_TABLES, "market", "memo", "journal", "deadline_s"]

@@ -113,11 +113,11 @@ def progress(second: int, statistics: Statistics) -> str:
     Examples
     --------
     >>> progress(1, Statistics(1.0, 98988, 98988, 0, 98988, 0, 98988, 18283, 18283, 98988))
-    '[  1s] ingress=98988 orderbook=98988 bundles=18283 output=18283'
+    '[  1s] ingress=98,988 orderbook=98,988 bundles=18,283 output=18,283'
     """
     return (
-        f"[{second:3d}s] ingress={statistics.pushed} orderbook={statistics.applied} "
-        f"bundles={statistics.sealed_bundles} output={statistics.delivered_bundles}"
+        f"[{second:3d}s] ingress={statistics.pushed:,} orderbook={statistics.applied:,} "
+        f"bundles={statistics.sealed_bundles:,} output={statistics.delivered_bundles:,}"
     )
 
 

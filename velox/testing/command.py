@@ -156,7 +156,11 @@ def _plan(options: argparse.Namespace) -> FaultPlan:
             rates[Fault(name)] = float(rate)
         except ValueError:
             known = ", ".join(Fault)
-            raise ConfigError(f"fault = {text!r}: must be NAME=RATE; names are {known}") from None
+            raise ConfigError(
+                f"fault = {text!r}: must be NAME=RATE, a probability; names are {known}"
+            ) from None
+        if not 0.0 <= rates[Fault(name)] <= 1.0:
+            raise ConfigError(f"fault = {text!r}: {rate} is no probability, 0 to 1")
     return FaultPlan(options.seed, rates)
 
 

@@ -20,6 +20,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import LocalnetError
+from velox.runtime.threads import Latch
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
@@ -113,7 +114,7 @@ class LocalCluster:
             self.add_program(pubkey, path)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
-        self._closing = threading.Event()
+        self._closing = Latch()
         with ExitStack() as stack:
             http, websocket = _listeners(port)
             stack.callback(http.close)

@@ -56,7 +56,7 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--rate", "-1"], ConfigError, "rate = -1.0"),
         (["--fault", "rain=0.1"], ConfigError, "fault = 'rain=0.1'.*dropped"),
         (["--fault", "dropped"], ConfigError, "fault = 'dropped'"),
-        (["--fault", "dropped=2"], LocalnetError, "rates: dropped: 2.0"),
+        (["--fault", "dropped=2"], ConfigError, "'dropped=2': 2 is no probability, 0 to 1"),
         (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is no public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
