@@ -1,7 +1,7 @@
 """A process that makes others to be killed: each one submits orders until it is, or is done.
 
-It loads everything once and forks; a line on its input is ``URL KEY JOURNAL FIRST COUNT``, and its
-answer is the number of the process, or an empty line when asked to wait for it.
+It loads everything once and forks; a line on its input is ``URL KEY JOURNAL COMPACT FIRST COUNT``,
+and its answer is the number of the process, or an empty line when asked to wait for it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def submitter_at(rpc: RpcClient, key: str, journal: SubmissionJournal, **options
     )
 
 
-def submit(url: str, key: str, journal: str, first: int, count: int) -> None:
+def submit(url: str, key: str, journal: str, compact: int, first: int, count: int) -> None:
     rpc = RpcClient(url, retries=0)
-    submitter = submitter_at(rpc, key, SubmissionJournal(journal), attempts=2)
+    opened = SubmissionJournal(journal, compact_bytes=compact)
+    submitter = submitter_at(rpc, key, opened, attempts=2)
     for start in range(first, first + count, 20):
         submitter.intake(bundles_of(adds(20, first=start)))
         submitter.step()
@@ -60,11 +61,11 @@ def main() -> None:
             os.wait()
             print(flush=True)
             continue
-        url, key, journal, first, count = line.split()
+        url, key, journal, *numbers = line.split()
         child = os.fork()
         if child == 0:
             try:
-                submit(url, key, journal, int(first), int(count))
+                submit(url, key, journal, *map(int, numbers))
             except SolanaError as error:
                 print(error, file=sys.stderr, flush=True)
             finally:

@@ -7,11 +7,15 @@ returned::
     0        4        8        12
     | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
 
-A record is a byte that says what it is, and its fields, see `Header`, `Signed`, `Ended`. There is
-no key material in any of them: a signed transaction is what the whole world may see.
+A record is a byte that says what it is, and its fields, see `Header`, `Signed`, `Ended`, `Summary`.
+There is no key material in any of them: a signed transaction is what the whole world may see.
 
 A torn frame at the end, as a crash leaves it, was never sent: it is cut off. One in the middle
 means that the disk has lost what may have been sent: the journal is refused.
+
+Where it has grown long, it is compacted: what is still to be known (what is under way, what rests,
+how many ended how, the latest names) is written beside it as ``NAME.compact``, synced, and takes
+its name. A crash leaves one of the two, each of them whole.
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -45,6 +50,7 @@ __all__ = [
     "Header",
     "Signed",
     "SubmissionJournal",
+    "Summary",
     "Unsettled",
     "journal_records",
     "read_journal",
@@ -56,10 +62,17 @@ _HEADER = struct.Struct("<B32s32s")
 _SIGNED = struct.Struct("<BQQHIQ32sHHHH")
 _ENDED = struct.Struct("<BQBQHHH")
 _GONE = struct.Struct("<BQ")
-_IS_HEADER, _IS_SIGNED, _IS_ENDED = 1, 2, 3
+_SUMMARY = struct.Struct("<BQHII")
+_ENDINGS = struct.Struct("<BQ")
+_RECENT = struct.Struct("<64sQ")
+_IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY = 1, 2, 3, 4
 # No commit writes more; a longer length in a frame is not one.
 MAX_FRAME_BYTES: Final = 1 << 24
 MAX_REASON_BYTES: Final = 512
+#: Below this length a journal is not compacted; it may grow to four times what is left.
+COMPACT_BYTES: Final = 1 << 26
+# Rows that one summary holds: several are written where there are more.
+ROWS_A_SUMMARY: Final = 1 << 16
 # Names of transactions are kept twice as long as a blockhash lives, and sorted after so many.
 RECENT_BLOCKS: Final = 300
 RECENT: Final = 1024
@@ -198,7 +211,41 @@ class Ended:
         )
 
 
-Record: TypeAlias = Header | Signed | Ended
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is left of transactions that have ended, in a journal that was compacted.
+
+    Attributes
+    ----------
+    next_number : int
+        Every transaction so far has a smaller number.
+    ended : dict of Outcome to int
+        How many have ended how.
+    recent : dict of Signature to int
+        As in `Unsettled`.
+    rests : ndarray of RESTING_DTYPE, shape (n,)
+        What they left resting.
+    """
+
+    next_number: int
+    ended: dict[Outcome, int] = field(default_factory=dict)
+    recent: dict[Signature, int] = field(default_factory=dict)
+    rests: Array = field(default_factory=NOTHING_RESTS.copy)
+
+    def pack(self) -> bytes:
+        """Return its bytes."""
+        sizes = len(self.ended), len(self.recent), len(self.rests)
+        return b"".join(
+            (
+                _SUMMARY.pack(_IS_SUMMARY, self.next_number, *sizes),
+                *(_ENDINGS.pack(*each) for each in self.ended.items()),
+                *(_RECENT.pack(bytes(name), last) for name, last in self.recent.items()),
+                self.rests.tobytes(),
+            )
+        )
+
+
+Record: TypeAlias = Header | Signed | Ended | Summary
 
 
 @dataclass(slots=True)
@@ -249,8 +296,13 @@ class Unsettled:
             self.next_number = record.number + 1
             self.recent[record.signature] = record.last_valid_block_height
             if len(self.recent) % RECENT == 0:
-                oldest = record.last_valid_block_height - RECENT_BLOCKS
-                self.recent = {each: last for each, last in self.recent.items() if last >= oldest}
+                self.forget()
+        elif isinstance(record, Summary):
+            self.next_number = max(self.next_number, record.next_number)
+            for outcome, count in record.ended.items():
+                self.ended[outcome] = self.ended.get(outcome, 0) + count
+            self.recent.update(record.recent)
+            self._rest(record.rests)
         else:
             if self.transactions.pop(record.number, None) is None:
                 raise JournalError(
@@ -261,8 +313,30 @@ class Unsettled:
             self.ended[record.outcome] = self.ended.get(record.outcome, 0) + 1
             for number in record.gone:
                 self.resting.pop(number, None)
-            for row in record.rests:
-                self.resting[int(row["market"]), int(row["sequence"])] = row
+            self._rest(record.rests)
+
+    def _rest(self, rows: Array) -> None:
+        for row in rows:
+            self.resting[int(row["market"]), int(row["sequence"])] = row
+
+    def forget(self) -> None:
+        """Drop the names whose bytes can long not execute any more."""
+        oldest = max(self.recent.values(), default=0) - RECENT_BLOCKS
+        self.recent = {each: last for each, last in self.recent.items() if last >= oldest}
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records that leave a new journal with just this to do."""
+        self.forget()
+        if self.header is not None:
+            yield self.header
+        yield from self.transactions.values()
+        yield Summary(self.next_number, self.ended)
+        names = iter(self.recent.items())
+        while part := dict(islice(names, ROWS_A_SUMMARY)):
+            yield Summary(self.next_number, recent=part)
+        rows = iter(self.resting.values())
+        while some := list(islice(rows, ROWS_A_SUMMARY)):
+            yield Summary(self.next_number, rests=np.array(some, RESTING_DTYPE))
 
 
 def read_journal(path: str | os.PathLike[str]) -> Unsettled:
@@ -305,6 +379,8 @@ class SubmissionJournal:
     ----------
     path : path
         Made, readable by its owner alone, if it is not there.
+    compact_bytes : int
+        It is compacted where it is longer than this, and four times as long as what is left.
 
     Attributes
     ----------
@@ -323,19 +399,24 @@ class SubmissionJournal:
     Thread-safety: one thread. The file is locked against other processes.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.path = os.fspath(path)
+        # A link stays a link, to the compacted file.
+        self._real = os.path.realpath(path)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = self._open()
         except OSError as error:
-            raise self._refusal(error) from error
+            raise (error if isinstance(error, JournalError) else self._refusal(error)) from error
         try:
-            self._lock()
+            # What a crash left of a compaction: no name of ours, and never one.
+            with suppress(OSError):
+                os.unlink(self._compacted)
             data = self._read()
             self.unsettled, good = _replay(data, self.path)
             if good < len(data):
                 os.ftruncate(self._fd, good)
-            self._sync_directory()
+            with self._directory() as directory:
+                _sync_directory(directory)
             os.fsync(self._fd)
         except OSError as error:
             os.close(self._fd)
@@ -344,6 +425,8 @@ class SubmissionJournal:
         self._end = good
         self._waiting: list[Record] = []
         self._failed = False
+        self._least = self._compact_at = compact_bytes
+        self._compact_if_long()
 
     def append(self, record: Record) -> None:
         """Note a record for the next `commit`.
@@ -368,11 +451,9 @@ class SubmissionJournal:
             raise JournalError("an earlier write failed; it takes no more", path=self.path)
         if not self._waiting:
             return
-        data = memoryview(_framed([each.pack() for each in self._waiting]))
+        data = _framed([each.pack() for each in self._waiting])
         try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._fd, data[written:], self._end + written)
+            _write(self._fd, data, self._end)
             os.fsync(self._fd)
         except OSError as error:
             # After a sync that failed nobody knows what the disk holds.
@@ -380,6 +461,46 @@ class SubmissionJournal:
             raise self._refusal(error, offset=self._end) from error
         self._end += len(data)
         self._waiting.clear()
+        self._compact_if_long()
+
+    def _compact_if_long(self) -> None:
+        if self._end <= self._compact_at:
+            return
+        try:
+            self._compact()
+        except OSError:
+            # The long one is as good; a disk that is full need not be asked at each commit.
+            self._compact_at = 2 * self._end
+            with suppress(OSError):
+                os.unlink(self._compacted)
+
+    def _compact(self) -> None:
+        data = _framed([each.pack() for each in self.unsettled.records()])
+        self._compact_at = max(self._least, 4 * len(data))
+        if self._end <= self._compact_at:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with self._directory() as directory:
+            new = os.open(self._compacted, flags, 0o600)
+            try:
+                # Before it has the name: who opens that shall find it locked.
+                fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _write(new, data, 0)
+                os.fsync(new)
+                os.replace(self._compacted, self._real)
+            except BaseException as error:
+                # An interrupt may have come after the replacement.
+                self._failed = not isinstance(error, OSError)
+                os.close(new)
+                raise
+            old, self._fd, self._end = self._fd, new, len(data)
+            os.close(old)
+            # A crash must not take the name back from what is written from now on.
+            self._failed = not _sync_directory(directory)
+
+    @property
+    def _compacted(self) -> str:
+        return f"{self._real}.compact"
 
     @property
     def size(self) -> int:
@@ -407,13 +528,21 @@ class SubmissionJournal:
     def __repr__(self) -> str:
         return f"SubmissionJournal({self.path!r})"
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise JournalError("another process has it open", path=self.path) from None
+    def _open(self) -> int:
+        """Open and lock the file of this name, and not one that a compaction has replaced."""
+        while True:
+            fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), os.stat(self._real)):
+                        return fd
+                os.close(fd)
+            except OSError as error:
+                os.close(fd)
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                raise JournalError("another process has it open", path=self.path) from None
 
     def _read(self) -> bytes:
         data = bytearray()
@@ -421,18 +550,33 @@ class SubmissionJournal:
             data += part
         return bytes(data)
 
-    def _sync_directory(self) -> None:
-        """Make the name of a new file as durable as what is in it."""
-        directory = os.open(Path(self.path).parent, os.O_RDONLY | os.O_CLOEXEC)
+    @contextmanager
+    def _directory(self) -> Iterator[int]:
+        directory = os.open(Path(self._real).parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # Some file systems do not sync directories, and need not.
-            with suppress(OSError):
-                os.fsync(directory)
+            yield directory
         finally:
             os.close(directory)
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
         return JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+
+
+def _sync_directory(directory: int) -> bool:
+    """Make the name of a new file as durable as what is in it; whether it is."""
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        # Some file systems do not sync directories, and need not.
+        return error.errno in (errno.EINVAL, errno.ENOTSUP)
+    return True
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(fd, left, offset)
+        left, offset = left[written:], offset + written
 
 
 def _framed(records: list[bytes]) -> bytes:
@@ -525,6 +669,21 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         end = at + gone * _GONE.size
         cancelled = tuple(_GONE.iter_unpack(_slice(data, at, gone * _GONE.size)))
         return Ended(number, Outcome(outcome), slot, reason, resting, cancelled), end
+    if kind == _IS_SUMMARY:
+        _, number, endings, names, rests = _SUMMARY.unpack_from(data, at)
+        at += _SUMMARY.size
+        ended = _ENDINGS.iter_unpack(_slice(data, at, endings * _ENDINGS.size))
+        at += endings * _ENDINGS.size
+        recent = _RECENT.iter_unpack(_slice(data, at, names * _RECENT.size))
+        at += names * _RECENT.size
+        resting, at = _array(data, at, rests, RESTING_DTYPE)
+        summary = Summary(
+            number,
+            {Outcome(outcome): count for outcome, count in ended},
+            {Signature.from_bytes(name): last for name, last in recent},
+            resting,
+        )
+        return summary, at
     raise ValueError(f"kind {kind}")
 
 

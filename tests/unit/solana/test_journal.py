@@ -258,3 +258,161 @@ def test_any_bytes_are_a_journal_or_a_typed_error(data: bytes, framed: bool) -> 
         return
     assert isinstance(found, Unsettled)
     assert 0 <= good <= len(data)
+
+
+# Compaction
+
+
+def compacted(path: Path, count: int = 40) -> SubmissionJournal:
+    """A journal of `count` transactions of which the last two are under way, that was compacted."""
+    journal = SubmissionJournal(path, compact_bytes=4096)
+    journal.append(HEADER)
+    for number in range(count):
+        journal.append(signed(number))
+        if number < count - 2:
+            gone = ((2, 100 + number - 1),)
+            journal.append(Ended(number, Outcome.LANDED, 9, "", rests(100 + number), gone))
+        journal.commit()
+    return journal
+
+
+def test_a_journal_that_grows_is_compacted_and_knows_what_it_knew(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = compacted(path, 400)
+    assert journal.size == path.stat().st_size < 150_000
+    known = journal.unsettled
+    journal.close()
+    found = read_journal(path)
+    assert found.header == HEADER
+    assert list(found.transactions) == [398, 399]
+    assert all(same(found.transactions[each], known.transactions[each]) for each in (398, 399))
+    assert found.ended == {Outcome.LANDED: 398}
+    assert list(found.resting) == [(2, 497)]
+    assert found.next_number == 400
+    assert set(found.recent) >= {name for name, last in known.recent.items() if last >= 1099}
+    assert os.listdir(tmp_path) == ["journal"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with SubmissionJournal(path) as again:
+        again.append(Ended(398, Outcome.FAILED))
+        again.append(signed(400))
+        again.commit()
+    assert list(read_journal(path).transactions) == [399, 400]
+
+
+def test_a_compacted_journal_is_as_locked_as_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with compacted(path), pytest.raises(JournalError, match="another process has it open"):
+        SubmissionJournal(path)
+    SubmissionJournal(path).close()
+
+
+def test_a_link_stays_a_link_to_the_compacted_journal(tmp_path: Path) -> None:
+    folder, link = tmp_path / "disk", tmp_path / "journal"
+    folder.mkdir()
+    link.symlink_to(folder / "journal")
+    compacted(link).close()
+    assert link.is_symlink()
+    assert os.listdir(folder) == ["journal"]
+    assert read_journal(folder / "journal").next_number == 40
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "fsync", "replace"])
+def test_a_compaction_that_fails_leaves_the_long_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "journal"
+    journal = SubmissionJournal(path, compact_bytes=4096)
+    journal.append(HEADER)
+    real, news = getattr(os, call), []
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        name = arguments[0]
+        if isinstance(name, int):
+            name = os.readlink(f"/proc/self/fd/{name}")
+        if not os.fspath(name).endswith(".compact"):
+            return real(*arguments, **named)
+        news.append(name)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fails)
+    for number in range(100):
+        journal.append(signed(number))
+        journal.append(Ended(number, Outcome.LANDED, 9))
+        journal.commit()
+    # It was tried, and not at each commit.
+    assert 1 <= len(news) < 10
+    monkeypatch.undo()
+    assert journal.size > 4096
+    assert os.listdir(tmp_path) == ["journal"]
+    journal.close()
+    assert read_journal(path).ended == {Outcome.LANDED: 100}
+
+
+def test_a_directory_that_cannot_be_synced_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SubmissionJournal(tmp_path / "journal", compact_bytes=1000)
+    real = os.fsync
+
+    def fails(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(JournalError, match="an earlier write failed"):
+        for number in range(100):
+            journal.append(signed(number))
+            journal.append(Ended(number, Outcome.LANDED, 9))
+            journal.commit()
+    journal.close()
+
+
+def test_what_a_crash_left_of_a_compaction_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with SubmissionJournal(path) as journal:
+        journal.append(HEADER)
+        journal.commit()
+    (tmp_path / "journal.compact").write_bytes(path.read_bytes()[:7])
+    with SubmissionJournal(path) as journal:
+        assert journal.unsettled.header == HEADER
+    assert os.listdir(tmp_path) == ["journal"]
+
+
+@given(
+    st.lists(st.sampled_from(["sign", "land", "fail", "expire"]), max_size=60),
+    st.integers(200, 20_000),
+)
+def test_compacted_or_not_a_journal_knows_the_same(
+    tmp_path_factory: Any, moves: list[str], compact_bytes: int
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    both = [
+        SubmissionJournal(folder / "whole"),
+        SubmissionJournal(folder / "short", compact_bytes=compact_bytes),
+    ]
+    under_way: list[int] = []
+    number = 0
+    for move in moves:
+        if move == "sign":
+            record: Any = signed(number)
+            under_way.append(number)
+            number += 1
+        elif under_way:
+            left = rests(500 + number) if move == "land" else rests()
+            outcome = {"land": Outcome.LANDED, "fail": Outcome.FAILED}.get(move, Outcome.EXPIRED)
+            record = Ended(under_way.pop(0), outcome, 9, "", left, ((2, 499 + number),))
+        else:
+            continue
+        for journal in both:
+            journal.append(record)
+            journal.commit()
+    for journal in both:
+        journal.close()
+    whole, short = read_journal(folder / "whole"), read_journal(folder / "short")
+    assert [each.pack() for each in whole.transactions.values()] == [
+        each.pack() for each in short.transactions.values()
+    ]
+    assert (whole.ended, whole.next_number) == (short.ended, short.next_number)
+    assert list(whole.resting) == list(short.resting)
+    assert whole.recent == short.recent
