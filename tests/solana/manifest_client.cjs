@@ -76,6 +76,13 @@ const answers = {
     makerSequenceNumber: new BN(log.made), takerSequenceNumber: new BN(log.took),
     takerIsBuy: log.buyer, isMakerGlobal: false, padding: padding(14),
   })[0].toString('hex'),
+  market: ({ data }) => {
+    const { bids, asks } = client.Market.deserializeMarketBuffer(Buffer.from(data, 'hex'), 0);
+    return [...bids, ...asks].map((each) => [
+      each.sequenceNumber.toString(), each.numBaseAtoms.toString(),
+      each.trader.toBuffer().toString('hex'), each.isBid,
+    ]);
+  },
   error: ({ code }) => client.errorFromCode(code).name,
   price: ({ tokens, baseDecimals, quoteDecimals }) => {
     const { priceMantissa, priceExponent } =

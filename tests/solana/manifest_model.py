@@ -19,8 +19,9 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from velox.solana.instructions import MANIFEST_PROGRAM, OrderType, decode_batch_update
+from velox.solana.manifest_market import MARKET_DISCRIMINANT, NOWHERE
 from velox.solana.reports import FILL_EVENT, NO_INDEX, PLACE_EVENT
-from velox.solana.rpc import Blockhash, SignatureStatus, TransactionInfo
+from velox.solana.rpc import Account, Blockhash, SignatureStatus, TransactionInfo
 
 OTHERS = Pubkey(b"\x09" * 32)
 DIGITS = 18
@@ -48,6 +49,41 @@ class Resting:
     is_bid: bool
 
 
+def market_account(orders: list[Resting]) -> bytes:
+    """A market's account with these orders in its trees; the seats first, then the orders."""
+    seats = {trader: 80 * at for at, trader in enumerate({each.trader: 0 for each in orders})}
+    blocks = [
+        struct.pack("<IIIBB2x32s32x", NOWHERE, NOWHERE, NOWHERE, 0, 1, bytes(trader))
+        for trader in seats
+    ]
+
+    def tree(some: list[Resting], parent: int) -> int:
+        """Put them into a balanced tree, and return the index of its root."""
+        if not some:
+            return NOWHERE
+        middle = len(some) // 2
+        each, index = some[middle], 80 * len(blocks)
+        blocks.append(b"")
+        left, right = tree(some[:middle], index), tree(some[middle + 1 :], index)
+        node = struct.pack("<IIIBB2x", left, right, parent, 0, 2)
+        low, high = each.price % 2**64, each.price >> 64
+        numbers = each.atoms, each.sequence, seats[each.trader], 0, each.is_bid, OrderType.LIMIT
+        blocks[index // 80] = node + struct.pack("<QQQQIIBB22x", low, high, *numbers)
+        return index
+
+    roots = [
+        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NOWHERE)
+        for side in (
+            [each for each in orders if each.is_bid],
+            [each for each in orders if not each.is_bid],
+        )
+    ]
+    head = struct.pack("<QBBB5x128xQI", MARKET_DISCRIMINANT, 0, 9, 6, 0, 80 * len(blocks))
+    head += struct.pack("<IIII", roots[0], NOWHERE, roots[1], NOWHERE)
+    head += struct.pack("<II", NOWHERE, NOWHERE)
+    return head.ljust(256, b"\0") + b"".join(blocks)
+
+
 @dataclass
 class ModelChain:
     """Every transaction executes in the slot after it was sent."""
@@ -64,6 +100,9 @@ class ModelChain:
     logs_kept: bool = True
     release: Release = Release.RETURNS
     fill_padding: int = 14
+    looks: int = 0
+    # The error of the next transaction, whatever it does.
+    fails_next: int | None = None
 
     def tick(self) -> None:
         self.height += 1
@@ -100,6 +139,14 @@ class ModelChain:
     def get_transaction(self, signature: Signature, commitment: str) -> TransactionInfo | None:
         return self.infos.get(signature)
 
+    def get_account_info(
+        self, pubkey: Pubkey, commitment: str, *, least_slot: int = 0
+    ) -> Account | None:
+        assert pubkey == self.market
+        assert least_slot <= self.height
+        self.looks += 1
+        return Account(1, MANIFEST_PROGRAM, market_account(self.orders), False, self.height)
+
     def send_transaction(self, raw: bytes, **options: Any) -> Signature:
         transaction = VersionedTransaction.from_bytes(raw)
         signature = transaction.signatures[0]
@@ -115,7 +162,9 @@ class ModelChain:
         _, cancels, places = decode_batch_update(data)
         before = [Resting(**vars(each)) for each in self.orders], self.next_sequence
         err, answers, events = None, [], []
-        for cancel in cancels:
+        if self.fails_next is not None:
+            err, self.fails_next = {"InstructionError": [2, {"Custom": self.fails_next}]}, None
+        for cancel in cancels if err is None else ():
             mine = [each for each in self.orders if each.sequence == cancel.sequence]
             if not mine or mine[0].trader != trader:
                 err = {"InstructionError": [2, {"Custom": INVALID_CANCEL}]}

@@ -30,6 +30,7 @@ from velox.solana.instructions import (
     deposit,
     manifest_batch_update,
 )
+from velox.solana.manifest_market import resting_atoms
 from velox.solana.market import MarketSpec
 from velox.solana.reports import (
     FILL_EVENT,
@@ -39,7 +40,7 @@ from velox.solana.reports import (
     decode_event,
 )
 
-from .manifest_model import INVALID_CANCEL, POST_ONLY_CROSSES
+from .manifest_model import INVALID_CANCEL, POST_ONLY_CROSSES, Resting, market_account
 
 CLIENT = os.environ.get("VELOX_MANIFEST_CLIENT")
 SCRIPT = Path(__file__).with_name("manifest_client.cjs")
@@ -221,3 +222,29 @@ def test_prices_mean_what_they_mean_to_the_client() -> None:
         # The client reckons in doubles.
         client = mantissa * Fraction(10) ** exponent
         assert abs(client - exact) <= exact * Fraction(1, 10**8)
+
+
+def test_a_markets_account_holds_what_the_client_reads_in_it() -> None:
+    rng = random.Random(4)
+    traders = [PAYER, OTHER, QUOTE]
+    questions, ours, model = [], [], []
+    for count in (0, 1, 2, 50, 300):
+        orders = [
+            Resting(
+                rng.choice(traders), sequence, some(rng, 100), some(rng, 64), rng.random() < 0.5
+            )
+            for sequence in rng.sample(range(2**40), count)
+        ]
+        account = market_account(orders)
+        questions.append({"ask": "market", "data": account.hex()})
+        model.append({(each.sequence, each.atoms, each.trader, each.is_bid) for each in orders})
+        ours.append({each: resting_atoms(account, each) for each in traders})
+    for told, made, read in zip(ask(*questions), model, ours, strict=True):
+        client = {
+            (int(sequence), int(atoms), Pubkey(bytes.fromhex(trader)), is_bid)
+            for sequence, atoms, trader, is_bid in told
+        }
+        assert client == made
+        for trader in traders:
+            theirs = {number: atoms for number, atoms, owner, _ in client if owner == trader}
+            assert read[trader] == theirs

@@ -46,6 +46,7 @@ class Trader:
         signer: Any = None,
         order_type: OrderType = OrderType.LIMIT,
         isolate: bool = False,
+        poll_ns: int = 1,
     ) -> None:
         carrier = ManifestCarrier(SPEC, order_type=order_type)
         self.chain = chain if chain is not None else ModelChain(SPEC.market)
@@ -66,7 +67,7 @@ class Trader:
             carrier,
             None,
             self.journal,
-            options=SubmitOptions(poll_ns=1, isolate=isolate),
+            options=SubmitOptions(poll_ns=poll_ns, isolate=isolate),
             observer=self.note,
             clock=self.clock,
             sleep=lambda seconds: None,
@@ -375,3 +376,124 @@ def test_orders_of_a_failure_go_one_by_one_and_not_before_it_is_finalized(tmp_pa
     assert trader.ends[0] == (Outcome.LANDED, "")
     assert trader.ends[1][0] is Outcome.FAILED
     assert len(trader.chain.raws) == 3
+
+
+# What others fill, no transaction of ours tells
+
+
+def taken_by_others(trader: Trader, sequence: int, lots: int) -> None:
+    """Somebody else takes so much of an order; nothing tells us."""
+    for each in trader.chain.orders:
+        if each.sequence == sequence:
+            each.atoms -= lots * SPEC.lot_atoms
+    trader.chain.orders = [each for each in trader.chain.orders if each.atoms]
+
+
+def test_what_others_have_filled_is_not_placed_again(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 10))
+    taken_by_others(trader, 1, 8)
+    reports = trader.send((CANCEL, 11, 1_000_000, 4))
+    # Two were left, and fewer than the four that were to go.
+    assert trader.resting() == {}
+    assert told(reports) == [("CANCELLED", 11, 1, 2)]
+    assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
+
+
+def test_of_an_order_that_others_have_filled_in_part_the_rest_of_the_rest_is_placed_again(
+    trader: Trader,
+) -> None:
+    trader.send((ADD, 11, 1_000_000, 10))
+    taken_by_others(trader, 1, 3)
+    trader.send((CANCEL, 11, 1_000_000, 4))
+    assert trader.resting() == {2: 3}
+    trader.send((CANCEL, 11, 1_000_000, 3))
+    assert trader.resting() == {}
+
+
+def test_after_a_restart_what_was_filled_is_known(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    price = 1_000_000 * 10 ** (SPEC.exponent + 18)
+    trader.chain.orders.append(Resting(OTHERS, 900, price, 6_000_000, False))
+    trader.send((ADD, 11, 1_000_000, 10))
+    trader.submitter.close()
+    trader.journal.close()
+    (row,) = read_journal(trader.journal.path).resting.values()
+    assert int(row["lots"]) == 4
+    after = Trader(tmp_path / "journal", trader.chain, trader.signer)
+    after.send((CANCEL, 11, 1_000_000, 1))
+    assert after.resting() == {2: 3}
+
+
+def test_what_was_filled_while_nobody_looked_is_known_after_a_restart(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal")
+    trader.send((ADD, 11, 1_000_000, 10), (ADD, 12, 1_000_100, 10))
+    trader.submitter.close()
+    trader.journal.close()
+    taken_by_others(trader, 1, 4)
+    taken_by_others(trader, 2, 10)
+    after = Trader(tmp_path / "journal", trader.chain, trader.signer)
+    after.send((CANCEL, 11, 1_000_000, 1), (CANCEL, 12, 1_000_100, 1))
+    assert after.resting() == {3: 5}
+    assert after.ends[1] == (Outcome.FAILED, "nothing_to_cancel")
+
+
+def test_a_quote_that_others_have_filled_blocks_its_id_for_one_transaction(
+    tmp_path: Path,
+) -> None:
+    trader = Trader(tmp_path / "journal", poll_ns=20_000)
+    trader.send((ADD, 11, 1_000_000, 5))
+    taken_by_others(trader, 1, 5)
+    trader.send((ADD, 11, 1_000_100, 5))
+    # It was to be replaced in the same transaction, of which the market does all or nothing.
+    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
+    trader.send((ADD, 11, 1_000_200, 5))
+    assert trader.ends[2] == (Outcome.LANDED, "")
+    assert list(trader.resting().values()) == [5]
+
+
+def test_a_failure_that_says_nothing_of_an_order_does_not_make_it_forgotten(
+    trader: Trader,
+) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+    trader.chain.fails_next = 17
+    trader.send((CANCEL, 11, 1_000_000, 5))
+    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(17))")
+    trader.send((CANCEL, 11, 1_000_000, 5))
+    assert trader.ends[2] == (Outcome.LANDED, "")
+    assert trader.resting() == {}
+
+
+def test_orders_that_others_fill_take_no_memory(trader: Trader) -> None:
+    for number in range(300):
+        trader.send((ADD, 11 + number, 1_000_000, 5))
+        taken_by_others(trader, trader.chain.next_sequence - 1, 5)
+        for _ in range(10):
+            trader.submitter.step()
+    # Some come in between two looks at a market that nothing casts doubt on.
+    assert len(trader.journal.unsettled.resting) < 100
+    assert len(read_journal(trader.journal.path).resting) < 100
+
+
+def test_a_market_that_cannot_be_read_holds_up_what_would_be_placed_again_and_nothing_else(
+    trader: Trader,
+) -> None:
+    def unanswered(*arguments: Any, **named: Any) -> Any:
+        raise TransportError("http://127.0.0.1:1", "getAccountInfo", "no answer")
+
+    trader.send((ADD, 11, 1_000_000, 5), (ADD, 12, 1_000_100, 5))
+    trader.chain.get_account_info = unanswered  # type: ignore[method-assign]
+    trader.push((CANCEL, 11, 1_000_000, 2), (ADD, 13, 1_000_200, 5))
+    for _ in range(20):
+        trader.submitter.step()
+        trader.chain.tick()
+    assert sorted(trader.ends) == [0, 1, 3]
+    del trader.chain.get_account_info  # type: ignore[method-assign]
+    trader.settle()
+    assert sorted(trader.resting().values()) == [3, 5, 5]
+
+
+def test_a_fill_of_less_than_a_lot_leaves_an_order_that_can_be_cancelled(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 1))
+    trader.chain.orders[0].atoms //= 2
+    trader.send((CANCEL, 11, 1_000_000, 1))
+    assert trader.chain.orders == []

@@ -162,6 +162,11 @@ class OrderQueue:
     lane_of_market : sequence of int, shape (256,), optional
         Markets of the same lane share transactions; all do unless told.
 
+    Attributes
+    ----------
+    unsure : bool
+        Whether the last `take` left orders that wait for what the market says.
+
     Raises
     ------
     ConfigError
@@ -198,6 +203,7 @@ class OrderQueue:
         self._staged: list[tuple[Array, npt.NDArray[np.uint64]]] = []
         self._staged_count = 0
         # Of the other thread: by ticket, so oldest first.
+        self.unsure = False
         self._pending: dict[int, Entry] = {}
         self._adds: dict[Standing, Entry] = {}
 
@@ -372,7 +378,7 @@ class OrderQueue:
 
     # Going out
 
-    def take(self, fits: Fits, lane: int | None = None) -> Pack | None:
+    def take(self, fits: Fits, lane: int | None = None, *, known: bool = True) -> Pack | None:
         """Pack the oldest orders that need not wait into what one transaction holds.
 
         Parameters
@@ -381,6 +387,9 @@ class OrderQueue:
             ``fits(records, cancels, places)``.
         lane : int, optional
             Of this lane alone.
+        known : bool
+            Whether what is left of our orders on the chain is known for sure; without that, what
+            would place a part of one again waits, and `unsure` is set.
 
         Returns
         -------
@@ -388,6 +397,7 @@ class OrderQueue:
             Its orders have left the queue; `landed`, `lost` or `give_back` must hear of it.
         """
         pack = Pack()
+        self.unsure = False
         taken: list[Entry] = []
         hopeless: list[Entry] = []
         oversized: list[Entry] = []
@@ -400,7 +410,7 @@ class OrderQueue:
             if entry.placing is None and not entry.touches:
                 hopeless.append(entry)
                 continue
-            if any(each.state is State.FLYING for each, _ in entry.touches):
+            if self._waits(entry, known):
                 continue
             apart = taken and (entry.alone or taken[0].alone)
             if apart or not self._joins(pack, entry, fits):
@@ -426,6 +436,14 @@ class OrderQueue:
         for standing in (*pack.cancels, *pack.places):
             standing.state = State.FLYING
         return pack
+
+    def _waits(self, entry: Entry, known: bool) -> bool:
+        """Whether what an entry touches is under way, or has to be looked up."""
+        if any(each.state is State.FLYING for each, _ in entry.touches):
+            return True
+        unsure = not known and any(amount < each.chain for each, amount in entry.touches)
+        self.unsure |= unsure
+        return unsure
 
     @staticmethod
     def _joins(pack: Pack, entry: Entry, fits: Fits) -> bool:

@@ -159,6 +159,18 @@ class Desk:
             if standing.chain <= 0:
                 self.remove(standing)
 
+    def lots(self, market: int, sequence: int) -> int:
+        """Return what an order of ours has on the chain, by its number; 0 of one that is gone."""
+        standing = self._numbered.get((market, sequence))
+        return standing.chain if standing is not None else 0
+
+    def correct(self, standing: Standing, lots: int) -> None:
+        """Note how much is left of an order that rests, as the chain says; 0 where it is gone."""
+        standing.planned = max(0, standing.planned + lots - standing.chain)
+        standing.chain = lots
+        if not lots:
+            self.remove(standing)
+
     def remove(self, standing: Standing) -> None:
         """Let an order go."""
         standing.state = State.GONE

@@ -7,8 +7,9 @@ returned::
     0        4        8        12
     | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
 
-A record is a byte that says what it is, and its fields, see `Header`, `Signed`, `Ended`, `Summary`.
-There is no key material in any of them: a signed transaction is what the whole world may see.
+A record is a byte that says what it is, and its fields, see `Header`, `Signed`, `Ended`, `Remains`,
+`Summary`. There is no key material in any of them: a signed transaction is what the whole world may
+see.
 
 A torn frame at the end, as a crash leaves it, was never sent: it is cut off. One in the middle
 means that the disk has lost what may have been sent: the journal is refused.
@@ -45,9 +46,11 @@ from velox.solana.chain_ledger import Outcome
 
 __all__ = [
     "NOTHING_RESTS",
+    "REMAINS_DTYPE",
     "RESTING_DTYPE",
     "Ended",
     "Header",
+    "Remains",
     "Signed",
     "SubmissionJournal",
     "Summary",
@@ -65,7 +68,9 @@ _GONE = struct.Struct("<BQ")
 _SUMMARY = struct.Struct("<BQHII")
 _ENDINGS = struct.Struct("<BQ")
 _RECENT = struct.Struct("<64sQ")
+_REMAINS = struct.Struct("<BI")
 _IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY = 1, 2, 3, 4
+_IS_REMAINS = 6
 # No commit writes more; a longer length in a frame is not one.
 MAX_FRAME_BYTES: Final = 1 << 24
 MAX_REASON_BYTES: Final = 512
@@ -89,6 +94,10 @@ RESTING_DTYPE: Final = np.dtype(
     ]
 )
 NOTHING_RESTS: Final = np.zeros(0, RESTING_DTYPE)
+#: What is left of one, in lots; 0 where it is gone.
+REMAINS_DTYPE: Final = np.dtype(
+    [("sequence", "<u8"), ("lots", "<u4"), ("market", "u1"), ("unused", "u1", (3,))]
+)
 
 Array: TypeAlias = npt.NDArray[np.void]
 
@@ -245,7 +254,23 @@ class Summary:
         )
 
 
-Record: TypeAlias = Header | Signed | Ended | Summary
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What others have left of orders that rest.
+
+    Attributes
+    ----------
+    rows : ndarray of REMAINS_DTYPE, shape (n,)
+    """
+
+    rows: Array
+
+    def pack(self) -> bytes:
+        """Return its bytes."""
+        return _REMAINS.pack(_IS_REMAINS, len(self.rows)) + self.rows.tobytes()
+
+
+Record: TypeAlias = Header | Signed | Ended | Summary | Remains
 
 
 @dataclass(slots=True)
@@ -303,6 +328,8 @@ class Unsettled:
                 self.ended[outcome] = self.ended.get(outcome, 0) + count
             self.recent.update(record.recent)
             self._rest(record.rests)
+        elif isinstance(record, Remains):
+            self._remain(record.rows)
         else:
             if self.transactions.pop(record.number, None) is None:
                 raise JournalError(
@@ -318,6 +345,14 @@ class Unsettled:
     def _rest(self, rows: Array) -> None:
         for row in rows:
             self.resting[int(row["market"]), int(row["sequence"])] = row
+
+    def _remain(self, rows: Array) -> None:
+        for row in rows:
+            former = self.resting.pop((int(row["market"]), int(row["sequence"])), None)
+            if former is not None and row["lots"]:
+                left = np.array([former], RESTING_DTYPE)
+                left["lots"] = row["lots"]
+                self._rest(left)
 
     def forget(self) -> None:
         """Drop the names whose bytes can long not execute any more."""
@@ -669,6 +704,10 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         end = at + gone * _GONE.size
         cancelled = tuple(_GONE.iter_unpack(_slice(data, at, gone * _GONE.size)))
         return Ended(number, Outcome(outcome), slot, reason, resting, cancelled), end
+    if kind == _IS_REMAINS:
+        _, count = _REMAINS.unpack_from(data, at)
+        rows, at = _array(data, at + _REMAINS.size, count, REMAINS_DTYPE)
+        return Remains(rows), at
     if kind == _IS_SUMMARY:
         _, number, endings, names, rests = _SUMMARY.unpack_from(data, at)
         at += _SUMMARY.size

@@ -96,6 +96,7 @@ _FILL = struct.Struct("<8x32s32s32s64xQQQQQQBB14x")
 _OLDER_FILL = struct.Struct("<8x32s32s32sQQQQQQBB14x")
 _LAYOUTS: Final = {PLACE_EVENT: (_PLACE,), FILL_EVENT: (_FILL, _OLDER_FILL)}
 _PRICE_DIGITS = 18
+_MAX_PRICE, _MAX_LOTS = 2**63 - 1, 2**32 - 1
 _INVOKE = re.compile(r"Program (\w+) invoke \[(\d+)\]")
 _END = re.compile(r"Program (\w+) (?:success|failed: .*)")
 _DATA = "Program data: "
@@ -314,7 +315,9 @@ def report(
     """Return one report, as an array of one."""
     row = np.zeros(1, EXECUTION_REPORT_DTYPE)
     row["kind"], row["order_id"], row["market"], row["side"] = kind, order_id, market, side
-    row["price"], row["lots"], row["slot"], row["sequence"] = price, lots, slot, sequence
+    # A price or a size that no order of ours has is somebody else's word: told as far as it goes.
+    row["price"], row["lots"] = min(price, _MAX_PRICE), min(lots, _MAX_LOTS)
+    row["slot"], row["sequence"] = slot, sequence
     row["base_atoms"], row["quote_atoms"], row["maker"] = base_atoms, quote_atoms, maker
     row["signature"] = np.frombuffer(bytes(signature), np.uint8)
     return row

@@ -344,12 +344,25 @@ class RpcClient:
         )
 
     def get_account_info(
-        self, pubkey: Pubkey, commitment: Commitment = "confirmed"
+        self, pubkey: Pubkey, commitment: Commitment = "confirmed", *, least_slot: int = 0
     ) -> Account | None:
-        """Return an account; None where there is none."""
+        """Return an account; None where there is none.
+
+        Parameters
+        ----------
+        pubkey : solders.pubkey.Pubkey
+        commitment : {"processed", "confirmed", "finalized"}
+        least_slot : int
+            As in `get_signature_statuses`.
+
+        Raises
+        ------
+        TransportError
+            Among others: the node has not reached `least_slot`.
+        """
 
         def read(answer: Answer) -> Account | None:
-            slot, value = answer["context"]["slot"].integer(), answer.get("value")
+            slot, value = _slot_of(answer, least_slot), answer.get("value")
             if value is None:
                 return None
             return Account(
@@ -496,9 +509,7 @@ class RpcClient:
             return []
 
         def read(answer: Answer) -> list[SignatureStatus | None]:
-            slot = answer["context"]["slot"]
-            if slot.integer() < least_slot:
-                raise slot.wrong(f"is of slot {slot.value}, where {least_slot} was asked for")
+            _slot_of(answer, least_slot)
             values = answer["value"].items(MAX_STATUSES)
             if len(values) != len(signatures):
                 raise answer.wrong(f"has {len(values)} statuses for {len(signatures)} signatures")
@@ -566,6 +577,13 @@ def _status(answer: Answer) -> SignatureStatus:
         answer["err"].value,
         cast(Commitment, commitment),
     )
+
+
+def _slot_of(answer: Answer, least: int) -> int:
+    slot = answer["context"]["slot"]
+    if slot.integer() < least:
+        raise slot.wrong(f"is of slot {slot.value}, where {least} was asked for")
+    return slot.integer()
 
 
 def _optional_integer(answer: Answer | None) -> int | None:

@@ -55,14 +55,17 @@ from velox.solana.flights import Flight, Verdict, Volley, judge, reason_of
 from velox.solana.jito import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
 from velox.solana.journal import (
     NOTHING_RESTS,
+    REMAINS_DTYPE,
     RESTING_DTYPE,
     Ended,
     Header,
+    Remains,
     Signed,
     SubmissionJournal,
 )
 from velox.solana.lanes import Lane, Lanes, Plan
 from velox.solana.limiter import SteadyClock
+from velox.solana.market_watch import MarketWatch
 from velox.solana.press import Press, Refusal
 from velox.solana.recovery import recover
 from velox.solana.reports import Fill, Reporter, placed_orders, read_log
@@ -214,6 +217,16 @@ class Submitter:
         # Expired, and to be signed anew.
         self._anew: list[Volley] = []
         self._press = Press(self._dispatch, options, self._note)
+        self._watch = MarketWatch(
+            rpc,
+            self._lanes,
+            self._queue.desk,
+            journal,
+            signer.pubkey,
+            commitment=options.commitment,
+            poll_ns=options.poll_ns,
+            note=self._note,
+        )
         self._blockhashes = BlockhashCache(rpc)
         self._height = 0
         # Whether the last look learned the height: nothing is signed by an old one.
@@ -308,6 +321,7 @@ class Submitter:
         if now >= self._look_ns and not self.idle:
             self._look_ns = now + self._options.poll_ns
             done += self._follow()
+        done += self._watch.look(now)
         done += self._sign_anew(now)
         done += self._resend(now)
         return done + self._launch(now)
@@ -402,7 +416,10 @@ class Submitter:
         count = len(self._lanes)
         first = self._queue.oldest_lane or 0
         for index in [(first + step) % count for step in range(count)]:
-            pack = self._queue.take(self._lanes[index].fits, index)
+            known = self._watch.knows(index)
+            pack = self._queue.take(self._lanes[index].fits, index, known=known)
+            if self._queue.unsure:
+                self._watch.doubt(index)
             if pack is not None:
                 return pack
         return None
@@ -583,11 +600,14 @@ class Submitter:
                 self._unnumbered += len(signed.places)
                 placed = [(0, False)] * len(signed.places)
         slot = status.slot if status is not None else 0
+        self._watch.executed(slot)
         self._reporter.landed(flight, slot, placed, fills, lane.spec)
         rests = self._apply(flight, placed, fills, lane)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
         self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
+        if fills:
+            self._remember(fills, market)
         self._settle(signed.orders, flight.pack, Outcome.LANDED)
         return 1
 
@@ -620,9 +640,12 @@ class Submitter:
         self._queue.landed(pack, numbers[: len(pack.places)], replaced)
         if lane.spec is not None:
             for fill in fills:
-                lots = -(-fill.base_atoms // lane.spec.lot_atoms)
+                lots, part = divmod(fill.base_atoms, lane.spec.lot_atoms)
                 for sequence in (fill.maker_sequence, fill.taker_sequence):
                     self._queue.desk.fill(lane.spec.velox_market, sequence, lots)
+                if part:
+                    # What is left is no number of lots: the market knows.
+                    self._watch.doubt(pack.lane)
         rests = np.zeros(len(placed), RESTING_DTYPE)
         for name in ("id", "price", "side", "market"):
             rests[name] = signed.places[name]
@@ -630,20 +653,26 @@ class Submitter:
         rests["sequence"] = [sequence for sequence, _ in placed]
         return rests[[known for _, known in placed]]
 
+    def _remember(self, fills: list[Fill], market: int) -> None:
+        """Have the journal know what fills have left of orders of ours."""
+        numbers = {each for fill in fills for each in (fill.maker_sequence, fill.taker_sequence)}
+        known = [each for each in numbers if (market, each) in self._journal.unsettled.resting]
+        rows = [(each, self._queue.desk.lots(market, each), market, 0) for each in sorted(known)]
+        if rows:
+            self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))
+
     def _failed(self, flight: Flight, status: SignatureStatus) -> None:
         pack, signed, reason = flight.pack, flight.signed, reason_of(status.err)
-        gone: tuple[tuple[int, int], ...] = ()
-        if not pack.places and list(pack.cancels.values()) == [0] and "Custom(" in reason:
-            # Nothing but the cancellation of one order, and it failed: others have filled it.
-            gone = ((int(signed.orders["market"][0]), signed.cancels[0]),) if signed.cancels else ()
-        self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason, gone=gone))
+        self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason))
+        self._watch.executed(status.slot)
+        if signed.cancels:
+            # Others may have filled what was to be cancelled.
+            self._watch.doubt(pack.lane)
         if self._isolates(flight):
             # One of them was at fault; nothing was done, for good, so that each may go by itself.
             self._queue.give_back(pack, alone=True)
             return
         self._queue.lost(pack)
-        if gone:
-            self._queue.desk.remove(next(iter(pack.cancels)))
         self._reporter.rejected(flight, status.slot)
         self._settle(signed.orders, pack, Outcome.FAILED, reason)
 

@@ -1,0 +1,142 @@
+"""What rests on the chain, as the market's own account has it.
+
+Others fill our orders, and no transaction of ours tells of it. What the desk believes to rest is
+held against the market's account: once after a start, where a failure casts doubt on it, before
+what is left of an order is placed again, and now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from solders.pubkey import Pubkey
+
+from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
+from velox.solana.desk import Desk, State
+from velox.solana.journal import REMAINS_DTYPE, Remains, SubmissionJournal
+from velox.solana.lanes import Lanes
+from velox.solana.manifest_market import resting_atoms
+from velox.solana.market import MarketSpec
+from velox.solana.rpc import Commitment, RpcClient
+
+__all__ = ["MarketWatch"]
+
+# Polls between two looks at a market that nothing casts doubt on: half a minute, unless told.
+POLLS_A_ROUND = 64
+
+
+class MarketWatch:
+    """Corrects what a desk believes to rest, and the journal with it.
+
+    Parameters
+    ----------
+    rpc : RpcClient
+    lanes : Lanes
+    desk : Desk
+    journal : SubmissionJournal
+    trader : Pubkey
+    commitment : {"confirmed", "finalized"}
+    poll_ns : int
+        Least time between two looks at the same market, 64 times as long where nothing is in doubt.
+    note : callable
+        Is told of every error.
+
+    Attributes
+    ----------
+    corrected : int
+        Orders that had changed without our doing.
+
+    Notes
+    -----
+    Thread-safety: one thread.
+    """
+
+    def __init__(
+        self,
+        rpc: RpcClient,
+        lanes: Lanes,
+        desk: Desk,
+        journal: SubmissionJournal,
+        trader: Pubkey,
+        *,
+        commitment: Commitment,
+        poll_ns: int,
+        note: Callable[[VeloxError], None],
+    ) -> None:
+        self._rpc = rpc
+        self._desk = desk
+        self._journal = journal
+        self._trader = trader
+        self._commitment: Commitment = commitment
+        self._poll_ns = poll_ns
+        self._note = note
+        self._slot = 0
+        # By lane: its market, and when that was looked at last.
+        self._looked = {
+            index: (spec, -POLLS_A_ROUND * poll_ns)
+            for index in range(len(lanes))
+            if (spec := lanes[index].spec) is not None
+        }
+        self._doubted = set(self._looked)
+        self._fresh: set[int] = set()
+        self.corrected = 0
+
+    def executed(self, slot: int) -> None:
+        """Note a slot at which a transaction of ours was executed: earlier looks know less."""
+        self._slot = max(self._slot, slot)
+        self._fresh.clear()
+
+    def doubt(self, lane: int) -> None:
+        """Have a market looked at, as soon as that may be."""
+        if lane in self._looked:
+            self._doubted.add(lane)
+
+    def knows(self, lane: int) -> bool:
+        """Whether a market was looked at in this very step, or has no numbers to be looked up."""
+        return lane in self._fresh or lane not in self._looked
+
+    def look(self, now: int) -> int:
+        """Look at the markets that it is time to look at; returns how many orders had changed."""
+        self._fresh.clear()
+        changed = 0
+        for index, (spec, looked_ns) in self._looked.items():
+            polls = 1 if index in self._doubted else POLLS_A_ROUND
+            if now - looked_ns >= polls * self._poll_ns:
+                self._looked[index] = spec, now
+                changed += self._look_at(index, spec)
+        return changed
+
+    def _look_at(self, index: int, spec: MarketSpec) -> int:
+        ours = [
+            each
+            for each in self._desk.resting()
+            if each.market == spec.velox_market and each.sequence is not None
+        ]
+        if not ours:
+            self._doubted.discard(index)
+            return 0
+        try:
+            account = self._rpc.get_account_info(
+                spec.market, self._commitment, least_slot=self._slot
+            )
+            if account is None:
+                raise RecordError(f"market {spec.market}: there is no such account")
+            left = resting_atoms(account.data, self._trader)
+        except (TransportError, RateLimitedError, RpcError, RecordError) as error:
+            self._note(error)
+            return 0
+        self._doubted.discard(index)
+        self._fresh.add(index)
+        rows = []
+        for standing in ours:
+            atoms = left.get(standing.sequence or 0, 0)
+            # Less than a lot is still an order, which can be cancelled.
+            lots = max(1, atoms // spec.lot_atoms) if atoms else 0
+            if lots != standing.chain and standing.state is State.RESTING:
+                rows.append((standing.sequence, lots, standing.market, 0))
+                self._desk.correct(standing, lots)
+        if rows:
+            self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))
+            self.corrected += len(rows)
+        return len(rows)
