@@ -1,18 +1,31 @@
-"""Push orders in, take bundles out."""
+"""Push orders in, take bundles out, and see what became of them."""
 
 import numpy as np
 
 import velox
 
-orders = np.zeros(100, velox.TRANSACTION_DTYPE)
-orders["id"] = np.arange(100)
+orders = np.zeros(100_000, velox.TRANSACTION_DTYPE)
+orders["id"] = np.arange(1, len(orders) + 1)
 orders["price"] = velox.to_fixed("101.25")
 orders["size"] = 5
 
+reasons = dict.fromkeys(velox.SealReason, 0)
+
+
+def take(output: velox.PullOutput) -> None:
+    with output.poll() as bundles:  # an array over the ring itself
+        for reason in velox.SealReason:
+            reasons[reason] += int((bundles["reason"] == reason).sum())
+
+
 ingress, output = velox.PushIngress(), velox.PullOutput()
 with velox.Pipeline(ingress, output) as pipeline:
-    ingress.push(orders)
+    while len(orders):
+        # As many as there is room for: who waits for more here would wait for the polls below.
+        orders = orders[ingress.push(orders, timeout=0) :]
+        take(output)
 while not output.exhausted:
-    with output.poll() as bundles:
-        for bundle in bundles:
-            print(bundle["count"], velox.SealReason(bundle["reason"]).name)
+    take(output)
+
+print({reason.name: count for reason, count in reasons.items()})
+print(pipeline.report())

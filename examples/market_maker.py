@@ -1,10 +1,9 @@
 """A market maker: keeps one bid and one ask a tick outside the best prices, at the flow's speed.
 
-The strategy is compiled by numba and runs on the book's thread, without the GIL. `state` is its
-memory: what it quotes now. Needs numba: ``pip install numba``.
+The strategy is a Python function that numba compiles; it runs on the book's thread, without the
+GIL. `state` is its memory: what it quotes now. Needs numba: ``pip install -e '.[numba]'``.
 """
 
-import numba
 import numpy as np
 
 import velox
@@ -12,13 +11,12 @@ import velox
 DELETE, ADD, LOTS = int(velox.Kind.DELETE), int(velox.Kind.ADD), 10
 QUOTES = 2  # state: the price of the bid, that of the ask, and how many quotes were made
 
+state = np.zeros(3, np.int64)
 
-@numba.cfunc(velox.strategy_signature(np.dtype(np.int64)))
-def quote(record_pointer, book_pointer, out_pointer, room, state):
+
+@velox.numba_strategy(state=state)
+def quote(record, book, out, state):
     """Replace each quote whose price is no longer a tick outside the best."""
-    record = numba.carray(record_pointer, 1)[0]
-    book = numba.carray(book_pointer, 1)[0]
-    out = numba.carray(out_pointer, room)
     emitted = 0
     for side in range(2):
         best = book.bid_price if side == 0 else book.ask_price
@@ -44,10 +42,8 @@ def quote(record_pointer, book_pointer, out_pointer, room, state):
 
 
 def main() -> None:
-    state = np.zeros(3, np.int64)
     market = velox.PoissonIngress(rate=100_000, seed=42)
-    pipeline = velox.Pipeline(market, strategy=velox.Strategy(quote, user_data=state))
-    report = pipeline.run(duration=1.0)
+    report = velox.Pipeline(market, strategy=quote).run(duration=1.0)
     print(f"{state[QUOTES]} quotes on {report.ledger.applied} updates")
     print(f"tick to trade, p50: {report.latency['transit'].percentile(50)} ns")
 

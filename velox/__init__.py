@@ -45,6 +45,7 @@ from velox.runtime.capture import recover_capture
 from velox.runtime.config import PipelineConfig
 from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.ledger import Ledger
+from velox.runtime.numba_strategy import numba_strategy
 from velox.runtime.output import CaptureOutput, DiscardOutput, Output, PullOutput
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.report import Report, Statistics
@@ -91,6 +92,7 @@ __all__ = [
     "TransactionRing",
     "from_fixed",
     "get_include",
+    "numba_strategy",
     "recover_capture",
     "strategy_signature",
     "to_fixed",

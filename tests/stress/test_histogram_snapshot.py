@@ -109,3 +109,22 @@ def test_merging_from_a_histogram_under_way_takes_a_prefix() -> None:
     merged.merge(histogram)
     writer.join()
     assert_prefix(merged, sequence)
+
+
+def test_threads_that_record_at_once_lose_nothing() -> None:
+    histogram = LatencyHistogram()
+    values = np.full(RECORDS // 8, 100, np.uint64)
+    barrier = Barrier(2)
+
+    def write() -> None:
+        barrier.wait()
+        for _ in range(8):
+            histogram.record_many(values)
+            histogram.record(100)
+
+    writers = [Thread(target=write) for _ in range(2)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    assert histogram.count == 2 * 8 * (len(values) + 1)

@@ -67,7 +67,7 @@ def test_a_number_out_of_range_is_refused_with_its_field_value_and_range(name, l
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in NUMBERS])
-@pytest.mark.parametrize("value", [True, 64.0, "64", None, [64], np.True_, np.float64(64)])
+@pytest.mark.parametrize("value", [True, 64.0, "64", (), [64], np.True_, np.float64(64)])
 def test_what_is_no_integer_is_refused_as_a_number(name, value):
     with pytest.raises(ConfigError, match=rf"^{name} = .*: must be an integer"):
         build(name, value)
@@ -109,6 +109,7 @@ def test_lanes_need_a_writer_each():
     with pytest.raises(ConfigError, match=r"writers = 2: must be at least 3, since lanes = 3"):
         PipelineConfig(lanes=3, writers=2)
     assert PipelineConfig(lanes=3, writers=3).lanes == 3
+    assert PipelineConfig(lanes=3).writers == 3
 
 
 def test_several_writers_may_share_the_book_of_one_lane():

@@ -122,6 +122,37 @@ def test_a_push_after_a_start_that_failed_is_refused() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_process_neither_pushes_to_its_parents_pipeline_nor_polls_it() -> None:
+    program = """if True:
+        import os, sys
+        import numpy as np
+        import velox
+        config = velox.PipelineConfig(placement="shared", idle="backoff")
+        ingress, output = velox.PushIngress(), velox.PullOutput()
+        pipeline = velox.Pipeline(ingress, output, config=config)
+        pipeline.start()
+        child = os.fork()
+        if child == 0:
+            refused = []
+            try:
+                ingress.push(np.zeros(10_000, velox.TRANSACTION_DTYPE))
+            except velox.errors.PipelineError as error:
+                refused.append(error)
+            try:
+                with output.poll():
+                    pass
+            except velox.errors.PipelineError as error:
+                refused.append(error)
+            os._exit(len(refused))
+        _, status = os.waitpid(child, 0)
+        pipeline.stop()
+        sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_process_ends_without_its_parents_threads() -> None:
     program = """if True:
         import os, sys

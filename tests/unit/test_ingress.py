@@ -395,6 +395,26 @@ def test_a_push_of_nothing_is_nothing() -> None:
     assert bench.counts() == (0, 0, 0)
 
 
+@pytest.mark.parametrize("timeout", [0, 0.0, 0.001])
+def test_a_push_with_a_timeout_leaves_what_finds_no_room_to_its_caller(timeout: float) -> None:
+    bench = Bench(PushIngress(), capacity=4)
+    records = orders(10)
+    assert bench.ingress.push(records, timeout) == 4
+    assert bench.ingress.push(records[4:], timeout=timeout) == 0
+    assert bench.counts() == (4, 4, 0)
+    bench.ring.pop(2)
+    assert bench.ingress.push(records[4:], timeout) == 2
+    assert bench.ring.pop()["id"].tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
+def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+    bench = Bench(PushIngress())
+    with pytest.raises(ConfigError, match="timeout = "):
+        bench.ingress.push(orders(1), timeout=timeout)
+    assert bench.counts() == (0, 0, 0)
+
+
 def test_several_threads_may_take_turns() -> None:
     bench = Bench(PushIngress())
     for number in range(1, 5):

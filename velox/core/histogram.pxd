@@ -162,4 +162,7 @@ cdef class Reading:
 cdef class LatencyHistogram:
     cdef histogram *histogram
     cdef object reading_lock
+    cdef object recording_lock
+    cdef bint recording                 # a thread records without the GIL
     cdef Reading read(self)
+    cdef int wait_for_turn(self) except -1

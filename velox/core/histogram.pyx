@@ -336,8 +336,9 @@ cdef class LatencyHistogram:
     -----
     **Memory**: fixed. Two halves of 36 KiB by default, one of which is in use between snapshots.
 
-    **Thread-safety**: one thread records (`record`, `record_many`, `merge` into this one,
-    `reset`); any number of threads read meanwhile. Whatever is read belongs to the first ``n``
+    **Thread-safety**: one thread records at a time (`record`, `record_many`, `merge` into this one,
+    `reset`); another waits for the end of a `record_many`, but nobody waits for, or sees, a stage
+    that records in C. Any number of threads read meanwhile. What is read belongs to the first ``n``
     records exactly, for an ``n`` that never falls. `reset` excepted, which readers must not see
     half-way: it is for times when nobody reads.
 
@@ -362,6 +363,7 @@ cdef class LatencyHistogram:
         if self.histogram == NULL:
             raise MemoryError
         self.reading_lock = Lock()
+        self.recording_lock = Lock()
 
     def __dealloc__(self):
         histogram_free(self.histogram)
@@ -401,6 +403,13 @@ cdef class LatencyHistogram:
                 if read:
                     return reading
                 PyErr_CheckSignals()
+
+    cdef int wait_for_turn(self) except -1:
+        # Whoever holds the GIL and finds nobody recording without it is alone.
+        while self.recording:
+            with self.recording_lock:
+                pass
+        return 0
 
     @classmethod
     def from_counts(cls, counts, lowest=1, highest=HOUR_NS, significant_digits=2,
@@ -487,6 +496,7 @@ cdef class LatencyHistogram:
             raise RecordError(f"value = {value!r}: must be an integer", field="value")
         if not 0 <= value < 2**64:
             raise RecordError(f"value = {value}: must be 0 to 2**64 - 1", field="value")
+        self.wait_for_turn()
         histogram_record(self.histogram, value)
 
     def record_many(self, values):
@@ -505,18 +515,21 @@ cdef class LatencyHistogram:
         cdef cnp.ndarray array = checked_array(values, "values", (UNSIGNED, SIGNED))
         cdef const uint64_t *first = <const uint64_t *>cnp.PyArray_DATA(array)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(array)
-        cdef Py_ssize_t index
+        cdef Py_ssize_t index = 0
         cdef bint is_signed = array.dtype == SIGNED
         cdef bint negative = False
-        with nogil:
-            if is_signed:
-                for index in range(count):
-                    if <int64_t>first[index] < 0:
-                        negative = True
-                        break
-            if not negative:
-                for index in range(count):
-                    histogram_record(self.histogram, first[index])
+        with self.recording_lock:
+            self.recording = True
+            with nogil:
+                if is_signed:
+                    for index in range(count):
+                        if <int64_t>first[index] < 0:
+                            negative = True
+                            break
+                if not negative:
+                    for index in range(count):
+                        histogram_record(self.histogram, first[index])
+            self.recording = False
         if negative:
             raise RecordError(f"values[{index}] = {array[index]}: must not be negative",
                               index=index, field="values")
@@ -540,6 +553,7 @@ cdef class LatencyHistogram:
             if mine != theirs:
                 raise ConfigError(f"{field} = {theirs}: cannot be merged into {field} = {mine}")
         reading = other.read()
+        self.wait_for_turn()
         histogram_add(self.histogram, &reading.values)
 
     def snapshot(self):
@@ -558,6 +572,7 @@ cdef class LatencyHistogram:
 
     def reset(self):
         """Forget everything. Neither recorded into nor read by another thread meanwhile."""
+        self.wait_for_turn()
         with self.reading_lock:
             reset(self.histogram)
 

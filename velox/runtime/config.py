@@ -68,9 +68,9 @@ class PipelineConfig:
         Refuse more spinning runners than usable CPUs, instead of yielding with a warning.
     lanes : int
         How many ingress and order book stages run side by side, 1 to 16.
-    writers : int
+    writers : int, default `lanes`
         How many threads write the book. 1 is the book of a single writer, without a locked
-        instruction; 2 or more is the shared one. At least `lanes`, if there are several.
+        instruction; 2 or more is the shared one. At least `lanes`.
     levels : int
         Price levels a side that a book keeps in its window: a power of two, 64 to 262,144.
     on_cross : {"count", "reject", "uncross", "match"}
@@ -120,7 +120,7 @@ class PipelineConfig:
     idle: Idle = "spin"
     strict: bool = False
     lanes: int = 1
-    writers: int = 1
+    writers: int = None  # type: ignore[assignment] # an int from __post_init__ on
     levels: int = 1024
     on_cross: OnCross = "count"
     on_full: OnFull | None = None
@@ -144,6 +144,8 @@ class PipelineConfig:
                 "on_full", self.on_full, get_args(OnFull), "; None leaves it to the ingress"
             )
 
+        if self.writers is None:
+            object.__setattr__(self, "writers", self.lanes)
         for name, (low, high) in _RANGES.items():
             object.__setattr__(self, name, _integer(name, getattr(self, name), low, high))
         for name, (low, high) in _POWERS_OF_TWO.items():

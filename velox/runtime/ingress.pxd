@@ -1,6 +1,6 @@
 """Where transactions enter: what every ingress is, and counts."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, count
 from velox.core.clock cimport Clock, clock_source
@@ -89,4 +89,5 @@ cdef class PushIngress(Ingress):
     cdef bint running
 
     cdef uint64_t push_for_a_while(
-        self, const Transaction *first, uint64_t n, uint64_t due_ns) noexcept nogil
+        self, const Transaction *first, uint64_t n, uint64_t due_ns,
+        uint32_t patience) noexcept nogil

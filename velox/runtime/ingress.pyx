@@ -2,12 +2,12 @@
 
 import operator
 import os
+import time
 from math import isfinite
 
 import numpy as np
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from velox.core.atomic cimport load_relaxed, relax
@@ -477,6 +477,18 @@ cdef class ReplayIngress(Ingress):
 
 # Push
 
+# How often a push looks for room before it sees to signals, and to its time if that is limited.
+cdef enum:
+    PATIENCE = 10_000
+    SHORT_PATIENCE = 200
+
+
+cdef double checked_timeout(object timeout) except -1:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ConfigError(f"timeout = {timeout!r}: must be a number of seconds, or None")
+    return timeout
+
+
 @cython.final
 cdef class PushIngress(Ingress):
     """Transactions that Python pushes, from one thread at a time.
@@ -507,27 +519,34 @@ cdef class PushIngress(Ingress):
 
     def begin(self):
         self.running = True
+        self.turn.stay()
 
-    def push(self, transactions):
+    def push(self, transactions, timeout=None):
         """Push transactions into the pipeline.
 
         Parameters
         ----------
         transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
+        timeout : float, optional
+            The longest to wait for room, in seconds; 0 waits for none. Who polls the output on the
+            same thread needs one: the pipeline holds some 25 000 transactions, and then waits.
 
         Returns
         -------
         int
             How many went in. With ``on_full="block"``, the default, the call waits for room,
-            without the GIL, and returns fewer than n only where the pipeline is stopped meanwhile.
-            With ``"drop"`` it returns at once, and the rest is counted as dropped.
+            without the GIL, and returns fewer than n only where the pipeline is stopped meanwhile
+            or the time is over: push the rest again. With ``"drop"`` it returns at once, and the
+            rest is counted as dropped.
 
         Raises
         ------
         PipelineError
-            The pipeline is not running, or another thread is pushing.
+            The pipeline is not running, or not in this process, or another thread is pushing.
         RecordError
             `transactions` is no contiguous array of that dtype.
+        ConfigError
+            `timeout` is negative, or no number.
 
         Notes
         -----
@@ -537,10 +556,17 @@ cdef class PushIngress(Ingress):
         cdef const Transaction *first = transactions_of(transactions, &n)
         cdef uint64_t done = 0
         cdef uint64_t due_ns
+        cdef double end = 0.0
+        cdef uint32_t patience = PATIENCE
+        if timeout is not None:
+            end = time.monotonic() + checked_timeout(timeout)
+            patience = SHORT_PATIENCE if timeout > 0 else 0
         if self.ring is None:
             raise PipelineError("push to an ingress that no pipeline has taken")
         if not self.running:
             raise PipelineError("push to a pipeline that is not running: start it first")
+        if self.turn.is_forked():
+            raise PipelineError("push in a fork of the pipeline's process, which has its threads")
         if not self.turn.take():
             raise PipelineError("another thread is pushing; an ingress takes one at a time")
         try:
@@ -549,11 +575,13 @@ cdef class PushIngress(Ingress):
             due_ns = clock_now(self.ingress.clock)
             while True:
                 with nogil:
-                    done += self.push_for_a_while(first + done, n - done, due_ns)
+                    done += self.push_for_a_while(first + done, n - done, due_ns, patience)
                 # Ctrl-C may interrupt the wait.
                 PyErr_CheckSignals()
                 if done == <uint64_t>n or self.ingress.drop or control_stopped(
                         self.ingress.control):
+                    break
+                if timeout is not None and time.monotonic() >= end:
                     break
             if self.ingress.drop:
                 count(&self.ingress.generated, n - done)
@@ -563,7 +591,8 @@ cdef class PushIngress(Ingress):
         return done
 
     cdef uint64_t push_for_a_while(
-            self, const Transaction *first, uint64_t n, uint64_t due_ns) noexcept nogil:
+            self, const Transaction *first, uint64_t n, uint64_t due_ns,
+            uint32_t patience) noexcept nogil:
         cdef ingress *base = self.ingress
         cdef uint64_t done = 0
         cdef uint64_t now_ns, room, i
@@ -573,7 +602,7 @@ cdef class PushIngress(Ingress):
             slots = transaction_ring_claim(base.ring, n - done, &room)
             if room == 0:
                 waits += 1
-                if base.drop or waits > 10_000 or control_stopped(base.control):
+                if base.drop or waits > patience or control_stopped(base.control):
                     break
                 if waits < 100:
                     relax()

@@ -268,7 +268,7 @@ cdef class PullOutput(Output):
         Raises
         ------
         PipelineError
-            No pipeline has this output, or another poll is open.
+            No pipeline has this output, or not in this process, or another poll is open.
         RingError
             `max_bundles` is no count.
 
@@ -278,6 +278,9 @@ cdef class PullOutput(Output):
         pipeline stops is kept for later polls.
         """
         return Poll(self, max_bundles)
+
+    def begin(self):
+        self.turn.stay()
 
     def end(self):
         # Also where the pipeline never ran: nothing more will come.
@@ -342,6 +345,8 @@ cdef class Poll:
         wanted = self.source.output.ring.capacity
         if self.max_bundles is not None:
             wanted = checked_count(self.max_bundles, "max_bundles")
+        if self.source.turn.is_forked():
+            raise PipelineError("poll in a fork of the pipeline's process, which has its threads")
         if not self.source.turn.take():
             raise PipelineError("another poll is open; an output takes one at a time")
         self.entered = True

@@ -95,6 +95,12 @@ class Report:
     forwarding: bool = True
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """What a terminal shows: the ledger, the throughput, the latencies, the warnings."""
+        from velox.telemetry.terminal import closing  # noqa: PLC0415 - which knows reports
+
+        return "\n".join([*closing(self), *(f"warning: {each}" for each in self.warnings)]).strip()
+
     @property
     def throughput_per_s(self) -> float:
         """float: Transactions delivered a second."""

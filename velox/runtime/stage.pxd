@@ -44,7 +44,10 @@ cdef class Control:
 @cython.final
 cdef class Turn:
     cdef atomic_u64 *holder             # the thread whose turn it is, or 0
+    cdef unsigned long process          # which process, counted by forks, the threads run in
 
+    cdef void stay(self) noexcept
+    cdef bint is_forked(self) noexcept
     cdef bint take(self) noexcept
     cdef bint is_mine(self) noexcept
     cdef void leave(self) noexcept nogil

@@ -1,5 +1,7 @@
 """What every stage of a pipeline is to Python."""
 
+import os
+
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
 
@@ -31,6 +33,18 @@ cdef class Control:
         return bool(control_stopped(self.control))
 
 
+# How often this process was forked off: what a parent began, a child cannot end.
+cdef unsigned long forks = 0
+
+
+def _count_fork():
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 @cython.final
 cdef class Turn:
     """Lets one thread in at a time; who finds it taken is told so and does not wait.
@@ -43,9 +57,16 @@ cdef class Turn:
         self.holder = <atomic_u64 *>allocate(sizeof(atomic_u64))
         if self.holder == NULL:
             raise MemoryError("no memory for a turn")
+        self.stay()
 
     def __dealloc__(self):
         release_memory(self.holder)
+
+    cdef void stay(self) noexcept:
+        self.process = forks
+
+    cdef bint is_forked(self) noexcept:
+        return self.process != forks
 
     cdef bint take(self) noexcept:
         cdef uint64_t free = 0

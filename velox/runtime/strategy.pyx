@@ -84,6 +84,20 @@ cdef object address_of_numba(object function):
     return function.address
 
 
+cdef int require_elements(object function, object dtype) except -1:
+    """Refuse an array whose elements are not what a numba function takes them for."""
+    declared = getattr(getattr(function, "_sig", None), "args", None)
+    if declared is None or not declared[PARAMETERS - 1].name.endswith("*"):
+        return 0        # nothing is declared, or void *
+    from numba import from_dtype
+    element = declared[PARAMETERS - 1].dtype
+    if from_dtype(dtype) != element:
+        raise StrategyError(
+            f"user_data is an array of {dtype}, and {function._pyfunc.__name__} takes it for one "
+            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)")
+    return 0
+
+
 cdef size_t address_of(object function) except 0:
     if isinstance(function, ctypes._CFuncPtr):
         address = address_of_ctypes(function)
@@ -156,6 +170,9 @@ cdef class Strategy:
         if isinstance(user_data, np.ndarray):
             if not (user_data.flags.c_contiguous and user_data.flags.writeable):
                 raise StrategyError("user_data must be a contiguous, writable array")
+            if user_data.dtype.hasobject:
+                raise StrategyError("user_data holds Python objects, which a strategy cannot touch")
+            require_elements(function, user_data.dtype)
             self.user_data = <void *><size_t>user_data.ctypes.data
         elif isinstance(user_data, int) and not isinstance(user_data, bool):
             self.user_data = <void *><size_t>user_data
