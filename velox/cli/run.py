@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]:
     """One flow, or one a lane whose orders can interleave in any way."""
     market: dict[str, Any] = {}
-    if config.writers > 1:
+    if config.shares_book:
         # The window of a shared book stays where it is.
         market["half_width"] = min(HALF_WIDTH, config.levels // 2 - 1)
     if config.lanes == 1:

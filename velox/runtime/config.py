@@ -68,9 +68,9 @@ class PipelineConfig:
         Refuse more spinning runners than usable CPUs, instead of yielding with a warning.
     lanes : int
         How many ingress and order book stages run side by side, 1 to 16.
-    writers : int, default `lanes`
+    writers : int
         How many threads write the book. 1 is the book of a single writer, without a locked
-        instruction; 2 or more is the shared one. At least `lanes`.
+        instruction; 2 or more is the shared one. At least `lanes`, which it is unless told.
     levels : int
         Price levels a side that a book keeps in its window: a power of two, 64 to 262,144.
     on_cross : {"count", "reject", "uncross", "match"}
@@ -120,7 +120,7 @@ class PipelineConfig:
     idle: Idle = "spin"
     strict: bool = False
     lanes: int = 1
-    writers: int = None  # type: ignore[assignment] # an int from __post_init__ on
+    writers: int | None = None
     levels: int = 1024
     on_cross: OnCross = "count"
     on_full: OnFull | None = None
@@ -144,22 +144,27 @@ class PipelineConfig:
                 "on_full", self.on_full, get_args(OnFull), "; None leaves it to the ingress"
             )
 
-        if self.writers is None:
-            object.__setattr__(self, "writers", self.lanes)
+        writers = self.lanes if self.writers is None else self.writers
+        object.__setattr__(self, "writers", writers)
         for name, (low, high) in _RANGES.items():
             object.__setattr__(self, name, _integer(name, getattr(self, name), low, high))
         for name, (low, high) in _POWERS_OF_TWO.items():
             object.__setattr__(self, name, _power_of_two(name, getattr(self, name), low, high))
 
-        if self.lanes > 1 and self.writers < self.lanes:
+        if self.lanes > 1 and writers < self.lanes:
             raise ConfigError(
-                f"writers = {self.writers}: must be at least {self.lanes}, since lanes = "
+                f"writers = {writers}: must be at least {self.lanes}, since lanes = "
                 f"{self.lanes} and each lane writes the same book"
             )
 
         # These two last, for they depend on the lanes.
         object.__setattr__(self, "placement", self._checked_placement())
         object.__setattr__(self, "cpus", self._checked_cpus())
+
+    @property
+    def shares_book(self) -> bool:
+        """bool: Whether several threads may write a book."""
+        return self.writers is not None and self.writers > 1
 
     def _checked_placement(self) -> str | Mapping[str, int]:
         if not isinstance(self.placement, Mapping):

@@ -53,7 +53,7 @@ def books_for(
             OrderBook.from_instrument(
                 each,
                 writers=config.writers,
-                base_price=_window_base(each, ingresses) if config.writers > 1 else None,
+                base_price=_window_base(each, ingresses) if config.shares_book else None,
                 on_cross=config.on_cross,
                 publish=config.publish,
                 huge_pages=config.huge_pages,
