@@ -32,6 +32,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -76,6 +77,8 @@ from velox.solana.tips import TipPolicy
 __all__ = ["Submitter", "SubmitterStatistics"]
 
 Array: TypeAlias = npt.NDArray[np.void]
+# Does what there is room for, at a moment in ns, and returns how much that was.
+Turn: TypeAlias = Callable[[int], int]
 
 # Volleys that are signed in one duty cycle: they share one sync of the disk.
 LAUNCHES_AT_ONCE: Final = 16
@@ -224,9 +227,10 @@ class Submitter:
         # Whether the last look learned the height: nothing is signed by an old one.
         self._height_is_new = False
         self._look_ns = self._launch_ns = clock()
-        # Who makes the next request, where an endpoint takes few: what goes for the first time has
-        # every second one, and what goes again the others.
-        self._turns = deque([self._launch, self._resend, self._launch, self._sign_anew])
+        # Whose the next request is, where an endpoint takes few. For each volley that goes for the
+        # first time one may go again, so that each comes to that while its blockhash lives.
+        self._signing: deque[Turn] = deque([self._launch, self._sign_anew])
+        self._sending: deque[Turn] = deque([partial(self._take_turns, self._signing), self._resend])
         # Transactions in a bundle; fewer for a while where the signer's cap had no room for them.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
@@ -322,11 +326,16 @@ class Submitter:
         if now >= self._look_ns and not self.idle and not self._rpc.wait_s:
             self._look_ns = now + self._options.poll_ns
             done += self._follow()
-        for _ in range(len(self._turns) if sends else 0):
+        return done + (self._take_turns(self._sending, now) if sends else 0)
+
+    def _take_turns(self, turns: deque[Turn], now: int) -> int:
+        """Let each of some do what there is room for, beginning with the one whose turn it is."""
+        done = 0
+        for _ in range(len(turns)):
             if not self._may_send():
                 break
-            turn = self._turns[0]
-            self._turns.rotate(-1)
+            turn = turns[0]
+            turns.rotate(-1)
             done += turn(now)
         return done
 
