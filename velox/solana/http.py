@@ -445,8 +445,9 @@ class Peer:
 class Endpoint(Peer):
     """One HTTP endpoint: JSON-RPC by `call`, plain JSON by `get`. Any thread may use it.
 
-    An exchange ends within `timeout_s`, whatever the other side does (only the resolution of a
-    name, which is the system's, is not bounded). Redirects and compressed answers are refused.
+    An exchange ends within `timeout_s`, and within a `time_limit` that it is made in, whatever the
+    other side does (only the resolution of a name, which is the system's, is not bounded).
+    Redirects and compressed answers are refused.
 
     Parameters
     ----------
