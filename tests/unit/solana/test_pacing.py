@@ -55,9 +55,9 @@ def run(desk: Desk, seconds: float, step_s: float = 0.05) -> None:
 # Limits and failures
 
 
-@pytest.mark.parametrize("after", [None, 0.0])
+@pytest.mark.parametrize(("after", "orders"), [(None, 900), (0.0, 900), (None, 20)])
 def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and_less_often(
-    desk: Desk, after: float | None
+    desk: Desk, after: float | None, orders: int
 ) -> None:
     full = True
 
@@ -67,7 +67,7 @@ def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and
         return go_on()
 
     asked = between(desk.rpc, meets)
-    desk.submitter.intake(bundles_of(adds(900)))
+    desk.submitter.intake(bundles_of(adds(orders)))
     desk.submitter.step()
     assert asked.count("sendTransaction") == 1, "the first limit ends the volley"
     run(desk, 40.0)
@@ -77,7 +77,7 @@ def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and
     assert len(asked) < 60
     full = False
     desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 900}
+    assert desk.outcomes() == {Outcome.LANDED: orders}
 
 
 @pytest.mark.parametrize("limited", ["sendTransaction", "getBlockHeight", "getSignatureStatuses"])
@@ -322,6 +322,31 @@ def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_j
     ledger = after.submitter.close()
     assert (ledger.recovered, ledger.landed) == (desk.outcomes()[Outcome.UNKNOWN],) * 2
     after.abandon()
+
+
+@pytest.mark.parametrize(
+    ("pressed_during", "signed", "sends"),
+    [("getLatestBlockhash", 0, 0), ("sendTransaction", 16, 1), ("getBlockHeight", 0, 0)],
+)
+def test_a_close_that_is_to_hurry_finishes_one_request_and_signs_and_sends_nothing_after_it(
+    desk: Desk, pressed_during: str, signed: int, sends: int
+) -> None:
+    pressed = False
+
+    def meets(method: str, go_on: Any) -> Any:
+        nonlocal pressed
+        assert not pressed
+        answer = go_on()
+        pressed = method == pressed_during
+        return answer
+
+    asked = between(desk.rpc, meets)
+    desk.submitter.intake(bundles_of(adds(900)))
+    ledger = desk.submitter.close(hurry=lambda: pressed)
+    ledger.check()
+    assert asked[-1] == pressed_during
+    assert (ledger.transactions["signed"], ledger.sends) == (signed, sends)
+    assert asked.count("sendTransaction") == sends
 
 
 def test_a_close_without_an_order_to_hurry_asks_it_and_is_as_it_was(desk: Desk) -> None:
