@@ -11,7 +11,7 @@ import base64
 import struct
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any
+from typing import Any, ClassVar
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -108,6 +108,8 @@ class ModelChain:
         self.height += 1
 
     # RpcClient's
+
+    wait_s: ClassVar = 0.0
 
     def get_genesis_hash(self) -> Hash:
         return Hash.default()

@@ -72,6 +72,7 @@ class Desk:
         signer: Any = None,
         *,
         engine: bool = False,
+        rate_per_s: float = 1e6,
         carriers: Any = None,
         seed: int = 0,
         options: Any = None,
@@ -84,11 +85,16 @@ class Desk:
         self.ends: dict[int, tuple[Outcome, str]] = {}
         self.signer = signer if signer is not None else new_signer(cluster)
         self.journal = SubmissionJournal(journal)
-        self.rpc = RpcClient(cluster.url, retries=0, timeout_s=10.0)
+        self.rpc = RpcClient(
+            cluster.url, retries=0, timeout_s=10.0, clock=cluster.clock, rng=random.Random(seed)
+        )
         self.engine = None
         if engine:
             self.engine = BlockEngineClient(
-                cluster.block_engine_url, clock=cluster.clock, rate_per_s=1e6
+                cluster.block_engine_url,
+                clock=cluster.clock,
+                rng=random.Random(seed),
+                rate_per_s=rate_per_s,
             )
         try:
             self.submitter = self._open(engine, carriers, options, rng or random.Random(seed), more)

@@ -96,7 +96,7 @@ class SubmitOptions:
     poll_ns : int
         Time between two looks at the chain, 10 s at most.
     resend_blocks : int
-        Blocks after which the same bytes are sent again.
+        Blocks after which the same bytes are sent again; then after twice as many, and so on.
     order_valid_slots : int
         Slots that an order lives on the market, from its blockhash on; 0 for ever.
     unit_price : int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from solders.pubkey import Pubkey
 
@@ -22,8 +21,6 @@ from velox.solana.rpc import Commitment, RpcClient
 from velox.solana.tips import TipAccounts, TipPolicy
 
 __all__ = ["Dispatch"]
-
-NS = 1_000_000_000
 
 
 class Dispatch:
@@ -91,7 +88,7 @@ class Dispatch:
     @property
     def ready(self) -> bool:
         """bool: Whether a request may be made now."""
-        return self._engine is None or self._engine.wait_s == 0
+        return (self._engine or self._rpc).wait_s == 0
 
     def tip(self, now: int) -> tuple[Pubkey | None, int]:
         """Return whom the next volley tips, and how many lamports."""
@@ -99,16 +96,23 @@ class Dispatch:
             return None, 0
         return self._tips.choose(), self._policy.lamports(now)
 
-    def send(self, volley: Volley, now: int) -> Sent:
+    def send(self, volley: Volley, height: int) -> int:
         """Hand out, once, a volley that it carries. Whatever is answered, it is under way.
+
+        Parameters
+        ----------
+        volley : Volley
+            Remembers that it was sent, unless the endpoint had no room for it.
+        height : int
+            The block height.
 
         Returns
         -------
-        Sent
+        int
+            How many requests that took.
         """
         raws = [each.signed.raw for each in volley.flights]
-        volley.sends += 1
-        requests, wait_ns = 1, 0
+        requests, gone = 1, True
         try:
             if self._engine is None:
                 (raw,) = raws
@@ -117,25 +121,29 @@ class Dispatch:
                 self._engine.send_bundle(raws)
             volley.accepted = True
         except RateLimitedError as error:
-            # It was sent nowhere, and the endpoint wants to be left alone.
+            # It was sent nowhere.
             self._note(error)
-            wait_ns = max(1, round((error.retry_after_s or 0.0) * NS))
+            gone = False
         except TransportError as error:
             self._note(error)
             volley.accepted = True
         except RpcError as error:
             self._note(error)
             self._refused(volley, error)
-        if self._fallback and self._engine is not None and not volley.accepted and len(raws) == 1:
+        falls = self._fallback and self._engine is not None and not volley.accepted
+        if falls and len(raws) == 1 and self._rpc.wait_s == 0:
             requests += 1
-            wait_ns = 0
             try:
                 self._send_to_node(raws[0])
                 volley.accepted = True
             except (RateLimitedError, TransportError, RpcError) as error:
                 self._note(error)
                 volley.accepted |= isinstance(error, TransportError)
-        return Sent(requests, wait_ns)
+            gone = True
+        if gone:
+            volley.sends += 1
+            volley.sent_height = height
+        return requests
 
     def _send_to_node(self, raw: bytes) -> None:
         self._rpc.send_transaction(
@@ -156,19 +164,3 @@ class Dispatch:
             volley.accepted |= err == "AlreadyProcessed"
             said = reason_of(err if err is not None else error.message)
         volley.refusal = f"refused: {said}"
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What came of handing a volley out.
-
-    Attributes
-    ----------
-    requests : int
-        How many it took.
-    wait_ns : int
-        How long the endpoint wants to be left alone; over 0, the volley was sent nowhere.
-    """
-
-    requests: int
-    wait_ns: int

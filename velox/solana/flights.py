@@ -118,11 +118,9 @@ class Volley:
     ended : dict of Flight to Outcome
         Those whose end is known.
     sends : int
-        Requests that carried it out, or may have.
+        How often it went out, or may have.
     sent_height : int or None
-        Block height at the last one.
-    not_before_ns : int
-        When it may be sent again.
+        Block height at the last time; None of one that an earlier process may have sent.
     accepted : bool
         Whether anybody may have taken it; only if not is a refusal the reason of its end.
     refusal : str
@@ -137,7 +135,6 @@ class Volley:
         "broken",
         "ended",
         "flights",
-        "not_before_ns",
         "refusal",
         "sends",
         "sent_height",
@@ -149,7 +146,6 @@ class Volley:
         self.ended: dict[Flight, Outcome] = {}
         self.sends = 0
         self.sent_height: int | None = None
-        self.not_before_ns = 0
         self.accepted = False
         self.refusal = ""
         self.broken = False
@@ -169,6 +165,20 @@ class Volley:
     def last_valid(self) -> int:
         """int: The last block height at which all of it may land."""
         return min(each.signed.last_valid_block_height for each in self.flights)
+
+    def goes(self, height: int, resend_blocks: int) -> bool:
+        """Whether it is time to send it, at a block height.
+
+        At once the first time; again after `resend_blocks`, and each time after twice as many.
+        Nothing goes that somebody saw executed, or that is not whole any more.
+        """
+        if self.ended or self.broken or height > self.last_valid:
+            return False
+        if any(each.seen for each in self.flights):
+            return False
+        if self.sent_height is None:
+            return True
+        return height - self.sent_height >= resend_blocks << (self.sends - 1)
 
 
 def reason_of(err: Any) -> str:

@@ -12,13 +12,17 @@ import binascii
 import ipaddress
 import itertools
 import json
+import random
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -35,6 +39,7 @@ from velox.errors import (
     RpcError,
     TransportError,
 )
+from velox.solana.limiter import Respite
 
 __all__ = [
     "MAX_RETRY_AFTER_S",
@@ -44,6 +49,8 @@ __all__ = [
     "Peer",
     "Secret",
     "require_loopback",
+    "time_left_s",
+    "time_limit",
     "tls_context",
 ]
 
@@ -55,10 +62,33 @@ _MAX_TEXTS: Final = 100_000
 _DEEPEST: Final = 100  # levels of an answer; beyond them a `repr` of it might not end well
 _RATE_LIMIT_CODES: Final = frozenset({-32097, -32429})  # Jito's, and that of some RPC providers
 _RETRY_AFTER: Final = re.compile(r"retry after ([0-9]{1,9}) ?ms", re.IGNORECASE)
+_TIME_LEFT: ContextVar[Callable[[], float]] = ContextVar("time_left", default=lambda: float("inf"))
 _URL: Final = re.compile(r"[!#-\[\]_a-z~]+")  # visible ASCII, but for "\^`{|}
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _Key = TypeVar("_Key", Pubkey, Hash, Signature)
+
+
+def time_left_s() -> float:
+    """Return how many seconds an exchange that begins here may take, by `time_limit`."""
+    return _TIME_LEFT.get()()
+
+
+@contextmanager
+def time_limit(left_s: Callable[[], float]) -> Iterator[None]:
+    """End every exchange of this thread, within a ``with`` statement, when a common time is over.
+
+    Parameters
+    ----------
+    left_s : callable
+        How many seconds are left. An exchange ends after so many, if its own timeout is not
+        shorter; where none are left it is a `TransportError` before anything is sent.
+    """
+    token = _TIME_LEFT.set(left_s)
+    try:
+        yield
+    finally:
+        _TIME_LEFT.reset(token)
 
 
 class Secret:
@@ -415,8 +445,9 @@ class Peer:
 class Endpoint(Peer):
     """One HTTP endpoint: JSON-RPC by `call`, plain JSON by `get`. Any thread may use it.
 
-    An exchange ends within `timeout_s`, whatever the other side does (only the resolution of a
-    name, which is the system's, is not bounded). Redirects and compressed answers are refused.
+    An exchange ends within `timeout_s`, and within a `time_limit` that it is made in, whatever the
+    other side does (only the resolution of a name, which is the system's, is not bounded).
+    Redirects and compressed answers are refused.
 
     Parameters
     ----------
@@ -430,6 +461,15 @@ class Endpoint(Peer):
         Sent with every request, over https or to this machine alone.
     max_response_bytes : int
         What an answer may have, headers aside.
+    clock : callable
+        Monotonic nanoseconds, for `respite`.
+    rng : random.Random, optional
+        Where its jitter comes from.
+
+    Attributes
+    ----------
+    respite : Respite
+        Until when it is to be left alone. To keep that is the caller's: nothing is refused here.
 
     Raises
     ------
@@ -447,6 +487,8 @@ class Endpoint(Peer):
         allow_mainnet: bool = False,
         headers: Mapping[str, Secret] | None = None,
         max_response_bytes: int = 16 << 20,
+        clock: Callable[[], int] = time.monotonic_ns,
+        rng: random.Random | None = None,
     ) -> None:
         if not 0 < timeout_s < float("inf"):
             raise ConfigError(f"timeout_s: must be a positive number of seconds, not {timeout_s}")
@@ -458,6 +500,7 @@ class Endpoint(Peer):
             raise EndpointRefusedError(address.label, "credentials are sent by https alone")
         super().__init__(address, self._headers.values())
         self.timeout_s = timeout_s
+        self.respite = Respite(clock, rng)
         self._max_response_bytes = max_response_bytes
         self._numbers = itertools.count(1)  # `next` of it is atomic
         self._pool = httpcore.ConnectionPool(
@@ -502,15 +545,16 @@ class Endpoint(Peer):
         number = next(self._numbers)
         request = {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
         body = json.dumps(request, separators=(",", ":")).encode()
-        status, headers, content = self._exchange("POST", method, path, query, body)
-        if status != 200:
-            # Some send their errors under another status, as HTTP would have it.
-            with suppress(TransportError):
-                document = self.parse(method, content)
-                if isinstance(document, dict) and document.get("error") is not None:
-                    return self.result(method, number, document)
-            raise self.failure(method, f"status {status}: {_text(content)}")
-        return self.result(method, number, self.parse(method, content), headers)
+        with self._heeded(method):
+            status, headers, content = self._exchange("POST", method, path, query, body)
+            if status != 200:
+                # Some send their errors under another status, as HTTP would have it.
+                with suppress(TransportError):
+                    document = self.parse(method, content)
+                    if isinstance(document, dict) and document.get("error") is not None:
+                        return self.result(method, number, document)
+                raise self.failure(method, f"status {status}: {_text(content)}")
+            return self.result(method, number, self.parse(method, content), headers)
 
     def get(self, what: str) -> Answer:
         """Fetch the JSON document of the URL itself; fractions arrive as `Decimal`.
@@ -525,10 +569,25 @@ class Endpoint(Peer):
         RateLimitedError, TransportError
             As for `call`.
         """
-        status, headers, content = self._exchange("GET", what, "", "", b"")
-        if status != 200:
-            raise self.failure(what, f"status {status}: {_text(content)}")
-        return Answer(self, what, self.parse(what, content, Decimal), "document", headers)
+        with self._heeded(what):
+            status, headers, content = self._exchange("GET", what, "", "", b"")
+            if status != 200:
+                raise self.failure(what, f"status {status}: {_text(content)}")
+            return Answer(self, what, self.parse(what, content, Decimal), "document", headers)
+
+    @contextmanager
+    def _heeded(self, method: str) -> Iterator[None]:
+        """Leave the endpoint alone for a while if this fails."""
+        try:
+            yield
+        except RateLimitedError as error:
+            self.respite.failed(method, error.retry_after_s)
+            raise
+        except TransportError:
+            self.respite.failed(method)
+            raise
+        # Not so after an `RpcError`: it may be some endpoint's way to say that it has no room.
+        self.respite.answered(method)
 
     def _exchange(
         self, verb: str, method: str, path: str, query: str, body: bytes
@@ -539,6 +598,9 @@ class Endpoint(Peer):
             port=self.address.port,
             target=self.address.target(path, query),
         )
+        timeout_s = min(self.timeout_s, time_left_s())
+        if timeout_s <= 0:
+            raise self.failure(method, "not asked: no time is left")
         # The error is made outside: what httpcore raises holds the request, and so its headers.
         try:
             with self._pool.stream(
@@ -554,7 +616,7 @@ class Endpoint(Peer):
                     *((name, secret.reveal()) for name, secret in self._headers.items()),
                 ],
                 content=body,
-                extensions={"timeout": _within(self.timeout_s)},
+                extensions={"timeout": _within(timeout_s)},
             ) as response:
                 headers = {
                     name.decode("latin-1").lower(): value.decode("latin-1")
@@ -568,7 +630,7 @@ class Endpoint(Peer):
                         break
             why = ""
         except _FAILURES as error:
-            why = _why(error, self.timeout_s)
+            why = _why(error, timeout_s)
         if why:
             raise self.failure(method, why)
         if compressed:
@@ -576,8 +638,7 @@ class Endpoint(Peer):
         if len(content) > self._max_response_bytes:
             raise self.failure(method, f"an answer of over {self._max_response_bytes} bytes")
         if status == 429:
-            after = _retry_after_s(_text(content[:4096]), headers.get("retry-after"))
-            raise RateLimitedError(self.label, after)
+            raise RateLimitedError(self.label, _retry_after_s(_text(content[:4096]), headers))
         if 300 <= status < 400:
             raise self.failure(method, f"redirect refused (status {status})")
         return status, headers, bytes(content)
@@ -603,13 +664,28 @@ def _why(error: Exception, timeout_s: float) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _retry_after_s(text: str, header: str | None = None) -> float | None:
+def _retry_after_s(text: str, headers: Mapping[str, str] | None = None) -> float | None:
     """Read how long to wait; a wait beyond `MAX_RETRY_AFTER_S` is cut to it."""
     if match := _RETRY_AFTER.search(text):
         return min(int(match[1]) / 1000, MAX_RETRY_AFTER_S)
-    if header is not None and header.isascii() and header.isdigit():
+    headers = headers or {}
+    header = headers.get("retry-after", "")
+    if header.isascii() and header.isdigit():
         return min(float(header[:9]), MAX_RETRY_AFTER_S)
-    return None
+    until = _moment(header)
+    if until is None:
+        return None
+    # By the clock of whoever says it; ours may be off.
+    now = _moment(headers.get("date", "")) or datetime.now(UTC)
+    return min(max((until - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+
+
+def _moment(date: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _depth(value: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -213,13 +214,19 @@ class _Region:
     endpoint: Endpoint
     bucket: TokenBucket
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds until it takes a request, as far as that is known."""
+        return max(self.bucket.wait_s, self.endpoint.respite.wait_s)
+
 
 class BlockEngineClient:
     """Jito's block engine in one or several regions. Any thread may use it; it never sleeps.
 
     Every region has its token bucket, which all requests to it share. Where it is empty, or the
-    engine says that it is, or gives no answer to believe, the next region gets the same bytes;
-    when all are, `RateLimitedError` says when to come back.
+    engine says that it is, or gives no answer to believe, the next region gets the same bytes; a
+    region that said so or gave none is left alone for a while, see `Respite`. When all are,
+    `RateLimitedError` says when to come back.
 
     Parameters
     ----------
@@ -234,7 +241,9 @@ class BlockEngineClient:
     timeout_s : float
         Seconds for one exchange.
     clock : callable
-        Monotonic nanoseconds, for the buckets.
+        Monotonic nanoseconds, for the buckets and the respites.
+    rng : random.Random, optional
+        Where jitter comes from.
     allow_mainnet : bool
         Whether they may be other machines'.
 
@@ -255,6 +264,7 @@ class BlockEngineClient:
         burst: int = 1,
         timeout_s: float = 5.0,
         clock: Callable[[], int] = time.monotonic_ns,
+        rng: random.Random | None = None,
         allow_mainnet: bool = False,
     ) -> None:
         urls = [regions] if isinstance(regions, str) else list(regions)
@@ -269,6 +279,8 @@ class BlockEngineClient:
                     allow_mainnet=allow_mainnet,
                     headers=None if secret is None else {"x-jito-auth": secret},
                     max_response_bytes=1 << 20,
+                    clock=clock,
+                    rng=rng,
                 ),
                 TokenBucket(rate_per_s, burst, clock),
             )
@@ -293,8 +305,8 @@ class BlockEngineClient:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until some region has a token; 0 if one has it now."""
-        return min(region.bucket.wait_s for region in self._regions)
+        """Seconds until some region takes a request; 0 if one does now, as far as is known."""
+        return min(region.wait_s for region in self._regions)
 
     def close(self) -> None:
         """Close the connections."""
@@ -473,31 +485,29 @@ class BlockEngineClient:
             which = (first + step) % len(self._regions)
             region = self._regions[which]
             label = region.endpoint.label
-            if not region.bucket.try_take():
-                limited.append(RateLimitedError(label, region.bucket.wait_s))
+            if region.endpoint.respite.wait_s or not region.bucket.try_take():
+                limited.append(RateLimitedError(label, region.wait_s))
                 continue
             try:
                 result = read(region.endpoint.call(method, params, path=path, query=query))
             except TransportError as error:
                 unsure, failed = error, True
                 continue
-            except RateLimitedError as error:
-                held = error
+            except RateLimitedError:
+                pass
             except RpcError as error:
                 reason = classify(error.code, error.message)
                 if reason is not BundleError.RATE_LIMITED:
                     raise BundleRejectedError(
                         label, method, error.code, error.message, error.data, reason=reason
                     ) from unsure
-                held = RateLimitedError(label)
+                region.endpoint.respite.failed(method)
             else:
                 if failed:
                     self._pinned = which
                 return result
             failed = True
-            if held.retry_after_s is not None:
-                region.bucket.hold(held.retry_after_s)
-            limited.append(RateLimitedError(label, region.bucket.wait_s))
+            limited.append(RateLimitedError(label, region.wait_s))
         if unsure is not None:
             raise unsure
         raise min(limited, key=lambda error: error.retry_after_s or 0.0)

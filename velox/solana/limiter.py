@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from velox.errors import ConfigError, RateLimitedError
 
-__all__ = ["RetryPolicy", "SteadyClock", "TokenBucket"]
+__all__ = ["Respite", "RetryPolicy", "SteadyClock", "TokenBucket"]
 
 
 class TokenBucket:
@@ -90,12 +90,6 @@ class TokenBucket:
             now = self._now()
             return max(0, self._full_ns - self._slack_ns - now) / 1e9
 
-    def hold(self, seconds: float) -> None:
-        """Give no token for so long, as an endpoint asked; a longer wait stays."""
-        with self._lock:
-            until = self._now() + round(seconds * 1e9)
-            self._full_ns = max(self._full_ns, until + self._slack_ns)
-
 
 class SteadyClock:
     """The time that has passed by a clock that may be set back: what it goes back does not count.
@@ -130,6 +124,74 @@ class SteadyClock:
         self._passed += max(0, now - self._seen)
         self._seen = now
         return self._passed
+
+
+def _doubled_s(first_s: float, times: int, ceiling_s: float) -> float:
+    return min(ceiling_s, first_s * 2.0 ** min(times, 64))
+
+
+class Respite:
+    """Until when an endpoint is to be left alone: one moment, for every question to it.
+
+    After the n-th failure in a row of a method that is a wait drawn evenly from the upper half of
+    ``first_s * 2**(n - 1)``, at most `ceiling_s`, or the one that the endpoint asks for, if that is
+    longer. A success of the method begins anew; that of another does not, since an endpoint that
+    answers questions may have no room for transactions all the same. Any thread may use it.
+
+    Parameters
+    ----------
+    clock : callable
+        Nanoseconds. One that is set back is taken to stand still for that moment.
+    rng : random.Random, optional
+        Where the jitter comes from.
+    first_s, ceiling_s : float
+        Seconds.
+
+    Examples
+    --------
+    >>> now = 0
+    >>> respite = Respite(clock=lambda: now)
+    >>> respite.failed("getSlot", asked_s=2.5)
+    >>> now += 2 * 10**9
+    >>> respite.wait_s
+    0.5
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], int] = time.monotonic_ns,
+        rng: random.Random | None = None,
+        *,
+        first_s: float = 0.5,
+        ceiling_s: float = 8.0,
+    ) -> None:
+        self._clock = SteadyClock(clock)
+        self._rng = rng or random.Random()
+        self._first_s = first_s
+        self._ceiling_s = ceiling_s
+        self._lock = threading.Lock()
+        self._until_ns = 0
+        self._failures: dict[str, int] = {}
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until it may be asked; 0 if it may be now."""
+        with self._lock:
+            return max(0, self._until_ns - self._clock()) / 1e9
+
+    def failed(self, method: str, asked_s: float | None = None) -> None:
+        """Leave it alone: it has no room, or gave no answer; a longer wait stays."""
+        with self._lock:
+            failures = self._failures.get(method, 0)
+            self._failures[method] = failures + 1
+            span_s = _doubled_s(self._first_s, failures, self._ceiling_s)
+            wait_s = max(self._rng.uniform(span_s / 2, span_s), asked_s or 0.0)
+            self._until_ns = max(self._until_ns, self._clock() + round(wait_s * 1e9))
+
+    def answered(self, method: str) -> None:
+        """Forget the method's failures; a wait that has begun stays."""
+        with self._lock:
+            self._failures.pop(method, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +241,7 @@ class RetryPolicy:
         """
         if attempt > self.retries:
             return None
-        jitter = rng.uniform(0, min(self.ceiling_s, self.first_s * 2.0 ** min(attempt - 1, 64)))
+        jitter = rng.uniform(0, _doubled_s(self.first_s, attempt - 1, self.ceiling_s))
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
             if error.retry_after_s > self.ceiling_s:
                 return None

@@ -54,6 +54,7 @@ def recover(journal: SubmissionJournal, lanes: Lanes, queue: OrderQueue) -> list
     for volley in volleys.values():
         # The process that signed it may have sent it.
         volley.accepted = True
+        volley.sends = 1
         volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
     return list(volleys.values())
 

@@ -20,7 +20,7 @@ from velox.errors import (
     RpcError,
     TransportError,
 )
-from velox.solana.http import Answer, Endpoint, Peer, require_loopback
+from velox.solana.http import Answer, Endpoint, Peer, require_loopback, time_left_s
 from velox.solana.limiter import RetryPolicy
 from velox.solana.subscription import SignatureSubscription, websocket_of
 
@@ -188,7 +188,8 @@ class RpcClient:
 
     Calls that change nothing are made again after a `TransportError`, a `RateLimitedError` or an
     error of a node that is behind; `send_transaction` never is, that is the caller's to decide.
-    A call returns within ``(retries + 1) * timeout_s`` and the delays between.
+    A call returns within ``(retries + 1) * timeout_s`` and the delays between, and within a
+    `velox.solana.http.time_limit` that it is made in.
 
     Parameters
     ----------
@@ -202,6 +203,8 @@ class RpcClient:
         Waits for so many seconds.
     rng : random.Random, optional
         Where jitter comes from.
+    clock : callable
+        Monotonic nanoseconds, for `wait_s`.
     allow_mainnet : bool
         Whether it may be another machine's.
     ws_url : str, optional
@@ -224,13 +227,16 @@ class RpcClient:
         retries: int | RetryPolicy = 3,
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
         allow_mainnet: bool = False,
         ws_url: str | None = None,
     ) -> None:
-        self._endpoint = Endpoint(url, timeout_s=timeout_s, allow_mainnet=allow_mainnet)
+        self._rng = rng or random.Random()
+        self._endpoint = Endpoint(
+            url, timeout_s=timeout_s, allow_mainnet=allow_mainnet, clock=clock, rng=self._rng
+        )
         self._retry = RetryPolicy(retries) if isinstance(retries, int) else retries
         self._sleep = sleep
-        self._rng = rng or random.Random()
         self._socket = (
             websocket_of(self._endpoint.address)
             if ws_url is None
@@ -252,6 +258,14 @@ class RpcClient:
     def label(self) -> str:
         """What errors call the node: scheme, host and port."""
         return self._endpoint.label
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds for which the node is to be left alone, see `Respite`; 0 if it may be asked.
+
+        Retries keep it. A call of its own that comes too early is made all the same.
+        """
+        return self._endpoint.respite.wait_s
 
     def close(self) -> None:
         """Close the connections."""
@@ -299,6 +313,9 @@ class RpcClient:
                 passing = not isinstance(error, RpcError) or error.code in _PASSING_CODES
                 wait_s = self._retry.delay_s(attempt, error, self._rng) if retry else None
                 if wait_s is None or not passing:
+                    raise
+                wait_s = max(wait_s, self.wait_s)
+                if wait_s >= time_left_s():
                     raise
             self._sleep(wait_s)
 
@@ -567,8 +584,9 @@ class RpcClient:
 def _status(answer: Answer) -> SignatureStatus:
     confirmations = _optional_integer(answer.get("confirmations"))
     status = answer.get("confirmationStatus")
-    if status is None:  # nodes that say only how many blocks are on top, and none once rooted
-        commitment = "finalized" if confirmations is None else "processed"
+    if status is None:  # nodes that say only how many blocks are on top, and null once rooted
+        rooted = answer["confirmations"].value is None
+        commitment = "finalized" if rooted else "processed"
     else:
         commitment = status.one_of("processed", "confirmed", "finalized")
     return SignatureStatus(

@@ -5,9 +5,9 @@ A transaction is the unit of truth. Its way, in one duty cycle after another::
               OrderQueue.take           journal.commit           send
     queued ──────────────────▶ built ──────────────▶ journalled ─────▶ under way ◀─┐
       │  │                       │                                    │   │        │ the same bytes
-      │  └▶ CONFLATED, SHED,     └▶ FAILED: the signer or a format    │   └────────┘ again, every
-      │     FAILED: nothing to      refuses it                        │              resend_blocks
-      │     cancel                                                    │
+      │  └▶ CONFLATED, SHED,     └▶ FAILED: the signer or a format    │   └────────┘ again, after
+      │     FAILED: nothing to      refuses it                        │       resend_blocks, then
+      │     cancel                                                    │       after twice as many
       │                              getSignatureStatuses, at the     │
       │                              commitment that was asked for    ├──▶ LANDED, FAILED
       │                              a failure that is finalized      ├──▶ queued, each by itself
@@ -26,10 +26,13 @@ goes on from "under way".
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -52,6 +55,7 @@ from velox.solana.config import SubmitOptions
 from velox.solana.conflation import OrderQueue, Pack, Shedding, transactions_in
 from velox.solana.dispatch import Dispatch
 from velox.solana.flights import Flight, Verdict, Volley, judge, reason_of
+from velox.solana.http import time_limit
 from velox.solana.jito import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
 from velox.solana.journal import (
     NOTHING_RESTS,
@@ -76,11 +80,15 @@ from velox.solana.tips import TipPolicy
 __all__ = ["Submitter", "SubmitterStatistics"]
 
 Array: TypeAlias = npt.NDArray[np.void]
+# Does what there is room for, at a moment in ns, and returns how much that was.
+Turn: TypeAlias = Callable[[int], int]
 
 # Volleys that are signed in one duty cycle: they share one sync of the disk.
 LAUNCHES_AT_ONCE: Final = 16
 # How often a node is asked what an executed transaction did before that counts as not known.
 LOOKS_AT_DETAILS: Final = 20
+# How long `close` sleeps at most, in seconds, before it asks whether to hurry.
+MOST_PAUSE_S: Final = 0.1
 # Looks in a row that must find a transaction dead: nodes behind one address need not agree.
 LOOKS_AT_THE_DEAD: Final = 2
 NS: Final = 1_000_000_000
@@ -232,6 +240,13 @@ class Submitter:
         # Whether the last look learned the height: nothing is signed by an old one.
         self._height_is_new = False
         self._look_ns = self._launch_ns = clock()
+        # Whose the next request is, where an endpoint takes few. For each volley that goes for the
+        # first time one may go again, so that each comes to that while its blockhash lives.
+        self._signing: deque[Turn] = deque([self._launch, self._sign_anew])
+        self._sending: deque[Turn] = deque([partial(self._take_turns, self._signing), self._resend])
+        # Transactions in a bundle; fewer for a while where the signer's cap had no room for them.
+        self._bundle_size = MAX_BUNDLE_TRANSACTIONS
+        self._left_s: Callable[[], float] = lambda: math.inf
         self._unnumbered = 0
         self._unread_events = 0
         self._closed = False
@@ -314,17 +329,32 @@ class Submitter:
         """
         if self._closed:
             raise SubmitError("step of a submitter that is closed")
+        return self._cycle(sends=True)
+
+    def _cycle(self, *, sends: bool) -> int:
         if self._broken is not None:
             raise self._broken
         done = self._queue.settle()
         now = self._clock()
-        if now >= self._look_ns and not self.idle:
+        if now >= self._look_ns and not self.idle and not self._rpc.wait_s:
             self._look_ns = now + self._options.poll_ns
             done += self._follow()
-        done += self._watch.look(now)
-        done += self._sign_anew(now)
-        done += self._resend(now)
-        return done + self._launch(now)
+        if not sends:
+            return done
+        if not self._rpc.wait_s:
+            done += self._watch.look(now)
+        return done + self._take_turns(self._sending, now)
+
+    def _take_turns(self, turns: deque[Turn], now: int) -> int:
+        """Let each of some do what there is room for, beginning with the one whose turn it is."""
+        done = 0
+        for _ in range(len(turns)):
+            if not self._may_send():
+                break
+            turn = turns[0]
+            turns.rotate(-1)
+            done += turn(now)
+        return done
 
     def _note(self, error: VeloxError | str) -> None:
         self._errors += 1
@@ -333,29 +363,36 @@ class Submitter:
     # Building
 
     def _launch(self, now: int) -> int:
-        """Sign and send what the queue has, as far as window and endpoint have room."""
-        if not len(self._queue) or not self._may_launch(now):
-            return 0
-        if len(self._flights) >= self._options.window:
-            return 0
+        """Send for the first time what is signed; then sign and send what the queue has.
+
+        That as far as window and endpoint have room.
+        """
+        done = self._send(each for each in self._due() if not each.sends)
+        room = self._options.window - len(self._flights)
+        if room <= 0 or not len(self._queue) or not self._may_launch(now):
+            return done
         blockhash = self._blockhash(now)
         if blockhash is None:
-            return 0
-        done, volleys = 0, []
-        room = self._options.window - len(self._flights)
-        for _ in range(1 if self._dispatch.bundles else LAUNCHES_AT_ONCE):
-            volley = Volley(1)
-            taken = self._fill(volley, room, blockhash, now)
-            done += taken
-            room -= len(volley.flights)
-            if volley.flights:
+            return done
+        volleys = []
+        for _ in range(self._launches):
+            packs = self._take(min(room, self._bundle_size if self._options.atomic else 1))
+            volley = self._sign_first(packs, blockhash, now)
+            done += len(packs)
+            if volley is not None:
+                room -= len(volley.flights)
                 volleys.append(volley)
-            if not taken or room <= 0 or now < self._launch_ns:
+            if not packs or room <= 0 or now < self._launch_ns:
                 break
-        self._let_go(volleys, now)
+        self._let_go(volleys)
         return done
 
-    def _let_go(self, volleys: list[Volley], now: int) -> None:
+    @property
+    def _launches(self) -> int:
+        """How many volleys are signed at once: no more than there is room for, or may well be."""
+        return 1 if self._dispatch.bundles else LAUNCHES_AT_ONCE
+
+    def _let_go(self, volleys: list[Volley]) -> None:
         """Write what was signed to the journal, and send it once the disk has it."""
         for volley in volleys:
             first = self._journal.unsettled.next_number
@@ -376,8 +413,7 @@ class Submitter:
             raise
         for volley in volleys:
             self._track(volley)
-        for volley in volleys:
-            self._send(volley, now)
+        self._send(volleys)
 
     def _commit(self) -> None:
         try:
@@ -387,8 +423,12 @@ class Submitter:
             raise
 
     def _may_launch(self, now: int) -> bool:
-        """Whether an endpoint has room; what waits may be netted meanwhile, so none is signed."""
-        return now >= self._launch_ns and self._dispatch.ready
+        """Whether endpoints have room; what waits may be netted meanwhile, so none is signed."""
+        return now >= self._launch_ns and self._may_send() and not self._rpc.wait_s
+
+    def _may_send(self) -> bool:
+        """Whether an endpoint takes a request now, and there is time for one."""
+        return self._dispatch.ready and self._left_s() > 0
 
     def _blockhash(self, now: int) -> Blockhash | None:
         try:
@@ -399,20 +439,20 @@ class Submitter:
             return None
         born = blockhash.last_valid_block_height - BLOCKHASH_VALID_BLOCKS
         self._height = max(self._height, born)
-        return blockhash
+        # That may have taken the last of the time: what is signed now would be sent by the next.
+        return blockhash if self._left_s() > 0 else None
 
-    def _fill(self, volley: Volley, room: int, blockhash: Blockhash, now: int) -> int:
-        """Take from the queue what fits a volley, and sign it; return how many packs that were."""
-        most = min(room, MAX_BUNDLE_TRANSACTIONS if self._options.atomic else 1)
-        for taken in range(most):
-            pack = self._take()
+    def _take(self, most: int) -> list[Pack]:
+        """The oldest orders, of the lanes whose turn it is, for so many transactions at most."""
+        packs: list[Pack] = []
+        while len(packs) < most:
+            pack = self._take_one()
             if pack is None:
-                return taken
-            self._sign(volley, self._lanes[pack.lane].plan(pack), pack, blockhash, now)
-        return most
+                break
+            packs.append(pack)
+        return packs
 
-    def _take(self) -> Pack | None:
-        """The oldest orders, of the lane whose turn it is."""
+    def _take_one(self) -> Pack | None:
         count = len(self._lanes)
         first = self._queue.oldest_lane or 0
         for index in [(first + step) % count for step in range(count)]:
@@ -424,31 +464,22 @@ class Submitter:
                 return pack
         return None
 
-    def _sign(self, volley: Volley, plan: Plan, pack: Pack, blockhash: Blockhash, now: int) -> None:
-        """Sign a plan into a volley; what is refused has failed, or waits."""
-        raw = self._press.sign(
-            self._lanes[pack.lane], plan, blockhash, now, tips=not volley.flights
-        )
-        if isinstance(raw, Refusal):
-            if raw.passing and volley.attempt == 1:
-                # There will be room again: until then the orders wait, and may be netted.
-                self._launch_ns = now + NS
+    def _sign_first(self, packs: list[Pack], blockhash: Blockhash, now: int) -> Volley | None:
+        """Sign what the queue gave; None where it has failed, or waits on."""
+        if not packs:
+            return None
+        sheets = [(self._lanes[each.lane].plan(each), each) for each in packs]
+        signed = self._sign(1, sheets, blockhash, now)
+        if isinstance(signed, Volley):
+            self._bundle_size = min(self._bundle_size + 1, MAX_BUNDLE_TRANSACTIONS)
+            return signed
+        if signed.passing:
+            # Until there is room again the orders wait, and may be netted.
+            for pack in packs:
                 self._queue.give_back(pack)
-                return
-            self._queue.lost(pack)
-            self._settle(plan.orders, pack, Outcome.FAILED, raw.reason)
-            return
-        signed = Signed(
-            0,
-            volley.attempt,
-            blockhash.last_valid_block_height,
-            blockhash.hash,
-            raw,
-            plan.orders,
-            plan.places,
-            plan.cancels,
-        )
-        volley.flights.append(Flight(signed, pack, volley))
+        else:
+            self._refuse(sheets, signed.reason)
+        return None
 
     def _sign_anew(self, now: int) -> int:
         """Sign the orders of volleys that have provably expired, whole, with a young blockhash."""
@@ -457,56 +488,89 @@ class Submitter:
         blockhash = self._blockhash(now)
         if blockhash is None:
             return 0
-        expired, self._anew = self._anew, []
+        expired, self._anew = self._anew[: self._launches], self._anew[self._launches :]
         volleys = []
-        for old in expired:
-            volley = Volley(old.attempt + 1)
-            for flight in old.flights:
-                signed = flight.signed
-                plan = Plan(signed.orders, signed.places, signed.cancels)
-                self._sign(volley, plan, flight.pack, blockhash, now)
-            if volley.flights:
-                volleys.append(volley)
-        self._let_go(volleys, now)
+        for place, old in enumerate(expired):
+            sheets = [
+                (Plan(each.signed.orders, each.signed.places, each.signed.cancels), each.pack)
+                for each in old.flights
+            ]
+            signed = self._sign(old.attempt + 1, sheets, blockhash, now)
+            if isinstance(signed, Volley):
+                volleys.append(signed)
+            elif signed.passing:
+                self._anew = expired[place:] + self._anew
+                break
+            else:
+                self._refuse(sheets, signed.reason)
+        self._let_go(volleys)
         return len(expired)
+
+    def _sign(
+        self, attempt: int, sheets: list[tuple[Plan, Pack]], blockhash: Blockhash, now: int
+    ) -> Volley | Refusal:
+        """Sign what goes together: all of it, or nothing."""
+        volley = Volley(attempt)
+        for plan, pack in sheets:
+            lane = self._lanes[pack.lane]
+            raw = self._press.sign(lane, plan, blockhash, now, tips=not volley.flights)
+            if isinstance(raw, Refusal):
+                for flight in volley.flights:
+                    # Nobody else has these bytes.
+                    del self._press.recent[flight.signed.signature]
+                if raw.passing:
+                    self._launch_ns = now + NS
+                    # What was signed counts for the cap all the same: the next is no larger.
+                    self._bundle_size = len(volley.flights) or self._bundle_size
+                return raw
+            signed = Signed(
+                0,
+                attempt,
+                blockhash.last_valid_block_height,
+                blockhash.hash,
+                raw,
+                plan.orders,
+                plan.places,
+                plan.cancels,
+            )
+            volley.flights.append(Flight(signed, pack, volley))
+        return volley
+
+    def _refuse(self, sheets: list[tuple[Plan, Pack]], reason: str) -> None:
+        for plan, pack in sheets:
+            self._queue.lost(pack)
+            self._settle(plan.orders, pack, Outcome.FAILED, reason)
 
     # Sending
 
-    def _send(self, volley: Volley, now: int) -> None:
-        if self._signer.killed is not None:
-            volley.refusal = "not sent: killed"
-            return
-        sent = self._dispatch.send(volley, now)
-        self._tally.add("sends", sent.requests)
-        if sent.wait_ns:
-            volley.sent_height, volley.not_before_ns = None, now + sent.wait_ns
-            self._launch_ns = max(self._launch_ns, now + sent.wait_ns)
-        else:
-            volley.sent_height = self._height
+    def _send(self, volleys: Iterable[Volley]) -> int:
+        """Send, one after the other, for as long as there is room; return how many those were."""
+        done = 0
+        for volley in volleys:
+            if self._signer.killed is not None:
+                volley.refusal = "not sent: killed"
+            elif self._may_send():
+                self._tally.add("sends", self._dispatch.send(volley, self._height))
+                done += 1
+            else:
+                break
+        return done
 
     def _resend(self, now: int) -> int:
-        """Send again what nobody has seen for some blocks, or what found no room before."""
+        """Send again what nobody has seen for some blocks."""
         if self._signer.killed is not None:
             return 0
-        done = 0
-        for volley in self._volleys:
-            if not self._dispatch.ready:
-                break
-            if (
-                now >= volley.not_before_ns
-                and not volley.ended
-                and not volley.broken
-                and self._dispatch.carries(volley)
-                and not any(each.seen for each in volley.flights)
-                and self._height <= volley.last_valid
-                and (
-                    volley.sent_height is None
-                    or self._height - volley.sent_height >= self._options.resend_blocks
-                )
-            ):
-                self._send(volley, now)
-                done += 1
-        return done
+        return self._send(each for each in self._due() if each.sends)
+
+    def _due(self) -> list[Volley]:
+        """What is signed and may go now; what went least often, and longest ago, comes first."""
+        due = [
+            each
+            for each in self._volleys
+            if each.goes(self._height, self._options.resend_blocks) and self._dispatch.carries(each)
+        ]
+        due.sort(key=lambda each: (each.sends, each.sent_height or 0))
+        return due
 
     # Following
 
@@ -717,14 +781,25 @@ class Submitter:
 
     # Ending, and reading
 
-    def close(self, deadline_s: float = 60.0) -> ChainLedger:
+    def close(
+        self,
+        deadline_s: float = 60.0,
+        *,
+        send_waiting: bool = True,
+        hurry: Callable[[], bool] | None = None,
+    ) -> ChainLedger:
         """Send what waits and follow what is under way, for so long; then give up. Idempotent.
 
         Parameters
         ----------
         deadline_s : float
-            Seconds. What waits still is shed then, and what is under way is unknown: the journal
-            has it for the next time.
+            Seconds, which no request outlasts. What waits still is shed then, and what is under
+            way is unknown: the journal has it for the next time.
+        send_waiting : bool
+            Whether anything is sent still. If not, what waits is shed at once, what would be signed
+            anew has expired, and what is under way is looked at alone, and not sent again.
+        hurry : callable, optional
+            Is asked before each request; the deadline has come once it returns True.
 
         Returns
         -------
@@ -739,15 +814,26 @@ class Submitter:
         if self._closed:
             return self.ledger()
         until = self._clock() + round(deadline_s * NS)
-        pause_s = max(self._options.poll_ns / NS / 4, 0.001)
+        pause_s = min(max(self._options.poll_ns / NS / 4, 0.001), MOST_PAUSE_S)
+
+        def left_s() -> float:
+            nonlocal until
+            now = self._clock()
+            if now < until and hurry is not None and hurry():
+                until = now
+            return (until - now) / NS
+
+        self._left_s = left_s
         try:
-            while (len(self._queue) or self._flights or self._anew) and self._clock() < until:
-                if not self.step():
-                    self._sleep(min(pause_s, max(0.0, (until - self._clock()) / NS)))
+            with time_limit(left_s):
+                if not send_waiting:
+                    self._shed()
+                while (self._flights or (send_waiting and not self.idle)) and left_s() > 0:
+                    if not self._cycle(sends=send_waiting):
+                        self._sleep(min(pause_s, max(0.0, left_s())))
         finally:
             self._closed = True
-            for volley in self._anew:
-                self._give_up(volley)
+            self._shed()
             for volley in self._volleys:
                 self._give_up(volley)
             for flight in self._flights.values():
@@ -756,10 +842,16 @@ class Submitter:
                 outcome = Outcome.LANDED if known else Outcome.UNKNOWN
                 self._tally.transaction(outcome.name.lower())
                 self._settle(flight.signed.orders, flight.pack, outcome)
-            self._tally.settle(self._queue.drain(), Outcome.SHED)
         if self._broken is not None:
             raise self._broken
         return self.ledger()
+
+    def _shed(self) -> None:
+        """Give up what is not under way."""
+        anew, self._anew = self._anew, []
+        for volley in anew:
+            self._give_up(volley)
+        self._tally.settle(self._queue.drain(), Outcome.SHED)
 
     @property
     def idle(self) -> bool:

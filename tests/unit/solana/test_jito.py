@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import logging
 import traceback
@@ -214,6 +215,35 @@ def test_the_wait_that_a_region_asks_for_is_kept():
 
 
 @pytest.mark.parametrize(
+    "failing",
+    [
+        raw(b""),
+        body(b"", status=429),
+        body(b"", status=429, retry_after="0"),
+        error(-32097, "Rate limit exceeded. Retry after 1 ms", status=429, id=None),
+        error(-32603, "Network congested. Endpoint is globally rate limited."),
+    ],
+)
+def test_a_region_that_goes_on_failing_is_asked_less_and_less_often(failing):
+    with engine_of([failing], burst=1000, rate_per_s=1000.0) as (client, (stranger,), clock):
+        asked = []
+        while clock.now < 60 * SECOND:
+            with pytest.raises((TransportError, RateLimitedError)):
+                client.send_bundle([FIRST, SECOND_ONE])
+            if len(stranger.requests) > len(asked):
+                asked.append(clock.now)
+            clock.now += SECOND // 20
+        waits = [(then - now) / SECOND for now, then in itertools.pairwise(asked)]
+        spans = [0.5, 1, 2, 4, *[8] * len(waits)]
+        assert len(waits) > 8
+        assert all(span / 2 <= wait < span + 0.1 for wait, span in zip(waits, spans, strict=False))
+        clock.now += 8 * SECOND
+        stranger.answers(result(ID))
+        assert client.send_bundle([FIRST, SECOND_ONE]) == ID
+        assert client.wait_s == 0
+
+
+@pytest.mark.parametrize(
     "broken", [raw(b""), body(b"down", status=503), result(OTHER), body(b"", 302, location="/")]
 )
 def test_a_region_without_an_answer_to_believe_is_left_for_the_next(broken):
@@ -391,14 +421,16 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def liar():
-    with engine_of([result(None)], rate_per_s=1e9, burst=10**9) as (client, (stranger,), _):
-        yield client, stranger
+    with engine_of([result(None)], rate_per_s=1e9, burst=10**9) as (client, (stranger,), clock):
+        yield client, stranger, clock
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(which=st.integers(0, 4), whole=st.booleans(), value=JSON)
 def test_any_json_is_read_or_refused_by_a_typed_error(liar, which, whole, value):
-    client, stranger = liar
+    client, stranger, clock = liar
+    clock.now += 10 * SECOND
+    assert client.wait_s == 0
     ask = [
         lambda: client.send_bundle([FIRST]),
         lambda: client.send_transaction(FIRST),

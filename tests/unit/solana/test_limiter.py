@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velox.errors import ConfigError, RateLimitedError, TransportError
-from velox.solana.limiter import RetryPolicy, TokenBucket
+from velox.solana.limiter import Respite, RetryPolicy, TokenBucket
 
 SECOND = 10**9
 OWN = TransportError("http://127.0.0.1:1", "getSlot", "cut")
@@ -42,18 +42,6 @@ def test_an_idle_bucket_fills_no_further_than_its_burst():
     bucket = TokenBucket(1.0, burst=2, clock=clock)
     clock.now = 3600 * SECOND
     assert [bucket.try_take() for _ in range(3)] == [True, True, False]
-
-
-def test_a_hold_empties_the_bucket_until_it_ends():
-    clock = Clock()
-    bucket = TokenBucket(10.0, burst=5, clock=clock)
-    bucket.hold(1.5)
-    assert not bucket.try_take()
-    assert bucket.ready_at_ns == 3 * SECOND // 2
-    bucket.hold(0.1)  # a shorter one does not shorten it
-    assert bucket.ready_at_ns == 3 * SECOND // 2
-    clock.now = 3 * SECOND // 2
-    assert [bucket.try_take() for _ in range(2)] == [True, False]
 
 
 def test_a_clock_that_jumps_back_does_not_stop_the_tokens():
@@ -95,6 +83,59 @@ def test_a_rate_that_is_none_is_refused(rate):
 def test_a_bucket_without_room_is_refused():
     with pytest.raises(ConfigError, match="burst: must be at least 1, not 0"):
         TokenBucket(1.0, 0)
+
+
+def respite_of(seed: int = 1) -> tuple[Respite, Clock]:
+    clock = Clock(7)
+    return Respite(clock, random.Random(seed)), clock
+
+
+def fails_at_once(respite: Respite, clock: Clock, asked_s: float | None = None) -> float:
+    """Fail as soon as it may be asked, and return the wait that follows."""
+    clock.now += round(respite.wait_s * SECOND)
+    assert respite.wait_s == 0
+    respite.failed("getSlot", asked_s)
+    return respite.wait_s
+
+
+@pytest.mark.parametrize("asked_s", [None, 0.0, 0.001])
+def test_a_respite_grows_from_a_quarter_of_a_second_to_eight_and_not_always_alike(asked_s):
+    first_waits = set()
+    for seed in range(50):
+        respite, clock = respite_of(seed)
+        waits = [fails_at_once(respite, clock, asked_s) for _ in range(100)]
+        spans = [min(8.0, 0.5 * 2**n) for n in range(100)]
+        assert all(span / 2 <= wait <= span for wait, span in zip(waits, spans, strict=True))
+        first_waits.add(waits[0])
+    assert len(first_waits) == 50
+
+
+def test_a_respite_is_what_the_endpoint_asks_for_where_that_is_longer():
+    respite, clock = respite_of()
+    assert fails_at_once(respite, clock, 60.0) == 60.0
+    clock.now += SECOND
+    respite.failed("getSlot")
+    assert respite.wait_s == 59.0
+
+
+def test_a_success_of_the_method_begins_a_respite_anew_and_that_of_another_does_not():
+    respite, clock = respite_of()
+    for _ in range(5):
+        fails_at_once(respite, clock)
+    respite.answered("getHealth")
+    assert fails_at_once(respite, clock) >= 4.0
+    respite.answered("getSlot")
+    assert respite.wait_s > 0, "what has begun is kept"
+    assert fails_at_once(respite, clock) <= 0.5
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_respite_longer():
+    respite, clock = respite_of()
+    fails_at_once(respite, clock, 2.0)
+    clock.now = -3600 * SECOND
+    assert respite.wait_s == 2.0
+    clock.now += 2 * SECOND
+    assert respite.wait_s == 0
 
 
 def test_delays_stay_under_a_ceiling_that_doubles():

@@ -48,7 +48,10 @@ from velox.solana.http import (
     Endpoint,
     Secret,
     _DeadlineBackend,
+    _retry_after_s,
     require_loopback,
+    time_left_s,
+    time_limit,
     tls_context,
 )
 from velox.solana.limiter import RetryPolicy
@@ -146,6 +149,19 @@ def test_statuses_come_one_for_each_signature_in_order():
             rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=8)
         with pytest.raises(TransportError, match="has 4 statuses for 2 signatures"):
             rpc.get_signature_statuses([SIGNATURE] * 2)
+
+
+@pytest.mark.parametrize("more", [{}, {"confirmationStatus": None}])
+def test_a_status_that_does_not_say_how_sure_it_is_is_a_lie(more):
+    values = {"context": CONTEXT, "value": [{"slot": 5, "err": None, **more}]}
+    with client_of(result(values)) as (stranger, rpc, _):
+        with pytest.raises(TransportError, match=r"result\.value\[0\]: has no 'confirmations'"):
+            rpc.get_signature_statuses([SIGNATURE])
+        # Old nodes say how many blocks are on top, and null once there are enough.
+        values["value"][0]["confirmations"] = None
+        stranger.answers(result(values))
+        (status,) = rpc.get_signature_statuses([SIGNATURE])
+        assert status == SignatureStatus(5, None, None, "finalized")
 
 
 def test_a_transaction_is_sent_in_base64_and_without_retries_of_the_node():
@@ -515,13 +531,36 @@ def test_an_error_that_is_only_words_is_one():
     assert (caught.code, caught.message) == (None, "went away")
 
 
+class Clock:
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        return self.now
+
+
+def dated(after, date=None):
+    """Too many requests, by a server whose clock says `date`; without one it has none."""
+    head = f"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nretry-after: {after}\r\n"
+    return raw((head + (f"date: {date}\r\n" if date else "") + "\r\n").encode())
+
+
 @pytest.mark.parametrize(
     ("behaviour", "after"),
     [
         (body(b"slow down", status=429), None),
         (body(b"", status=429, retry_after="3"), 3.0),
         (body(b"", status=429, retry_after="9" * 40), 60.0),
-        (body(b"", status=429, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), None),
+        (dated("Wed, 21 Oct 2026 07:28:07 GMT", "Wed, 21 Oct 2026 07:28:00 GMT"), 7.0),
+        (dated("Wed, 21 Oct 2026 07:28:07 GMT", "Wed, 21 Oct 2026 08:28:00 +0100"), 7.0),
+        (dated("Wed, 21 Oct 2026 07:28:07 -0000", "Wed, 21 Oct 2026 07:28:00 GMT"), 7.0),
+        (dated("Thu, 22 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 GMT"), 60.0),
+        (dated("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:29:00 GMT"), 0.0),
+        (dated("Fri, 31 Dec 9999 23:59:59 GMT", "yesterday"), 60.0),
+        (dated("Fri, 31 Dec 9999 23:59:59 GMT"), 60.0),
+        (dated("Sat, 01 Jan 2000 00:00:00 GMT"), 0.0),
+        (dated("in a while"), None),
+        (dated("99 Foo 2026 99:99:99 GMT"), None),
         (error(-32097, "Rate limit exceeded. Retry after 250 ms", status=429, id=None), 0.25),
         (error(-32097, "Network congested. Endpoint is globally rate limited."), None),
         (error(-32429, "max usage reached. Retry after 999999999ms"), 60.0),
@@ -531,6 +570,67 @@ def test_too_many_requests_is_told_apart_whatever_it_comes_as(behaviour, after):
     caught = failure(behaviour)
     assert isinstance(caught, RateLimitedError)
     assert caught.retry_after_s == after
+
+
+@given(after=st.text("0123456789 ,:+-.GMTWedOctJan()", max_size=40))
+def test_any_retry_after_is_a_wait_or_none(after):
+    wait_s = _retry_after_s("", {"retry-after": after, "date": after[::-1]})
+    assert wait_s is None or 0 <= wait_s <= 60
+
+
+def test_a_node_is_to_be_left_alone_once_it_has_no_room_or_gives_no_answer():
+    clock = Clock()
+    behaviours = (
+        body(b"", status=429, retry_after="30"),
+        body(b"", status=502),
+        result("a lie is an answer"),
+        error(-32602, "and so is a refusal"),
+        result(8),
+    )
+    with client_of(*behaviours, clock=clock) as (stranger, rpc, _):
+        for least, most in [(30.0, 30.0), (0.5, 1.0), (0, 0), (0, 0)]:
+            with pytest.raises(SolanaError):
+                rpc.get_slot()
+            assert least <= rpc.wait_s <= most
+            clock.now += round(rpc.wait_s * 10**9)
+        assert rpc.get_slot() == 8
+        assert rpc.wait_s == 0
+        stranger.answers(body(b"", status=429))
+        with pytest.raises(RateLimitedError):
+            rpc.send_transaction(RAW)
+        assert 0.25 <= rpc.wait_s <= 0.5
+        # One that asks nevertheless is not refused.
+        stranger.answers(result(9))
+        assert rpc.get_slot() == 9
+
+
+def test_retries_leave_the_node_alone_for_as_long_as_it_is_to_be():
+    with client_of(body(b"", status=502), raw(b""), result(8), retries=2, clock=Clock()) as (
+        _,
+        rpc,
+        waits,
+    ):
+        assert rpc.get_slot() == 8
+    assert waits[0] >= 0.25
+    assert waits[1] >= 0.5
+
+
+def test_a_call_ends_when_a_common_time_is_over_and_none_begins_after_it():
+    def silent(handler, _):
+        stranger.released.wait()
+
+    left_s = [0.05, 0.0]
+    with client_of(silent, retries=3, clock=Clock()) as (stranger, rpc, waits):
+        with time_limit(lambda: left_s[0]):
+            with pytest.raises(TransportError, match=r"no answer within 0\.05 s"):
+                rpc.get_slot()
+            left_s.pop(0)
+            with pytest.raises(TransportError, match="not asked: no time is left"):
+                rpc.get_slot()
+            assert (len(stranger.requests), waits) == (1, [])
+        assert time_left_s() == float("inf")
+        stranger.answers(result(8))
+        assert rpc.get_slot() == 8
 
 
 def test_a_question_is_asked_again_after_a_wait_that_grows():

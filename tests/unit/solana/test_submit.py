@@ -334,15 +334,16 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
 def test_a_wait_that_an_endpoint_asks_for_is_kept_however_long(
     desk: Desk, cluster: LocalCluster
 ) -> None:
-    send, asked = desk.rpc.send_transaction, []
+    exchange, asked = desk.rpc._endpoint._exchange, []
 
-    def limited(raw: bytes, **options: Any) -> Any:
-        asked.append(cluster.clock())
-        if len(asked) == 1:
-            raise RateLimitedError("http://127.0.0.1:1", 20.0)
-        return send(raw, **options)
+    def limited(verb: str, method: str, *arguments: Any) -> Any:
+        if method == "sendTransaction":
+            asked.append(cluster.clock())
+            if len(asked) == 1:
+                raise RateLimitedError("http://127.0.0.1:1", 20.0)
+        return exchange(verb, method, *arguments)
 
-    desk.rpc.send_transaction = limited  # type: ignore[method-assign]
+    desk.rpc._endpoint._exchange = limited  # type: ignore[method-assign]
     desk.submitter.intake(bundles_of(adds(10)))
     desk.submitter.step()
     desk.jump_ns = -90 * 10**9
