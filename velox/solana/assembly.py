@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import time
@@ -38,6 +39,9 @@ LOCAL_SLOT_NS = 50_000_000
 LOCAL_LAMPORTS = 1_000_000_000_000
 # Of a file with a UUID.
 MAX_AUTH_BYTES = 1024
+# A key in base 58 or in hex, or a UUID; and how long a name with neither folder nor suffix may be.
+_KEY = re.compile(r"[0-9A-Za-z]{32,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+A_WORD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
         with _naming(config, "signer.key_fd"):
             return KeypairSigner.from_fd(table.key_fd, policy, kill_file=kill_file)
     with _naming(config, "signer.key_file"):
-        path = config.relative(table.key_file)
+        path = _file_of(config, table.key_file)
         return KeypairSigner.from_file(path, policy, kill_file=kill_file)
 
 
@@ -116,7 +120,7 @@ def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
     auth = None
     if engine.auth_file:
         with _naming(config, "block_engine.auth_file"):
-            auth = _auth_of(config.relative(engine.auth_file))
+            auth = _auth_of(_file_of(config, engine.auth_file))
     with _naming(config, "block_engine.regions"):
         return BlockEngineClient(
             engine.regions,
@@ -144,6 +148,23 @@ def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
         return FixedTip(tip.lamports, tip.maximum)
     floor = tip_floor_of(config)
     return FloorPercentileTip(floor.fetch, tip.percentile, tip.maximum, tip.minimum)
+
+
+def _file_of(config: ChainConfig, text: str) -> str:
+    """Return the path of a file with a secret; what names none may be that secret itself."""
+    path = config.relative(text)
+    if not os.path.lexists(path) and not _looks_like_a_path(text):
+        raise KeyFileError(
+            "no file is there, and it may be the key itself", path="a name not shown"
+        )
+    return path
+
+
+def _looks_like_a_path(text: str) -> bool:
+    """Whether one may repeat a text: no array, no key in base 58 or in hex, no UUID, no URL."""
+    if _KEY.fullmatch(text.strip()) or text.lstrip().startswith(("[", "{")) or "://" in text:
+        return False
+    return len(text) <= A_WORD or "/" in text or "." in text
 
 
 def _auth_of(path: str) -> Secret:
