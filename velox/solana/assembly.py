@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import Any
 from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
 from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
 from velox.solana.chain_ledger import Observer
-from velox.solana.config import ORDER_TYPES, ChainConfig, SubmitOptions
+from velox.solana.config import ORDER_TYPES, ChainConfig, QueueConfig, SubmitOptions
 from velox.solana.http import Secret
 from velox.solana.jito import TIP_FLOOR_URL, BlockEngineClient
 from velox.solana.journal import SubmissionJournal
@@ -28,6 +29,7 @@ __all__ = [
     "Submission",
     "block_engine_of",
     "configured",
+    "journal_path_of",
     "local",
     "rpc_of",
     "tip_floor_of",
@@ -51,15 +53,23 @@ class Submission:
     Attributes
     ----------
     submitter : Submitter
+    journal : SubmissionJournal
+    capacity : int
+        Orders that may wait.
     deadline_s : float
         How long its end may wait for what is under way.
     description : str
         Where it sends.
+    resumption : str
+        The command that follows what this one leaves; empty where nothing can.
     """
 
     submitter: Submitter
+    journal: SubmissionJournal
+    capacity: int
     deadline_s: float
     description: str
+    resumption: str = ""
 
 
 @contextmanager
@@ -188,9 +198,41 @@ def _auth_of(path: str) -> Secret:
     raise KeyFileError(why, path=path)
 
 
+def journal_path_of(config: ChainConfig, journal: str | None = None) -> str:
+    """Return where the journal is: as it is given, or as the configuration says.
+
+    Raises
+    ------
+    ConfigError
+        Neither says.
+    """
+    path = journal or (config.relative(config.journal) if config.journal else None)
+    if path is None:
+        raise ConfigError(
+            f"{config.path}: journal is missing; name one there, or give --journal: what was sent "
+            "must be known after a crash"
+        )
+    return path
+
+
+def _journal_at(path: str, warn: Callable[[str], None] | None) -> SubmissionJournal:
+    journal = SubmissionJournal(path)
+    if warn is not None and journal.torn_path is not None:
+        warn(
+            f"{path}: {journal.torn_bytes:,} bytes after its last good frame were cut off and are "
+            f"kept in {journal.torn_path}: a crash or a full disk leaves such, unsent; but a "
+            "transaction in them, if it was sent, is not followed"
+        )
+    return journal
+
+
 @contextmanager
 def configured(
-    config: ChainConfig, journal: str | None = None, observer: Observer | None = None
+    config: ChainConfig,
+    journal: str | None = None,
+    observer: Observer | None = None,
+    *,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[Submission]:
     """Open everything that a configuration names, and close it in the end.
 
@@ -201,18 +243,15 @@ def configured(
         Instead of the configuration's.
     observer : callable, optional
         See `Tally`.
+    warn : callable, optional
+        Is told what a person can act on.
 
     Raises
     ------
     SolanaError, ConfigError
         Something cannot be opened; the message says what.
     """
-    path = journal or (config.relative(config.journal) if config.journal else None)
-    if path is None:
-        raise ConfigError(
-            f"{config.path}: journal is missing; name one there, or give --journal: what was sent "
-            "must be known after a crash"
-        )
+    path = journal_path_of(config, journal)
     with ExitStack() as stack:
         carriers = carriers_of(config)
         signer = signer_of(config, carriers)
@@ -221,20 +260,29 @@ def configured(
         engine = block_engine_of(config)
         if engine is not None:
             stack.callback(engine.close)
+        opened = stack.enter_context(_journal_at(path, warn))
         submitter = Submitter(
             rpc,
             engine,
             signer,
             carriers,
             tip_policy_of(config),
-            stack.enter_context(SubmissionJournal(path)),
+            opened,
             options=config.submit,
             capacity=config.queue.capacity,
             shedding=config.queue.shedding,
             observer=observer,
         )
         way = rpc.label if engine is None else f"block engine {engine.label}, asking {rpc.label}"
-        yield Submission(submitter, config.deadline_s, f"{way}, payer {signer.pubkey}")
+        again = ["velox", "resume", config.path, *(["--journal", journal] if journal else [])]
+        yield Submission(
+            submitter,
+            opened,
+            config.queue.capacity,
+            config.deadline_s,
+            f"{way}, payer {signer.pubkey}",
+            shlex.join(again),
+        )
 
 
 @contextmanager
@@ -242,6 +290,7 @@ def local(
     journal: str | None = None,
     observer: Observer | None = None,
     *,
+    warn: Callable[[str], None] | None = None,
     slot_ns: int = LOCAL_SLOT_NS,
     clock: Callable[[], int] = time.monotonic_ns,
     **options: Any,
@@ -254,6 +303,8 @@ def local(
         A temporary file unless told: the cluster does not outlive the process anyway.
     observer : callable, optional
         See `Tally`.
+    warn : callable, optional
+        Is told what a person can act on.
     slot_ns : int
         Length of a slot.
     clock : callable
@@ -279,16 +330,20 @@ def local(
         if journal is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="velox-"))
             journal = os.path.join(folder, "journal")
+        opened = stack.enter_context(_journal_at(journal, warn))
+        capacity = QueueConfig().capacity
         submitter = Submitter(
             rpc,
             None,
             signer,
             carrier,
             None,
-            stack.enter_context(SubmissionJournal(journal)),
+            opened,
             options=SubmitOptions(**{"poll_ns": slot_ns, **options}),
+            capacity=capacity,
             observer=observer,
             clock=clock,
         )
         slots = f"{slot_ns / 1e6:g} ms slots"
-        yield Submission(submitter, 30.0, f"a local cluster at {cluster.url}, {slots}, by memo")
+        way = f"a local cluster at {cluster.url}, {slots}, by memo"
+        yield Submission(submitter, opened, capacity, 30.0, way)

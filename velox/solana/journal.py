@@ -11,9 +11,9 @@ A record is a byte that says what it is, and its fields, see `Header`, `Signed`,
 `Capture`. There is no key material in any of them: a signed transaction is what the whole world may
 see.
 
-A torn frame at the end, as a crash leaves it, was never sent. From one that the disk has damaged
-since, which was, it cannot be told: it is cut off, and kept beside the journal as ``NAME.torn``. One
-in the middle means that the disk has lost what may have been sent: the journal is refused.
+A torn frame at the end, as a crash leaves it, was never sent. It cannot be told from one that was,
+and that the disk has damaged since: it is cut off, and kept beside the journal as ``NAME.torn``.
+One in the middle means that the disk has lost what may have been sent: the journal is refused.
 
 Where it has grown long, it is compacted: what is still to be known (what is under way, what rests,
 how many ended how, the latest names) is written beside it as ``NAME.compact``, synced, and takes
@@ -251,7 +251,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A file of bundles whose orders are about to be taken in: whoever sends them again does it twice.
+    """A file of bundles whose orders are about to be taken in, and are not to be once more.
 
     Attributes
     ----------

@@ -515,7 +515,8 @@ class Submitter:
                 done += self._look(dying, finalized, slot)
         except _UNANSWERED as error:
             self._note(error)
-        self._commit()
+        if self._broken is None:
+            self._commit()
         self._press.forget(self._height, self._flights)
         return done
 
@@ -688,7 +689,13 @@ class Submitter:
 
     # Ending, and reading
 
-    def close(self, deadline_s: float = 60.0) -> ChainLedger:
+    def close(
+        self,
+        deadline_s: float = 60.0,
+        *,
+        send_waiting: bool | Callable[[], bool] = True,
+        hurry: Callable[[], bool] | None = None,
+    ) -> ChainLedger:
         """Send what waits and follow what is under way, for so long; then give up. Idempotent.
 
         Parameters
@@ -696,6 +703,12 @@ class Submitter:
         deadline_s : float
             Seconds. What waits still is shed then, and what is under way is unknown: the journal
             has it for the next time.
+        send_waiting : bool or callable
+            Whether what waits is sent. Where it is not, it is shed at once, and what is under way
+            is followed without being sent again. A callable is asked time and again, for one who
+            may still change their mind.
+        hurry : callable, optional
+            Asked between requests; once it is true, what is under way is given up as unknown.
 
         Returns
         -------
@@ -705,15 +718,23 @@ class Submitter:
         Raises
         ------
         JournalError
-            As `step`; the submitter is closed all the same.
+            As `step`: nothing is sent from then on, what is under way is followed, and the
+            submitter is closed all the same.
         """
         if self._closed:
             return self.ledger()
         until = self._clock() + round(deadline_s * NS)
         pause_s = max(self._options.poll_ns / NS / 4, 0.001)
         try:
-            while (len(self._queue) or self._flights or self._anew) and self._clock() < until:
-                if not self.step():
+            while not self.idle and self._clock() < until and not (hurry and hurry()):
+                sends = send_waiting() if callable(send_waiting) else send_waiting
+                try:
+                    done = self.step() if sends and self._broken is None else self._wind_down()
+                except JournalError:
+                    if self._broken is None:
+                        raise
+                    continue
+                if not done:
                     self._sleep(min(pause_s, max(0.0, (until - self._clock()) / NS)))
         finally:
             self._closed = True
@@ -731,6 +752,22 @@ class Submitter:
         if self._broken is not None:
             raise self._broken
         return self.ledger()
+
+    @property
+    def broken(self) -> JournalError | None:
+        """JournalError or None: What the disk did not take; nothing is sent from then on."""
+        return self._broken
+
+    def _wind_down(self) -> int:
+        """Shed what waits, and look at what is under way; nothing is sent."""
+        self._tally.settle(self._queue.drain(), Outcome.SHED)
+        while self._anew:
+            self._give_up(self._anew.pop())
+        now = self._clock()
+        if now < self._look_ns:
+            return 0
+        self._look_ns = now + self._options.poll_ns
+        return self._follow()
 
     @property
     def idle(self) -> bool:
