@@ -616,7 +616,10 @@ class SubmissionJournal:
             os.close(directory)
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
-        return JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+        refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+        # A disk that is full is no bad usage.
+        refusal.errno = error.errno
+        return refusal
 
 
 def _sync_directory(directory: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -287,8 +288,9 @@ def test_after_a_failed_write_nothing_more_is_taken(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fails)
         journal.append(HEADER)
-        with pytest.raises(JournalError, match="Input/output error"):
+        with pytest.raises(JournalError, match=r"journal: byte 0: Input/output error$") as caught:
             journal.commit()
+        assert caught.value.errno == errno.EIO
     with pytest.raises(JournalError, match="takes no more"):
         journal.commit()
 
