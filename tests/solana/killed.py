@@ -1,7 +1,8 @@
 """A process that makes others to be killed: each one submits orders until it is, or is done.
 
 It loads everything once and forks; a line on its input is ``URL KEY JOURNAL COMPACT FIRST COUNT``,
-and its answer is the number of the process, or an empty line when asked to wait for it.
+or ``CAPTURE CONFIG`` for what ``velox submit`` does, and ``velox resume`` where that is refused.
+Its answer is the number of the process, or an empty line when asked to wait for it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import random
 import sys
 import time
 
-from velox.errors import SolanaError
+from velox.errors import SolanaError, SubmitError
+from velox.solana import command
 from velox.solana.carriers import MemoCarrier
 from velox.solana.config import SubmitOptions
 from velox.solana.journal import SubmissionJournal
@@ -55,17 +57,27 @@ def submit(url: str, key: str, journal: str, compact: int, first: int, count: in
             time.sleep(0.001)
 
 
+def submit_capture(capture: str, config: str) -> None:
+    try:
+        command.submit(capture, config)
+    except SubmitError:
+        command.resume(config)
+
+
 def main() -> None:
     for line in sys.stdin:
         if not line.strip():
             os.wait()
             print(flush=True)
             continue
-        url, key, journal, *numbers = line.split()
+        words = line.split()
         child = os.fork()
         if child == 0:
             try:
-                submit(url, key, journal, *map(int, numbers))
+                if len(words) == 2:
+                    submit_capture(*words)
+                else:
+                    submit(*words[:3], *map(int, words[3:]))
             except SolanaError as error:
                 print(error, file=sys.stderr, flush=True)
             finally:

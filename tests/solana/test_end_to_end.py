@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +28,10 @@ from velox.errors import SubmitError
 from velox.solana.chain_ledger import Outcome
 from velox.solana.egress import Egress
 from velox.solana.journal import read_journal
+from velox.solana.signer import KeypairSigner
 from velox.testing import LocalCluster
 
-from .support import Desk, adds, bundles_of, executed_orders
+from .support import Desk, adds, bundles_of, executed_orders, new_signer
 
 
 @pytest.fixture
@@ -57,6 +63,39 @@ def configuration(folder: Path, cluster: LocalCluster, *, engine: bool = False) 
 
 def run(*arguments: str) -> int:
     return cli.main(["run", "--duration", "0.5", "--rate", "3000", "--quiet", *arguments])
+
+
+class Bundles:
+    """A source of bundles of `adds`, one at a time, none any more once `over` says so."""
+
+    def __init__(self, count: int, over: Callable[[], bool] = lambda: False) -> None:
+        self.left = list(bundles_of(adds(count)).reshape(-1, 1))
+        self.over = over
+
+    @property
+    def exhausted(self) -> bool:
+        return not self.left or self.over()
+
+    def poll(self) -> Any:
+        return nullcontext(self.left.pop(0))
+
+
+def started(*arguments: object, **how: Any) -> Any:
+    """A command in a process of its own, whose lines can be read as they come."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "velox", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **how,
+    )
+
+
+def line_with(what: str, stream: Any) -> str:
+    for line in stream:
+        if what in line:
+            return str(line)
+    raise AssertionError(f"it ended without {what!r}")
 
 
 def test_a_pipeline_on_its_threads_ends_on_the_chain(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -112,6 +151,59 @@ def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     desk.abandon()
 
 
+@pytest.mark.parametrize("moment", ["taking in", "closing"])
+def test_a_request_to_end_sheds_what_waits_and_follows_what_is_under_way(
+    cluster: LocalCluster, tmp_path: Path, moment: str
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal", options={"poll_ns": 10_000_000, "window": 1})
+    submitter, signed = desk.submitter, []
+
+    def requests() -> int:
+        if moment == "closing" and source.left:
+            return 0
+        if not signed and not executed_orders(cluster):
+            return 0
+        signed.append(submitter.ledger().transactions["signed"])
+        return 1
+
+    source = Bundles(3000, over=lambda: bool(requests()))
+    egress = Egress(source, submitter)
+    egress.start()
+    ledger = egress.finish(60.0, requests=requests)
+    ledger.check()
+    assert egress.stopping is not None
+    assert egress.stopping.waiting == ledger.shed > 0
+    assert ledger.landed == sum(executed_orders(cluster).values()) > 0
+    assert (ledger.unknown, ledger.expired) == (0, 0)
+    # What was in its last duty cycle when the request came was signed before that had ended.
+    assert ledger.transactions["signed"] - signed[0] <= 1
+    desk.close_clients()
+
+
+def test_a_second_request_to_end_leaves_what_is_under_way_to_the_next_process(
+    tmp_path: Path,
+) -> None:
+    with LocalCluster() as still:
+        desk = Desk(still, tmp_path / "journal", options={"window": 2})
+        # Time stands still: nothing that was sent can have an end.
+        egress = Egress(Bundles(100), desk.submitter)
+        asked = itertools.count(1)
+
+        def requests() -> int:
+            return min(2, next(asked)) if desk.submitter.statistics().flying else 0
+
+        egress.start()
+        ledger = egress.finish(60.0, requests=requests)
+        ledger.check()
+        assert ledger.unknown > 0
+        assert ledger.unknown + ledger.shed == 100
+        desk.abandon()
+        after = Desk(still, tmp_path / "journal", desk.signer)
+        assert after.submitter.ledger().recovered == ledger.unknown
+        assert after.submitter.close().landed == ledger.unknown
+        after.abandon()
+
+
 def test_run_submits_to_a_cluster_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +249,96 @@ def test_a_capture_is_submitted_and_its_journal_read(
     assert "under way   0 transactions" in said
 
 
+def test_a_capture_that_was_begun_is_not_sent_again_unasked(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    np.save(capture, bundles_of(adds(60)))
+    submit = ["submit", str(capture), "--submit", str(config)]
+    assert cli.main(submit) == 0
+    # A copy of it is the same.
+    shutil.copy(capture, tmp_path / "copy.npy")
+    for path in (str(capture), str(tmp_path / "copy.npy")):
+        capsys.readouterr()
+        assert cli.main(["submit", path, "--submit", str(config)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"velox: error: {path}: {tmp_path / 'journal'} has begun this")
+        assert f"'velox resume {config}' follows what is under way" in error
+        assert "--again" in error
+    assert set(executed_orders(cluster).values()) == {1}
+    assert cli.main([*submit, "--again"]) == 0
+    assert set(executed_orders(cluster).values()) == {2}
+    assert cli.main(submit) == 2
+    capsys.readouterr()
+    assert cli.main(["status", str(tmp_path / "journal")]) == 0
+    digest = hashlib.sha256(capture.read_bytes()).hexdigest()
+    assert f"begun       {digest[:16]}…, a capture of 4 bundles" in capsys.readouterr().out
+    np.save(capture, bundles_of(adds(30, first=1000)))
+    assert cli.main(submit) == 0
+
+
+def test_what_a_killed_submit_left_is_resumed(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    config.write_text(config.read_text() + "window = 2\n")
+    np.save(capture, bundles_of(adds(4000)))
+    with started("submit", capture, "--submit", config) as process:
+        while not cluster.executions:
+            assert process.poll() is None
+        process.kill()
+    assert cli.main(["submit", str(capture), "--submit", str(config)]) == 2
+    found = read_journal(tmp_path / "journal")
+    left, ledger = found.transactions, tmp_path / "ledger.json"
+    capsys.readouterr()
+    assert cli.main(["resume", str(config), "--json", str(ledger)]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'journal'}: {len(left)} transactions under way, of " in said
+    chain = json.loads(ledger.read_text())["chain"]
+    assert chain["recovered"] == sum(len(each.orders) for each in left.values())
+    assert (chain["delivered"], chain["unknown"], chain["balanced"]) == (0, 0, True)
+    assert not read_journal(tmp_path / "journal").transactions
+    assert set(executed_orders(cluster).values()) == {1}
+    assert cli.main(["resume", str(config)]) == 0
+
+
+def test_what_is_not_known_after_a_resume_fails_it(tmp_path: Path, capsys: Any) -> None:
+    with LocalCluster() as still:
+        config = configuration(tmp_path, still)
+        config.write_text("deadline_s = 0\n" + config.read_text())
+        key, policy = str(tmp_path / "key.json"), new_signer(still).policy
+        desk = Desk(still, tmp_path / "journal", KeypairSigner.from_file(key, policy))
+        desk.submitter.intake(bundles_of(adds(10)))
+        desk.submitter.step()
+        desk.abandon()
+        assert cli.main(["resume", str(config)]) == 1
+        assert f"10 orders have no known end: 'velox resume {config}'" in capsys.readouterr().err
+        still.tick(3)
+        config.write_text(config.read_text().removeprefix("deadline_s = 0\n"))
+        assert cli.main(["resume", str(config)]) == 0
+
+
+def test_what_is_cut_off_a_journal_is_told(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, journal = configuration(tmp_path, cluster), tmp_path / "journal"
+    assert run("--submit", str(config)) == 0
+    with journal.open("ab") as file:
+        file.write(b"VXJ1 and so on")
+    # It is told at once, whatever else there may be to say.
+    config.write_text(config.read_text().replace("key.json", "no.json"))
+    assert cli.main(["resume", str(config)]) == 2
+    config.write_text(config.read_text().replace("no.json", "key.json"))
+    capsys.readouterr()
+    assert cli.main(["resume", str(config)]) == 0
+    error = capsys.readouterr().err
+    assert f"velox: warning: {journal}: 14 bytes after its last good frame were cut off" in error
+    assert f"kept in {journal}.torn: " in error
+    assert Path(f"{journal}.torn").read_bytes() == b"VXJ1 and so on"
+    assert cli.main(["resume", str(config)]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_status_asks_no_node_of_another_cluster(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +372,8 @@ def test_tips_says_whom_and_how_much(
         (["run", "--submit", "localnet", "--capture", "x.npy"], "capture and submit"),
         (["submit", "missing.npy"], "missing.npy: No such file"),
         (["status", "missing"], "missing: no such file"),
+        (["resume", "missing.toml"], "missing.toml: No such file"),
+        (["resume", "localnet"], "name a configuration"),
         (["tips", "localnet"], "name a configuration"),
         (["run", "--submit", "localnet", "--journal", "no/where"], "No such file"),
         (["run", "--submit", "localnet", "--placement", "invoker"], "takes no Push or Pull"),
@@ -217,21 +401,112 @@ def test_a_full_disk_ends_a_submission_with_its_ledger_and_nothing_is_sent(
 ) -> None:
     config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
     np.save(capture, bundles_of(adds(300)))
-    assert cli.main(["submit", str(capture), "--submit", str(config)]) == 0
+    submit = ["submit", str(capture), "--submit", str(config), "--again"]
+    assert cli.main(submit) == 0
     executed, size = len(cluster.executions), (tmp_path / "journal").stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
-    try:
-        assert cli.main(["submit", str(capture), "--submit", str(config)]) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with room_for(size + 100):
+        assert cli.main(submit) == 1
     told = capsys.readouterr()
-    assert f"journal: byte {size}: File too large" in told.err
+    assert re.search(rf"journal: byte {size + 53}: File too large", told.err)
     assert told.out.split()[-1] == "yes"
     assert len(cluster.executions) == executed
     # The torn frame is cut off, and nothing in it was ever sent.
     assert cli.main(["status", str(tmp_path / "journal")]) == 0
     assert "under way   0 transactions" in capsys.readouterr().out
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_fills_up_ends_what_is_sent_and_what_was_sent_is_followed(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    config.write_text(config.read_text() + "window = 4\n")
+    np.save(capture, bundles_of(adds(4000)))
+    ledger = tmp_path / "ledger.json"
+    with room_for(20_000):
+        arguments = ["submit", str(capture), "--submit", str(config), "--json", str(ledger)]
+        assert cli.main(arguments) == 1
+    told = capsys.readouterr()
+    assert "stopping: " in told.out
+    assert "submission stopped: " in told.err
+    assert "File too large" in told.err
+    chain = json.loads(ledger.read_text())["chain"]
+    assert chain["landed"] == sum(executed_orders(cluster).values()) > 0
+    assert chain["shed"] > 0
+    # What could not be written down any more is asked for again.
+    assert cli.main(["resume", str(config)]) == 0
+    assert "journal.torn" in capsys.readouterr().err
+    assert not read_journal(tmp_path / "journal").transactions
+    assert set(executed_orders(cluster).values()) == {1}
+
+
+def test_a_journal_that_cannot_be_written_ends_a_run_with_its_error(tmp_path: Path) -> None:
+    with started(
+        *("run", "--submit", "localnet", "--journal", tmp_path / "journal", "--json", "-"),
+        *("--duration", 600, "--rate", 5000),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+    ) as process:
+        out, err = process.communicate()
+    assert process.returncode == 1
+    assert re.search(r"^velox: error: submission stopped: .*journal: byte \d+: File too", err, re.M)
+    document = json.loads(out)
+    assert document["errors"]
+    assert not document["interrupted"]
+    assert document["ledger"]["chain"]["balanced"]
+    assert document["ledger"]["chain"]["landed"] > 0
+
+
+def test_a_submit_that_is_interrupted_sheds_what_waits(tmp_path: Path) -> None:
+    with LocalCluster(slots="real", slot_ns=10_000_000) as cluster:
+        config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+        config.write_text(config.read_text() + "window = 1\n")
+        np.save(capture, bundles_of(adds(40_000)))
+        with started("submit", capture, "--submit", config) as process:
+            line_with("[  1s] chain: queued=", process.stdout)
+            process.send_signal(signal.SIGINT)
+            stopping = line_with("stopping: ", process.stdout)
+            out, err = process.stdout.read(), process.stderr.read()
+        assert process.returncode == 0, err
+        said = re.fullmatch(
+            r"stopping: ([\d,]+) orders that waited were shed, following 1 transactions; "
+            rf"again to leave them to 'velox resume {re.escape(str(config))}'\n",
+            stopping,
+        )
+        assert said is not None
+        assert re.search(rf"^  shed +{said[1]}$", out, re.M), (said[1], out)
+        assert re.search(r"^  unknown +0$", out, re.M)
+        assert set(executed_orders(cluster).values()) == {1}
+
+
+def test_a_node_that_dies_is_told_at_once_and_two_interrupts_leave_the_rest(tmp_path: Path) -> None:
+    capture = tmp_path / "bundles.npy"
+    np.save(capture, bundles_of(adds(40_000)))
+    with LocalCluster(slots="real", slot_ns=10_000_000) as cluster:
+        config = configuration(tmp_path, cluster)
+        process = started("submit", capture, "--submit", config)
+        while not cluster.executions:
+            assert process.poll() is None
+    with process:
+        warning = line_with("chain: ", process.stderr)
+        assert warning.startswith(f"velox: warning: chain: {cluster.url}: ")
+        assert "errors=0" not in line_with("errors=", process.stdout)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        out, err = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 0, err
+    assert out.split()[-1] == "yes"
+    assert f"orders have no known end: 'velox resume {config}' asks for it" in err
 
 
 def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> None:
@@ -254,6 +529,7 @@ def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> N
     assert document["interrupted"]
     assert document["ledger"]["chain"]["balanced"]
     assert document["ledger"]["chain"]["landed"] > 0
+    assert document["ledger"]["chain"]["unknown"] == 0
 
 
 def test_velox_alone_loads_nothing_of_the_chain() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -21,7 +21,15 @@ from velox.errors import ConfigError, LedgerError
 from velox.runtime.report import Report
 from velox.telemetry import write_document
 
-__all__ = ["add_localnet", "add_status", "add_submit", "add_tips", "finish", "submission"]
+__all__ = [
+    "add_localnet",
+    "add_resume",
+    "add_status",
+    "add_submit",
+    "add_tips",
+    "finish",
+    "submission",
+]
 
 
 def add_submit(submit: argparse.ArgumentParser) -> None:
@@ -33,8 +41,26 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument(
         "--journal", type=path, metavar="PATH", help="what was signed; the configuration's"
     )
-    submit.add_argument("--json", type=path, metavar="PATH", help="write the ledger; '-' is stdout")
+    submit.add_argument(
+        "--again", action="store_true", help="send it also if the journal has begun it before"
+    )
+    _add_results(submit)
     submit.set_defaults(command=_submit)
+
+
+def add_resume(resume: argparse.ArgumentParser) -> None:
+    """Give ``velox resume`` its options."""
+    resume.add_argument("config", type=path, metavar="CONFIG.toml", help="what --submit named")
+    resume.add_argument(
+        "--journal", type=path, metavar="PATH", help="what was signed; the configuration's"
+    )
+    _add_results(resume)
+    resume.set_defaults(command=_resume)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=path, metavar="PATH", help="write the ledger; '-' is stdout")
+    parser.add_argument("--quiet", action="store_true", help="no line a second")
 
 
 def add_status(status: argparse.ArgumentParser) -> None:
@@ -59,7 +85,7 @@ def add_localnet(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def submission(options: argparse.Namespace, signals: Signals) -> Iterator[Any]:
+def submission(options: argparse.Namespace, signals: Signals, screen: Screen) -> Iterator[Any]:
     """The way to the chain, where one is asked for."""
     if options.submit is None:
         if options.journal is not None:
@@ -70,7 +96,8 @@ def submission(options: argparse.Namespace, signals: Signals) -> Iterator[Any]:
         raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
     with ExitStack() as stack:
         with signals.immediate():
-            opened = _chain().submission(options.submit, options.journal)
+            person = _person(options, signals, screen)
+            opened = _chain().submission(options.submit, options.journal, person)
             submitting = stack.enter_context(opened)
         yield submitting
 
@@ -82,6 +109,16 @@ def _chain() -> Any:
     except ImportError as error:
         raise ConfigError(str(error)) from error
     return command
+
+
+def _person(options: argparse.Namespace, signals: Signals, screen: Screen) -> Any:
+    return _chain().Person(
+        say=screen.say,
+        warn=warn,
+        # A reader that goes away asks once, and takes with it who else would have.
+        requests=lambda: max(signals.requests, int(screen.broken)),
+        quiet=options.quiet,
+    )
 
 
 def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
@@ -100,15 +137,30 @@ def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -
 
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
+    def send(person: Any) -> Any:
+        return _chain().submit(
+            options.path, options.submit, options.journal, again=options.again, person=person
+        )
+
+    ledger, failed = _carry(send, options, signals)
+    return GOOD if ledger.balanced and not failed else FAILED
+
+
+def _resume(options: argparse.Namespace, signals: Signals) -> int:
+    def follow(person: Any) -> Any:
+        return _chain().resume(options.config, options.journal, person=person)
+
+    ledger, failed = _carry(follow, options, signals)
+    return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
+
+
+def _carry(
+    command: Callable[[Any], Any], options: argparse.Namespace, signals: Signals
+) -> tuple[Any, list[str]]:
+    """Let a command carry orders, and say what it came to; return the ledger, and what failed."""
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
-        ledger, warnings, failed = _chain().submit(
-            options.path,
-            options.submit,
-            options.journal,
-            say=screen.say,
-            stopped=lambda: signals.requested or screen.broken,
-        )
+        ledger, warnings, failed = command(_person(options, signals, screen))
         screen.say("", *ledger.format().splitlines())
         for warning in warnings:
             warn(warning)
@@ -116,7 +168,7 @@ def _submit(options: argparse.Namespace, signals: Signals) -> int:
             write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
     for error in failed:
         complain(error)
-    return GOOD if ledger.balanced and not failed else FAILED
+    return ledger, failed
 
 
 def _status(options: argparse.Namespace, signals: Signals) -> int:

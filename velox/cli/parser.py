@@ -23,6 +23,7 @@ COMMANDS = {
     "generate": ("generate", "Write synthetic flow to a file, to be replayed."),
     "recover": ("recover", "Make a capture whole that was cut off by a kill."),
     "submit": ("chain", "Send the orders of a capture to the chain."),
+    "resume": ("chain", "Follow to its end what an earlier run or submit has left under way."),
     "status": ("chain", "Say what a journal of submissions holds."),
     "tips": ("chain", "Say whom a block engine wants tipped, and what landed."),
     "localnet": (

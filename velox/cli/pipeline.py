@@ -203,7 +203,7 @@ def drive(
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
-        submission(options, signals) as submitting,
+        submission(options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
@@ -227,7 +227,7 @@ def drive(
             submitting.start()
         errors: list[str] = []
         try:
-            _watch(pipeline, options, signals, screen, log)
+            _watch(pipeline, options, signals, screen, log, submitting=submitting)
         finally:
             # Nothing that happens while it is watched leaves a capture half-written.
             errors += _stop(pipeline)
@@ -270,8 +270,10 @@ def _watch(
     signals: Signals,
     screen: Screen,
     log: HistogramLog | None,
+    *,
+    submitting: Any,
 ) -> None:
-    """Return when the pipeline has ended, its time is over, or it is asked to stop."""
+    """Return when the pipeline or what it submits has ended, its time is over, or it shall stop."""
     invoker = pipeline.plan.placement == "invoker"
     begin, begin_ns = time.monotonic(), pipeline.clock.now()
     second = 1
@@ -283,6 +285,10 @@ def _watch(
             if log is not None:
                 log.write_interval(pipeline.latency(), until_s=pipeline.statistics().elapsed_s)
             second = int(now - begin) + 1
+        if submitting is not None:
+            submitting.look()
+            if submitting.failed:
+                return
         next_look = min(begin + second - now, LOOK_AGAIN_S)
         if options.duration is not None:
             elapsed_s = (pipeline.clock.now() - begin_ns) / 1e9

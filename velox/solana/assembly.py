@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 import tempfile
 import time
@@ -14,7 +16,7 @@ from typing import Any
 from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
 from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
 from velox.solana.chain_ledger import Observer
-from velox.solana.config import ORDER_TYPES, ChainConfig, SubmitOptions
+from velox.solana.config import ORDER_TYPES, ChainConfig, QueueConfig, SubmitOptions
 from velox.solana.http import Secret
 from velox.solana.jito import TIP_FLOOR_URL, BlockEngineClient
 from velox.solana.journal import SubmissionJournal
@@ -27,6 +29,7 @@ __all__ = [
     "Submission",
     "block_engine_of",
     "configured",
+    "journal_path_of",
     "local",
     "rpc_of",
     "tip_floor_of",
@@ -38,6 +41,9 @@ LOCAL_SLOT_NS = 50_000_000
 LOCAL_LAMPORTS = 1_000_000_000_000
 # Of a file with a UUID.
 MAX_AUTH_BYTES = 1024
+# A key in base 58 or in hex, or a UUID; and how long a name with neither folder nor suffix may be.
+_KEY = re.compile(r"[0-9A-Za-z]{32,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+A_WORD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +53,23 @@ class Submission:
     Attributes
     ----------
     submitter : Submitter
+    journal : SubmissionJournal
+    capacity : int
+        Orders that may wait.
     deadline_s : float
         How long its end may wait for what is under way.
     description : str
         Where it sends.
+    resumption : str
+        The command that follows what this one leaves; empty where nothing can.
     """
 
     submitter: Submitter
+    journal: SubmissionJournal
+    capacity: int
     deadline_s: float
     description: str
+    resumption: str = ""
 
 
 @contextmanager
@@ -93,7 +107,7 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
         with _naming(config, "signer.key_fd"):
             return KeypairSigner.from_fd(table.key_fd, policy, kill_file=kill_file)
     with _naming(config, "signer.key_file"):
-        path = config.relative(table.key_file)
+        path = _file_of(config, table.key_file)
         return KeypairSigner.from_file(path, policy, kill_file=kill_file)
 
 
@@ -116,7 +130,7 @@ def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
     auth = None
     if engine.auth_file:
         with _naming(config, "block_engine.auth_file"):
-            auth = _auth_of(config.relative(engine.auth_file))
+            auth = _auth_of(_file_of(config, engine.auth_file))
     with _naming(config, "block_engine.regions"):
         return BlockEngineClient(
             engine.regions,
@@ -146,6 +160,23 @@ def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
     return FloorPercentileTip(floor.fetch, tip.percentile, tip.maximum, tip.minimum)
 
 
+def _file_of(config: ChainConfig, text: str) -> str:
+    """Return the path of a file with a secret; what names none may be that secret itself."""
+    path = config.relative(text)
+    if not os.path.lexists(path) and not _looks_like_a_path(text):
+        raise KeyFileError(
+            "no file is there, and it may be the key itself", path="a name not shown"
+        )
+    return path
+
+
+def _looks_like_a_path(text: str) -> bool:
+    """Whether one may repeat a text: no array, no key in base 58 or in hex, no UUID, no URL."""
+    if _KEY.fullmatch(text.strip()) or text.lstrip().startswith(("[", "{")) or "://" in text:
+        return False
+    return len(text) <= A_WORD or "/" in text or "." in text
+
+
 def _auth_of(path: str) -> Secret:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -167,9 +198,41 @@ def _auth_of(path: str) -> Secret:
     raise KeyFileError(why, path=path)
 
 
+def journal_path_of(config: ChainConfig, journal: str | None = None) -> str:
+    """Return where the journal is: as it is given, or as the configuration says.
+
+    Raises
+    ------
+    ConfigError
+        Neither says.
+    """
+    path = journal or (config.relative(config.journal) if config.journal else None)
+    if path is None:
+        raise ConfigError(
+            f"{config.path}: journal is missing; name one there, or give --journal: what was sent "
+            "must be known after a crash"
+        )
+    return path
+
+
+def _journal_at(path: str, warn: Callable[[str], None] | None) -> SubmissionJournal:
+    journal = SubmissionJournal(path)
+    if warn is not None and journal.torn_path is not None:
+        warn(
+            f"{path}: {journal.torn_bytes:,} bytes after its last good frame were cut off and are "
+            f"kept in {journal.torn_path}: a crash or a full disk leaves such, unsent; but a "
+            "transaction in them, if it was sent, is not followed"
+        )
+    return journal
+
+
 @contextmanager
 def configured(
-    config: ChainConfig, journal: str | None = None, observer: Observer | None = None
+    config: ChainConfig,
+    journal: str | None = None,
+    observer: Observer | None = None,
+    *,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[Submission]:
     """Open everything that a configuration names, and close it in the end.
 
@@ -180,18 +243,15 @@ def configured(
         Instead of the configuration's.
     observer : callable, optional
         See `Tally`.
+    warn : callable, optional
+        Is told what a person can act on.
 
     Raises
     ------
     SolanaError, ConfigError
         Something cannot be opened; the message says what.
     """
-    path = journal or (config.relative(config.journal) if config.journal else None)
-    if path is None:
-        raise ConfigError(
-            f"{config.path}: journal is missing; name one there, or give --journal: what was sent "
-            "must be known after a crash"
-        )
+    path = journal_path_of(config, journal)
     with ExitStack() as stack:
         carriers = carriers_of(config)
         signer = signer_of(config, carriers)
@@ -200,20 +260,29 @@ def configured(
         engine = block_engine_of(config)
         if engine is not None:
             stack.callback(engine.close)
+        opened = stack.enter_context(_journal_at(path, warn))
         submitter = Submitter(
             rpc,
             engine,
             signer,
             carriers,
             tip_policy_of(config),
-            stack.enter_context(SubmissionJournal(path)),
+            opened,
             options=config.submit,
             capacity=config.queue.capacity,
             shedding=config.queue.shedding,
             observer=observer,
         )
         way = rpc.label if engine is None else f"block engine {engine.label}, asking {rpc.label}"
-        yield Submission(submitter, config.deadline_s, f"{way}, payer {signer.pubkey}")
+        again = ["velox", "resume", config.path, *(["--journal", journal] if journal else [])]
+        yield Submission(
+            submitter,
+            opened,
+            config.queue.capacity,
+            config.deadline_s,
+            f"{way}, payer {signer.pubkey}",
+            shlex.join(again),
+        )
 
 
 @contextmanager
@@ -221,6 +290,7 @@ def local(
     journal: str | None = None,
     observer: Observer | None = None,
     *,
+    warn: Callable[[str], None] | None = None,
     slot_ns: int = LOCAL_SLOT_NS,
     clock: Callable[[], int] = time.monotonic_ns,
     **options: Any,
@@ -233,6 +303,8 @@ def local(
         A temporary file unless told: the cluster does not outlive the process anyway.
     observer : callable, optional
         See `Tally`.
+    warn : callable, optional
+        Is told what a person can act on.
     slot_ns : int
         Length of a slot.
     clock : callable
@@ -258,16 +330,20 @@ def local(
         if journal is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="velox-"))
             journal = os.path.join(folder, "journal")
+        opened = stack.enter_context(_journal_at(journal, warn))
+        capacity = QueueConfig().capacity
         submitter = Submitter(
             rpc,
             None,
             signer,
             carrier,
             None,
-            stack.enter_context(SubmissionJournal(journal)),
+            opened,
             options=SubmitOptions(**{"poll_ns": slot_ns, **options}),
+            capacity=capacity,
             observer=observer,
             clock=clock,
         )
         slots = f"{slot_ns / 1e6:g} ms slots"
-        yield Submission(submitter, 30.0, f"a local cluster at {cluster.url}, {slots}, by memo")
+        way = f"a local cluster at {cluster.url}, {slots}, by memo"
+        yield Submission(submitter, opened, capacity, 30.0, way)

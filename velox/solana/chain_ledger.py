@@ -87,15 +87,13 @@ class ChainLedger:
         delivered_transactions : int, optional
             What the pipeline's own ledger says that its output handed over.
         """
-        ended = self.landed + sum(self.failed.values()) + self.expired + self.unknown
-        ended += self.conflated + self.shed
         left = "delivered + recovered" if self.recovered else "delivered"
         signed = self.transactions
         equations = [
             Equation(
                 f"{left} = market_data + landed + failed + expired + unknown + conflated + shed",
                 self.delivered + self.recovered,
-                self.market_data + ended,
+                self.market_data + self._ended,
             ),
             Equation(
                 "transactions signed or recovered = landed + failed + expired + unknown",
@@ -113,6 +111,16 @@ class ChainLedger:
                 ),
             )
         return equations
+
+    @property
+    def _ended(self) -> int:
+        known = self.landed + sum(self.failed.values()) + self.expired
+        return known + self.unknown + self.conflated + self.shed
+
+    @property
+    def outstanding(self) -> int:
+        """int: Orders that have no end yet: they wait, or are under way."""
+        return self.delivered + self.recovered - self.market_data - self._ended
 
     @property
     def balanced(self) -> bool:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,110 +17,219 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
-from velox.errors import ConfigError, FeedError, JournalError, SolanaError
+from velox.errors import ConfigError, FeedError, SubmitError
 from velox.runtime.output import PullOutput
 from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
-from velox.solana.egress import Egress
-from velox.solana.journal import read_journal
-from velox.solana.submit import Submitter
+from velox.solana.egress import Egress, Source
+from velox.solana.journal import Capture, read_journal
 
-__all__ = ["Submitting", "status", "submission", "submit", "tips"]
+__all__ = ["Person", "Submitting", "resume", "status", "submission", "submit", "tips"]
 
 LOCALNET = "localnet"
-IDLE_S = 0.001
 # What a .npy file begins with.
 NPY = b"\x93NUMPY"
-# Bundles that are read from a file at a time.
+# Bundles that are read from a file at a time, and the orders that one of them can hold.
 CHUNK = 256
+ORDERS_A_BUNDLE = BUNDLE_DTYPE["transactions"].shape[0]
+# The shortest time between two warnings about what endpoints say.
+WARN_AGAIN_S = 5.0
 # Bundles to signatures: how many of them are asked for at once.
 STATUSES = 256
 
 Say = Callable[..., None]
 
 
-def _opened(where: str, journal: str | None) -> Any:
-    if where == LOCALNET:
-        return assembly.local(journal)
-    return assembly.configured(load_config(where), journal)
+def _silent(*lines: str) -> None:
+    pass
 
 
-class Submitting:
-    """A run's way to the chain.
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whoever gave a command, and may want something else meanwhile.
 
     Attributes
     ----------
-    output : PullOutput
-        The pipeline's.
-    description : str
+    say : callable
+        Prints lines.
+    warn : callable
+        Prints what can be acted on.
+    requests : callable
+        How often the end was asked for. Once: what waits is shed, and what is under way is
+        followed. Twice: that is left, too.
+    quiet : bool
+        Whether there is to be no line a second.
     """
 
-    def __init__(self, opened: assembly.Submission) -> None:
-        self.output = PullOutput()
+    say: Say = _silent
+    warn: Say = _silent
+    requests: Callable[[], int] = lambda: 0
+    quiet: bool = False
+
+
+def _opened(where: str, journal: str | None, person: Person) -> Any:
+    if where == LOCALNET:
+        return assembly.local(journal, warn=person.warn)
+    return assembly.configured(load_config(where), journal, warn=person.warn)
+
+
+class Submitting:
+    """Orders on their way to the chain, and what is said of them meanwhile.
+
+    Parameters
+    ----------
+    opened : Submission
+    source : Source
+        Of the bundles that they are in.
+    person : Person
+
+    Attributes
+    ----------
+    output : Source
+        For a run: the pipeline's.
+    description : str
+        Where they go.
+    """
+
+    def __init__(self, opened: assembly.Submission, source: Source, person: Person) -> None:
+        self.output = source
         self.description = opened.description
-        self._deadline_s = opened.deadline_s
+        self._opened = opened
+        self._person = person
         self._submitter = opened.submitter
-        self._egress = Egress(self.output, self._submitter)
+        self._egress = Egress(source, self._submitter)
+        self._begin = self._warn_at = 0.0
+        self._second = 1
+        self._warned_of = ""
+        self._said_stopping = False
+
+    @property
+    def failed(self) -> bool:
+        """bool: Whether nothing is sent any more; `finish` says why."""
+        return self._egress.error is not None
 
     def start(self) -> None:
         """Begin to take bundles."""
+        self._begin = self._warn_at = time.monotonic()
         self._egress.start()
+
+    def look(self) -> None:
+        """Say how things go: to be called a few times a second, from one thread."""
+        now, statistics = time.monotonic(), self._submitter.statistics()
+        seconds = int(now - self._begin)
+        if seconds >= self._second:
+            self._second = seconds + 1
+            if not self._person.quiet:
+                self._person.say(
+                    f"[{seconds:3d}s] chain: queued={statistics.queued:,} "
+                    f"flying={statistics.flying:,} landed={self._submitter.ledger().landed:,} "
+                    f"errors={statistics.errors:,}"
+                )
+        if statistics.last_error != self._warned_of and now >= self._warn_at:
+            self._warned_of, self._warn_at = statistics.last_error, now + WARN_AGAIN_S
+            self._person.warn(f"chain: {statistics.last_error}")
+        if self._egress.stopping is not None and not self._said_stopping:
+            self._said_stopping = True
+            self._person.say(self._stopping(*self._egress.stopping))
+
+    def _stopping(self, waiting: int, flying: int) -> str:
+        why = f"{self._egress.error}; " if self._egress.error is not None else ""
+        shed = f"stopping: {why}{waiting:,} orders that waited were shed"
+        if not flying:
+            return shed
+        resumption = self._opened.resumption
+        leave = f"leave them to '{resumption}'" if resumption else "give them up"
+        return f"{shed}, following {flying:,} transactions; again to {leave}"
 
     def finish(self) -> tuple[ChainLedger, list[str]]:
         """Follow everything to its end; return the ledger, and what failed."""
         try:
-            return self._egress.finish(self._deadline_s), []
-        except SolanaError as error:
+            ledger = self._egress.finish(
+                self._opened.deadline_s, requests=self._person.requests, watch=self.look
+            )
+        except SubmitError as error:
             return self._submitter.ledger(), [str(error)]
+        return ledger, []
 
     def warnings(self) -> list[str]:
         """Say what a person can act on."""
-        return _warnings(self._submitter)
+        ledger, statistics = self._submitter.ledger(), self._submitter.statistics()
+        warnings = []
+        if ledger.shed and self._egress.stopping is None:
+            warnings.append(
+                f"{ledger.shed:,} orders were shed: more came than the chain takes; a larger queue "
+                "only makes them older"
+            )
+        if ledger.unknown:
+            known = self._opened.resumption
+            asks = f"'{known}' asks for it" if known else "their cluster ended with the run"
+            warnings.append(f"{ledger.unknown:,} orders have no known end: {asks}")
+        if statistics.errors:
+            warnings.append(
+                f"{statistics.errors:,} requests were refused or not answered; the last: "
+                f"{statistics.last_error}"
+            )
+        if statistics.unnumbered:
+            warnings.append(
+                f"{statistics.unnumbered:,} orders were placed whose numbers could not be learned: "
+                "they cannot be cancelled from here"
+            )
+        if statistics.unread_events:
+            warnings.append(
+                f"{statistics.unread_events:,} events of the market's program could not be read, "
+                "and their fills are in no report: the program is newer than this Velox"
+            )
+        return warnings
 
 
 @contextmanager
-def submission(where: str, journal: str | None) -> Iterator[Submitting]:
-    """Open the way to ``localnet``, or to what a configuration names."""
-    with _opened(where, journal) as opened:
-        yield Submitting(opened)
+def submission(where: str, journal: str | None, person: Person) -> Iterator[Submitting]:
+    """Open a run's way to ``localnet``, or to what a configuration names."""
+    with _opened(where, journal, person) as opened:
+        yield Submitting(opened, PullOutput(), person)
 
 
-def _warnings(submitter: Submitter) -> list[str]:
-    ledger, statistics = submitter.ledger(), submitter.statistics()
-    warnings = []
-    if ledger.shed:
-        warnings.append(
-            f"{ledger.shed:,} orders were shed: more came than the chain takes; a larger queue "
-            "only makes them older"
-        )
-    if ledger.unknown:
-        warnings.append(
-            f"{ledger.unknown:,} orders have no known end: run again with the same journal, which "
-            "asks for it"
-        )
-    if statistics.errors:
-        warnings.append(
-            f"{statistics.errors:,} requests were refused or not answered; the last: "
-            f"{statistics.last_error}"
-        )
-    if statistics.unnumbered:
-        warnings.append(
-            f"{statistics.unnumbered:,} orders were placed whose numbers could not be learned: "
-            "they cannot be cancelled from here"
-        )
-    if statistics.unread_events:
-        warnings.append(
-            f"{statistics.unread_events:,} events of the market's program could not be read, and "
-            "their fills are in no report: the program is newer than this Velox"
-        )
-    return warnings
+class _Bundles:
+    """The bundles of a capture, as fast as the queue has room for them; none any more on request.
+
+    Parameters
+    ----------
+    bundles : ndarray of BUNDLE_DTYPE, shape (n,)
+    room : callable
+        How many orders may be taken in.
+    over : callable
+        Whether no more are to be.
+    """
+
+    def __init__(
+        self, bundles: npt.NDArray[np.void], room: Callable[[], int], over: Callable[[], bool]
+    ) -> None:
+        self._bundles = bundles
+        self._room = room
+        self._over = over
+        self._next = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self._next == len(self._bundles) or self._over()
+
+    def poll(self) -> AbstractContextManager[npt.NDArray[np.void]]:
+        fitting = max(0, self._room()) // ORDERS_A_BUNDLE
+        some = self._bundles[self._next : self._next + min(fitting, CHUNK)]
+        self._next += len(some)
+        return nullcontext(some)
 
 
 def submit(
-    path: str, where: str, journal: str | None, *, say: Say, stopped: Callable[[], bool]
+    path: str,
+    where: str,
+    journal: str | None = None,
+    *,
+    again: bool = False,
+    person: Person | None = None,
 ) -> tuple[ChainLedger, list[str], list[str]]:
-    """Send the orders of a capture, as fast as they are taken; none is shed.
+    """Send the orders of a capture, as fast as they are taken; only a request sheds any.
 
     Parameters
     ----------
@@ -126,11 +237,11 @@ def submit(
         A ``.npy`` file of BUNDLE_DTYPE.
     where : str
         ``"localnet"``, or a configuration's path.
-    journal : str or None
-    say : callable
-        Prints lines.
-    stopped : callable
-        Whether to stop; what was taken in is then followed to its end all the same.
+    journal : str, optional
+        Instead of the configuration's.
+    again : bool
+        Whether to send them also if the journal has begun this capture before.
+    person : Person, optional
 
     Returns
     -------
@@ -138,37 +249,91 @@ def submit(
     warnings : list of str
     failed : list of str
         Why it ended before everything had.
+
+    Raises
+    ------
+    SubmitError
+        The journal has begun this capture before.
     """
-    bundles = _bundles_of(path)
-    with _opened(where, journal) as opened:
-        submitter: Submitter = opened.submitter
-        say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        failed = []
-        try:
-            _send(bundles, submitter, stopped)
-            submitter.close(opened.deadline_s)
-        except JournalError as error:
-            failed.append(str(error))
-            with suppress(JournalError):
-                submitter.close(0.0)
-        return submitter.ledger(), _warnings(submitter), failed
+    person = person or Person()
+    bundles, capture = _bundles_of(path)
+    with _opened(where, journal, person) as opened:
+        if capture.digest in opened.journal.unsettled.captures and not again:
+            raise SubmitError(
+                f"{path}: {opened.journal.path} has begun this capture already, and its orders "
+                f"would be executed again: '{opened.resumption}' follows what is under way, "
+                "--again sends them all once more"
+            )
+        person.say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
+        # Before the first of its orders: whatever happens from here on, it is known to have begun.
+        opened.journal.append(capture)
+        opened.journal.commit()
+        return _carried(bundles, opened, person)
 
 
-def _send(bundles: npt.NDArray[np.void], submitter: Submitter, stopped: Callable[[], bool]) -> None:
-    for first in range(0, len(bundles), CHUNK):
-        while submitter.statistics().queued > CHUNK * 16 and not stopped():
-            if not submitter.step():
-                time.sleep(IDLE_S)
-        if stopped():
-            return
-        submitter.intake(bundles[first : first + CHUNK])
-        submitter.step()
+def resume(
+    where: str, journal: str | None = None, *, person: Person | None = None
+) -> tuple[ChainLedger, list[str], list[str]]:
+    """Follow what an earlier process has left under way to its end; take nothing new.
+
+    Parameters
+    ----------
+    where : str
+        A configuration's path.
+    journal : str, optional
+        Instead of the configuration's.
+    person : Person, optional
+
+    Returns
+    -------
+    ledger, warnings, failed
+        As of `submit`.
+
+    Raises
+    ------
+    ConfigError
+        There is nothing that could be asked.
+    FeedError
+        There is no such journal.
+    """
+    person = person or Person()
+    if where == LOCALNET:
+        raise ConfigError("resume: localnet's cluster ends with its run; name a configuration")
+    path = assembly.journal_path_of(load_config(where), journal)
+    if not Path(path).exists():
+        raise FeedError("no such file: there is nothing to resume", path=path)
+    with _opened(where, journal, person) as opened:
+        flying = opened.submitter.statistics().flying
+        orders = opened.submitter.ledger().recovered
+        person.say(
+            f"{path}: {flying:,} transactions under way, of {orders:,} orders",
+            f"asking      {opened.description}",
+        )
+        return _carried(np.zeros(0, BUNDLE_DTYPE), opened, person)
 
 
-def _bundles_of(path: str) -> npt.NDArray[np.void]:
+def _carried(
+    bundles: npt.NDArray[np.void], opened: assembly.Submission, person: Person
+) -> tuple[ChainLedger, list[str], list[str]]:
+    source = _Bundles(
+        bundles,
+        # With what is under way: what waits alone is counted by another thread, and never exact. A
+        # queue of less than a bundle sheds what it cannot hold.
+        room=lambda: max(opened.capacity, ORDERS_A_BUNDLE) - opened.submitter.ledger().outstanding,
+        over=lambda: bool(person.requests()) or submitting.failed,
+    )
+    submitting = Submitting(opened, source, person)
+    submitting.start()
+    ledger, failed = submitting.finish()
+    return ledger, submitting.warnings(), failed
+
+
+def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     with open(path, "rb") as file:
         if file.read(len(NPY)) != NPY:
             raise FeedError("is no .npy file; velox run --capture writes them", path=path)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").digest()
     try:
         bundles = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -180,7 +345,7 @@ def _bundles_of(path: str) -> npt.NDArray[np.void]:
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
         raise FeedError(f"bundle {too_many[0]} of {count} transactions", path=path, field="count")
-    return bundles
+    return bundles, Capture(digest, len(bundles))
 
 
 def status(path: str, config: str | None, *, say: Say) -> bool:
@@ -207,6 +372,10 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
     say(
         f"ended       {ended or 'nothing'}",
         f"resting     {len(found.resting):,} orders, known by number",
+        *(
+            f"begun       {digest.hex()[:16]}…, a capture of {bundles:,} bundles"
+            for digest, bundles in found.captures.items()
+        ),
         f"under way   {len(found.transactions):,} transactions, {orders:,} orders",
     )
     known: dict[Any, str] = {}

@@ -45,8 +45,30 @@ ORDER_TYPES: Final = MappingProxyType(
 )
 
 
+# What a key may have been pasted into, or a URL with one: of their values, only the kind is said.
+_PRIVATE: Final = frozenset(
+    {"auth_file", "floor_url", "key_fd", "key_file", "kill_file", "regions", "rpc"}
+)
+_KINDS: Final[Mapping[type, str]] = MappingProxyType(
+    {
+        str: "a string",
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        list: "a list",
+        dict: "a table",
+    }
+)
+
+
 def _refuse(name: str, value: object, why: str) -> ConfigError:
-    return ConfigError(f"{name} = {value!r}: {why}")
+    is_private = name.partition("[")[0] in _PRIVATE
+    shown = f"is {_kind_of(value)}" if is_private else f"= {value!r}"
+    return ConfigError(f"{name} {shown}: {why}")
+
+
+def _kind_of(value: object) -> str:
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _check_integers(table: object, ranges: Mapping[str, tuple[int, int]]) -> None:
@@ -64,12 +86,11 @@ def _check_numbers(table: object, ranges: Mapping[str, tuple[float, float]]) -> 
 
 
 def _check_types(table: object, kinds: Mapping[type, tuple[str, ...]]) -> None:
-    words = {str: "a string", bool: "true or false"}
     for kind, names in kinds.items():
         for name in names:
             value = getattr(table, name)
             if type(value) is not kind:
-                raise _refuse(name, value, f"must be {words[kind]}")
+                raise _refuse(name, value, f"must be {_KINDS[kind]}")
 
 
 def _check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> None:
@@ -191,15 +212,15 @@ class BlockEngineConfig:
     regions: tuple[str, ...] = field(repr=False)
     rate_per_s: float = 1.0
     burst: int = 1
-    auth_file: str = ""
+    auth_file: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         regions = self.regions
         if not isinstance(regions, list | tuple) or not regions:
-            raise ConfigError("regions: must be a list of URLs, at least one")
-        for each in regions:
+            raise _refuse("regions", regions, "must be a list of URLs, at least one")
+        for number, each in enumerate(regions):
             if not isinstance(each, str):
-                raise _refuse("regions", each, "is no URL")
+                raise _refuse(f"regions[{number}]", each, "must be a URL")
         object.__setattr__(self, "regions", tuple(regions))
         _check_numbers(self, {"rate_per_s": (0.001, 1e6)})
         _check_integers(self, {"burst": (1, 1 << 16)})
@@ -255,7 +276,7 @@ class SignerConfig:
         While it exists, nothing is signed; empty for none.
     """
 
-    key_file: str = ""
+    key_file: str = field(default="", repr=False)
     key_fd: int = -1
     max_spend_lamports_per_minute: int
     kill_file: str = ""
@@ -407,7 +428,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     ------
     ConfigError
         It cannot be read, is no TOML, or a value cannot be used; the message names the file, the
-        table and the key, and the value.
+        table and the key, and the value, or its kind alone where it may hold a key or a URL.
     """
     name = os.fspath(path)
     try:
@@ -440,7 +461,8 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
 
 def _table(path: str, table: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: {table} = {value!r}: must be a table")
+        # What is there instead may be a key.
+        raise ConfigError(f"{path}: {table} is {_kind_of(value)}: must be a table")
     known = [each.name for each in fields(kind) if each.init]  # type: ignore[arg-type]
     for key in value:
         _check_key(path, table + ".", key, known)

@@ -8,11 +8,12 @@ returned::
     | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
 
 A record is a byte that says what it is, and its fields, see `Header`, `Signed`, `Ended`, `Remains`,
-`Summary`. There is no key material in any of them: a signed transaction is what the whole world may
-see.
+`Capture`, `Summary`. There is no key material in any of them: a signed transaction is what the
+whole world may see.
 
-A torn frame at the end, as a crash leaves it, was never sent: it is cut off. One in the middle
-means that the disk has lost what may have been sent: the journal is refused.
+A torn frame at the end, as a crash leaves it, was never sent. It cannot be told from one that was,
+and that the disk has damaged since: it is cut off, and kept beside the journal as ``NAME.torn``.
+One in the middle means that the disk has lost what may have been sent: the journal is refused.
 
 Where it has grown long, it is compacted: what is still to be known (what is under way, what rests,
 how many ended how, the latest names) is written beside it as ``NAME.compact``, synced, and takes
@@ -48,6 +49,7 @@ __all__ = [
     "NOTHING_RESTS",
     "REMAINS_DTYPE",
     "RESTING_DTYPE",
+    "Capture",
     "Ended",
     "Header",
     "Remains",
@@ -68,9 +70,9 @@ _GONE = struct.Struct("<BQ")
 _SUMMARY = struct.Struct("<BQHII")
 _ENDINGS = struct.Struct("<BQ")
 _RECENT = struct.Struct("<64sQ")
+_CAPTURE = struct.Struct("<B32sQ")
 _REMAINS = struct.Struct("<BI")
-_IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY = 1, 2, 3, 4
-_IS_REMAINS = 6
+_IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY, _IS_CAPTURE, _IS_REMAINS = range(1, 7)
 # No commit writes more; a longer length in a frame is not one.
 MAX_FRAME_BYTES: Final = 1 << 24
 MAX_REASON_BYTES: Final = 512
@@ -270,7 +272,27 @@ class Remains:
         return _REMAINS.pack(_IS_REMAINS, len(self.rows)) + self.rows.tobytes()
 
 
-Record: TypeAlias = Header | Signed | Ended | Summary | Remains
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A file of bundles whose orders are about to be taken in, and are not to be once more.
+
+    Attributes
+    ----------
+    digest : bytes
+        SHA-256 of the whole file, 32 bytes.
+    bundles : int
+        How many there are in it.
+    """
+
+    digest: bytes
+    bundles: int
+
+    def pack(self) -> bytes:
+        """Return its bytes."""
+        return _CAPTURE.pack(_IS_CAPTURE, self.digest, self.bundles)
+
+
+Record: TypeAlias = Header | Signed | Ended | Summary | Capture | Remains
 
 
 @dataclass(slots=True)
@@ -291,6 +313,8 @@ class Unsettled:
     recent : dict of Signature to int
         The names of the transactions that were signed last, ended or not, with the last block
         height at which each may execute: whoever signs the same bytes again signs nothing.
+    captures : dict of bytes to int
+        The captures that were begun, by SHA-256: how many bundles each has.
     """
 
     header: Header | None = None
@@ -299,6 +323,7 @@ class Unsettled:
     resting: dict[tuple[int, int], np.void] = field(default_factory=dict)
     next_number: int = 0
     recent: dict[Signature, int] = field(default_factory=dict)
+    captures: dict[bytes, int] = field(default_factory=dict)
 
     def note(self, record: Record, *, path: object, offset: int | None) -> None:
         """Take a record into account.
@@ -330,6 +355,8 @@ class Unsettled:
             self._rest(record.rests)
         elif isinstance(record, Remains):
             self._remain(record.rows)
+        elif isinstance(record, Capture):
+            self.captures[record.digest] = record.bundles
         else:
             if self.transactions.pop(record.number, None) is None:
                 raise JournalError(
@@ -364,6 +391,7 @@ class Unsettled:
         self.forget()
         if self.header is not None:
             yield self.header
+        yield from (Capture(*each) for each in self.captures.items())
         yield from self.transactions.values()
         yield Summary(self.next_number, self.ended)
         names = iter(self.recent.items())
@@ -422,6 +450,11 @@ class SubmissionJournal:
     path : str
     unsettled : Unsettled
         What was in it when it was opened, and what has been committed since.
+    torn_bytes : int
+        How many bytes after its last good frame were cut off when it was opened.
+    torn_path : str or None
+        Where they are kept, readable by their owner alone; None where there were none. A
+        transaction in them, if it was sent, is not followed.
 
     Raises
     ------
@@ -448,20 +481,42 @@ class SubmissionJournal:
                 os.unlink(self._compacted)
             data = self._read()
             self.unsettled, good = _replay(data, self.path)
-            if good < len(data):
-                os.ftruncate(self._fd, good)
+            self.torn_bytes = len(data) - good
+            self.torn_path = self._keep(data[good:]) if self.torn_bytes else None
+            # The names first: what was torn off is safe before it is cut.
             with self._directory() as directory:
                 _sync_directory(directory)
+            os.ftruncate(self._fd, good)
             os.fsync(self._fd)
         except OSError as error:
             os.close(self._fd)
             raise (error if isinstance(error, JournalError) else self._refusal(error)) from error
-        self.torn_bytes = len(data) - good
         self._end = good
         self._waiting: list[Record] = []
         self._failed = False
         self._least = self._compact_at = compact_bytes
         self._compact_if_long()
+
+    def _keep(self, torn: bytes) -> str:
+        """Write what is about to be cut off beside the journal, and return under which name."""
+        path, number = f"{self._real}.torn", 0
+        while os.path.lexists(path):
+            number += 1
+            path = f"{self._real}.torn.{number}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                _write(fd, torn, 0)
+                os.fsync(fd)
+            except OSError:
+                os.unlink(path)
+                raise
+            finally:
+                os.close(fd)
+        except OSError as error:
+            # Then nothing is cut.
+            raise JournalError(error.strerror or repr(error), path=path) from error
+        return path
 
     def append(self, record: Record) -> None:
         """Note a record for the next `commit`.
@@ -594,7 +649,10 @@ class SubmissionJournal:
             os.close(directory)
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
-        return JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+        refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+        # A disk that is full is no bad usage.
+        refusal.errno = error.errno
+        return refusal
 
 
 def _sync_directory(directory: int) -> bool:
@@ -723,6 +781,9 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
             resting,
         )
         return summary, at
+    if kind == _IS_CAPTURE:
+        _, digest, bundles = _CAPTURE.unpack_from(data, at)
+        return Capture(digest, bundles), at + _CAPTURE.size
     raise ValueError(f"kind {kind}")
 
 

@@ -329,11 +329,11 @@ class Submitter:
         """
         if self._closed:
             raise SubmitError("step of a submitter that is closed")
+        if self._broken is not None:
+            raise self._broken
         return self._cycle(sends=True)
 
     def _cycle(self, *, sends: bool) -> int:
-        if self._broken is not None:
-            raise self._broken
         done = self._queue.settle()
         now = self._clock()
         if now >= self._look_ns and not self.idle and not self._rpc.wait_s:
@@ -596,7 +596,8 @@ class Submitter:
                 done += self._look(dying, finalized, slot)
         except _UNANSWERED as error:
             self._note(error)
-        self._commit()
+        if self._broken is None:
+            self._commit()
         self._press.forget(self._height, self._flights)
         return done
 
@@ -785,7 +786,7 @@ class Submitter:
         self,
         deadline_s: float = 60.0,
         *,
-        send_waiting: bool = True,
+        send_waiting: bool | Callable[[], bool] = True,
         hurry: Callable[[], bool] | None = None,
     ) -> ChainLedger:
         """Send what waits and follow what is under way, for so long; then give up. Idempotent.
@@ -795,9 +796,11 @@ class Submitter:
         deadline_s : float
             Seconds, which no request outlasts. What waits still is shed then, and what is under
             way is unknown: the journal has it for the next time.
-        send_waiting : bool
-            Whether anything is sent still. If not, what waits is shed at once, what would be signed
-            anew has expired, and what is under way is looked at alone, and not sent again.
+        send_waiting : bool or callable
+            Whether anything is sent still. Once it is not, what waits is shed at once, what would
+            be signed anew has expired, and what is under way is looked at alone, and not sent
+            again. A callable is asked before each duty cycle, for one who may still change their
+            mind.
         hurry : callable, optional
             Is asked before each request; the deadline has come once it returns True.
 
@@ -809,7 +812,8 @@ class Submitter:
         Raises
         ------
         JournalError
-            As `step`; the submitter is closed all the same.
+            As `step`: nothing is sent from then on, what is under way is followed, and the
+            submitter is closed all the same.
         """
         if self._closed:
             return self.ledger()
@@ -826,10 +830,19 @@ class Submitter:
         self._left_s = left_s
         try:
             with time_limit(left_s):
-                if not send_waiting:
-                    self._shed()
-                while (self._flights or (send_waiting and not self.idle)) and left_s() > 0:
-                    if not self._cycle(sends=send_waiting):
+                while not self.idle and left_s() > 0:
+                    sends = send_waiting() if callable(send_waiting) else send_waiting
+                    sends = sends and self._broken is None
+                    if not sends:
+                        self._shed()
+                    try:
+                        done = self._cycle(sends=sends)
+                    except JournalError:
+                        if self._broken is None:
+                            raise
+                        # The disk takes no more: what is under way is followed all the same.
+                        continue
+                    if not (done or self.idle):
                         self._sleep(min(pause_s, max(0.0, left_s())))
         finally:
             self._closed = True
@@ -852,6 +865,11 @@ class Submitter:
         for volley in anew:
             self._give_up(volley)
         self._tally.settle(self._queue.drain(), Outcome.SHED)
+
+    @property
+    def broken(self) -> JournalError | None:
+        """JournalError or None: What the disk did not take; nothing is sent from then on."""
+        return self._broken
 
     @property
     def idle(self) -> bool:

@@ -107,9 +107,9 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ("[cluster]", "[clusters]", "clusters: no such key; did you mean 'cluster'?"),
         ("rpc =", "rpk =", "cluster.rpk: no such key; did you mean 'rpc'?"),
         ('rpc = "http://127.0.0.1:8899"', "", "cluster.rpc is missing"),
-        ('rpc = "http://127.0.0.1:8899"', "rpc = 5", "cluster.rpc = 5: must be a string"),
+        ('rpc = "http://127.0.0.1:8899"', "rpc = 5", "cluster.rpc is an integer: must be a string"),
         ("key_file = ", "key_fd = 3\nkey_file = ", "give either this or key_fd"),
-        ('key_file = "key.json"', "", "signer.key_file = '': give either this or key_fd"),
+        ('key_file = "key.json"', "", "signer.key_file is a string: give either this or key_fd"),
         ("1_000_000", "-1", "signer.max_spend_lamports_per_minute = -1: must be an integer"),
         ("[signer]", "[queue]\ncapacity = 0\n[signer]", "queue.capacity = 0: must be"),
         ("[signer]", "[submit]\nwindow = '3'\n[signer]", "submit.window = '3': must be"),
@@ -118,7 +118,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         (
             "[signer]",
             "[block_engine]\nregions = []\n[signer]",
-            "block_engine.regions: must be",
+            "block_engine.regions is a list: must be",
         ),
         ("[signer]", "[[market]]\nmarket = 'x'\n[signer]", "market[0].base_mint is missing"),
         ("memo = true", "memo = ", "Invalid value"),
@@ -158,6 +158,84 @@ def test_a_market_that_cannot_be_is_named(
     with pytest.raises(ConfigError, match=r"chain\.toml: ") as caught:
         load_config(written(tmp_path, WHOLE.replace(before, after)))
     assert said in str(caught.value)
+
+
+SECRET = "5Jm2WcPrivateYq8vKz3nR7tLxHd4gFbQeUaS9pZ6kXjN1iVwTyEoBhCuMfDsGr"
+ARRAY = str([201, 7] * 32)
+UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"key.json"', ARRAY, "signer.key_file is a list: must be a string"),
+        ('"key.json"', "{ a = '" + SECRET + "' }", "signer.key_file is a table: must be a"),
+        ("key_file =", f"key_fd = '{SECRET}' #", "signer.key_fd is a string: must be an integer"),
+        ("key_file =", f"key_fd = {ARRAY} #", "signer.key_fd is a list: must be an integer"),
+        ("key_file =", f"key_fd = 3\nkey_file = '{SECRET}' #", "signer.key_file is a string: give"),
+        ('"http://127.0.0.1:8899"', f"['https://h/{SECRET}']", "cluster.rpc is a list: must be"),
+        (
+            "[signer]",
+            f"[block_engine]\nregions = 'https://h/{SECRET}'\n[signer]",
+            "block_engine.regions is a string: must be a list of URLs, at least one",
+        ),
+        (
+            "[signer]",
+            f"[block_engine]\nregions = ['https://h', ['https://h/{SECRET}']]\n[signer]",
+            "block_engine.regions[1] is a list: must be a URL",
+        ),
+        (
+            "[signer]",
+            f"[block_engine]\nregions = ['https://h']\nauth_file = ['{UUID}']\n[signer]",
+            "block_engine.auth_file is a list: must be a string",
+        ),
+        (
+            "[signer]",
+            f"[tip]\nfloor_url = ['https://h/{SECRET}']\n[signer]",
+            "tip.floor_url is a list: must be a string",
+        ),
+        ("memo = true", f"memo = true\ntip = '{SECRET}'", "tip is a string: must be a table"),
+        ("memo = true", f"memo = true\nqueue = {ARRAY}", "queue is a list: must be a table"),
+    ],
+)
+def test_where_a_secret_may_have_been_pasted_no_value_is_told(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, LEAST.replace(before, after)))
+    assert f"chain.toml: {said}" in str(caught.value)
+    assert not any(each in str(caught.value) for each in (SECRET, UUID, "201, 7"))
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [SECRET, ARRAY, f" {ARRAY}", UUID, "ab" * 32, f"https://h/{SECRET}", "one-private-word-3"],
+)
+def test_a_secret_in_the_place_of_its_file_is_not_told(tmp_path: Path, secret: str) -> None:
+    signer = LEAST.replace("key.json", secret)
+    engine = LEAST + f"[block_engine]\nregions = ['http://127.0.0.1:1']\nauth_file = '{secret}'"
+    for text, key in ((signer, "signer.key_file"), (engine, "block_engine.auth_file")):
+        config = load_config(written(tmp_path, text))
+        assert secret not in repr(config)
+        with pytest.raises(ConfigError) as caught:
+            if key == "signer.key_file":
+                assembly.signer_of(config, assembly.carriers_of(config))
+            else:
+                assembly.block_engine_of(config)
+        assert f"chain.toml: {key}: a name not shown: no file is there" in str(caught.value)
+        assert secret.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["key.json", "payer", "~/nowhere/payer", f"keys/{KEY}.json", "a long name.json"]
+)
+def test_a_file_that_is_not_there_is_named_where_its_name_is_a_path(
+    tmp_path: Path, name: str
+) -> None:
+    config = load_config(written(tmp_path, LEAST.replace("key.json", name)))
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        assembly.signer_of(config, assembly.carriers_of(config))
+    assert name.removeprefix("~/") in str(caught.value)
 
 
 def test_two_tables_for_one_market_are_refused(tmp_path: Path) -> None:

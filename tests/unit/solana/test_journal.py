@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from velox.solana.chain_ledger import Outcome
 from velox.solana.journal import (
     MAGIC,
     RESTING_DTYPE,
+    Capture,
     Ended,
     Header,
     Signed,
@@ -96,6 +98,24 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
         assert found.next_number == 2
 
 
+def test_a_capture_that_was_begun_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first, second = Capture(b"\x01" * 32, 7), Capture(b"\x02" * 32, 2**40)
+    with SubmissionJournal(path) as journal:
+        for record in (HEADER, first, second, first):
+            journal.append(record)
+            journal.commit()
+    assert read_journal(path).captures == {first.digest: 7, second.digest: 2**40}
+    # Also through a compaction, whatever else has come and gone.
+    with SubmissionJournal(path, compact_bytes=1000) as journal:
+        for number in range(100):
+            journal.append(signed(number))
+            journal.append(Ended(number, Outcome.LANDED, 9))
+            journal.commit()
+        assert journal.size < 50_000
+    assert read_journal(path).captures == {first.digest: 7, second.digest: 2**40}
+
+
 def test_an_order_that_was_cancelled_no_longer_rests(tmp_path: Path) -> None:
     written(tmp_path / "journal")
     found = read_journal(tmp_path / "journal")
@@ -134,6 +154,54 @@ def test_zeros_after_the_last_frame_are_a_torn_end(tmp_path: Path) -> None:
         file.write(bytes(4096))
     with SubmissionJournal(path) as journal:
         assert journal.size == sizes[-1]
+
+
+def test_what_is_cut_off_is_kept_beside_the_journal(tmp_path: Path) -> None:
+    path, link = tmp_path / "journal", tmp_path / "link"
+    sizes = written(path)
+    link.symlink_to(path)
+    whole = path.read_bytes()
+    for damaged in range(3):
+        # The last frame, which may have been sent, is damaged by the disk.
+        path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1 << damaged]) + whole[-2:])
+        with SubmissionJournal(link) as journal:
+            torn = Path(journal.torn_path or "")
+            assert torn.name == "journal.torn" + ("", ".1", ".2")[damaged]
+            assert journal.torn_bytes == len(whole) - sizes[-2]
+            assert path.read_bytes() + torn.read_bytes() == (
+                whole[:-3] + bytes([whole[-3] ^ 1 << damaged]) + whole[-2:]
+            )
+            assert stat.S_IMODE(torn.stat().st_mode) == 0o600
+    with SubmissionJournal(path) as journal:
+        assert (journal.torn_bytes, journal.torn_path) == (0, None)
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "fsync"])
+def test_what_cannot_be_kept_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "journal"
+    written(path)
+    damaged = path.read_bytes()[:-1]
+    path.write_bytes(damaged)
+    real = getattr(os, call)
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        name = arguments[0]
+        if isinstance(name, int):
+            name = os.readlink(f"/proc/self/fd/{name}")
+        if os.fspath(name).endswith(".torn"):
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(JournalError, match=r"journal\.torn: No space left"):
+        SubmissionJournal(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == damaged
+    assert os.listdir(tmp_path) == ["journal"]
+    with SubmissionJournal(path) as journal:
+        assert journal.torn_bytes
 
 
 def test_damage_before_a_good_frame_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -220,8 +288,9 @@ def test_after_a_failed_write_nothing_more_is_taken(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fails)
         journal.append(HEADER)
-        with pytest.raises(JournalError, match="Input/output error"):
+        with pytest.raises(JournalError, match=r"journal: byte 0: Input/output error$") as caught:
             journal.commit()
+        assert caught.value.errno == errno.EIO
     with pytest.raises(JournalError, match="takes no more"):
         journal.commit()
 
