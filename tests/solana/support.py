@@ -15,7 +15,8 @@ from velox.solana.carriers import MemoCarrier, decode_memo
 from velox.solana.chain_ledger import Outcome
 from velox.solana.config import SubmitOptions
 from velox.solana.jito import BlockEngineClient
-from velox.solana.journal import Ended, Signed, SubmissionJournal, journal_records
+from velox.solana.journal import SubmissionJournal, journal_records
+from velox.solana.journal_format import Ended, Signed
 from velox.solana.rpc import RpcClient
 from velox.solana.signer import KeypairSigner, SignerPolicy
 from velox.solana.submit import Submitter

@@ -23,7 +23,8 @@ from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress, Source
-from velox.solana.journal import Capture, read_journal
+from velox.solana.journal import read_journal
+from velox.solana.journal_format import Capture
 
 __all__ = ["Person", "Submitting", "resume", "status", "submission", "submit", "tips"]
 

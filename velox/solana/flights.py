@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from velox.solana.chain_ledger import Outcome
-from velox.solana.journal import Signed
+from velox.solana.journal_format import Signed
 
 if TYPE_CHECKING:
     from velox.solana.conflation import Pack

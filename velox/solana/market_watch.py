@@ -14,7 +14,8 @@ from solders.pubkey import Pubkey
 
 from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
 from velox.solana.desk import Desk, State
-from velox.solana.journal import REMAINS_DTYPE, Remains, SubmissionJournal
+from velox.solana.journal import SubmissionJournal
+from velox.solana.journal_format import REMAINS_DTYPE, Remains
 from velox.solana.lanes import Lanes
 from velox.solana.manifest_market import resting_atoms
 from velox.solana.market import MarketSpec

@@ -8,7 +8,8 @@ from velox.errors import SubmitError
 from velox.solana.conflation import OrderQueue, Pack
 from velox.solana.desk import Standing
 from velox.solana.flights import Flight, Volley
-from velox.solana.journal import Signed, SubmissionJournal
+from velox.solana.journal import SubmissionJournal
+from velox.solana.journal_format import Signed
 from velox.solana.lanes import Lanes
 
 __all__ = ["recover"]

@@ -57,7 +57,8 @@ from velox.solana.dispatch import Dispatch
 from velox.solana.flights import Flight, Verdict, Volley, judge, reason_of
 from velox.solana.http import time_limit
 from velox.solana.jito import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
-from velox.solana.journal import (
+from velox.solana.journal import SubmissionJournal
+from velox.solana.journal_format import (
     NOTHING_RESTS,
     REMAINS_DTYPE,
     RESTING_DTYPE,
@@ -65,7 +66,6 @@ from velox.solana.journal import (
     Header,
     Remains,
     Signed,
-    SubmissionJournal,
 )
 from velox.solana.lanes import Lane, Lanes, Plan
 from velox.solana.limiter import SteadyClock

@@ -21,17 +21,9 @@ from solders.signature import Signature
 from tests.support import orders
 from velox.errors import JournalError
 from velox.solana.chain_ledger import Outcome
-from velox.solana.journal import (
-    MAGIC,
-    RESTING_DTYPE,
-    Capture,
-    Ended,
-    Header,
-    Signed,
-    SubmissionJournal,
-    Unsettled,
-    read_journal,
-)
+from velox.solana.journal import MAGIC, SubmissionJournal, read_journal
+from velox.solana.journal_format import RESTING_DTYPE, Capture, Ended, Header, Signed
+from velox.solana.unsettled import Unsettled
 
 HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
 
