@@ -54,26 +54,23 @@ from velox.solana.chain_ledger import ChainLedger, Observer, Outcome, Tally
 from velox.solana.config import SubmitOptions
 from velox.solana.conflation import OrderQueue, Pack, Shedding, transactions_in
 from velox.solana.dispatch import Dispatch
+from velox.solana.effects import Effects
 from velox.solana.flights import Flight, Verdict, Volley, judge, reason_of
 from velox.solana.http import time_limit
 from velox.solana.jito import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
 from velox.solana.journal import SubmissionJournal
 from velox.solana.journal_format import (
-    NOTHING_RESTS,
-    REMAINS_DTYPE,
-    RESTING_DTYPE,
     Ended,
     Header,
-    Remains,
     Signed,
 )
-from velox.solana.lanes import Lane, Lanes, Plan
+from velox.solana.lanes import Lanes, Plan
 from velox.solana.limiter import SteadyClock
 from velox.solana.market_watch import MarketWatch
 from velox.solana.press import Press, Refusal
 from velox.solana.recovery import recover
-from velox.solana.reports import Fill, Reporter, placed_orders, read_log
-from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus, TransactionInfo
+from velox.solana.reports import Reporter
+from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
 
@@ -85,8 +82,6 @@ Turn: TypeAlias = Callable[[int], int]
 
 # Volleys that are signed in one duty cycle: they share one sync of the disk.
 LAUNCHES_AT_ONCE: Final = 16
-# How often a node is asked what an executed transaction did before that counts as not known.
-LOOKS_AT_DETAILS: Final = 20
 # How long `close` sleeps at most, in seconds, before it asks whether to hurry.
 MOST_PAUSE_S: Final = 0.1
 # Looks in a row that must find a transaction dead: nodes behind one address need not agree.
@@ -235,6 +230,15 @@ class Submitter:
             poll_ns=options.poll_ns,
             note=self._note,
         )
+        self._effects = Effects(
+            rpc,
+            self._queue,
+            self._watch,
+            journal,
+            signer.pubkey,
+            commitment=options.commitment,
+            note=self._note,
+        )
         self._blockhashes = BlockhashCache(rpc)
         self._height = 0
         # Whether the last look learned the height: nothing is signed by an old one.
@@ -247,8 +251,6 @@ class Submitter:
         # Transactions in a bundle; fewer for a while where the signer's cap had no room for them.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
-        self._unnumbered = 0
-        self._unread_events = 0
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -651,80 +653,19 @@ class Submitter:
     def _finish(self, flight: Flight, status: SignatureStatus | None) -> int:
         """Settle an executed transaction, once it is known what it did in the market."""
         lane, signed = self._lanes[flight.pack.lane], flight.signed
-        placed, fills = None, []
-        if lane.spec is not None and len(signed.places):
-            info = self._details(flight)
-            if info is None and flight.looks < LOOKS_AT_DETAILS:
-                return 0
-            log = read_log(info.logs or () if info is not None else ())
-            self._unread_events += log.unread
-            fills = [each for each in log.events if isinstance(each, Fill)]
-            answers = (info.return_data if info is not None else None, log.answer)
-            placed = placed_orders(answers, log.events, len(signed.places), self._signer.pubkey)
-            if placed is None:
-                self._unnumbered += len(signed.places)
-                placed = [(0, False)] * len(signed.places)
+        effect = self._effects.learn(flight, lane)
+        if effect is None:
+            return 0
         slot = status.slot if status is not None else 0
         self._watch.executed(slot)
-        self._reporter.landed(flight, slot, placed, fills, lane.spec)
-        rests = self._apply(flight, placed, fills, lane)
+        self._reporter.landed(flight, slot, effect.placed, effect.fills, lane.spec)
+        rests = self._effects.apply(flight, effect, lane)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
         self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
-        if fills:
-            self._remember(fills, market)
+        self._effects.remember(effect, market)
         self._settle(signed.orders, flight.pack, Outcome.LANDED)
         return 1
-
-    def _details(self, flight: Flight) -> TransactionInfo | None:
-        """Ask what an executed transaction did; None where the node does not say."""
-        try:
-            info = self._rpc.get_transaction(flight.signed.signature, self._options.commitment)
-        except RpcError as error:
-            # A node that keeps no history says so each time.
-            self._note(error)
-            info = None
-        flight.looks += 1
-        return info
-
-    def _apply(
-        self,
-        flight: Flight,
-        placed: list[tuple[int, bool]] | None,
-        fills: list[Fill],
-        lane: Lane,
-    ) -> Array:
-        """Bring the desk to what was executed, and return what rests by number."""
-        pack, signed = flight.pack, flight.signed
-        if placed is None:
-            self._queue.landed(pack)
-            return NOTHING_RESTS
-        numbers = [sequence if rests else None for sequence, rests in placed]
-        again = iter(numbers[len(pack.places) :])
-        replaced = [next(again) if left else None for left in pack.cancels.values()]
-        self._queue.landed(pack, numbers[: len(pack.places)], replaced)
-        if lane.spec is not None:
-            for fill in fills:
-                lots, part = divmod(fill.base_atoms, lane.spec.lot_atoms)
-                for sequence in (fill.maker_sequence, fill.taker_sequence):
-                    self._queue.desk.fill(lane.spec.velox_market, sequence, lots)
-                if part:
-                    # What is left is no number of lots: the market knows.
-                    self._watch.doubt(pack.lane)
-        rests = np.zeros(len(placed), RESTING_DTYPE)
-        for name in ("id", "price", "side", "market"):
-            rests[name] = signed.places[name]
-        rests["lots"] = signed.places["size"]
-        rests["sequence"] = [sequence for sequence, _ in placed]
-        return rests[[known for _, known in placed]]
-
-    def _remember(self, fills: list[Fill], market: int) -> None:
-        """Have the journal know what fills have left of orders of ours."""
-        numbers = {each for fill in fills for each in (fill.maker_sequence, fill.taker_sequence)}
-        known = [each for each in numbers if (market, each) in self._journal.unsettled.resting]
-        rows = [(each, self._queue.desk.lots(market, each), market, 0) for each in sorted(known)]
-        if rows:
-            self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))
 
     def _failed(self, flight: Flight, status: SignatureStatus) -> None:
         pack, signed, reason = flight.pack, flight.signed, reason_of(status.err)
@@ -896,7 +837,7 @@ class Submitter:
             flying=len(self._flights),
             errors=self._errors,
             last_error=self._last_error,
-            unnumbered=self._unnumbered,
-            unread_events=self._unread_events,
+            unnumbered=self._effects.unnumbered,
+            unread_events=self._effects.unread_events,
             lost_reports=self._reporter.lost,
         )
