@@ -257,7 +257,7 @@ def test_the_next_process_knows_what_rests(tmp_path: Path) -> None:
     trader.submitter.close()
     trader.journal.close()
     after = Trader(tmp_path / "journal", trader.chain, trader.signer)
-    after.send((CANCEL, 12, 1_000_100, 3), (CANCEL, 99, 1_000_200, 4))
+    after.send((CANCEL, 12, 1_000_100, 3), (CANCEL, 0, 1_000_200, 4))
     assert after.resting() == {1: 5, 5: 1}
 
 

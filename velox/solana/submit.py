@@ -641,9 +641,9 @@ class Submitter:
             # One of them was at fault; nothing was done, for good, so that each may go by itself.
             self._queue.give_back(pack, alone=True)
             return
-        self._queue.lost(pack)
         if gone:
             self._queue.desk.remove(next(iter(pack.cancels)))
+        self._queue.lost(pack)
         self._reporter.rejected(flight, status.slot)
         self._settle(signed.orders, pack, Outcome.FAILED, reason)
 
@@ -683,8 +683,8 @@ class Submitter:
                 self._settle(flight.signed.orders, flight.pack, outcome, refused)
 
     def _settle(self, orders: Array, pack: Pack, outcome: Outcome, reason: str = "") -> None:
-        tickets = pack.tickets
-        self._tally.settle(tickets, outcome, reason, recovered=len(orders) - len(tickets))
+        recovered = len(orders) - len(pack.entries)
+        self._tally.settle(pack.tickets, outcome, reason, recovered=recovered)
 
     # Ending, and reading
 
