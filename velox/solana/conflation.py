@@ -55,6 +55,8 @@ TOO_MANY_ORDERS = "too_many_orders"
 # An ADD that would meet an order of ours which was to go before it, and which stays.
 MEETS_OURS = "meets_ours"
 MAX_CAPACITY = 1 << 20
+# That a record can hold.
+MAX_SIZE = (1 << 32) - 1
 # The loops over orders look at these; a member of an enumeration costs a look more.
 _ADD, _CANCEL = int(Kind.ADD), int(Kind.CANCEL)
 _UNSENT, _FLYING, _GONE = State.UNSENT, State.FLYING, State.GONE
@@ -125,7 +127,7 @@ class Entry:
         """Return its lots as they go out: less what was netted."""
         if self.placing is not None:
             return self.placing.planned
-        return sum(amount for _, amount in self.touches)
+        return min(sum(amount for _, amount in self.touches), MAX_SIZE)
 
     def place_nothing(self) -> None:
         """Be no more than the cancellation of what it was to replace."""
@@ -411,10 +413,10 @@ class OrderQueue:
         return waits
 
     def _supersede(self, later: Entry, standing: Standing, conflated: list[int]) -> None:
-        """Take an unsent ADD back for an entry that is on the desk, but not in the queue yet.
+        """Take an unsent ADD back for a later entry.
 
         What that was to cancel besides falls to the later one, in the same place; but not to one
-        that may have to wait there for what came between.
+        that may have to wait for what came between, and would keep the cancellation waiting.
         """
         former = self._taken_back(standing, conflated)
         if former.touches:

@@ -403,6 +403,29 @@ def test_what_others_fill_of_a_cancelled_order_is_not_given_back_by_a_lost_cance
     assert (standing.planned, standing.chain) == (2, 2)
 
 
+def test_an_order_that_was_taken_for_gone_and_rests_after_all_can_be_cancelled() -> None:
+    watched = Watched()
+    watched.push((ADD, 1, 100, 5))
+    watched.queue.landed(watched.take(), [17])
+    watched.push((CANCEL, 1, 100, 2))
+    cancel = watched.take()
+    # A fill of somewhat less, in whole lots.
+    watched.queue.desk.fill(0, 17, 5)
+    watched.queue.landed(cancel, [], [18])
+    watched.push((CANCEL, 1, 100, 5))
+    assert [(each.sequence, left) for each, left in watched.take().cancels.items()] == [(18, 0)]
+
+
+def test_a_cancel_of_more_lots_than_a_record_holds_takes_them_all_the_same() -> None:
+    watched, most = Watched(), 2**32 - 1
+    watched.push((ADD, 1, 100, most), (ADD, 2, 101, most))
+    watched.sent()
+    watched.push((ADD, 1, 101, 1), (CANCEL, 0, 101, most))
+    pack = watched.take()
+    assert pack.records()["size"].tolist() == [most]
+    assert sorted(pack.cancels.values()) == [0, 1]
+
+
 # No order of ours meets one that was to go before it.
 
 BID, ASK = 0, 1
@@ -461,6 +484,37 @@ def test_an_add_fails_where_what_it_waited_for_stays() -> None:
     # From now on whoever meets it does so on purpose.
     watched.push((ADD, 14, 100, 5, ASK, 0))
     assert watched.sent() == [(ADD, 13, 5), (ADD, 14, 5)]
+
+
+def test_an_add_does_not_fail_for_an_order_that_was_to_go_only_after_it_came() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 102, 5, BID, 0), (ADD, 12, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 102, 5, BID, 0))
+    first = watched.take()
+    watched.push((ADD, 13, 100, 5, ASK, 0), (CANCEL, 12, 100, 5, BID, 0))
+    watched.lose(watched.take())
+    assert 3 not in watched.ends
+    watched.land(first)
+    assert watched.sent() == [(ADD, 13, 5)]
+
+
+def test_an_add_waits_for_what_an_earlier_process_is_cancelling() -> None:
+    watched, pack = recovered(0)
+    watched.push((ADD, 12, 100, 5, ASK, 0))
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(pack)
+    assert watched.sent() == [(ADD, 12, 5)]
+
+
+def test_an_add_fails_with_the_cancel_before_it_that_is_too_large() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0), (ADD, 12, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 0, 100, 9, BID, 0), (ADD, 13, 100, 5, ASK, 0))
+    assert watched.queue.take(lambda records, cancels, places: cancels < 2) is None
+    assert watched.ends[2] == (Outcome.FAILED, "too_many_orders")
+    assert watched.ends[3] == (Outcome.FAILED, "meets_ours")
 
 
 def test_what_an_add_was_to_replace_that_fails_so_is_met_by_no_later_one() -> None:
