@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Trader:
         order_type: OrderType = OrderType.LIMIT,
         isolate: bool = False,
         poll_ns: int = 1,
+        **more: Any,
     ) -> None:
         carrier = ManifestCarrier(SPEC, order_type=order_type)
         self.chain = chain if chain is not None else ModelChain(SPEC.market)
@@ -72,6 +74,7 @@ class Trader:
             clock=self.clock,
             sleep=lambda seconds: None,
             rng=random.Random(0),
+            **more,
         )
 
     def clock(self) -> int:
@@ -258,7 +261,7 @@ def test_the_next_process_knows_what_rests(tmp_path: Path) -> None:
     trader.submitter.close()
     trader.journal.close()
     after = Trader(tmp_path / "journal", trader.chain, trader.signer)
-    after.send((CANCEL, 12, 1_000_100, 3), (CANCEL, 99, 1_000_200, 4))
+    after.send((CANCEL, 12, 1_000_100, 3), (CANCEL, 0, 1_000_200, 4))
     assert after.resting() == {1: 5, 5: 1}
 
 
@@ -276,6 +279,76 @@ def test_the_next_process_learns_the_numbers_of_what_it_did_not_send(tmp_path: P
     ledger = after.submitter.close()
     ledger.check()
     assert (ledger.recovered, ledger.landed) == (2, 4)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_replacement_of_an_earlier_process_that_never_lands_leaves_one_order_to_replace(
+    tmp_path: Path, fails: bool
+) -> None:
+    trader = Trader(tmp_path / "journal", order_type=OrderType.POST_ONLY)
+    trader.send((ADD, 11, 1_000_000, 5))
+    chain, send = trader.chain, trader.chain.send_transaction
+    if fails:
+        price = 1_000_100 * 10 ** (SPEC.exponent + 18)
+        chain.orders.append(Resting(OTHERS, 900, price, 10**9, False))
+    else:
+        chain.send_transaction = lambda raw, **options: None  # type: ignore
+    trader.push((ADD, 11, 1_000_100, 5))
+    trader.submitter.step()
+    trader.journal.close()
+    after = Trader(tmp_path / "journal", chain, trader.signer, OrderType.POST_ONLY)
+    after.settle()
+    chain.send_transaction = send  # type: ignore[method-assign]
+    chain.orders = [each for each in chain.orders if each.trader != OTHERS]
+    after.send((ADD, 11, 999_900, 5))
+    assert list(after.resting().values()) == [5]
+    after.submitter.close().check()
+
+
+@pytest.mark.parametrize("order_type", [OrderType.LIMIT, OrderType.POST_ONLY])
+def test_an_ask_does_not_meet_the_bid_that_was_cancelled_before_it(
+    tmp_path: Path, order_type: OrderType
+) -> None:
+    trader = Trader(tmp_path / "journal", order_type=order_type)
+    tell = trader.chain.get_signature_statuses
+
+    def hesitates(signatures: Any, search_history: bool = False, *, least_slot: int = 0) -> Any:
+        return [
+            replace(each, confirmation_status="processed")
+            if each is not None and trader.chain.height - each.slot < 2
+            else each
+            for each in tell(signatures, search_history)
+        ]
+
+    trader.chain.get_signature_statuses = hesitates  # type: ignore[method-assign]
+    trader.push((ADD, 11, 1_000_000, 5))
+    trader.submitter.step()
+    # The bid is executed by now, which nobody has confirmed.
+    reports = trader.send((CANCEL, 11, 1_000_000, 5), (ADD, 12, 1_000_000, 5, 1, 0))
+    assert told(reports) == [("PLACED", 11, 1, 5), ("CANCELLED", 11, 1, 5), ("PLACED", 12, 2, 5)]
+    assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
+
+
+def test_an_ask_waits_for_no_bid_that_others_turn_out_to_have_filled(trader: Trader) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+    trader.chain.orders.clear()
+    trader.push((CANCEL, 11, 1_000_000, 5))
+    trader.submitter.step()
+    trader.send((ADD, 12, 1_000_000, 5, 1, 0))
+    assert trader.ends[1][0] is Outcome.FAILED
+    assert trader.ends[2] == (Outcome.LANDED, "")
+
+
+def test_a_shed_requote_leaves_no_stale_quote_and_the_ledger_balances(tmp_path: Path) -> None:
+    trader = Trader(tmp_path / "journal", capacity=1)
+    trader.send((ADD, 11, 1_000_000, 5))
+    reports = trader.send((ADD, 11, 900_000, 5), (ADD, 12, 800_000, 5))
+    assert trader.ends[1] == (Outcome.SHED, "")
+    assert told(reports) == [("CANCELLED", 11, 1, 5), ("PLACED", 12, 2, 5)]
+    assert trader.resting() == {2: 5}
+    ledger = trader.submitter.close()
+    ledger.check()
+    assert (ledger.landed, ledger.shed, ledger.recovered) == (2, 1, 0)
 
 
 def test_sixteen_orders_are_one_transaction(trader: Trader) -> None:
@@ -497,3 +570,19 @@ def test_a_fill_of_less_than_a_lot_leaves_an_order_that_can_be_cancelled(trader:
     trader.chain.orders[0].atoms //= 2
     trader.send((CANCEL, 11, 1_000_000, 1))
     assert trader.chain.orders == []
+
+
+def test_an_order_that_waited_for_one_to_go_goes_where_others_have_filled_that(
+    tmp_path: Path,
+) -> None:
+    trader = Trader(tmp_path / "journal", poll_ns=20_000)
+    trader.send((ADD, 11, 1_000_000, 5))
+    taken_by_others(trader, 1, 5)
+    trader.push((CANCEL, 11, 1_000_000, 5))
+    while not trader.chain.statuses or len(trader.chain.raws) < 2:
+        trader.submitter.step()
+    # It would meet the bid, whose cancellation is under way and fails: nothing is there to cancel.
+    trader.push((ADD, 12, 999_900, 5, 1, 0))
+    trader.settle()
+    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
+    assert trader.ends[2] == (Outcome.LANDED, "")

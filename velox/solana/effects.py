@@ -122,6 +122,19 @@ class Effects:
         flight.looks += 1
         return info
 
+    def look_for(self, flight: Flight) -> bool:
+        """Have the desk forget what a failed transaction was to cancel and others have filled.
+
+        Returns
+        -------
+        bool
+            Whether that is done, or there is nothing to be learned: if not, ask again.
+        """
+        flight.looks += 1
+        if not flight.signed.cancels or flight.looks > LOOKS_AT_DETAILS:
+            return True
+        return self._watch.look_for(flight.pack)
+
     def apply(self, flight: Flight, effect: Effect, lane: Lane) -> Array:
         """Bring the desk to an effect, and return what rests by number.
 

@@ -13,7 +13,8 @@ import numpy as np
 from solders.pubkey import Pubkey
 
 from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
-from velox.solana.desk import Desk, State
+from velox.solana.conflation import Pack
+from velox.solana.desk import Desk, Standing, State
 from velox.solana.journal import SubmissionJournal
 from velox.solana.journal_format import REMAINS_DTYPE, Remains
 from velox.solana.lanes import Lanes
@@ -108,6 +109,24 @@ class MarketWatch:
                 changed += self._look_at(index, spec)
         return changed
 
+    def look_for(self, pack: Pack) -> bool:
+        """Forget what a pack was to cancel and is not in the market; whether that could be read.
+
+        Parameters
+        ----------
+        pack : Pack
+            Its transaction has failed.
+        """
+        if pack.lane not in self._looked:
+            return True
+        spec, _ = self._looked[pack.lane]
+        left = self._read(spec)
+        if left is None:
+            return False
+        gone = [each for each in pack.cancels if (each.sequence or 0) not in left]
+        self._note_changes([(each, 0) for each in gone])
+        return True
+
     def _look_at(self, index: int, spec: MarketSpec) -> int:
         ours = [
             each
@@ -117,27 +136,37 @@ class MarketWatch:
         if not ours:
             self._doubted.discard(index)
             return 0
+        left = self._read(spec)
+        if left is None:
+            return 0
+        self._doubted.discard(index)
+        self._fresh.add(index)
+        changed = []
+        for standing in ours:
+            atoms = left.get(standing.sequence or 0, 0)
+            # Less than a lot is still an order, which can be cancelled.
+            lots = max(1, atoms // spec.lot_atoms) if atoms else 0
+            if lots != standing.chain and standing.state is State.RESTING:
+                changed.append((standing, lots))
+        self._note_changes(changed)
+        return len(changed)
+
+    def _read(self, spec: MarketSpec) -> dict[int, int] | None:
         try:
             account = self._rpc.get_account_info(
                 spec.market, self._commitment, least_slot=self._slot
             )
             if account is None:
                 raise RecordError(f"market {spec.market}: there is no such account")
-            left = resting_atoms(account.data, self._trader)
+            return resting_atoms(account.data, self._trader)
         except (TransportError, RateLimitedError, RpcError, RecordError) as error:
             self._note(error)
-            return 0
-        self._doubted.discard(index)
-        self._fresh.add(index)
-        rows = []
-        for standing in ours:
-            atoms = left.get(standing.sequence or 0, 0)
-            # Less than a lot is still an order, which can be cancelled.
-            lots = max(1, atoms // spec.lot_atoms) if atoms else 0
-            if lots != standing.chain and standing.state is State.RESTING:
-                rows.append((standing.sequence, lots, standing.market, 0))
-                self._desk.correct(standing, lots)
+            return None
+
+    def _note_changes(self, changed: list[tuple[Standing, int]]) -> None:
+        rows = [(each.sequence or 0, lots, each.market, 0) for each, lots in changed]
+        for standing, lots in changed:
+            self._desk.correct(standing, lots)
         if rows:
             self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))
             self.corrected += len(rows)
-        return len(rows)

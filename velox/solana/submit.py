@@ -631,8 +631,6 @@ class Submitter:
             done += 1
             if status is None:
                 self._expired(flight)
-            elif verdict is Verdict.FAILED:
-                self._failed(flight, status)
             else:
                 flight.status = status
         return done
@@ -641,7 +639,7 @@ class Submitter:
         done = 0
         for flight in [each for each in self._flights.values() if each.status is not None]:
             try:
-                done += self._finish(flight, flight.status)
+                done += self._finish(flight)
             except (TransportError, RateLimitedError) as error:
                 self._note(error)
                 # The next look begins with another: an answer that is never good holds up no more.
@@ -650,14 +648,16 @@ class Submitter:
                 break
         return done
 
-    def _finish(self, flight: Flight, status: SignatureStatus | None) -> int:
+    def _finish(self, flight: Flight) -> int:
         """Settle an executed transaction, once it is known what it did in the market."""
-        lane, signed = self._lanes[flight.pack.lane], flight.signed
+        status, lane, signed = flight.status, self._lanes[flight.pack.lane], flight.signed
+        slot = status.slot if status is not None else 0
+        self._watch.executed(slot)
+        if status is not None and status.err is not None:
+            return self._failed(flight, slot, reason_of(status.err))
         effect = self._effects.learn(flight, lane)
         if effect is None:
             return 0
-        slot = status.slot if status is not None else 0
-        self._watch.executed(slot)
         self._reporter.landed(flight, slot, effect.placed, effect.fills, lane.spec)
         rests = self._effects.apply(flight, effect, lane)
         market = int(signed.orders["market"][0])
@@ -667,20 +667,20 @@ class Submitter:
         self._settle(signed.orders, flight.pack, Outcome.LANDED)
         return 1
 
-    def _failed(self, flight: Flight, status: SignatureStatus) -> None:
-        pack, signed, reason = flight.pack, flight.signed, reason_of(status.err)
-        self._end(flight, Ended(signed.number, Outcome.FAILED, status.slot, reason))
-        self._watch.executed(status.slot)
-        if signed.cancels:
-            # Others may have filled what was to be cancelled.
-            self._watch.doubt(pack.lane)
+    def _failed(self, flight: Flight, slot: int, reason: str) -> int:
+        """Settle a failure, once it is known whether others have filled what it was to cancel."""
+        pack, signed = flight.pack, flight.signed
+        if not self._effects.look_for(flight):
+            return 0
+        self._end(flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(flight):
             # One of them was at fault; nothing was done, for good, so that each may go by itself.
             self._queue.give_back(pack, alone=True)
-            return
+            return 1
         self._queue.lost(pack)
-        self._reporter.rejected(flight, status.slot)
+        self._reporter.rejected(flight, slot)
         self._settle(signed.orders, pack, Outcome.FAILED, reason)
+        return 1
 
     def _isolates(self, flight: Flight) -> bool:
         """Whether the orders go once more, each by itself, should their transaction fail."""
@@ -718,8 +718,8 @@ class Submitter:
                 self._settle(flight.signed.orders, flight.pack, outcome, refused)
 
     def _settle(self, orders: Array, pack: Pack, outcome: Outcome, reason: str = "") -> None:
-        tickets = pack.tickets
-        self._tally.settle(tickets, outcome, reason, recovered=len(orders) - len(tickets))
+        recovered = len(orders) - len(pack.entries)
+        self._tally.settle(pack.tickets, outcome, reason, recovered=recovered)
 
     # Ending, and reading
 
@@ -792,10 +792,13 @@ class Submitter:
                 self._give_up(volley)
             for flight in self._flights.values():
                 # What it did in the market is not known, and the next process will ask for that.
-                known = flight.status is not None
-                outcome = Outcome.LANDED if known else Outcome.UNKNOWN
+                status, outcome, reason = flight.status, Outcome.UNKNOWN, ""
+                if status is not None and status.err is None:
+                    outcome = Outcome.LANDED
+                elif status is not None:
+                    outcome, reason = Outcome.FAILED, reason_of(status.err)
                 self._tally.transaction(outcome.name.lower())
-                self._settle(flight.signed.orders, flight.pack, outcome)
+                self._settle(flight.signed.orders, flight.pack, outcome, reason)
         if self._broken is not None:
             raise self._broken
         return self.ledger()

@@ -14,7 +14,7 @@ from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
 from velox.solana.chain_ledger import Outcome, Tally
 from velox.solana.conflation import OrderQueue, Pack, transactions_in
-from velox.solana.desk import Desk, State
+from velox.solana.desk import Desk, Standing
 
 ADD, CANCEL, EXECUTE = int(Kind.ADD), int(Kind.CANCEL), int(Kind.EXECUTE)
 
@@ -104,20 +104,33 @@ def test_a_smaller_cancel_makes_the_unsent_add_smaller() -> None:
     assert watched.ends[1] == (Outcome.CONFLATED, "")
 
 
-def test_a_cancel_with_an_id_of_nobody_takes_the_newest_at_its_level() -> None:
+def test_a_cancel_with_the_id_of_nobody_takes_the_newest_at_its_level() -> None:
     watched = Watched()
-    watched.push((ADD, 1, 100, 5), (ADD, 2, 100, 5), (ADD, 3, 101, 5), (CANCEL, 9, 100, 7))
+    watched.push((ADD, 1, 100, 5), (ADD, 2, 100, 5), (ADD, 3, 101, 5), (CANCEL, 0, 100, 7))
     assert watched.sent() == [(ADD, 1, 3), (ADD, 3, 5)]
     assert watched.ends[1] == watched.ends[3] == (Outcome.CONFLATED, "")
 
 
 def test_a_cancel_of_nothing_fails_and_says_so() -> None:
     watched = Watched()
-    watched.push((ADD, 1, 100, 5, 0, 0), (CANCEL, 9, 100, 5, 1, 0), (CANCEL, 1, 99, 5, 0, 1))
-    assert watched.ends == {
-        1: (Outcome.FAILED, "nothing_to_cancel"),
-        2: (Outcome.FAILED, "nothing_to_cancel"),
-    }
+    watched.push((ADD, 1, 100, 5, 0, 0), (CANCEL, 0, 100, 5, 1, 0), (CANCEL, 1, 100, 5, 0, 1))
+    nothing = Outcome.FAILED, "nothing_to_cancel"
+    assert watched.ends == {1: nothing, 2: nothing}
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_a_cancel_with_an_id_takes_nothing_but_the_order_with_that_id(landed: bool) -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5), (ADD, 12, 100, 5), (ADD, 0, 100, 5))
+    if landed:
+        watched.sent()
+    nothing = Outcome.FAILED, "nothing_to_cancel"
+    watched.push((CANCEL, 11, 100, 5), (CANCEL, 11, 100, 5), (CANCEL, 13, 100, 5))
+    assert (watched.ends[4], watched.ends[5]) == (nothing, nothing)
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5))
+    assert watched.ends[6] == nothing
+    assert [each.id for each in watched.queue.desk.resting()] == [12, 0]
 
 
 def test_a_later_quote_with_the_same_id_replaces_an_unsent_one() -> None:
@@ -246,15 +259,300 @@ def test_adds_are_shed_before_cancels() -> None:
     assert watched.sent() == [(CANCEL, 1, 5), (CANCEL, 2, 5)]
 
 
-def test_a_shed_replacement_leaves_the_order_that_it_was_to_replace() -> None:
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_a_shed_add_was_to_replace_is_cancelled_all_the_same(settled: bool) -> None:
     watched = Watched(capacity=1)
     watched.push((ADD, 1, 100, 5))
     watched.sent()
-    watched.push((ADD, 1, 101, 5), (ADD, 2, 102, 5))
+    for row in ((ADD, 1, 101, 5), (ADD, 2, 102, 5)):
+        watched.queue.push(records(row))
+        if settled:
+            watched.queue.settle()
+    watched.queue.settle()
+    assert watched.ends[1] == (Outcome.SHED, "")
+    pack = watched.take()
+    assert pack.tickets == [2]
+    sent = [(int(r["kind"]), int(r["id"]), int(r["size"])) for r in pack.records()]
+    assert sent == [(CANCEL, 1, 5), (ADD, 2, 5)]
+    watched.land(pack)
+    assert [each.id for each in watched.queue.desk.resting()] == [2]
+    ledger = watched.tally.ledger()
+    assert (ledger.delivered, ledger.landed, ledger.shed) == (3, 2, 1)
+    assert ledger.balanced
+
+
+def test_with_the_newest_shed_an_unsent_quote_does_not_outlive_a_later_one() -> None:
+    watched = Watched(capacity=2, shedding="newest")
+    for id, price in ((1, 100), (2, 102), (3, 103), (1, 101)):
+        watched.queue.push(records((ADD, id, price, 5)))
+    watched.queue.settle()
+    assert watched.ends == {
+        0: (Outcome.CONFLATED, ""),
+        2: (Outcome.SHED, ""),
+        3: (Outcome.SHED, ""),
+    }
     assert watched.sent() == [(ADD, 2, 5)]
-    watched.push((CANCEL, 1, 0, 5))  # no price: refused
-    watched.push((CANCEL, 1, 101, 5))
-    assert watched.sent() == [(CANCEL, 1, 5)]
+
+
+def test_cancellations_that_shed_adds_leave_behind_are_shed_by_nothing() -> None:
+    watched = Watched(capacity=2)
+    for id in range(1, 6):
+        watched.push((ADD, id, 100, 5))
+        watched.sent()
+    watched.push(*((ADD, id, 101, 5) for id in range(1, 6)))
+    watched.push((ADD, 6, 102, 5), (ADD, 7, 102, 5))
+    assert [watched.ends.get(ticket) for ticket in range(5, 10)] == [(Outcome.SHED, "")] * 5
+    watched.push((CANCEL, 1, 100, 5))
+    assert watched.ends[12] == (Outcome.FAILED, "nothing_to_cancel")
+    assert [each[:2] for each in watched.sent()] == [
+        *((CANCEL, id) for id in range(1, 6)),
+        (ADD, 6),
+        (ADD, 7),
+    ]
+
+
+def test_a_bulk_of_shed_orders_leaves_no_more_behind_than_there_are_ids_of_ours() -> None:
+    watched = Watched(capacity=2)
+    watched.push((ADD, 1, 100, 5), (ADD, 2, 100, 5))
+    watched.sent()
+    for id in range(3, 2000):
+        watched.queue.push(records((ADD, id, 100, 5), (ADD, 1, 101, 5)))
+    assert sum(len(orders) for orders, _ in watched.queue._revoked) < 20
+    watched.queue.settle()
+    (cancelled,) = watched.take().cancels
+    assert (cancelled.id, cancelled.price) == (1, 100)
+
+
+# An id means one order.
+
+
+def test_an_add_waits_while_an_order_with_its_id_is_under_way() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5))
+    cancel = watched.take()
+    watched.push((ADD, 11, 90, 5))
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(cancel)
+    assert watched.sent() == [(ADD, 11, 5)]
+
+
+def test_an_id_means_the_older_order_again_whose_cancellation_is_lost() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5))
+    cancel = watched.take()
+    watched.push((ADD, 11, 90, 5))
+    watched.lose(cancel)
+    replacement = watched.take()
+    assert [each.price for each in replacement.cancels] == [100]
+    watched.lose(replacement)
+    found = watched.queue.desk.find(0, 11)
+    assert found is not None
+    assert found.price == 100
+    watched.push((ADD, 11, 80, 5))
+    pack = watched.take()
+    assert [each.price for each in pack.cancels] == [100]
+    assert [each.price for each in pack.places] == [80]
+
+
+def recovered(places: int, *, left: int = 0) -> tuple[Watched, Pack]:
+    """A queue with an order 11 of 5 at 100 that rests, and a pack that cancels it."""
+    watched, pack = Watched(), Pack()
+    standing = Standing(-2, 11, 0, 0, 100, 5)
+    watched.queue.desk.admit(standing)
+    standing.chain = 5
+    watched.queue.desk.rest(standing)
+    pack.cancels[standing] = left
+    if places:
+        pack.places.append(Standing(-1, 11, 0, 0, 101, places))
+        pack.sizes.append(places)
+    watched.queue.adopt(pack)
+    return watched, pack
+
+
+def test_what_a_lost_pack_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
+    watched, pack = recovered(7)
+    assert watched.queue.desk.find(0, 11) is pack.places[0]
+    watched.queue.lost(pack)
+    watched.push((ADD, 11, 90, 5))
+    assert [(each.price, left) for each, left in watched.take().cancels.items()] == [(100, 0)]
+
+
+def test_a_lost_partial_cancel_of_an_earlier_process_gives_the_lots_back() -> None:
+    watched, pack = recovered(0, left=2)
+    (standing,) = pack.cancels
+    watched.push((CANCEL, 11, 100, 4))
+    assert (standing.planned, standing.taken) == (0, 5)
+    watched.queue.lost(pack)
+    assert (standing.planned, standing.taken, standing.chain) == (3, 2, 5)
+    assert list(watched.take().cancels.values()) == [3]
+
+
+def test_what_others_fill_of_a_cancelled_order_is_not_given_back_by_a_lost_cancel() -> None:
+    watched = Watched()
+    watched.push((ADD, 1, 100, 5))
+    watched.queue.landed(watched.take(), [17])
+    watched.push((CANCEL, 1, 100, 5))
+    cancel = watched.take()
+    watched.queue.desk.fill(0, 17, 3)
+    watched.lose(cancel)
+    (standing,) = watched.queue.desk.resting()
+    assert (standing.planned, standing.chain) == (2, 2)
+
+
+def test_an_order_that_was_taken_for_gone_and_rests_after_all_can_be_cancelled() -> None:
+    watched = Watched()
+    watched.push((ADD, 1, 100, 5))
+    watched.queue.landed(watched.take(), [17])
+    watched.push((CANCEL, 1, 100, 2))
+    cancel = watched.take()
+    # A fill of somewhat less, in whole lots.
+    watched.queue.desk.fill(0, 17, 5)
+    watched.queue.landed(cancel, [], [18])
+    watched.push((CANCEL, 1, 100, 5))
+    assert [(each.sequence, left) for each, left in watched.take().cancels.items()] == [(18, 0)]
+
+
+def test_a_cancel_of_more_lots_than_a_record_holds_takes_them_all_the_same() -> None:
+    watched, most = Watched(), 2**32 - 1
+    watched.push((ADD, 1, 100, most), (ADD, 2, 101, most))
+    watched.sent()
+    watched.push((ADD, 1, 101, 1), (CANCEL, 0, 101, most))
+    pack = watched.take()
+    assert pack.records()["size"].tolist() == [most]
+    assert sorted(pack.cancels.values()) == [0, 1]
+
+
+# No order of ours meets one that was to go before it.
+
+BID, ASK = 0, 1
+
+
+def test_an_add_waits_for_the_cancellation_of_what_it_would_meet() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    bid = watched.take()
+    watched.push((CANCEL, 11, 100, 5, BID, 0), (ADD, 12, 100, 5, ASK, 0), (ADD, 13, 101, 5, ASK, 0))
+    assert watched.take().records()["id"].tolist() == [13]
+    watched.land(bid)
+    assert watched.sent(1) == [(CANCEL, 11, 5)]
+    assert watched.sent() == [(ADD, 12, 5)]
+
+
+def test_a_cancel_under_way_is_waited_for_too() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 2, BID, 0))
+    cancel = watched.take()
+    watched.push((ADD, 12, 99, 5, ASK, 0))
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(cancel)
+    # The three that are left it meets on purpose.
+    assert watched.sent() == [(ADD, 12, 5)]
+
+
+def test_a_cancel_and_the_add_that_would_meet_what_it_cancels_share_a_transaction() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5, BID, 0), (ADD, 12, 100, 5, ASK, 0))
+    assert watched.sent() == [(CANCEL, 11, 5), (ADD, 12, 5)]
+
+
+def test_an_add_that_meets_an_order_which_is_to_stay_is_not_held_back() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    bid = watched.take()
+    watched.push((ADD, 12, 100, 5, ASK, 0), (CANCEL, 11, 100, 5, BID, 0))
+    assert watched.sent() == [(ADD, 12, 5)]
+    watched.land(bid)
+
+
+def test_an_add_fails_where_what_it_waited_for_stays() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5, BID, 0))
+    cancel = watched.take()
+    watched.push((ADD, 12, 100, 5, ASK, 0), (ADD, 13, 101, 5, ASK, 0))
+    watched.lose(cancel)
+    assert watched.ends[2] == (Outcome.FAILED, "meets_ours")
+    # From now on whoever meets it does so on purpose.
+    watched.push((ADD, 14, 100, 5, ASK, 0))
+    assert watched.sent() == [(ADD, 13, 5), (ADD, 14, 5)]
+
+
+def test_an_add_does_not_fail_for_an_order_that_was_to_go_only_after_it_came() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 102, 5, BID, 0), (ADD, 12, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 102, 5, BID, 0))
+    first = watched.take()
+    watched.push((ADD, 13, 100, 5, ASK, 0), (CANCEL, 12, 100, 5, BID, 0))
+    watched.lose(watched.take())
+    assert 3 not in watched.ends
+    watched.land(first)
+    assert watched.sent() == [(ADD, 13, 5)]
+
+
+def test_an_add_waits_for_what_an_earlier_process_is_cancelling() -> None:
+    watched, pack = recovered(0)
+    watched.push((ADD, 12, 100, 5, ASK, 0))
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(pack)
+    assert watched.sent() == [(ADD, 12, 5)]
+
+
+def test_an_add_fails_with_the_cancel_before_it_that_is_too_large() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0), (ADD, 12, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((CANCEL, 0, 100, 9, BID, 0), (ADD, 13, 100, 5, ASK, 0))
+    assert watched.queue.take(lambda records, cancels, places: cancels < 2) is None
+    assert watched.ends[2] == (Outcome.FAILED, "too_many_orders")
+    assert watched.ends[3] == (Outcome.FAILED, "meets_ours")
+
+
+def test_what_an_add_was_to_replace_that_fails_so_is_met_by_no_later_one() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0), (ADD, 12, 105, 5, ASK, 0))
+    watched.sent()
+    watched.push((CANCEL, 11, 100, 5, BID, 0))
+    cancel = watched.take()
+    watched.push((ADD, 12, 99, 5, ASK, 0), (ADD, 13, 105, 5, BID, 0), (ADD, 14, 104, 5, BID, 0))
+    watched.lose(cancel)
+    assert watched.ends[3] == watched.ends[4] == (Outcome.FAILED, "meets_ours")
+    assert watched.sent() == [(ADD, 14, 5)]
+
+
+def test_a_requote_keeps_the_place_of_the_cancellation_that_it_takes_over() -> None:
+    watched = Watched()
+    watched.push((ADD, 11, 100, 5, BID, 0))
+    watched.sent()
+    watched.push((ADD, 11, 90, 5, BID, 0), (ADD, 12, 100, 5, ASK, 0), (ADD, 11, 91, 5, BID, 0))
+    pack = watched.take(1)
+    assert [(each.id, each.price) for each in (*pack.cancels, *pack.places)] == [
+        (11, 100),
+        (11, 91),
+    ]
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(pack)
+    assert watched.sent() == [(ADD, 12, 5)]
+
+
+def test_quotes_that_pass_each_other_do_not_wait_for_each_other_for_ever() -> None:
+    watched = Watched()
+    watched.push((ADD, 1, 100, 5, BID, 0), (ADD, 2, 105, 5, ASK, 0))
+    watched.sent()
+    watched.push((ADD, 1, 90, 5, BID, 0), (ADD, 2, 99, 5, ASK, 0), (ADD, 1, 106, 5, BID, 0))
+    # The requote would meet an ask that is to go: only its cancelling half goes before that.
+    assert watched.sent(1) == [(CANCEL, 1, 5)]
+    assert watched.sent(1) == [(ADD, 2, 5)]
+    assert watched.sent(1) == [(ADD, 1, 5)]
 
 
 def test_orders_that_no_market_can_carry_fail_at_once() -> None:
@@ -286,18 +584,21 @@ class OneByOne:
     """Our orders, each applied as it comes; the book that conflation must not change."""
 
     def __init__(self) -> None:
-        self.orders: list[list[int]] = []  # id, level, lots, oldest first
+        self.orders: list[list[Any]] = []  # id, level, lots, market, ticket; oldest first
+        self.ticket = -1
 
     def apply(self, record: Any) -> None:
+        self.ticket += 1
         kind, id, size = int(record["kind"]), int(record["id"]), int(record["size"])
         level = int(record["market"]), int(record["side"]), int(record["price"])
         same = [each for each in self.orders if id and each[0] == id and each[3] == level[0]]
         if kind == ADD:
             for each in same:
                 self.orders.remove(each)
-            self.orders.append([id, level, size, level[0]])
+            self.orders.append([id, level, size, level[0], self.ticket])
             return
-        meant = same[-1:] or [each for each in reversed(self.orders) if each[1] == level]
+        # The level is meant by nobody's id alone.
+        meant = same if id else [each for each in reversed(self.orders) if each[1] == level]
         for each in meant:
             amount = min(size, each[2])
             each[2] -= amount
@@ -309,115 +610,221 @@ class OneByOne:
 
     def levels(self) -> dict[Any, int]:
         totals: dict[Any, int] = defaultdict(int)
-        for _, level, lots, _ in self.orders:
+        for _, level, lots, *_ in self.orders:
             totals[level] += lots
         return dict(totals)
+
+
+class Market:
+    """What rests by what was executed. Nothing of ours meets there what was to go before it."""
+
+    def __init__(self) -> None:
+        self.lots: dict[Standing, int] = {}
+        # By the ticket of an ADD: what other orders of ours were to have, as it came in.
+        self.expected: dict[int, dict[int, int]] = {}
+
+    def execute(self, pack: Pack) -> None:
+        for standing, left in pack.cancels.items():
+            assert self.lots[standing] == standing.chain > left
+            self.lots[standing] = left
+            if not left:
+                del self.lots[standing]
+        for standing, size in zip(pack.places, pack.sizes, strict=True):
+            assert size > 0
+            self.lots[standing] = size
+        named = Counter((each.market, each.id) for each in self.lots if each.id)
+        assert set(named.values()) <= {1}, "two orders with one id"
+        for one in self.lots:
+            for other in self.lots:
+                if one.market == other.market and one.side < other.side:
+                    self._look(*sorted((one, other), key=lambda each: each.ticket))
+
+    def _look(self, earlier: Standing, later: Standing) -> None:
+        bid, ask = sorted((earlier, later), key=lambda each: each.side)
+        if bid.price >= ask.price and later.ticket in self.expected:
+            expected = self.expected[later.ticket].get(earlier.ticket, self.lots[earlier])
+            assert self.lots[earlier] <= expected, "it traded with what was to go"
+
+    def levels(self) -> dict[Any, int]:
+        totals: dict[Any, int] = defaultdict(int)
+        for standing, lots in self.lots.items():
+            totals[standing.level] += lots
+        return dict(totals)
+
+
+def assert_the_desk_is(watched: Watched, market: Market) -> None:
+    resting = watched.queue.desk.resting()
+    assert {each: each.chain for each in resting} == market.lots
+    assert len(watched.queue.desk) == len(resting)
+    for standing in resting:
+        assert (standing.planned, standing.taken) == (standing.chain, 0)
+    assert not any(watched.queue.desk.leaving.meets(each) for each in resting)
 
 
 ORDERS = st.tuples(
     st.sampled_from([ADD, ADD, CANCEL]),
     st.integers(0, 4),
-    st.integers(1, 2),
+    st.integers(1, 3),
     st.integers(1, 4),
     st.integers(0, 1),
-    st.integers(0, 1),
+    st.sampled_from([0, 0, 0, 1]),
 )
-MOVES = st.lists(
-    st.one_of(
-        ORDERS,
-        st.tuples(st.just("take"), st.integers(1, 4)),
-        st.tuples(st.sampled_from(["end", "back"]), st.integers(0, 3)),
-    ),
-    max_size=40,
-)
+TAKE = st.tuples(st.just("take"), st.integers(1, 4))
 
 
-@settings(max_examples=400)
-@given(MOVES)
+def moves(*ends: str) -> Any:
+    """Orders that come, packs that leave, and ends of packs."""
+    end = st.tuples(st.sampled_from(ends), st.integers(0, 3))
+    return st.lists(st.one_of(ORDERS, ORDERS, TAKE, end), max_size=60)
+
+
+class Run:
+    """A queue, the market that its packs go to, and what is under way."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.watched, self.market = Watched(**options), Market()
+        self.flying: list[Pack] = []
+        self.pushed = 0
+
+    def execute(self, pack: Pack) -> None:
+        self.market.execute(pack)
+        self.watched.land(pack)
+
+    def take(self, most: int) -> None:
+        pack = self.watched.queue.take(up_to(most))
+        if pack is not None:
+            self.flying.append(pack)
+
+    def push(self, row: tuple[int, ...], *, settle: bool = True) -> None:
+        placed = [each for pack in self.flying for each in pack.places]
+        self.market.expected[self.pushed] = {
+            each.ticket: max(0, each.planned) for each in (*self.market.lots, *placed)
+        }
+        self.watched.queue.push(records(row))
+        self.pushed += 1
+        if settle:
+            self.watched.queue.settle()
+
+    def move(self, what: Any, number: int) -> None:
+        queue = self.watched.queue
+        if what == "take":
+            self.take(number)
+        elif what == "restart":
+            self.restart()
+        elif self.flying:
+            pack = self.flying.pop(number % len(self.flying))
+            ends: dict[str, Any] = {
+                "land": self.execute,
+                "lose": self.watched.lose,
+                "give back": queue.give_back,
+                "alone": lambda pack: queue.give_back(pack, alone=True),
+            }
+            if not pack.entries and what != "land":
+                # Of an earlier process, whose orders the queue does not have.
+                what = "lose"
+            ends[what](pack)
+
+    def restart(self) -> None:
+        """Go on as another process, which knows what rests and what is under way."""
+        assert sorted(self.watched.ends) == sorted(set(self.watched.ends))
+        before, self.watched = self.market, Watched(**self.options)
+        flying, self.flying = self.flying, []
+        self.market, self.pushed, ticket = Market(), 0, -1000
+        anew: dict[Standing, Standing] = {}
+
+        def again(old: Standing, lots: int) -> Standing:
+            nonlocal ticket
+            ticket += 1
+            return Standing(ticket, old.id, old.market, old.side, old.price, lots)
+
+        for old, lots in before.lots.items():
+            anew[old] = again(old, lots)
+            self.watched.queue.desk.admit(anew[old])
+            anew[old].chain = lots
+            self.watched.queue.desk.rest(anew[old])
+            self.market.lots[anew[old]] = lots
+        for old_pack in flying:
+            pack = Pack(cancels={anew[old]: 0 for old in old_pack.cancels})
+            placed = [*zip(old_pack.places, old_pack.sizes, strict=True)]
+            for old, lots in (*placed, *((old, left) for old, left in old_pack.cancels.items())):
+                if lots:
+                    pack.places.append(again(old, lots))
+                    pack.sizes.append(lots)
+            self.watched.queue.adopt(pack)
+            self.flying.append(pack)
+
+    def finish(self) -> None:
+        """Let everything land."""
+        self.watched.queue.settle()
+        while self.flying or len(self.watched.queue):
+            self.take(3)
+            if self.flying:
+                self.execute(self.flying.pop(0))
+        assert_the_desk_is(self.watched, self.market)
+        assert sorted(self.watched.ends) == list(range(self.pushed))
+        assert self.watched.tally.ledger().delivered == self.pushed
+        assert self.watched.tally.ledger().balanced
+
+
+@settings(max_examples=600)
+@given(moves("land", "give back", "alone"))
 def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
     moves: list[Any],
 ) -> None:
-    watched, one_by_one, flying = Watched(), OneByOne(), []
+    run, one_by_one = Run(), OneByOne()
     for move in moves:
-        if move[0] == "take":
-            pack = watched.queue.take(up_to(move[1]))
-            if pack is not None:
-                flying.append(pack)
-        elif move[0] in ("end", "back"):
-            if flying:
-                end = watched.land if move[0] == "end" else watched.queue.give_back
-                end(flying.pop(move[1] % len(flying)))
-        else:
-            watched.push(move)
-            one_by_one.apply(records(move)[0])
-    while flying or len(watched.queue):
-        pack = watched.queue.take(up_to(3))
-        if pack is not None:
-            flying.append(pack)
-        if flying:
-            watched.land(flying.pop(0))
-    held: Counter[Any] = Counter()
-    for standing in watched.queue.desk.resting():
-        held[standing.level] += standing.chain
-        assert standing.planned == standing.chain
-    assert dict(held) == one_by_one.levels()
-    orders = sum(1 for move in moves if move[0] in (ADD, CANCEL) and len(move) == 6)
-    assert len(watched.ends) == orders
-    assert watched.tally.ledger().delivered == orders
+        if len(move) == 2:
+            run.move(*move)
+            continue
+        # What all that came before is to leave, whatever of it was sent by now.
+        expected = {each[4]: each[2] for each in one_by_one.orders}
+        run.push(move)
+        run.market.expected[one_by_one.ticket + 1] = defaultdict(int, expected)
+        one_by_one.apply(records(move)[0])
+    run.finish()
+    assert run.market.levels() == one_by_one.levels()
 
 
-@settings(max_examples=400)
+@settings(max_examples=600)
 @given(
-    st.lists(
-        st.one_of(
-            ORDERS,
-            st.tuples(st.just("take"), st.integers(1, 4)),
-            st.tuples(st.sampled_from(["land", "lose", "give back", "alone"]), st.integers(0, 3)),
-        ),
-        max_size=40,
-    ),
-    st.sampled_from(["oldest", "newest"]),
+    moves("land", "lose", "give back", "alone", "restart"), st.sampled_from(["oldest", "newest"])
 )
 def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_executed(
     moves: list[Any], shedding: Any
 ) -> None:
-    watched, chain, flying = Watched(capacity=6, shedding=shedding), Counter(), []
-
-    def execute(pack: Pack) -> None:
-        for standing, left in pack.cancels.items():
-            chain[standing.level] += left - standing.chain
-        for standing, size in zip(pack.places, pack.sizes, strict=True):
-            chain[standing.level] += size
-        watched.land(pack)
-
-    ends = {"land": execute, "lose": watched.lose, "give back": watched.queue.give_back}
-    ends["alone"] = lambda pack: watched.queue.give_back(pack, alone=True)
-    pushed = 0
+    run = Run(capacity=6, shedding=shedding)
     for move in moves:
-        if move[0] == "take":
-            pack = watched.queue.take(up_to(move[1]))
-            if pack is not None:
-                flying.append(pack)
-        elif move[0] in ends:
-            if flying:
-                ends[move[0]](flying.pop(move[1] % len(flying)))
+        if len(move) == 2:
+            run.move(*move)
         else:
-            watched.push(move)
-            pushed += 1
-    for pack in flying:
-        execute(pack)
-    while len(watched.queue):
-        pack = watched.queue.take(up_to(3))
-        if pack is not None:
-            execute(pack)
-    held: Counter[Any] = Counter()
-    for standing in watched.queue.desk.resting():
-        held[standing.level] += standing.chain
-        assert standing.planned == standing.chain > 0
-        assert standing.state is State.RESTING
-    assert {level: lots for level, lots in chain.items() if lots} == dict(held)
-    assert sorted(watched.ends) == list(range(pushed))
-    assert watched.tally.ledger().balanced
+            run.push(move)
+    run.finish()
+
+
+@settings(max_examples=600)
+@given(
+    moves("land", "give back", "settle", "settle"),
+    st.sampled_from(["oldest", "newest"]),
+    st.integers(1, 4),
+)
+def test_whatever_is_shed_no_order_outlives_a_later_one_with_its_id(
+    moves: list[Any], shedding: Any, capacity: int
+) -> None:
+    run = Run(capacity=capacity, shedding=shedding)
+    newest: dict[tuple[int, int], int] = {}
+    for move in moves:
+        if move[0] == "settle":
+            run.watched.queue.settle()
+        elif len(move) == 2:
+            run.move(*move)
+        else:
+            if move[0] == ADD:
+                newest[move[5], move[1]] = run.pushed
+            run.push(move, settle=False)
+    run.finish()
+    for standing in run.market.lots:
+        assert not standing.id or newest[standing.market, standing.id] == standing.ticket
 
 
 def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
