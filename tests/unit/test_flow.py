@@ -296,6 +296,31 @@ def test_ids_are_a_sequence_and_every_record_is_whole() -> None:
     assert events.dtype == TRANSACTION_DTYPE
 
 
+def test_with_order_ids_a_cancel_names_the_order_that_it_withdraws() -> None:
+    plain, named = (MarketFlow(4, order_ids=each).generate(100_000) for each in (False, True))
+    resting: dict[int, tuple[int, int]] = {}
+    for number, event in enumerate(named.tolist()):
+        id, price, _, side, kind = event[:5]
+        if kind == Kind.ADD:
+            assert id == number + 1
+            resting[id] = price, side
+        elif kind == Kind.CANCEL:
+            assert resting.pop(id) == (price, side)
+        else:
+            assert id == number + 1
+    # But for these ids it is the same flow.
+    cancels = named["kind"] == Kind.CANCEL
+    assert cancels.sum() > 10_000
+    named["id"][cancels] = plain["id"][cancels]
+    assert named.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("name", ["drift", "order_ids"])
+def test_what_is_neither_true_nor_false_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} = 1: must be True or False"):
+        MarketFlow(1, **{name: 1})  # type: ignore[arg-type]
+
+
 def test_flows_that_do_not_drift_share_a_book_in_any_order() -> None:
     flows = [MarketFlow(seed, drift=False, half_width=100) for seed in range(4)]
     waiting = [iter(flow.generate(15_000)) for flow in flows]

@@ -76,6 +76,7 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         tick_size=options.tick_size,
         base_price=options.base_price,
         market=options.market,
+        order_ids=True,
     )
     size = options.count * TRANSACTION_DTYPE.itemsize
     with signals.immediate(), replacing(options.output) as file:

@@ -66,7 +66,8 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 
 def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]:
     """One flow, or one a lane whose orders can interleave in any way."""
-    market: dict[str, Any] = {}
+    # What leaves may be sent to the chain, now or from a capture: a CANCEL there means an order.
+    market: dict[str, Any] = {"order_ids": True}
     if config.shares_book:
         # The window of a shared book stays where it is.
         market["half_width"] = min(HALF_WIDTH, config.levels // 2 - 1)

@@ -91,6 +91,7 @@ cdef struct market_flow:
     int64_t pull                # how much of buy_odds half a tick off the base costs, in 2^-16
     uint32_t buy_odds           # of 65536
     bint drift
+    bint order_ids
     uint8_t market
 
     uint64_t gap_state
@@ -103,6 +104,7 @@ cdef struct market_flow:
     uint64_t occupied[LEVEL_WORDS]
     market_flow_node nodes[TRADERS + LEVELS]
     uint16_t slots[TRADERS]     # of the trader's order
+    uint64_t ids[TRADERS]       # of its event
     uint16_t sizes[SIZES]
     uint8_t distances[DISTANCES]
     uint64_t logarithms[LOGARITHMS + 2]
@@ -239,6 +241,8 @@ cdef inline void market_flow_withdraw(
     out.size = order.quantity
     out.side = <uint8_t>side
     out.kind = KIND_CANCEL
+    if flow.order_ids:
+        out.id = flow.ids[trader]
     flow.nodes[order.previous].next = order.next
     flow.nodes[order.next].previous = order.previous
     market_flow_shrink(flow, side, tick, order.quantity)
@@ -273,6 +277,7 @@ cdef inline void market_flow_place(
     flow.nodes[level.previous].next = <uint16_t>trader
     level.previous = <uint16_t>trader
     flow.slots[trader] = <uint16_t>(sentinel - TRADERS)
+    flow.ids[trader] = out.id
     flow.added += 1
     market_flow_grow(flow, side, tick, size)
 

@@ -31,6 +31,7 @@ class MarketFlow:
         drift: bool = True,
         half_width: SupportsIndex | None = 384,
         first_id: SupportsIndex = 1,
+        order_ids: bool = False,
         reach: SupportsIndex = 200,
         bit_generator: str | np.random.BitGenerator = "PCG64",
     ) -> Self: ...

@@ -220,6 +220,9 @@ cdef class MarketFlow:
         leaves the mid to a free walk, over positive prices.
     first_id : int, default 1
         `id` of the first event; each next one has the next.
+    order_ids : bool, default False
+        Whether the `id` of a ``CANCEL`` is that of the ``ADD`` which it withdraws, as a submitter
+        needs it; otherwise it is the event's own, so that none can get lost unseen.
     reach : int, default 200
         How many ticks away from the opposite best an order is placed at most, 1 to 255; never
         more than `half_width`.
@@ -269,7 +272,11 @@ cdef class MarketFlow:
 
     def __cinit__(
             self, seed=None, *, rate=100_000.0, tick_size=100, base_price=1_000_000, market=0,
-            drift=True, half_width=384, first_id=1, reach=200, bit_generator="PCG64"):
+            drift=True, half_width=384, first_id=1, order_ids=False, reach=200,
+            bit_generator="PCG64"):
+        for name, value in (("drift", drift), ("order_ids", order_ids)):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} = {value!r}: must be True or False")
         tick_size = whole("tick_size", tick_size, 1, MAX_PRICE)
         base_price = whole("base_price", base_price, 1, MAX_PRICE)
         market = whole("market", market, 0, 255)
@@ -300,6 +307,7 @@ cdef class MarketFlow:
                 first_id, tick_size, base_price, market, drift, half_width or 0, reach, rate_number)
         if self.flow == NULL:
             raise MemoryError
+        self.flow.order_ids = order_ids
 
     def __dealloc__(self):
         market_flow_delete(self.flow)
