@@ -551,10 +551,17 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
     if unlikely(target.shared != NULL):
         shared_apply(target, record, 1, &status)
         top[0] = shared_top(target)
+        return status
+    if unlikely(target.careful):
+        book_apply_carefully(target, record, 1, &status)
     else:
-        book_apply(target, record, 1, &status)
-        top[0] = ladders_top(target)
-    return status
+        status = book_update(target, record)
+    if unlikely(status != STATUS_APPLIED):
+        count(&target.rejected, 1)
+        return status
+    count(&target.applied, 1)
+    top[0] = ladders_top(target)
+    return STATUS_APPLIED
 
 
 cdef void books_poll(books *self) noexcept nogil:
