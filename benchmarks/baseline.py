@@ -5,10 +5,10 @@
     python -m benchmarks.baseline
 
 Both go over one array of records again and again, in turns, on the same CPU; before anything is
-timed, both must make the same bundles of it. A strategy is the same function to both, called through
-a pointer. ``baseline.c`` says what the loop leaves out. It is
-compiled with ``cc`` (or what ``CC`` names) and the optimisation that Velox's modules get; with
-``VELOX_NATIVE=1``, as there, for this machine's own CPU.
+timed, both must make the same bundles of it. A strategy is the same function to both, called
+through a pointer. ``baseline.c`` says what the loop leaves out. It is compiled with ``cc`` (or what
+``CC`` names) and the optimisation that Velox's modules get; with ``VELOX_NATIVE=1``, as there, for
+this machine's own CPU.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_what_comes_back_and_was_not_sent_has_no_speed() -> None:
 def test_a_strategy_to_be_timed_is_one_of_those_that_are_named() -> None:
     assert len({strategies.address(name) for name in strategies.names()}) == 3
     with pytest.raises(ConfigError, match="strategy = 'arbitrage': must be one of nothing, for"):
-        strategies.address("arbitrage")  # type: ignore[arg-type]
+        strategies.address("arbitrage")
 
 
 def test_a_ring_that_is_not_empty_has_no_push_pop_speed() -> None:

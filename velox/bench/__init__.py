@@ -336,6 +336,9 @@ _BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "pipeline.paired": (partial(_pipeline, placement="paired"), 100_000),
     "strategy.nothing": (partial(_pipeline, placement="shared", strategy="nothing"), 100_000),
     "strategy.forward": (partial(_pipeline, placement="shared", strategy="forward"), 100_000),
-    "strategy.market_maker": (partial(_pipeline, placement="shared", strategy="market_maker"), 100_000),
+    "strategy.market_maker": (
+        partial(_pipeline, placement="shared", strategy="market_maker"),
+        100_000,
+    ),
     "strategy.paired": (partial(_pipeline, placement="paired", strategy="forward"), 100_000),
 }

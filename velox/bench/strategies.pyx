@@ -1,4 +1,4 @@
-"""Strategies that cost next to nothing themselves, so that what it costs to ask one can be timed."""
+"""Strategies that cost next to nothing themselves: to time what it costs to ask one."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
