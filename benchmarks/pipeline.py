@@ -32,12 +32,12 @@ class Strategy(NsAnOperation):
         from benchmarks import baseline  # noqa: PLC0415
 
         [variant] = (each for each in baseline.VARIANTS if each.strategy == strategy)
-        self.time = lambda: baseline.velox_ns_a_transaction(
+        self.measure = lambda: baseline.velox_ns_a_transaction(
             records.synthetic(), 20, variant, placement
         )
 
     def time_transaction(self, strategy: str, placement: str) -> None:
-        self.add(self.time())
+        self.add(self.measure())
 
 
 class Run(NsAnOperation):

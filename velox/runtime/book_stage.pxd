@@ -26,7 +26,6 @@ cdef struct book_stage:
     uint64_t taken                  # transactions consumed from the input
     uint32_t room                   # that the strategy has for what it emits
     uint64_t clean                  # free slots of the output, from its head on, that were wiped
-    Transaction aside[STRATEGY_ROOM]    # wiped; instead of slots where those end with the ring
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed
     uint64_t failed_at              # the applied transaction at which it did
@@ -34,6 +33,7 @@ cdef struct book_stage:
     atomic_u64 rejected[STATUSES]
     atomic_u64 emitted
     atomic_u64 timeouts
+    Transaction aside[STRATEGY_ROOM]    # wiped; instead of slots where those end with the ring
 
 
 cdef class BookStage(Stage):
