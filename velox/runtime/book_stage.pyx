@@ -110,7 +110,7 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
     """Apply one by one, and let the strategy write what it makes of each into the output's slots.
 
     Returns how many were consumed: all, unless there may be no room for the most that the strategy
-    makes of the next one.
+    makes of the next one, another lane was faster, or the strategy failed.
     """
     cdef book_view view
     cdef book_top top
