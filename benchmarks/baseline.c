@@ -9,8 +9,11 @@
  *
  * What it leaves out is what a pipeline is for: rings between stages and the two copies into them,
  * loops that look whether there is work, counters that other threads may read, markets, prices
- * outside one window, strategies, placement, shutdown. Its compare-and-swap variant has no protocol
+ * outside one window, placement, shutdown. Its compare-and-swap variant has no protocol
  * that keeps the bitmap right while others write: it is a bound, not a book to be shared.
+ *
+ * A third variant asks a strategy, of Velox's signature and through a pointer, after each record, and
+ * copies what it makes into the bundles.
  *
  * Compiled and called by benchmarks/baseline.py. C11, gcc or clang.
  */
@@ -50,6 +53,20 @@ struct transaction {
 };
 _Static_assert(sizeof(struct transaction) == 32, "as velox/core/records.pxd");
 
+struct view {
+    int64_t bid_price, bid_quantity, ask_price, ask_quantity;
+    uint64_t position, now_ns;
+    int64_t tick_size;
+    uint64_t market;
+    void *book;
+    int64_t (*depth)(void *book, uint8_t side, int64_t n, int64_t *prices, int64_t *quantities);
+};
+_Static_assert(sizeof(struct view) == 80, "as velox/include/velox/strategy.h");
+
+typedef int32_t (*strategy)(const struct transaction *record, const struct view *book,
+                            struct transaction *out, uint32_t room, void *user_data);
+#define ROOM 16
+
 struct bundle {
     struct transaction transactions[BUNDLE];
     uint32_t count, reason;
@@ -80,7 +97,7 @@ struct baseline {
     int64_t tick_size, first_tick;          /* of the window's LEVELS ticks */
     uint64_t inverse, limit;                /* of the tick size's odd part; see core/grid.pxd */
     unsigned shift;
-    uint64_t applied, rejected, crossed, sealed[SEAL_REASONS], bundles, delivered;
+    uint64_t applied, rejected, emitted, crossed, sealed[SEAL_REASONS], bundles, delivered;
     uint64_t timeout_ns, base_ticks, base_ns, multiplier;
     struct histogram histograms[HISTOGRAMS];
     struct bundle ring[RING];
@@ -356,14 +373,57 @@ static void take(struct baseline *self, uint64_t *taken, struct bundle *capture)
     }
 }
 
+static inline void put(struct baseline *self, struct open_bundle *open,
+                       const struct transaction *record, uint64_t due_ns, uint64_t at_ns)
+{
+    struct transaction *place;
+    if (open->bundle == NULL) {
+        open->bundle = &self->ring[self->bundles % RING];
+        open->bundle->count = open->accepted = open->additions = 0;
+    }
+    place = &open->bundle->transactions[open->bundle->count];
+    *place = *record;
+    place->ingress_ts_ns = due_ns;
+    self->emitted++;
+    if (++open->bundle->count == BUNDLE)
+        accept(self, open, at_ns);
+}
+
+/* --- the strategy ----------------------------------------------------------------------------- */
+
+/* What it makes of the record lies in `out`, which is zeros before. */
+static inline int32_t ask(struct baseline *self, const struct transaction *record, uint64_t due_ns,
+                          uint64_t at_ns, strategy strategy, void *user_data,
+                          struct transaction *out)
+{
+    const struct side *bids = &self->sides[BID], *asks = &self->sides[ASK];
+    struct transaction stamped = *record;
+    struct view view = {
+        .bid_price = bids->best == NONE ? 0 : price_of(self, BID, bids->best),
+        .bid_quantity = bids->best == NONE ? 0 : (int64_t)bids->quantities[bids->best],
+        .ask_price = asks->best == NONE ? 0 : price_of(self, ASK, asks->best),
+        .ask_quantity = asks->best == NONE ? 0 : (int64_t)asks->quantities[asks->best],
+        .position = self->applied + self->rejected,
+        .now_ns = at_ns,
+        .tick_size = self->tick_size,
+        .market = record->market,
+        .book = self,
+    };
+    stamped.ingress_ts_ns = due_ns;
+    return strategy(&stamped, &view, out, ROOM, user_data);
+}
+
 /* --- the loop --------------------------------------------------------------------------------- */
 
 INLINE uint64_t run(struct baseline *self, const struct transaction *records, uint64_t n,
                     uint64_t passes, struct bundle *capture,
-                    int (*apply)(struct baseline *, const struct transaction *))
+                    int (*apply)(struct baseline *, const struct transaction *),
+                    strategy strategy, void *user_data)
 {
     struct open_bundle open = {.bundle = NULL};
+    struct transaction out[ROOM] = {{0}};
     uint64_t taken = 0, start_ns = kernel_ns(), pass, first, part, i;
+    int32_t made, j;
     for (pass = 0; pass < passes; pass++) {
         for (first = 0; first < n; first += BATCH) {
             uint64_t end = first + BATCH < n ? first + BATCH : n;
@@ -371,29 +431,28 @@ INLINE uint64_t run(struct baseline *self, const struct transaction *records, ui
             record(&self->histograms[LATE], due_ns, now_ns(self), end - first);
             for (part = first; part < end; part += TOGETHER) {
                 uint64_t part_end = part + TOGETHER < end ? part + TOGETHER : end;
-                uint64_t applied = self->applied, at_ns = now_ns(self);
+                uint64_t emitted = self->emitted, at_ns = now_ns(self);
                 if (open.bundle != NULL && unlikely(at_ns >= open.deadline_ns))
                     seal(self, &open, SEAL_TIMEOUT, at_ns);
                 for (i = part; i < part_end; i++) {
-                    struct bundle *bundle;
                     if (unlikely(!apply(self, &records[i]))) {
                         self->rejected++;
                         continue;
                     }
                     self->applied++;
-                    if (open.bundle == NULL) {
-                        open.bundle = &self->ring[self->bundles % RING];
-                        open.bundle->count = open.accepted = open.additions = 0;
+                    if (strategy == NULL) {
+                        put(self, &open, &records[i], due_ns, at_ns);
+                        continue;
                     }
-                    bundle = open.bundle;
-                    bundle->transactions[bundle->count] = records[i];
-                    bundle->transactions[bundle->count].ingress_ts_ns = due_ns;
-                    if (++bundle->count == BUNDLE)
-                        accept(self, &open, at_ns);
+                    made = ask(self, &records[i], due_ns, at_ns, strategy, user_data, out);
+                    for (j = 0; j < made; j++)
+                        put(self, &open, &out[j], due_ns, at_ns);
+                    if (made > 0)
+                        memset(out, 0, (size_t)made * sizeof *out);
                 }
                 if (open.bundle != NULL && open.bundle->count > open.accepted)
                     accept(self, &open, at_ns);
-                record(&self->histograms[TRANSIT], due_ns, at_ns, self->applied - applied);
+                record(&self->histograms[TRANSIT], due_ns, at_ns, self->emitted - emitted);
             }
             take(self, &taken, capture);
         }
@@ -435,15 +494,20 @@ struct baseline *baseline_new(int64_t tick_size, int64_t base_price, uint64_t ti
 
 void baseline_free(struct baseline *self) { free(self); }
 
-/* Nanoseconds that `passes` over the records took. `capture`: room for every bundle, or NULL. */
+/* Nanoseconds that `passes` over the records took. `capture`: room for every bundle, or NULL.
+   `strategy`: NULL, or one to be asked, of the book with one writer alone. */
 uint64_t baseline_run(struct baseline *self, const struct transaction *records, uint64_t n,
-                      uint64_t passes, int shared, struct bundle *capture)
+                      uint64_t passes, int shared, strategy strategy, void *user_data,
+                      struct bundle *capture)
 {
-    return shared ? run(self, records, n, passes, capture, apply_shared)
-                  : run(self, records, n, passes, capture, apply_alone);
+    if (strategy != NULL)
+        return run(self, records, n, passes, capture, apply_alone, strategy, user_data);
+    return shared ? run(self, records, n, passes, capture, apply_shared, NULL, NULL)
+                  : run(self, records, n, passes, capture, apply_alone, NULL, NULL);
 }
 
 uint64_t baseline_applied(const struct baseline *self) { return self->applied; }
+uint64_t baseline_emitted(const struct baseline *self) { return self->emitted; }
 uint64_t baseline_rejected(const struct baseline *self) { return self->rejected; }
 uint64_t baseline_crossed(const struct baseline *self) { return self->crossed; }
 uint64_t baseline_bundles(const struct baseline *self) { return self->bundles; }

@@ -5,9 +5,10 @@
     python -m benchmarks.baseline
 
 Both go over one array of records again and again, in turns, on the same CPU; before anything is
-timed, both must make the same bundles of it. ``baseline.c`` says what the loop leaves out. It is
-compiled with ``cc`` (or what ``CC`` names) and the optimisation that Velox's modules get; with
-``VELOX_NATIVE=1``, as there, for this machine's own CPU.
+timed, both must make the same bundles of it. A strategy is the same function to both, called
+through a pointer. ``baseline.c`` says what the loop leaves out. It is compiled with ``cc`` (or what
+``CC`` names) and the optimisation that Velox's modules get; with ``VELOX_NATIVE=1``, as there, for
+this machine's own CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +34,62 @@ import numpy.typing as npt
 import velox
 from benchmarks import records
 from benchmarks.sampling import Sample, alternate
+from velox.bench import strategies
 from velox.runtime.hardware import describe_machine
 
-__all__ = ["Baseline", "main", "measures"]
+__all__ = ["VARIANTS", "Baseline", "Variant", "main", "measures"]
 
 SOURCE = Path(__file__).with_name("baseline.c")
 HISTOGRAMS = ("late", "transit", "hold", "delivery", "total")
 PASSES = 100
 Measure = Callable[[], float]
 NO_TIMEOUT_NS = 10**10
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is done with the records.
+
+    Attributes
+    ----------
+    name : str
+    shared : bool
+        Whether the book is updated by compare-and-swap.
+    strategy : str or None
+        Of `velox.bench.strategies`; None: what was applied goes on as it is.
+    most : int
+        The most that is made of one record.
+    """
+
+    name: str
+    shared: bool = False
+    strategy: str | None = None
+    most: int = 1
+
+    def asked(self, state: npt.NDArray[np.int64]) -> velox.Strategy | None:
+        """Return the strategy for a pipeline; `state` is what it keeps."""
+        if self.strategy is None:
+            return None
+        return velox.Strategy(strategies.address(self.strategy), user_data=state)
+
+    def made_of(self, applied: int, state: npt.NDArray[np.int64]) -> int:
+        """Return how many transactions must come of so many, and of that state."""
+        if self.strategy == "nothing":
+            return 0
+        return int(state[-1]) if self.strategy == "market_maker" else applied
+
+
+VARIANTS = (
+    Variant("one writer"),
+    Variant("CAS", shared=True),
+    Variant("strategy: nothing", strategy="nothing"),
+    Variant("strategy: forward", strategy="forward"),
+    Variant("strategy: market maker", strategy="market_maker", most=4),
+)
+
+
+def _state() -> npt.NDArray[np.int64]:
+    return np.zeros(strategies.MARKET_MAKER_STATE, np.int64)
 
 
 class Baseline:
@@ -83,8 +133,10 @@ class Baseline:
             ctypes.c_uint64,
             ctypes.c_int,
             ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
         ]
-        for name in ("applied", "rejected", "crossed", "bundles", "delivered"):
+        for name in ("applied", "rejected", "emitted", "crossed", "bundles", "delivered"):
             function = getattr(self._library, f"baseline_{name}")
             function.restype, function.argtypes = ctypes.c_uint64, [ctypes.c_void_p]
         self._library.baseline_recorded.restype = ctypes.c_uint64
@@ -109,44 +161,51 @@ class Baseline:
         loop: int,
         transactions: npt.NDArray[np.void],
         passes: int,
-        shared: bool,
+        variant: Variant,
         bundles: npt.NDArray[np.void] | None = None,
     ) -> int:
+        state = _state()
+        asked = None if variant.strategy is None else strategies.address(variant.strategy)
         elapsed_ns: int = self._library.baseline_run(
             loop,
             transactions.ctypes.data,
             len(transactions),
             passes,
-            int(shared),
+            int(variant.shared),
+            asked,
+            state.ctypes.data,
             None if bundles is None else bundles.ctypes.data,
         )
         made = passes * len(transactions)
         _require("applied", self._library.baseline_applied(loop), made)
         _require("rejected", self._library.baseline_rejected(loop), 0)
-        _require("delivered", self._library.baseline_delivered(loop), made)
+        emitted = variant.made_of(made, state)
+        _require("emitted", self._library.baseline_emitted(loop), emitted)
+        _require("delivered", self._library.baseline_delivered(loop), emitted)
         sealed = self._library.baseline_bundles(loop)
         for index, name in enumerate(HISTOGRAMS):
-            expected = sealed if name == "delivery" else made
+            expected = {"late": made, "delivery": sealed}.get(name, emitted)
             _require(name, self._library.baseline_recorded(loop, index), expected)
         return elapsed_ns
 
     def ns_a_transaction(
-        self, transactions: npt.NDArray[np.void], passes: int, *, shared: bool
+        self, transactions: npt.NDArray[np.void], passes: int, variant: Variant
     ) -> float:
         """Time it, and check that every transaction was applied, delivered and recorded."""
         with self._loop(timeout_ns=100_000) as loop:
-            return self._run(loop, transactions, passes, shared) / (passes * len(transactions))
+            return self._run(loop, transactions, passes, variant) / (passes * len(transactions))
 
     def bundles(
-        self, transactions: npt.NDArray[np.void], passes: int, *, shared: bool
+        self, transactions: npt.NDArray[np.void], passes: int, variant: Variant
     ) -> npt.NDArray[np.void]:
         """Return every bundle that it makes, with nothing sealed by time."""
-        count = -(-passes * len(transactions) // 16)
-        bundles = np.zeros(count, velox.BUNDLE_DTYPE)
+        most = -(-passes * len(transactions) * variant.most // 16)
+        bundles = np.zeros(most, velox.BUNDLE_DTYPE)
         with self._loop(timeout_ns=NO_TIMEOUT_NS) as loop:
-            self._run(loop, transactions, passes, shared, bundles)
-            _require("bundles", self._library.baseline_bundles(loop), count)
-        return bundles
+            self._run(loop, transactions, passes, variant, bundles)
+            emitted = self._library.baseline_emitted(loop)
+            _require("bundles", self._library.baseline_bundles(loop), -(-emitted // 16))
+        return bundles[: -(-emitted // 16)]
 
 
 def _require(what: str, found: int, expected: int) -> None:
@@ -154,24 +213,28 @@ def _require(what: str, found: int, expected: int) -> None:
         raise RuntimeError(f"the C loop: {what} is {found}, but must be {expected}")
 
 
-def _config(shared: bool, **changed: object) -> velox.PipelineConfig:
-    return velox.PipelineConfig(placement="shared", writers=2 if shared else 1, **changed)
-
-
 def velox_ns_a_transaction(
-    transactions: npt.NDArray[np.void], passes: int, *, shared: bool
+    transactions: npt.NDArray[np.void],
+    passes: int,
+    variant: Variant,
+    placement: Literal["shared", "paired"] = "shared",
 ) -> float:
-    """Time the pipeline from the start of its thread to the last bundle taken."""
-    ingress = velox.ReplayIngress(transactions, repeat=passes)
-    report = velox.Pipeline(ingress, books=_books(shared), config=_config(shared)).run()
-    made = passes * len(transactions)
-    if report.ledger.delivered_transactions != made or sum(report.ledger.rejected.values()):
-        raise RuntimeError(f"the pipeline lost transactions:\n{report.ledger}")
+    """Time the pipeline from the start of its threads to the last bundle taken."""
+    state = _state()
+    report = velox.Pipeline(
+        velox.ReplayIngress(transactions, repeat=passes),
+        strategy=variant.asked(state),
+        books=_books(variant),
+        config=_config(variant, placement=placement),
+    ).run()
+    made, ledger = passes * len(transactions), report.ledger
+    if ledger.applied != made or ledger.delivered_transactions != variant.made_of(made, state):
+        raise RuntimeError(f"the pipeline lost transactions:\n{ledger}")
     return report.elapsed_s * 1e9 / made
 
 
 def velox_bundles(
-    transactions: npt.NDArray[np.void], passes: int, *, shared: bool
+    transactions: npt.NDArray[np.void], passes: int, variant: Variant
 ) -> npt.NDArray[np.void]:
     """Return every bundle that the pipeline makes, with nothing sealed by time."""
     with tempfile.TemporaryDirectory() as folder:
@@ -179,25 +242,31 @@ def velox_bundles(
         velox.Pipeline(
             velox.ReplayIngress(transactions, repeat=passes),
             velox.CaptureOutput(path),
-            books=_books(shared),
-            config=_config(shared, bundle_timeout_ns=NO_TIMEOUT_NS),
+            strategy=variant.asked(_state()),
+            books=_books(variant),
+            config=_config(variant, bundle_timeout_ns=NO_TIMEOUT_NS),
         ).run()
         return np.load(path)
 
 
-def _books(shared: bool) -> velox.OrderBook:
+def _config(variant: Variant, **changed: Any) -> velox.PipelineConfig:
+    options = {"placement": "shared", "writers": 2 if variant.shared else 1} | changed
+    return velox.PipelineConfig(**options)
+
+
+def _books(variant: Variant) -> velox.OrderBook:
     return velox.OrderBook(
         1024,
         records.TICK_SIZE,
         base_price=records.BASE_PRICE - 512 * records.TICK_SIZE,
-        writers=2 if shared else 1,
+        writers=2 if variant.shared else 1,
     )
 
 
-def check(baseline: Baseline, transactions: npt.NDArray[np.void], *, shared: bool) -> None:
+def check(baseline: Baseline, transactions: npt.NDArray[np.void], variant: Variant) -> None:
     """Raise unless both make the same bundles; the times in them are each one's own."""
-    ours = velox_bundles(transactions, 2, shared=shared)
-    theirs = baseline.bundles(transactions, 2, shared=shared)
+    ours = velox_bundles(transactions, 2, variant)
+    theirs = baseline.bundles(transactions, 2, variant)
     same = len(ours) == len(theirs)
     for name in ("count", "reason"):
         same = same and np.array_equal(ours[name], theirs[name])
@@ -208,21 +277,21 @@ def check(baseline: Baseline, transactions: npt.NDArray[np.void], *, shared: boo
 
 
 def measures(passes: int = PASSES) -> dict[str, tuple[Measure, Measure]]:
-    """Check both variants, and return what times each: Velox's and the loop's.
+    """Check every variant, and return what times each: Velox's and the loop's.
 
     Returns
     -------
     dict of str to (callable, callable)
-        By variant, ``"one writer"`` and ``"CAS"``: each returns ns a transaction.
+        By the variant's name: each returns ns a transaction that came in.
     """
     baseline, transactions = Baseline(), records.synthetic()
     found = {}
-    for variant, shared in (("one writer", False), ("CAS", True)):
-        check(baseline, transactions, shared=shared)
-        found[variant] = (
-            lambda shared=shared: velox_ns_a_transaction(transactions, passes, shared=shared),
-            lambda shared=shared: _pinned_as_velox(
-                lambda: baseline.ns_a_transaction(transactions, passes, shared=shared)
+    for variant in VARIANTS:
+        check(baseline, transactions, variant)
+        found[variant.name] = (
+            lambda variant=variant: velox_ns_a_transaction(transactions, passes, variant),
+            lambda variant=variant: _pinned_as_velox(
+                lambda: baseline.ns_a_transaction(transactions, passes, variant)
             ),
         )
     return found
@@ -230,7 +299,7 @@ def measures(passes: int = PASSES) -> dict[str, tuple[Measure, Measure]]:
 
 def _pinned_as_velox(measure: Measure) -> float:
     """Run it on the CPU that the pipeline's thread is pinned to."""
-    cpu = velox.Pipeline(velox.PoissonIngress(), config=_config(False)).plan.runners[0].cpu
+    cpu = velox.Pipeline(velox.PoissonIngress(), config=_config(VARIANTS[0])).plan.runners[0].cpu
     found: list[float] = []
     errors: list[BaseException] = []
 
@@ -268,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"velox {velox.__version__}, {describe_machine()}")
     print(f"ns a transaction, median of {rounds} rounds in turns; both make the same bundles\n")
-    print(f"{'book':<12}{'velox':>10}{'C loop':>10}{'ratio':>8}")
+    print(f"{'variant':<24}{'velox':>10}{'C loop':>10}{'ratio':>8}")
     for variant, (ours, theirs) in pairs.items():
         found = alternate({"velox": ours, "C": theirs}, rounds, warm_up=not options.quick)
         ratio = Sample(
@@ -277,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         steady = all(each.repeats for each in found.values())
         note = "" if steady or options.quick else "   does not repeat within 10 %"
         print(
-            f"{variant:<12}{found['velox'].median:>10.2f}{found['C'].median:>10.2f}"
+            f"{variant:<24}{found['velox'].median:>10.2f}{found['C'].median:>10.2f}"
             f"{ratio.median:>8.2f}{note}"
         )
     return 0

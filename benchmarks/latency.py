@@ -25,6 +25,18 @@ class Latency:
         return measured[f"{latency}_{percentile}"]
 
 
+class RoundTrip:
+    """One transaction at a time to another CPU and back, over two rings."""
+
+    version = "1"
+    unit = "ns"
+    param_names = ("percentile",)
+    params = (["p50", "p99"],)
+
+    def track_round_trip(self, percentile: str) -> float:
+        return measures.round_trip()[percentile == "p99"]
+
+
 class Loss:
     version = "1"
     unit = "transactions"

@@ -81,6 +81,22 @@ def ring_single(rounds: int = 20_000) -> float:
     return (_now_ns() - start_ns) / rounds
 
 
+def round_trip(trips: int = 200_000) -> tuple[float, float]:
+    """Send one transaction at a time to a thread on another CPU, and get it back, over two rings.
+
+    Returns
+    -------
+    p50, p99 : float
+        In ns, there and back.
+    """
+    # Not at the top: asv also runs on commits that do not have it, and all else works there.
+    from velox.bench import round_trips  # noqa: PLC0415
+
+    found = round_trips(trips)
+    require("the number of round trips", found.count, trips)
+    return found.percentile(50), found.percentile(99)
+
+
 # Books
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import measures
+from benchmarks import measures, records
 from benchmarks.scaled import NsAnOperation
 
 
@@ -18,6 +18,26 @@ class Replay(NsAnOperation):
 
     def time_transaction(self, pipeline: str) -> None:
         self.add(measures.replay(self.placement, writers=2 if self.book else 1, passes=20))
+
+
+class Strategy(NsAnOperation):
+    """The same, of what a strategy makes of each record; an operation is a record that came in."""
+
+    param_names = ("strategy", "placement")
+    params = (["nothing", "forward", "market_maker"], ["shared", "paired"])
+
+    def setup(self, strategy: str, placement: str) -> None:
+        super().setup()
+        # Not at the top: asv also runs on commits that do not have it, and all else works there.
+        from benchmarks import baseline  # noqa: PLC0415
+
+        [variant] = (each for each in baseline.VARIANTS if each.strategy == strategy)
+        self.measure = lambda: baseline.velox_ns_a_transaction(
+            records.synthetic(), 20, variant, placement
+        )
+
+    def time_transaction(self, strategy: str, placement: str) -> None:
+        self.add(self.measure())
 
 
 class Run(NsAnOperation):

@@ -123,8 +123,13 @@ def pipelines(rounds: int, *, quick: bool) -> Iterator[Figure]:
         "CAS": lambda: measures.replay("shared", writers=2, passes=passes),
         "max": lambda: measures.run_max(0.02 if quick else 0.5),
     }
-    for variant, (_, loop) in pairs.items():
-        timers[f"C, {variant}"] = loop
+    forward = next(each for each in baseline.VARIANTS if each.strategy == "forward")
+    for placement in ("shared", "paired"):
+        timers[f"forward, {placement}"] = lambda placement=placement: (
+            baseline.velox_ns_a_transaction(records.synthetic(), passes, forward, placement)
+        )
+    for variant in ("one writer", "CAS", forward.name) if pairs else ():
+        timers[f"C, {variant}"] = pairs[variant][1]
     found = alternate(timers, rounds, warm_up=not quick)
     yield Figure("pipeline, one thread, array to bundles", "ns", 13, found["one"])
     ratio = _each(found["one"], lambda a, b: a / b, found["C, one writer"]) if pairs else None
@@ -133,6 +138,25 @@ def pipelines(rounds: int, *, quick: bool) -> Iterator[Figure]:
     yield Figure("the same, to a plain C loop of the same work", "times", 1.2, ratio, note=note)
     cas_note = f"C without the protocol: {found['C, CAS'].median:.1f} ns" if pairs else ""
     yield Figure("pipeline, CAS book", "ns", 19, found["CAS"], note=cas_note)
+    asked = found["forward, shared"]
+    yield Figure(
+        "pipeline, a strategy that forwards, to the default",
+        "times",
+        2,
+        _each(asked, lambda a, b: a / b, found["one"]),
+        note=f"{asked.median:.1f} ns",
+    )
+    if pairs:
+        ratio = _each(asked, lambda a, b: a / b, found[f"C, {forward.name}"])
+        note = f"C: {found[f'C, {forward.name}'].median:.1f} ns"
+    yield Figure("the same, to a plain C loop that asks it", "times", 1.5, ratio, note=note)
+    yield Figure(
+        "the same, paired, to the default",
+        "times",
+        2,
+        _each(found["forward, paired"], lambda a, b: a / b, found["paired"]),
+        note=f"{found['forward, paired'].median:.1f} ns",
+    )
     yield Figure(
         "replay at full speed, shared", "M/s", 60, _each(found["one"], _millions), at_least=True
     )
@@ -145,15 +169,23 @@ def pipelines(rounds: int, *, quick: bool) -> Iterator[Figure]:
 def parts(rounds: int, *, quick: bool) -> Iterator[Figure]:
     """Rings, books, histogram and clock."""
     again: list[float] = []
+    slow: list[float] = []
 
     def top() -> float:
         ns, repeated = measures.top_under_writer(2 if quick else 100)
         again.append(repeated)
         return ns
 
+    def trip() -> float:
+        p50, p99 = measures.round_trip(2_000 if quick else 200_000)
+        slow.append(p99)
+        return p50
+
     timers: dict[str, Callable[[], float]] = {
         "batched": lambda: bench.measure("ring.two_threads.batch"),
         "singly": lambda: bench.measure("ring.two_threads.single"),
+        "tight": lambda: bench.measure("ring.two_threads.tight"),
+        "trip": trip,
         "bulk": measures.ring_bulk,
         "single": measures.ring_single,
         "top": top,
@@ -167,7 +199,17 @@ def parts(rounds: int, *, quick: bool) -> Iterator[Figure]:
         timers["65536"] = lambda: measures.book_binance(65536)
     found = alternate(timers, rounds, warm_up=not quick)
     yield Figure("ring across two cores, batched", "ns", 9, found["batched"])
-    yield Figure("ring across two cores, singly", "ns", 40, found["singly"])
+    yield Figure(
+        "ring across two cores, singly", "ns", 40, found["singly"], note="waits as a runner does"
+    )
+    yield Figure("the same, one pause between polls", "ns", 60, found["tight"])
+    yield Figure(
+        "round trip between two cores, two rings, p50",
+        "ns",
+        800,
+        found["trip"],
+        note=f"p99: {terminal.duration(round(Sample(tuple(slow)).median))}",
+    )
     yield Figure("ring from Python, bulk push and pop, a record", "ns", 4, found["bulk"])
     yield Figure("ring from Python, single push and pop", "ns", 300, found["single"])
     for levels in ("8192", "65536"):

@@ -24,6 +24,7 @@ RING = "velox/core/ring.pxd"
 HISTOGRAM = "velox/core/histogram.pyx"
 TOP = "velox/core/top.pxd"
 MAILBOX = "velox/core/mailbox.pxd"
+BOOK_STAGE = "velox/runtime/book_stage.pyx"
 BOOK = "velox/core/shared_book"
 ORDER_BOOK = "velox/core/book.pyx"
 
@@ -228,14 +229,41 @@ MUTANTS = [
         "        book_publish(self)", "    book_publish(self)", ("book",),
     ),
     Mutant(
-        "a transaction that timed out is dropped", "velox/runtime/book_stage.pyx",
-        "        count(&self.timeouts, 1)\n",
-        "        count(&self.timeouts, 1)\n        consumed[0] += 1\n", ("lanes",),
+        "a transaction that timed out is dropped", BOOK_STAGE,
+        "        count(&self.timeouts, 1)\n        return 0\n",
+        "        count(&self.timeouts, 1)\n        return 1\n", ("lanes",),
     ),
     Mutant(
-        "a transaction that was refused is tried again", "velox/runtime/book_stage.pyx",
-        "        count(&self.rejected[status], 1)\n        consumed[0] += 1\n",
-        "        count(&self.rejected[status], 1)\n", ("lanes",),
+        "a transaction that was refused is tried again", BOOK_STAGE,
+        "    count(&self.rejected[status], 1)\n    return 1\n",
+        "    count(&self.rejected[status], 1)\n    return 0\n", ("lanes",),
+    ),
+    Mutant(
+        "a strategy is asked before there is room", BOOK_STAGE,
+        "            if transaction_ring_room(self.output, self.room) < self.room:\n"
+        "                break\n", "            self.clean = self.clean\n", ("strategy",),
+    ),
+    Mutant(
+        "a strategy's room goes beyond the ring's end", BOOK_STAGE,
+        "        if free < self.room:\n", "        if free == 0:\n", ("strategy",),
+    ),
+    Mutant(
+        "a slot is lent as it was left", BOOK_STAGE,
+        "                wipe(slots + filled + self.clean, wiped - self.clean)\n", "",
+        ("strategy",),
+    ),
+    Mutant(
+        "what lies aside is not wiped", BOOK_STAGE,
+        "            wipe(self.aside, made)\n", "", ("strategy",),
+    ),
+    Mutant(
+        "what was returned counts as wiped", BOOK_STAGE,
+        "            self.clean -= made\n", "", ("strategy",),
+    ),
+    Mutant(
+        "what was made before the run ended is lost", BOOK_STAGE,
+        "            transaction_ring_publish(self.output, filled)\n            free =",
+        "            free =", ("strategy",),
     ),
     Mutant(
         "the bit is set after the level", BOOK + ".pxd",

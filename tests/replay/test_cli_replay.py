@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
 
-# The format, its files, its own options, and how many moments it can be checked at.
+# The format, its files, what it needs with --verify, and how many moments it can be checked at.
 VENUES = {
     "lobster": (["lobster"], ["--depth", "30"], 999),
     "binance": (["binance_usdm/btcusdt_20240808.gz"], [], 629),
@@ -24,6 +24,7 @@ venues = pytest.mark.parametrize("venue", VENUES)
 
 def replay(data: Path, venue: str, *options: object) -> subprocess.CompletedProcess[str]:
     files, own, _ = VENUES[venue]
+    own = own if "--verify" in options else []
     paths = [str(data / each) for each in files]
     given = ["replay", *paths, "--format", venue, *own, "--quiet", *map(str, options)]
     return subprocess.run(

@@ -25,6 +25,29 @@ int32_t several(const velox_transaction *record, const velox_book_view *book,
     return (int32_t)count;
 }
 
+/* Emits as many as the record's size says, of all ones but for the number.
+   user_data: how many bytes of the room were not 0 before. */
+int32_t fill(const velox_transaction *record, const velox_book_view *book,
+             velox_transaction *out, uint32_t room, void *user_data)
+{
+    uint32_t count = record->size < room ? record->size : room;
+    (void)book;
+    for (size_t i = 0; i < room * sizeof *out; i++)
+        *(uint64_t *)user_data += ((const uint8_t *)out)[i] != 0;
+    memset(out, 0xff, count * sizeof *out);
+    for (uint32_t i = 0; i < count; i++)
+        out[i].id = record->id * 100 + i;
+    return (int32_t)count;
+}
+
+/* Writes all of its room, and then returns what `several` does. */
+int32_t scribble(const velox_transaction *record, const velox_book_view *book,
+                 velox_transaction *out, uint32_t room, void *user_data)
+{
+    memset(out, 0xff, room * sizeof *out);
+    return several(record, book, out, room, user_data);
+}
+
 /* Writes its number and nothing else. */
 int32_t terse(const velox_transaction *record, const velox_book_view *book,
               velox_transaction *out, uint32_t room, void *user_data)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from velox import bench
-from velox.bench import loops
+from velox.bench import loops, strategies
 from velox.core.book import OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
@@ -18,7 +18,9 @@ from velox.errors import ConfigError, LedgerError
 NAMES = (
     "ring.push_pop",
     "ring.two_threads.single",
+    "ring.two_threads.tight",
     "ring.two_threads.batch",
+    "ring.round_trip",
     "book.apply.one_writer",
     "book.apply.cas",
     "book.best",
@@ -27,6 +29,10 @@ NAMES = (
     "histogram.record",
     "pipeline.shared",
     "pipeline.paired",
+    "strategy.nothing",
+    "strategy.forward",
+    "strategy.market_maker",
+    "strategy.paired",
 )
 
 
@@ -87,6 +93,34 @@ def test_two_threads_hand_over_more_than_the_ring_holds(batch: int) -> None:
     assert loops.consume(ring, 1_000, batch) > 0
     producer.join()
     assert len(ring) == 0
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_two_threads_hand_over_however_they_wait(tight: bool) -> None:
+    ring = TransactionRing(4)
+    producer = threading.Thread(target=loops.produce, args=(ring, 1_000, 1, tight))
+    producer.start()
+    assert loops.consume(ring, 1_000, 1, tight) > 0
+    producer.join()
+
+
+def test_every_round_trip_is_recorded() -> None:
+    trips = bench.round_trips(1_000)
+    assert trips.count == 1_000
+    assert 0 < trips.min <= trips.percentile(50) <= trips.max
+
+
+def test_what_comes_back_and_was_not_sent_has_no_speed() -> None:
+    there, back = TransactionRing(8), TransactionRing(8)
+    back.push(np.zeros(4, TRANSACTION_DTYPE))
+    with pytest.raises(LedgerError, match="0 round trips were right, of 4"):
+        loops.round_trips(there, back, 3, LatencyHistogram(), Clock())
+
+
+def test_a_strategy_to_be_timed_is_one_of_those_that_are_named() -> None:
+    assert len({strategies.address(name) for name in strategies.names()}) == 3
+    with pytest.raises(ConfigError, match="strategy = 'arbitrage': must be one of nothing, for"):
+        strategies.address("arbitrage")
 
 
 def test_a_ring_that_is_not_empty_has_no_push_pop_speed() -> None:

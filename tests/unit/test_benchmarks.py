@@ -82,9 +82,9 @@ def test_a_target_that_was_not_measured_is_not_met() -> None:
 
 
 @needs_cc
-@pytest.mark.parametrize("shared", [False, True])
-def test_the_loop_and_the_pipeline_make_the_same_bundles(shared: bool) -> None:
-    baseline.check(baseline.Baseline(), records.synthetic(10_000), shared=shared)
+@pytest.mark.parametrize("variant", baseline.VARIANTS, ids=lambda each: each.name)
+def test_the_loop_and_the_pipeline_make_the_same_bundles(variant: baseline.Variant) -> None:
+    baseline.check(baseline.Baseline(), records.synthetic(10_000), variant)
 
 
 @needs_cc
@@ -98,7 +98,7 @@ def test_a_loop_that_makes_other_bundles_is_not_compared(monkeypatch: pytest.Mon
     theirs = loop.bundles
     monkeypatch.setattr(loop, "bundles", another)
     with pytest.raises(RuntimeError, match="do not make the same bundles"):
-        baseline.check(loop, records.synthetic(1_000), shared=False)
+        baseline.check(loop, records.synthetic(1_000), baseline.VARIANTS[0])
 
 
 @needs_cc
@@ -106,7 +106,7 @@ def test_a_loop_that_rejects_has_no_speed() -> None:
     far = records.synthetic(1_000).copy()
     far["price"][-1] = 10**9
     with pytest.raises(RuntimeError, match="applied is 999, but must be 1000"):
-        baseline.Baseline().ns_a_transaction(far, 1, shared=False)
+        baseline.Baseline().ns_a_transaction(far, 1, baseline.VARIANTS[0])
 
 
 def test_without_a_compiler_there_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:

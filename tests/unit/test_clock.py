@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velox.core.clock import Clock, HandOver, judge_tsc
+from velox.bench.probes import HandOver
+from velox.core.clock import Clock, judge_tsc
 from velox.errors import ConfigError
 
 HERE = Clock()

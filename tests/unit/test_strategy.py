@@ -328,6 +328,56 @@ def test_what_a_strategy_does_not_write_leaves_as_zeros(
     assert out.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("capacity", [16, 32, 64, 4096])
+def test_a_strategy_finds_zeros_wherever_its_room_lies(
+    library: ctypes.CDLL, tmp_path: Path, capacity: int
+) -> None:
+    sizes = np.random.default_rng(capacity).integers(0, ROOM + 1, 2_000)
+    found = np.zeros(1, np.uint64)
+    strategy = Strategy(library.fill, user_data=found)
+    records = recorded(2_000, kind=Kind.SET, size=sizes, ingress_ts_ns=10**9)
+    out = Run(tmp_path, records, strategy, transaction_capacity=capacity).out()
+    assert out["id"].tolist() == numbered(sizes)
+    assert found[0] == 0
+
+
+@pytest.mark.parametrize("capacity", [2, 4, 8, 16, 32, 4096])
+def test_what_a_strategy_writes_and_does_not_return_never_leaves(
+    library: ctypes.CDLL, tmp_path: Path, capacity: int
+) -> None:
+    sizes = np.random.default_rng(capacity).integers(0, min(ROOM, capacity) + 1, 2_000)
+    records = recorded(2_000, kind=Kind.SET, size=sizes, ingress_ts_ns=10**9)
+    out = Run(tmp_path, records, library.scribble, transaction_capacity=capacity).out()
+    expected = np.zeros(sizes.sum(), TRANSACTION_DTYPE)
+    expected["id"] = numbered(sizes)
+    expected["ingress_ts_ns"] = np.repeat(records["ingress_ts_ns"], sizes)
+    assert out.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("capacity", [16, 64])
+def test_a_strategy_is_asked_once_where_its_ring_is_full_in_the_middle_of_a_batch(
+    library: ctypes.CDLL, tmp_path: Path, capacity: int
+) -> None:
+    # Some records in between are refused, and not shown.
+    sizes = np.random.default_rng(capacity).integers(1, ROOM + 1, 500)
+    sizes[::7] = 0
+    records = recorded(500, kind=Kind.ADD, size=sizes, ingress_ts_ns=10**9)
+    run = Run(tmp_path, records, library.several, transaction_capacity=capacity)
+    most = 0
+    while run.pipeline.step() != -1:
+        made = run.pipeline.statistics()
+        most = max(most, made.pushed - made.applied - made.rejected)
+    assert run.out()["id"].tolist() == numbered(sizes)
+    assert most > 0  # there were batches that could not be finished
+    ledger = run.pipeline.ledger()
+    assert ledger.rejected["size"] == len(sizes[::7])
+    assert ledger.applied == 500 - len(sizes[::7])
+
+
+def numbered(sizes: Array) -> list[int]:
+    return [number * 100 + i for number, size in enumerate(sizes, 1) for i in range(size)]
+
+
 def test_a_timestamp_of_the_strategys_own_is_kept(library: ctypes.CDLL, tmp_path: Path) -> None:
     records = recorded(3)
     out = Run(tmp_path, records, library.forward).out()

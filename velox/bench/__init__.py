@@ -1,8 +1,8 @@
 """What the parts of Velox cost on this machine, in a few seconds: ``python -m velox bench``.
 
 Every benchmark checks what it did before it says how long that took; one that went wrong raises.
-The figures are means over many operations in a row: costs, not latencies. What a pipeline adds to a
-transaction's way is in the histograms of a `velox.Report`.
+The figures are means over many operations in a row: costs, not latencies; ``ring.round_trip`` alone
+is a median. What a pipeline adds to a transaction's way is in the histograms of a `velox.Report`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from velox.bench import loops
+from velox.bench import loops, strategies
 from velox.core.book import OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
@@ -32,8 +32,9 @@ from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import usable_cpus
 from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.strategy import Strategy
 
-__all__ = ["Result", "measure", "names", "run"]
+__all__ = ["Result", "measure", "names", "round_trips", "run"]
 
 REPETITIONS = 7
 SEED = 1
@@ -174,34 +175,75 @@ def _ring_push_pop(operations: int) -> tuple[int, int]:
     return operations, loops.ring_push_pop(TransactionRing(), operations)
 
 
-def _ring_two_threads(operations: int, *, batch: int) -> tuple[int, int]:
+def _ring_two_threads(operations: int, *, batch: int, tight: bool = False) -> tuple[int, int]:
     """One thread pushes and one pops, on two CPUs where there are two."""
     ring = TransactionRing()
+    elapsed_ns = _on_two_cpus(
+        lambda: loops.consume(ring, operations, batch, tight),
+        lambda: loops.produce(ring, operations, batch, tight),
+    )
+    return operations, elapsed_ns
+
+
+def round_trips(operations: int) -> LatencyHistogram:
+    """Send one transaction at a time to a thread on another CPU, which sends it back.
+
+    Parameters
+    ----------
+    operations : int
+
+    Returns
+    -------
+    LatencyHistogram
+        What each took there and back, over two rings, in ns; one reading of the clock is in it.
+
+    Raises
+    ------
+    LedgerError
+        Another transaction came back than was sent.
+    """
+    there, back, trips, clock = TransactionRing(), TransactionRing(), LatencyHistogram(), Clock()
+    _on_two_cpus(
+        lambda: loops.round_trips(there, back, operations, trips, clock),
+        lambda: loops.send_back(there, back, operations),
+    )
+    return trips
+
+
+def _ring_round_trip(operations: int) -> tuple[int, int]:
+    """Of the trips' median: a mean would be of the times that the host takes a CPU away."""
+    trips = round_trips(operations)
+    _require("the number of round trips", trips.count, operations)
+    return operations, trips.percentile(50) * operations
+
+
+def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
+    """Run both at once, and return what the first one does."""
     usable = usable_cpus()
-    producer_cpu, consumer_cpu = usable.order[:2] if len(usable.order) > 1 else (None, None)
-    # The consumer on a thread of its own too, so that this one's affinity stays as it is.
-    consumed: list[int] = []
+    other_cpu, timed_cpu = usable.order[:2] if len(usable.order) > 1 else (None, None)
+    # Both on threads of their own, so that this one's affinity stays as it is.
+    found: list[int] = []
     refused: list[LedgerError] = []
 
-    def produce() -> None:
-        _pin(producer_cpu)
-        loops.produce(ring, operations, batch)
+    def run_other() -> None:
+        _pin(other_cpu)
+        other()
 
-    def consume() -> None:
-        _pin(consumer_cpu)
+    def run_timed() -> None:
+        _pin(timed_cpu)
         try:
-            consumed.append(loops.consume(ring, operations, batch))
+            found.append(timed())
         except LedgerError as error:
             refused.append(error)
 
-    threads = [threading.Thread(target=produce), threading.Thread(target=consume)]
+    threads = [threading.Thread(target=run_other), threading.Thread(target=run_timed)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for error in refused:
         raise error
-    return operations, consumed[0]
+    return found[0]
 
 
 def _pin(cpu: int | None) -> None:
@@ -259,22 +301,31 @@ def _histogram_record(operations: int) -> tuple[int, int]:
     return operations, elapsed_ns
 
 
-def _pipeline(operations: int, *, placement: Literal["shared", "paired"]) -> tuple[int, int]:
-    """From the start of the threads to the last bundle taken."""
+def _pipeline(
+    operations: int, *, placement: Literal["shared", "paired"], strategy: str | None = None
+) -> tuple[int, int]:
+    """From the start of the threads to the last bundle taken; per transaction that came in."""
     flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
     ingress = ReplayIngress(flow.generate(operations), repeat=PASSES)
-    report = Pipeline(ingress, config=PipelineConfig(placement=placement)).run()
+    state = np.zeros(strategies.MARKET_MAKER_STATE, np.int64)
+    asked = None if strategy is None else Strategy(strategies.address(strategy), user_data=state)
+    config = PipelineConfig(placement=placement)
+    report = Pipeline(ingress, strategy=asked, config=config).run()
     ledger = report.ledger
-    _require("the number delivered", ledger.delivered_transactions, ledger.generated)
     _require("the number rejected", sum(ledger.rejected.values()), 0)
-    return ledger.delivered_transactions, round(report.elapsed_s * 1e9)
+    _require("the number applied", ledger.applied, ledger.generated)
+    expected = {"nothing": 0, "market_maker": int(state[-1])}.get(str(strategy), ledger.generated)
+    _require("the number delivered", ledger.delivered_transactions, expected)
+    return ledger.generated, round(report.elapsed_s * 1e9)
 
 
 # name -> the benchmark, and how many operations make some 20 to 40 ms
 _BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "ring.push_pop": (_ring_push_pop, 4_000_000),
     "ring.two_threads.single": (partial(_ring_two_threads, batch=1), 1_000_000),
+    "ring.two_threads.tight": (partial(_ring_two_threads, batch=1, tight=True), 500_000),
     "ring.two_threads.batch": (partial(_ring_two_threads, batch=BATCH), 8_000_000),
+    "ring.round_trip": (_ring_round_trip, 50_000),
     "book.apply.one_writer": (partial(_book_apply, writers=1), 1_000_000),
     "book.apply.cas": (partial(_book_apply, writers=2), 500_000),
     "book.best": (_book_best, 8_000_000),
@@ -283,4 +334,11 @@ _BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "histogram.record": (_histogram_record, 8_000_000),
     "pipeline.shared": (partial(_pipeline, placement="shared"), 100_000),
     "pipeline.paired": (partial(_pipeline, placement="paired"), 100_000),
+    "strategy.nothing": (partial(_pipeline, placement="shared", strategy="nothing"), 100_000),
+    "strategy.forward": (partial(_pipeline, placement="shared", strategy="forward"), 100_000),
+    "strategy.market_maker": (
+        partial(_pipeline, placement="shared", strategy="market_maker"),
+        100_000,
+    ),
+    "strategy.paired": (partial(_pipeline, placement="paired", strategy="forward"), 100_000),
 }

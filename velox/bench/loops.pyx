@@ -39,6 +39,8 @@ __all__ = [
     "histogram_fill",
     "produce",
     "ring_push_pop",
+    "round_trips",
+    "send_back",
 ]
 
 cdef enum:
@@ -61,15 +63,19 @@ cdef inline bint is_numbered(const Transaction *slot, uint64_t index) noexcept n
     return slot.id == index and slot.ingress_ts_ns == ~index
 
 
-cdef inline void wait(uint64_t *waits) noexcept nogil:
-    """As a runner waits whose stages had nothing to do while another thread is at the ring."""
+cdef inline void wait(uint64_t *waits, uint32_t pauses) noexcept nogil:
     cdef uint32_t _
     waits[0] += 1
     if waits[0] < PATIENCE:
-        for _ in range(PAUSES):
+        for _ in range(pauses):
             relax()
     else:
         give_core_away()
+
+
+cdef uint32_t pauses_of(bint tight) noexcept nogil:
+    """Between two looks: one, or as many as a runner makes while another thread is at the ring."""
+    return 1 if tight else PAUSES
 
 
 def ring_push_pop(TransactionRing ring not None, uint64_t operations):
@@ -90,7 +96,8 @@ def ring_push_pop(TransactionRing ring not None, uint64_t operations):
     return end_ns - start_ns
 
 
-cdef void produce_singly(transaction_ring *ring, uint64_t operations) noexcept nogil:
+cdef void produce_singly(
+        transaction_ring *ring, uint64_t operations, uint32_t pauses) noexcept nogil:
     cdef Transaction pushed
     cdef uint64_t index
     cdef uint64_t waits = 0
@@ -98,12 +105,13 @@ cdef void produce_singly(transaction_ring *ring, uint64_t operations) noexcept n
     for index in range(operations):
         number(&pushed, index)
         while transaction_ring_push(ring, &pushed, 1) == 0:
-            wait(&waits)
+            wait(&waits, pauses)
         waits = 0
 
 
 cdef void produce_in_batches(
-        transaction_ring *ring, uint64_t operations, uint64_t batch) noexcept nogil:
+        transaction_ring *ring, uint64_t operations, uint64_t batch,
+        uint32_t pauses) noexcept nogil:
     cdef Transaction *slots
     cdef uint64_t granted, i
     cdef uint64_t index = 0
@@ -111,7 +119,7 @@ cdef void produce_in_batches(
     while index < operations:
         slots = transaction_ring_claim(ring, min(batch, operations - index), &granted)
         if granted == 0:
-            wait(&waits)
+            wait(&waits, pauses)
             continue
         waits = 0
         for i in range(granted):
@@ -120,24 +128,29 @@ cdef void produce_in_batches(
         index += granted
 
 
-def produce(TransactionRing ring not None, uint64_t operations, uint64_t batch):
-    """Push numbered transactions, `batch` at a time, while another thread runs `consume`."""
+def produce(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
+    """Push numbered transactions, `batch` at a time, while another thread runs `consume`.
+
+    Who finds the ring full, or empty, waits as a runner does; `tight`: for one pause.
+    """
+    cdef uint32_t pauses = pauses_of(tight)
     with nogil:
         if batch == 1:
-            produce_singly(ring.ring, operations)
+            produce_singly(ring.ring, operations, pauses)
         else:
-            produce_in_batches(ring.ring, operations, batch)
+            produce_in_batches(ring.ring, operations, batch, pauses)
 
 
 cdef uint64_t consume_singly(
-        transaction_ring *ring, uint64_t operations, uint64_t *start_ns) noexcept nogil:
+        transaction_ring *ring, uint64_t operations, uint64_t *start_ns,
+        uint32_t pauses) noexcept nogil:
     cdef Transaction popped
     cdef uint64_t index
     cdef uint64_t right = 0
     cdef uint64_t waits = 0
     for index in range(operations):
         while transaction_ring_pop(ring, &popped, 1) == 0:
-            wait(&waits)
+            wait(&waits, pauses)
         waits = 0
         if index == 0:
             start_ns[0] = kernel_ns()
@@ -147,7 +160,7 @@ cdef uint64_t consume_singly(
 
 cdef uint64_t consume_in_batches(
         transaction_ring *ring, uint64_t operations, uint64_t batch,
-        uint64_t *start_ns) noexcept nogil:
+        uint64_t *start_ns, uint32_t pauses) noexcept nogil:
     cdef const Transaction *slots
     cdef uint64_t available, i
     cdef uint64_t index = 0
@@ -156,7 +169,7 @@ cdef uint64_t consume_in_batches(
     while index < operations:
         slots = transaction_ring_peek(ring, batch, &available)
         if available == 0:
-            wait(&waits)
+            wait(&waits, pauses)
             continue
         waits = 0
         if index == 0:
@@ -168,18 +181,62 @@ cdef uint64_t consume_in_batches(
     return right
 
 
-def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch):
+def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
     """Take what another thread `produce`s and check each; timed from the first that arrives."""
+    cdef uint32_t pauses = pauses_of(tight)
     cdef uint64_t right, end_ns
     cdef uint64_t start_ns = 0
     with nogil:
         if batch == 1:
-            right = consume_singly(ring.ring, operations, &start_ns)
+            right = consume_singly(ring.ring, operations, &start_ns, pauses)
         else:
-            right = consume_in_batches(ring.ring, operations, batch, &start_ns)
+            right = consume_in_batches(ring.ring, operations, batch, &start_ns, pauses)
         end_ns = kernel_ns()
     require("transactions handed over", right, operations)
     return end_ns - start_ns
+
+
+def round_trips(TransactionRing there not None, TransactionRing back not None, uint64_t operations,
+                LatencyHistogram trips not None, Clock clock not None):
+    """Push one transaction, and wait for it to come back: another thread runs `send_back`.
+
+    Each trip is recorded, from one reading of the clock to the next, which is so part of it.
+    """
+    cdef Transaction pushed, popped
+    cdef uint64_t index, before_ns, now_ns
+    cdef uint64_t elapsed_ns = 0
+    cdef uint64_t right = 0
+    cdef uint64_t waits = 0
+    memset(&pushed, 0, sizeof(pushed))
+    with nogil:
+        before_ns = clock_now(clock.clock)
+        # The first one waits for the other thread to start, and does not count.
+        for index in range(operations + 1):
+            number(&pushed, index)
+            transaction_ring_push(there.ring, &pushed, 1)
+            while transaction_ring_pop(back.ring, &popped, 1) == 0:
+                wait(&waits, 1)
+            waits = 0
+            right += is_numbered(&popped, index)
+            now_ns = clock_now(clock.clock)
+            if index > 0:
+                histogram_record(trips.histogram, now_ns - before_ns)
+                elapsed_ns += now_ns - before_ns
+            before_ns = now_ns
+    require("round trips", right, operations + 1)
+    return elapsed_ns
+
+
+def send_back(TransactionRing there not None, TransactionRing back not None, uint64_t operations):
+    """Take each transaction that comes, and push it to where it came from."""
+    cdef Transaction item
+    cdef uint64_t waits = 0
+    with nogil:
+        for _ in range(operations + 1):
+            while transaction_ring_pop(there.ring, &item, 1) == 0:
+                wait(&waits, 1)
+            waits = 0
+            transaction_ring_push(back.ring, &item, 1)
 
 
 def book_best(OrderBook book not None, uint64_t operations, int64_t bid, int64_t ask):

@@ -1,8 +1,20 @@
-from velox.core.book import OrderBook
+from typing import Literal, final
 
-__all__ = ["ticks_read", "top_reads"]
+from velox.core.book import OrderBook
+from velox.core.clock import Clock
+
+__all__ = ["HandOver", "ticks_read", "top_reads"]
 
 def ticks_read(operations: int) -> int: ...
 def top_reads(
     book: OrderBook, operations: int, *, low: tuple[int, int], high: tuple[int, int]
 ) -> tuple[int, int, int]: ...
+
+@final
+class HandOver:
+    def __new__(cls, clock: Clock) -> HandOver: ...
+    @property
+    def clock(self) -> Clock: ...
+    def play(
+        self, side: Literal[0, 1], throws: int, *, patience: int = 1_000_000
+    ) -> tuple[int, int]: ...

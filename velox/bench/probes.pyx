@@ -3,15 +3,44 @@
 As in `velox.bench.loops`, each checks what it read, and a wrong answer has no speed.
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from velox.core.atomic cimport kernel_ns, load_relaxed, relax, ticks_ordered
+from velox.core.atomic cimport (
+    FALSE_SHARING,
+    atomic_u64,
+    kernel_ns,
+    load_acquire,
+    load_relaxed,
+    relax,
+    store_relaxed,
+    store_release,
+    ticks_ordered,
+)
 from velox.core.book cimport OrderBook
+from velox.core.clock cimport Clock, clock_now, clock_source
+from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.top cimport book_top, top_line_try_read
+from velox.runtime.idle cimport give_core_away
 
 from velox.errors import ConfigError, LedgerError
 
-__all__ = ["ticks_read", "top_reads"]
+__all__ = ["HandOver", "ticks_read", "top_reads"]
+
+cdef enum:
+    # Looks of one side of a HandOver before it gives its processor away between two of them.
+    PATIENCE = 1024
+
+cdef struct hand_over_ball:
+    atomic_u64 turn
+    atomic_u64 stamp
+
+
+cdef void assert_layout() noexcept nogil:
+    STATIC_ASSERT(sizeof(hand_over_ball) <= FALSE_SHARING)
+
+
+assert_layout()
 
 
 def ticks_read(uint64_t operations):
@@ -99,3 +128,109 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
     if right != operations:
         raise LedgerError(f"{right} reads of the best bid were right, of {operations}")
     return end_ns - start_ns, again, changes
+
+
+@cython.final
+cdef class HandOver:
+    """Two threads throw a ball to each other, each time stamped by the clock.
+
+    It shows whether a clock is monotonic across the processors of a host: no throw may be caught
+    before it was thrown.
+
+    Parameters
+    ----------
+    clock : Clock
+
+    Examples
+    --------
+    >>> from threading import Thread
+    >>> from velox.bench.probes import HandOver
+    >>> from velox.core.clock import Clock
+    >>> game = HandOver(Clock())
+    >>> other = Thread(target=game.play, args=(1, 1000))
+    >>> other.start()
+    >>> throws, backwards = game.play(0, 1000)
+    >>> other.join()
+    >>> throws, backwards
+    (1000, 0)
+    """
+
+    cdef readonly Clock clock
+    cdef hand_over_ball *balls
+
+    def __cinit__(self, Clock clock not None):
+        self.clock = clock
+        # Each side's ball on lines of its own; a ball is written by one side alone.
+        self.balls = <hand_over_ball *>allocate(2 * FALSE_SHARING)
+        if self.balls == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        release_memory(self.balls)
+
+    def play(self, side, throws, *, patience=1_000_000):
+        """Throw and catch `throws` times, without the GIL.
+
+        Parameters
+        ----------
+        side : {0, 1}
+            0 throws first. Each side is played by one thread, once.
+        throws : int
+        patience : int, default 1_000_000
+            How often to look for the other side's ball before the game is given up.
+
+        Returns
+        -------
+        caught : int
+            Throws caught; fewer than `throws` where the patience ran out.
+        backwards : int
+            How many of them were caught before they were thrown.
+
+        Raises
+        ------
+        ConfigError
+            `side` is neither 0 nor 1.
+        """
+        if side not in (0, 1):
+            raise ConfigError(f"side = {side!r}: must be 0 or 1")
+        cdef char *first = <char *>self.balls
+        cdef hand_over_ball *mine = <hand_over_ball *>(first + <int>side * FALSE_SHARING)
+        cdef hand_over_ball *theirs = <hand_over_ball *>(first + (1 - <int>side) * FALSE_SHARING)
+        cdef const clock_source *clock = self.clock.clock
+        cdef bint throws_first = side == 0
+        cdef uint64_t asked = throws
+        cdef uint64_t looks_allowed = patience
+        cdef uint64_t caught = 0
+        cdef uint64_t backwards = 0
+        with nogil:
+            if throws_first:
+                throw(mine, clock, 1)
+            while caught < asked:
+                if not seen(theirs, caught + 1, looks_allowed):
+                    break
+                # Relaxed, since the acquire load of the turn came before it.
+                if clock_now(clock) < load_relaxed(&theirs.stamp):
+                    backwards += 1
+                caught += 1
+                if not throws_first or caught < asked:
+                    throw(mine, clock, caught + throws_first)
+        return caught, backwards
+
+
+cdef void throw(hand_over_ball *ball, const clock_source *clock, uint64_t turn) noexcept nogil:
+    # The release of the turn publishes the stamp, which can therefore be relaxed.
+    store_relaxed(&ball.stamp, clock_now(clock))
+    store_release(&ball.turn, turn)
+
+
+cdef bint seen(hand_over_ball *ball, uint64_t turn, uint64_t looks_allowed) noexcept nogil:
+    cdef uint64_t look
+    for look in range(looks_allowed):
+        # Acquire pairs with the release in throw.
+        if load_acquire(&ball.turn) >= turn:
+            return True
+        if look < PATIENCE:
+            relax()
+        else:
+            give_core_away()
+    return False

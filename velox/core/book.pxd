@@ -77,6 +77,9 @@ cdef struct books:
 # on behind that record, for STATUS_TIMEOUT it comes back to it later.
 cdef size_t books_apply(books *self, const Transaction *first, size_t count,
                         uint8_t *status) noexcept nogil
+# Applies one record and returns its status; `top` is then the newest state of its book, if applied.
+# Leaves the mailbox to the caller, who calls `books_poll` once a batch.
+cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *top) noexcept nogil
 
 # False, and nothing changed, if another thread is writing one of the books that allow one writer.
 cdef bint books_begin_writing(books *self) noexcept nogil
@@ -92,7 +95,6 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
                     uint64_t deadline) noexcept nogil
 
 # On the writer's thread, or while nobody writes: plain reads of the newest state.
-cdef book_top book_writer_top(const book *self) noexcept nogil
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                                   int64_t *quantities) noexcept nogil
 cdef int32_t book_checksum_okx(book *self) noexcept nogil

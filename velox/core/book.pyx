@@ -228,10 +228,6 @@ cdef inline book_top ladders_top(const book *self) noexcept nogil:
     return top
 
 
-cdef book_top book_writer_top(const book *self) noexcept nogil:
-    return ladders_top(self) if self.shared == NULL else shared_top(self)
-
-
 cdef inline void book_publish(book *self) noexcept nogil:
     cdef book_top top = ladders_top(self)
     top_line_publish(self.top, &top)
@@ -545,6 +541,27 @@ cdef size_t books_apply(books *self, const Transaction *first, size_t limit,
         done += book_apply(target, first + done, min(limit - done, <size_t>POLL_INTERVAL), status)
         book_poll(target)
     return done
+
+
+cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *top) noexcept nogil:
+    cdef book *target = self.by_market[record.market]
+    cdef uint8_t status
+    if unlikely(target == NULL):
+        return unrouted_fault(record)
+    if unlikely(target.shared != NULL):
+        shared_apply(target, record, 1, &status)
+        top[0] = shared_top(target)
+        return status
+    if unlikely(target.careful):
+        book_apply_carefully(target, record, 1, &status)
+    else:
+        status = book_update(target, record)
+    if unlikely(status != STATUS_APPLIED):
+        count(&target.rejected, 1)
+        return status
+    count(&target.applied, 1)
+    top[0] = ladders_top(target)
+    return STATUS_APPLIED
 
 
 cdef void books_poll(books *self) noexcept nogil:

@@ -99,13 +99,3 @@ cdef class Clock:
     cdef readonly str reason
     cdef double measured_overhead_ns
     cdef void require_virtual(self, str method) except *
-
-
-cdef struct hand_over_ball:
-    atomic_u64 turn
-    atomic_u64 stamp
-
-
-cdef class HandOver:
-    cdef readonly Clock clock
-    cdef hand_over_ball *balls

@@ -1,6 +1,6 @@
 from typing import Literal, final
 
-__all__ = ["Clock", "HandOver", "judge_tsc"]
+__all__ = ["Clock", "judge_tsc"]
 
 def judge_tsc(
     invariant: bool, operating_system: str, clocksource: str | None
@@ -29,12 +29,3 @@ class Clock:
     def advance(self, ns: int) -> None: ...
     def set(self, ns: int) -> None: ...
     def drift_ns(self) -> int: ...
-
-@final
-class HandOver:
-    def __new__(cls, clock: Clock) -> HandOver: ...
-    @property
-    def clock(self) -> Clock: ...
-    def play(
-        self, side: Literal[0, 1], throws: int, *, patience: int = 1_000_000
-    ) -> tuple[int, int]: ...

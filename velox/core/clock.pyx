@@ -5,8 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 
 from velox.core.atomic cimport (
-    FALSE_SHARING, kernel_ns, load_acquire, load_relaxed, relax, store_relaxed, store_release,
-    ticks_ordered, ticks_per_second,
+    kernel_ns, store_relaxed, ticks_ordered, ticks_per_second,
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
 
@@ -16,11 +15,10 @@ from threading import Lock
 
 from velox.errors import ConfigError
 
-__all__ = ["Clock", "HandOver", "judge_tsc"]
+__all__ = ["Clock", "judge_tsc"]
 
 cdef extern from *:
     """
-    #include <sched.h>
     #include <time.h>
     #if defined(__x86_64__)
     #include <cpuid.h>
@@ -56,7 +54,6 @@ cdef extern from *:
     bint tsc_is_invariant "velox_tsc_is_invariant"() noexcept nogil
     void sleep_ns "velox_sleep_ns"(uint64_t duration_ns) noexcept nogil
     double kernel_resolution_ns "velox_kernel_resolution_ns"() noexcept nogil
-    int sched_yield() noexcept nogil
 
 cdef enum:
     # The ends of the line are known to some 20 ns each: over 20 ms, to 1 or 2 parts in a million.
@@ -64,8 +61,6 @@ cdef enum:
     BRACKETS = 64
     OVERHEAD_BATCHES = 32
     OVERHEAD_READINGS = 256
-    # How long a side of a HandOver spins before it gives its processor away between two looks.
-    SPINS_BEFORE_YIELD = 1024
 
 SOURCES = ("auto", "tsc", "cntvct", "kernel", "virtual")
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -92,7 +87,6 @@ cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(<size_t>&(<clock_source *>NULL).base_ns == 16)
     STATIC_ASSERT(<size_t>&(<clock_source *>NULL).multiplier == 24)
     STATIC_ASSERT(<size_t>&(<clock_source *>NULL).virtual_ns == 32)
-    STATIC_ASSERT(sizeof(hand_over_ball) <= FALSE_SHARING)
 
 
 assert_layout()
@@ -485,105 +479,3 @@ cdef class Clock:
                     fastest = min(fastest, elapsed)
             self.measured_overhead_ns = fastest / <double>OVERHEAD_READINGS
         return self.measured_overhead_ns
-
-
-@cython.final
-cdef class HandOver:
-    """Two threads throw a ball to each other, each time stamped by the clock.
-
-    It shows whether a clock is monotonic across the processors of a host: no throw may be caught
-    before it was thrown.
-
-    Parameters
-    ----------
-    clock : Clock
-
-    Examples
-    --------
-    >>> from threading import Thread
-    >>> from velox.core.clock import Clock, HandOver
-    >>> game = HandOver(Clock())
-    >>> other = Thread(target=game.play, args=(1, 1000))
-    >>> other.start()
-    >>> throws, backwards = game.play(0, 1000)
-    >>> other.join()
-    >>> throws, backwards
-    (1000, 0)
-    """
-
-    def __cinit__(self, Clock clock not None):
-        self.clock = clock
-        # Each side's ball on lines of its own; a ball is written by one side alone.
-        self.balls = <hand_over_ball *>allocate(2 * FALSE_SHARING)
-        if self.balls == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.balls)
-
-    def play(self, side, throws, *, patience=1_000_000):
-        """Throw and catch `throws` times, without the GIL.
-
-        Parameters
-        ----------
-        side : {0, 1}
-            0 throws first. Each side is played by one thread, once.
-        throws : int
-        patience : int, default 1_000_000
-            How often to look for the other side's ball before the game is given up.
-
-        Returns
-        -------
-        caught : int
-            Throws caught; fewer than `throws` where the patience ran out.
-        backwards : int
-            How many of them were caught before they were thrown.
-
-        Raises
-        ------
-        ConfigError
-            `side` is neither 0 nor 1.
-        """
-        if side not in (0, 1):
-            raise ConfigError(f"side = {side!r}: must be 0 or 1")
-        cdef char *first = <char *>self.balls
-        cdef hand_over_ball *mine = <hand_over_ball *>(first + <int>side * FALSE_SHARING)
-        cdef hand_over_ball *theirs = <hand_over_ball *>(first + (1 - <int>side) * FALSE_SHARING)
-        cdef const clock_source *clock = self.clock.clock
-        cdef bint throws_first = side == 0
-        cdef uint64_t asked = throws
-        cdef uint64_t looks_allowed = patience
-        cdef uint64_t caught = 0
-        cdef uint64_t backwards = 0
-        with nogil:
-            if throws_first:
-                throw(mine, clock, 1)
-            while caught < asked:
-                if not seen(theirs, caught + 1, looks_allowed):
-                    break
-                # Relaxed, since the acquire load of the turn came before it.
-                if clock_now(clock) < load_relaxed(&theirs.stamp):
-                    backwards += 1
-                caught += 1
-                if not throws_first or caught < asked:
-                    throw(mine, clock, caught + throws_first)
-        return caught, backwards
-
-
-cdef void throw(hand_over_ball *ball, const clock_source *clock, uint64_t turn) noexcept nogil:
-    # The release of the turn publishes the stamp, which can therefore be relaxed.
-    store_relaxed(&ball.stamp, clock_now(clock))
-    store_release(&ball.turn, turn)
-
-
-cdef bint seen(hand_over_ball *ball, uint64_t turn, uint64_t looks_allowed) noexcept nogil:
-    cdef uint64_t look
-    for look in range(looks_allowed):
-        # Acquire pairs with the release in throw.
-        if load_acquire(&ball.turn) >= turn:
-            return True
-        if look < SPINS_BEFORE_YIELD:
-            relax()
-        else:
-            sched_yield()
-    return False

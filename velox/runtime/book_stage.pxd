@@ -5,10 +5,10 @@ from libc.stdint cimport uint32_t, uint64_t
 from velox.core.atomic cimport atomic_u64
 from velox.core.book cimport books
 from velox.core.clock cimport clock_source
-from velox.core.records cimport STATUSES
+from velox.core.records cimport STATUSES, Transaction
 from velox.core.ring cimport transaction_ring
 from velox.runtime.stage cimport Stage, control, stage
-from velox.runtime.strategy cimport Strategy, strategy_function
+from velox.runtime.strategy cimport STRATEGY_ROOM, Strategy, strategy_function
 from velox.runtime.verify cimport Verifier, verifier
 
 cdef struct book_stage:
@@ -25,6 +25,7 @@ cdef struct book_stage:
     uint64_t now_ns                 # when the batch under way was taken; for the strategy
     uint64_t taken                  # transactions consumed from the input
     uint32_t room                   # that the strategy has for what it emits
+    uint64_t clean                  # free slots of the output, from its head on, that were wiped
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed
     uint64_t failed_at              # the applied transaction at which it did
@@ -32,6 +33,7 @@ cdef struct book_stage:
     atomic_u64 rejected[STATUSES]
     atomic_u64 emitted
     atomic_u64 timeouts
+    Transaction aside[STRATEGY_ROOM]    # wiped; instead of slots where those end with the ring
 
 
 cdef class BookStage(Stage):

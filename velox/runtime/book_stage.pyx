@@ -10,8 +10,8 @@ from velox.core.book cimport (
     book,
     book_top,
     book_writer_depth,
-    book_writer_top,
     books_apply,
+    books_apply_one,
     books_begin_writing,
     books_end_writing,
     books_poll,
@@ -40,6 +40,16 @@ from velox.errors import BookError, StrategyError
 __all__ = ["BookStage"]
 
 
+cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
+    """Count why a transaction was not applied; returns 1 if that deals with it."""
+    if status == STATUS_TIMEOUT:
+        # Another lane was faster a hundred times; the transaction stays in the ring.
+        count(&self.timeouts, 1)
+        return 0
+    count(&self.rejected[status], 1)
+    return 1
+
+
 cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
                     uint64_t *consumed) noexcept nogil:
     """Apply up to `n` transactions, to the first that was not; returns how many were.
@@ -50,12 +60,8 @@ cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
     cdef uint64_t applied = books_apply(self.books, first, n, &status)
     consumed[0] = applied
     count(&self.applied, applied)
-    if status == STATUS_TIMEOUT:
-        # Another lane was faster a hundred times; the transaction stays in the ring.
-        count(&self.timeouts, 1)
-    elif status != STATUS_APPLIED:
-        count(&self.rejected[status], 1)
-        consumed[0] += 1
+    if status != STATUS_APPLIED:
+        consumed[0] += refused(self, status)
     return applied
 
 
@@ -77,46 +83,93 @@ cdef int64_t view_depth(void *market_book, uint8_t side, int64_t n, int64_t *pri
     return book_writer_depth(<book *>market_book, side, n, prices, quantities)
 
 
-cdef uint64_t consult(book_stage *self, const Transaction *record) noexcept nogil:
-    """Apply one record and ask the strategy; returns 1 once it is consumed."""
-    cdef Transaction emitted[STRATEGY_ROOM]
-    cdef book_view view
-    cdef book_top top
-    cdef book *market_book
-    cdef uint64_t consumed
-    cdef int count_or_failure, i
-    if transaction_ring_room(self.output, self.room) < self.room:
-        return 0
-    if apply(self, record, 1, &consumed) == 0 or self.strategy_failed:
-        return consumed
-    market_book = self.books.by_market[record.market]
-    top = book_writer_top(market_book)
-    view.bid_price = top.bid_price
-    view.bid_quantity = top.bid_quantity
-    view.ask_price = top.ask_price
-    view.ask_quantity = top.ask_quantity
-    view.position = self.taken + 1
-    view.now_ns = self.now_ns
-    view.tick_size = market_book.grid.tick_size
-    view.market = record.market
-    view.book = market_book
-    view.depth = view_depth
-    # What the strategy leaves out is 0, and not of another transaction.
-    memset(emitted, 0, sizeof(emitted))
-    count_or_failure = self.strategy(record, &view, emitted, self.room, self.user_data)
-    if count_or_failure < 0 or count_or_failure > <int>self.room:
+cdef inline void wipe(Transaction *slots, uint64_t n) noexcept nogil:
+    memset(slots, 0, n * sizeof(Transaction))
+
+
+cdef inline int ask(book_stage *self, const Transaction *record, const book_view *view,
+                    Transaction *out) noexcept nogil:
+    """Call the strategy; returns how many transactions it made, or -1 if that was its last call."""
+    cdef int i
+    cdef int made = self.strategy(record, view, out, self.room, self.user_data)
+    if made < 0 or made > <int>self.room:
         # The books stay exact to the end: the stage goes on without its strategy.
-        self.strategy_failure = count_or_failure
+        self.strategy_failure = made
         self.strategy_failed = True
         self.failed_at = load_relaxed(&self.applied)
         control_stop(self.control)
-        return consumed
-    for i in range(count_or_failure):
-        if emitted[i].ingress_ts_ns == 0:
-            emitted[i].ingress_ts_ns = record.ingress_ts_ns
-    transaction_ring_push(self.output, emitted, count_or_failure)
-    count(&self.emitted, count_or_failure)
-    return consumed
+        return -1
+    for i in range(made):
+        if out[i].ingress_ts_ns == 0:
+            out[i].ingress_ts_ns = record.ingress_ts_ns
+    count(&self.emitted, made)
+    return made
+
+
+cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) noexcept nogil:
+    """Apply one by one, and let the strategy write what it makes of each into the output's slots.
+
+    Returns how many were consumed: all, unless there may be no room for the most that the strategy
+    makes of the next one, another lane was faster, or the strategy failed.
+    """
+    cdef book_view view
+    cdef book_top top
+    cdef const Transaction *record
+    cdef uint8_t status
+    cdef Transaction *slots = NULL
+    cdef uint64_t free = 0              # slots from there on, in one run
+    cdef uint64_t filled = 0            # the first of them, not published yet
+    cdef uint64_t done = 0
+    cdef uint64_t wiped
+    cdef int made
+    view.now_ns = self.now_ns
+    view.depth = view_depth
+    while done < n:
+        if free - filled < self.room:
+            transaction_ring_publish(self.output, filled)
+            free = filled = 0
+            if transaction_ring_room(self.output, self.room) < self.room:
+                break
+            slots = transaction_ring_claim(self.output, self.output.capacity, &free)
+        record = first + done
+        status = books_apply_one(self.books, record, &top)
+        if status != STATUS_APPLIED:
+            if refused(self, status) == 0:
+                break
+            done += 1
+            continue
+        count(&self.applied, 1)
+        done += 1
+        view.bid_price = top.bid_price
+        view.bid_quantity = top.bid_quantity
+        view.ask_price = top.ask_price
+        view.ask_quantity = top.ask_quantity
+        view.position = self.taken + done
+        view.market = record.market
+        view.book = self.books.by_market[record.market]
+        view.tick_size = (<book *>view.book).grid.tick_size
+        if free < self.room:
+            # The run ends with the ring: written aside, and copied around its end.
+            made = ask(self, record, &view, self.aside)
+            if made < 0:
+                break
+            transaction_ring_push(self.output, self.aside, made)
+            wipe(self.aside, made)
+            self.clean -= min(self.clean, <uint64_t>made)
+            free = 0
+        else:
+            if self.clean < self.room:
+                # More than is needed now, so that it is not for every call.
+                wiped = min(free - filled, 2 * <uint64_t>self.room)
+                wipe(slots + filled + self.clean, wiped - self.clean)
+                self.clean = wiped
+            made = ask(self, record, &view, slots + filled)
+            if made < 0:
+                break
+            filled += made
+            self.clean -= made
+    transaction_ring_publish(self.output, filled)
+    return done
 
 
 cdef int book_do_work(void *pointer) noexcept nogil:
@@ -138,8 +191,10 @@ cdef int book_do_work(void *pointer) noexcept nogil:
             n = min(n, verifier_next(self.verifier) - self.taken)
         if self.strategy == NULL:
             step = forward(self, first + done, n)
+        elif self.strategy_failed:
+            apply(self, first + done, n, &step)
         else:
-            step = consult(self, first + done)
+            step = consult(self, first + done, n)
         if step == 0:
             break
         done += step

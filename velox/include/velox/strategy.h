@@ -20,7 +20,8 @@ extern "C" {
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/1"
 
 /* The room that a strategy has for what it emits at one record; less only where the ring behind it
-   has fewer slots. It is zeroed before each call. */
+   has fewer slots. It lies in that ring: a pointer into it is of no use after the call. A strategy
+   finds zeros there, but for what an earlier call wrote and did not return. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */

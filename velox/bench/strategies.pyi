@@ -1,0 +1,6 @@
+__all__ = ["MARKET_MAKER_STATE", "address", "names"]
+
+MARKET_MAKER_STATE: int
+
+def names() -> tuple[str, ...]: ...
+def address(name: str) -> int: ...
