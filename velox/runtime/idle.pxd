@@ -14,6 +14,7 @@ kernel ends some 1 to 50 us late; the last stretch before a deadline is therefor
 slept through.
 """
 
+cimport cython
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from velox.core.atomic cimport kernel_ns, relax
@@ -67,6 +68,8 @@ cdef struct idle_state:
     uint64_t next_sleep_ns
 
 
+# The house's division, whatever its includer's directives are.
+@cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
     """How many pauses this processor makes in so long: at least 1, at most 64. Takes some 30 us."""
     cdef uint64_t start_ns, pauses
