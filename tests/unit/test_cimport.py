@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ include_dirs = [numpy.get_include(), {headers!r}]
 # What Velox inlines must be clean; what else stands in the file is Cython's own.
 flags = ["-std=c11", "-O2", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unreachable-code"]
 module = Extension("outside", ["outside.pyx"], include_dirs=include_dirs, extra_compile_args=flags)
+if {cplusplus}:
+    module.language, module.extra_compile_args = "c++", []
 setup(ext_modules=cythonize([module], language_level=3, include_path=[{packages!r}]))
 """
 
@@ -76,19 +79,27 @@ def uses_of_everything() -> str:
     return "\n".join([*lines, "    ]", ""])
 
 
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a module stands that a stranger has built."""
+def build(
+    folder: Path, source: str, *, cplusplus: bool = False
+) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("Cython")
     pytest.importorskip("setuptools")
-    folder = tmp_path_factory.mktemp("outside")
-    (folder / "outside.pyx").write_text(uses_of_everything() + BEHAVIOUR)
-    setup = SETUP.format(headers=velox.get_include(), packages=str(PACKAGE.parent))
+    (folder / "outside.pyx").write_text(source)
+    setup = SETUP.format(
+        headers=velox.get_include(), packages=str(PACKAGE.parent), cplusplus=cplusplus
+    )
     (folder / "setup.py").write_text(setup)
-    built = subprocess.run(
+    return subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a module stands that a stranger has built."""
+    folder = tmp_path_factory.mktemp("outside")
+    built = build(folder, uses_of_everything() + BEHAVIOUR)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
 
@@ -132,3 +143,10 @@ def test_nothing_added_to_a_builder_opens_no_bundle(outside: Path) -> None:
 def test_a_grid_may_stand_on_the_callers_stack(outside: Path) -> None:
     program = "from outside import is_on_the_grid as on; print(on(100, 500), on(100, 501))"
     assert told(outside, program) == "True False\n"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_module_in_cplusplus_is_told_that_it_cannot(tmp_path: Path) -> None:
+    built = build(tmp_path, "from velox.core.ring cimport TransactionRing\n", cplusplus=True)
+    assert built.returncode != 0
+    assert "cimport them in a module that Cython compiles as C" in built.stdout + built.stderr

@@ -210,7 +210,7 @@ def test_an_ingress_that_waits_for_room_has_no_deadline(ingress: Ingress) -> Non
     to_bundle.push(orders(1))
     bundles = BundleStage([to_bundle], BundleRing(), clock, timeout_ns=1_000_000)
     runner = Runner("bench", [ingress, bundles], clock)
-    # A virtual clock goes on to the earliest deadline, which is the bundle's if nothing else is due.
+    # A virtual clock goes on to the earliest deadline: the bundle's, if nothing else is due.
     for _ in range(100):
         runner.step()
     assert ingress.pushed == 4

@@ -14,8 +14,8 @@ import numpy as np
 cimport numpy as cnp
 
 from velox.core.atomic cimport (
-    atomic_i64, cas_strong_acquire_else_relaxed, count, fetch_add_relaxed, kernel_ns, load_relaxed,
-    relax, store_release,
+    atomic_i64, cas_strong_acquire_else_relaxed, count, fetch_add_relaxed, give_core_away,
+    kernel_ns, load_relaxed, relax, store_release,
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
@@ -48,12 +48,9 @@ from velox.core.top cimport (
     book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
 )
 
-from velox.core.instrument import Instrument
+from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
 from velox.core.records import Kind, Rejection, Side
 from velox.errors import BookError, RecordError, RejectedError
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield() noexcept
 
 cnp.import_array()
 
@@ -560,7 +557,7 @@ cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
     attempts[0] += 1
     if attempts[0] % SPINS_BEFORE_YIELD == 0:
         # Whoever is waited for may need this very processor.
-        sched_yield()
+        give_core_away()
 
 
 cdef bint book_begin_writing(book *self) noexcept nogil:
@@ -922,7 +919,7 @@ cdef class OrderBook:
             market=checked_int("market", market, 0, MARKETS - 1),
             tick_size=checked_int("tick_size", tick_size, 1, INT64_MAX),
             lot_size=lot_size,
-            levels=checked_int("levels", levels, 64, 1 << 18))
+            levels=checked_int("levels", levels, MIN_LEVELS, MAX_LEVELS))
         if writers != "n":
             writers = checked_int("writers", writers, 1, INT64_MAX)
         several_writers = writers != 1
@@ -973,7 +970,7 @@ cdef class OrderBook:
         Examples
         --------
         >>> from velox.core.book import OrderBook
-        >>> from velox.core.instrument import Instrument
+        >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
         >>> OrderBook.from_instrument(Instrument(name="SOL-USD", tick_size=100)).tick_size
         100
         """
@@ -1504,7 +1501,7 @@ cdef class Books:
     Examples
     --------
     >>> from velox.core.book import Books
-    >>> from velox.core.instrument import Instrument
+    >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
     >>> books = Books([Instrument(name="SOL", market=1), Instrument(name="JUP", market=4)])
     >>> list(books), books[4].name
     ([1, 4], 'JUP')

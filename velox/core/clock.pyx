@@ -5,8 +5,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 
 from velox.core.atomic cimport (
-    FALSE_SHARING, kernel_ns, load_acquire, load_relaxed, relax, store_relaxed, store_release,
-    ticks_ordered, ticks_per_second,
+    FALSE_SHARING, give_core_away, kernel_ns, load_acquire, load_relaxed, relax, sleep_ns,
+    store_relaxed, store_release, ticks_ordered, ticks_per_second,
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
 
@@ -20,7 +20,6 @@ __all__ = ["Clock", "HandOver", "judge_tsc"]
 
 cdef extern from *:
     """
-    #include <sched.h>
     #include <time.h>
     #if defined(__x86_64__)
     #include <cpuid.h>
@@ -39,12 +38,6 @@ cdef extern from *:
     #endif
     }
 
-    static void velox_sleep_ns(uint64_t duration_ns)
-    {
-        struct timespec duration = {duration_ns / 1000000000u, duration_ns % 1000000000u};
-        nanosleep(&duration, NULL);
-    }
-
     static double velox_kernel_resolution_ns(void)
     {
         struct timespec step;
@@ -54,9 +47,7 @@ cdef extern from *:
     """
     const char *COUNTER "VELOX_COUNTER"
     bint tsc_is_invariant "velox_tsc_is_invariant"() noexcept nogil
-    void sleep_ns "velox_sleep_ns"(uint64_t duration_ns) noexcept nogil
     double kernel_resolution_ns "velox_kernel_resolution_ns"() noexcept nogil
-    int sched_yield() noexcept nogil
 
 cdef enum:
     # The ends of the line are known to some 20 ns each: over 20 ms, to 1 or 2 parts in a million.
@@ -585,5 +576,5 @@ cdef bint seen(hand_over_ball *ball, uint64_t turn, uint64_t looks_allowed) noex
         if look < SPINS_BEFORE_YIELD:
             relax()
         else:
-            sched_yield()
+            give_core_away()
     return False

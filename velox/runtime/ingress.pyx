@@ -10,7 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from velox.core.atomic cimport load_relaxed, relax
+from velox.core.atomic cimport give_core_away, load_relaxed, relax
 from velox.core.bundle cimport NO_DEADLINE
 from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
 from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
@@ -24,7 +24,6 @@ from velox.core.ring cimport (
     transaction_ring_publish,
     transaction_ring_room,
 )
-from velox.runtime.idle cimport give_core_away
 from velox.runtime.stage cimport Turn, control_stopped
 
 from velox.core.records import TRANSACTION_DTYPE, Kind, Side
