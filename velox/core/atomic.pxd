@@ -29,6 +29,9 @@ cdef extern from *:
     #define velox_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
     #define velox_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
     #define velox_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+    #define velox_cas_strong_release_else_relaxed(p, e, d) \\
+        atomic_compare_exchange_strong_explicit((p), (e), (d), \\
+                                                memory_order_release, memory_order_relaxed)
     #define velox_cas_strong_acquire_else_relaxed(p, e, d) \\
         atomic_compare_exchange_strong_explicit((p), (e), (d), \\
                                                 memory_order_acquire, memory_order_relaxed)
@@ -121,6 +124,8 @@ cdef extern from *:
     void store_release "velox_store_release"(atomic_u64 *obj, uint64_t value) noexcept nogil
     uint64_t fetch_add_relaxed "velox_fetch_add_relaxed"(
         atomic_u64 *obj, uint64_t value) noexcept nogil
+    bint cas_strong_release_else_relaxed "velox_cas_strong_release_else_relaxed"(
+        atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_strong_acquire_else_relaxed "velox_cas_strong_acquire_else_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_weak_acq_rel_else_relaxed "velox_cas_weak_acq_rel_else_relaxed"(
