@@ -103,7 +103,9 @@ def modules(system: str = sys.platform) -> list[Extension]:
             "initializedcheck": False,
             "cdivision": True,
             "embedsignature": False,
-            "freethreading_compatible": True,
+            # The interpreter keeps its GIL: whose a ring's ends are is looked up and then written
+            # (ring.pyx.in), which two threads may do at once where nothing keeps them apart.
+            "freethreading_compatible": False,
             "linetrace": TRACE,
         },
     )

@@ -59,7 +59,7 @@ DIRECTIVES = {
     "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
-    "freethreading_compatible": True,
+    "freethreading_compatible": False,
 }
 
 

@@ -198,13 +198,28 @@ MUTANTS = [
     ),
     Mutant(
         "a writer does not wait for the reader", ORDER_BOOK,
-        "        state = BOOK_IDLE\n        wait_a_little(&attempts)\n    return True",
-        "        break\n    return True", ("book",),
+        "            while load_acquire(&self.access.state) != BOOK_WRITING:\n"
+        "                wait_a_little(&attempts)\n", "", ("book",),
     ),
     Mutant(
         "a second writer is let in", ORDER_BOOK,
-        "        if state == BOOK_WRITING:\n            return False\n",
-        "        if state == BOOK_WRITING:\n            break\n", ("book",),
+        "        if state != BOOK_READING:\n            return False\n",
+        "        if state != BOOK_READING:\n            break\n", ("book",),
+    ),
+    Mutant(
+        "a reader gives the book back to nobody, though a writer waits for it", ORDER_BOOK,
+        "        store_release(&self.access.state, BOOK_WRITING)\n",
+        "        store_release(&self.access.state, BOOK_IDLE)\n", ("book",),
+    ),
+    Mutant(
+        "a copy that was broken off counts as whole", ORDER_BOOK,
+        "quantities, 4):\n            return True\n    return False",
+        "quantities, 4):\n            return True\n    return True", ("book",),
+    ),
+    Mutant(
+        "a reader hands over before it has read", ORDER_BOOK,
+        "    whole = side_gather(self, SIDE_BID",
+        "    book_end_reading(self)\n    whole = side_gather(self, SIDE_BID", ("book",),
     ),
     Mutant(
         "a refused writer gives back what it has not got", ORDER_BOOK,

@@ -142,3 +142,41 @@ def test_every_reader_gets_a_whole_snapshot_between_two_writes() -> None:
         assert book.quantity(Side.BID, BASE - 1_000, timeout=60) == 0
 
     run(book, read, planted_flow())
+
+
+def test_a_long_copy_gives_way_to_the_writer_and_is_whole_all_the_same() -> None:
+    """Bids by the thousand, most of them cold; each write sets one bid and one ask alike."""
+    book = OrderBook(64, publish="event")
+    levels = np.zeros(3000, TRANSACTION_DTYPE)
+    levels["kind"], levels["size"] = Kind.SET, 1
+    levels["price"] = BASE - 1 - np.random.default_rng(3).permutation(len(levels))
+    book.apply(levels)
+    pair = np.zeros(2, TRANSACTION_DTYPE)
+    pair["kind"], pair["side"], pair["price"] = Kind.SET, [0, 1], [BASE, BASE + 1]
+    pair["size"] = 1
+    pair["flags"][1] = Flags.LAST
+    book.apply(pair)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    reads = 0
+
+    def read() -> None:
+        nonlocal reads
+        try:
+            while not stop.is_set() or reads < 20:
+                rows = book.depth(4000, timeout=60)
+                assert rows["bid_quantity"][0] == rows["ask_quantity"][0] >= 1
+                assert rows["bid_price"][:3001].tolist() == list(range(BASE, BASE - 3001, -1))
+                reads += 1
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for size in range(2, 2 + rounds(5000)):
+        pair["size"] = size
+        assert book.apply(pair).applied == 2
+    stop.set()
+    thread.join()
+    if failures:
+        raise failures[0]

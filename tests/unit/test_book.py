@@ -553,3 +553,27 @@ def test_a_seeded_window_starts_where_it_is_told() -> None:
         book.add(BID, price, 1)
     assert book.statistics().recentres == 0
     assert book.statistics().window_levels == 128
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 128, 1000, 1700, 4000])
+def test_a_depth_is_in_order_however_much_of_it_is_cold(n: int) -> None:
+    """Copied in pieces, of which some end within the window and some within the cold store."""
+    book = OrderBook(64)
+    numbers = np.random.default_rng(5)
+    held = {
+        side: numbers.choice(np.arange(1, 4000), 1700, replace=False) + base
+        for side, base in ((Side.BID, 10_000), (Side.ASK, 14_000))
+    }
+    for side, prices in held.items():
+        records = np.zeros(len(prices), TRANSACTION_DTYPE)
+        records["kind"], records["side"] = Kind.SET, side
+        records["price"], records["size"] = prices, prices % 1000 + 1
+        assert book.apply(records).applied == len(records)
+    assert book.statistics().cold_levels > 3000
+    rows = book.depth(n)
+    best_bids = np.sort(held[Side.BID])[::-1][:n]
+    best_asks = np.sort(held[Side.ASK])[:n]
+    for name, best in (("bid", best_bids), ("ask", best_asks)):
+        assert rows[f"{name}_price"][: len(best)].tolist() == best.tolist()
+        assert rows[f"{name}_quantity"][: len(best)].tolist() == (best % 1000 + 1).tolist()
+        assert not rows[f"{name}_price"][len(best) :].any()

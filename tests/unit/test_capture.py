@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import assert_adds_up, inside, numbered_bundles, orders
+from tests.support import assert_adds_up, compiled, inside, numbered_bundles, orders
 from velox import (
     BUNDLE_DTYPE,
     CaptureOutput,
@@ -328,6 +328,47 @@ def test_a_disk_that_fills_keeps_the_whole_bundles_and_counts_the_rest(
     bundles = np.load(path)
     assert len(bundles) == recover_capture(path) == whole
     assert inside(bundles)["id"].tolist() == list(range(1, 16 * whole + 1))
+
+
+WRITES_NOTHING = """\
+#define _DEFAULT_SOURCE
+#include <sys/types.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Takes everything but bundles, and says of these that none of it was written. */
+ssize_t write(int descriptor, const void *bytes, size_t size)
+{
+    return size % 528 == 0 ? 0 : syscall(SYS_write, descriptor, bytes, size);
+}
+"""
+RUNS_INTO_IT = """\
+import errno, sys
+from velox import CaptureOutput, MarketFlow, Pipeline, PipelineConfig, ReplayIngress
+from velox.errors import CaptureError
+
+invoker = PipelineConfig(placement="invoker")
+replay = ReplayIngress(MarketFlow(1).generate(100))
+pipeline = Pipeline(replay, CaptureOutput(sys.argv[1]), config=invoker)
+try:
+    pipeline.run()
+except CaptureError as error:
+    assert error.errno == errno.EIO, error
+    print("EIO", pipeline.ledger().delivered_bundles)
+"""
+
+
+@LINUX
+def test_a_write_that_writes_nothing_is_a_failure_and_not_tried_for_ever(tmp_path: Path) -> None:
+    source = tmp_path / "nothing.c"
+    source.write_text(WRITES_NOTHING)
+    compiled(source, tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", RUNS_INTO_IT, str(tmp_path / "flow.npy")],
+        env={**os.environ, "LD_PRELOAD": str(tmp_path / "nothing.so")},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ran.stdout == "EIO 0\n", ran.stderr
 
 
 def test_a_capture_that_failed_carries_the_systems_error_as_its_cause(tmp_path: Path) -> None:

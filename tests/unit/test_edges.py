@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ from velox import (
     recover_capture,
 )
 from velox.errors import CaptureError, ConfigError, PipelineError, RecordError, RingError
+from velox.runtime.bundle_stage import BundleStage
+from velox.runtime.config import MAX_LANES
 from velox.runtime.runner import Runner
 from velox.runtime.stage import Stage
 
@@ -273,6 +276,37 @@ def test_a_replay_that_no_pipeline_has_taken_does_not_begin() -> None:
 def test_a_runner_refuses_a_stage_that_cannot_be_called(stage: Stage, why: str) -> None:
     with pytest.raises(ConfigError, match=f"^{why}$"):
         Runner("velox-test", [stage], Clock("virtual"))
+
+
+@pytest.mark.parametrize("stage", [None, 5, "book"])
+def test_a_runner_takes_nothing_but_stages(stage: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^stages\[0\] must be a Stage, not "):
+        Runner("velox-test", [stage], Clock("virtual"))
+
+
+@pytest.mark.parametrize("count", [0, 17, 60, 4000])
+def test_a_bundle_stage_takes_no_more_rings_than_it_has_places(count: int) -> None:
+    rings = [TransactionRing(4) for _ in range(count)]
+    with pytest.raises(ConfigError, match=f"^inputs: a bundle stage takes 1 to 16 .* not {count}$"):
+        BundleStage(rings, BundleRing(), Clock())
+
+
+def test_a_bundle_stage_takes_as_many_rings_as_a_pipeline_has_lanes() -> None:
+    rings = [TransactionRing(4) for _ in range(MAX_LANES)]
+    stage = BundleStage(iter(rings), BundleRing(), Clock())  # type: ignore[arg-type]
+    assert stage.sealed_transactions == 0
+
+
+@pytest.mark.parametrize("ring", [None, 5, BundleRing()])
+def test_a_bundle_stage_takes_nothing_but_rings_of_transactions(ring: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^inputs\[1\] must be a TransactionRing, not "):
+        BundleStage([TransactionRing(4), ring], BundleRing(), Clock())
+
+
+@pytest.mark.parametrize("make", [TransactionRing, BundleRing])
+def test_a_peek_is_of_a_ring(make: Any) -> None:
+    with pytest.raises(TypeError, match="ring"):
+        type(make().peek())(None, None)
 
 
 def test_checks_of_another_kind_are_refused_by_name() -> None:

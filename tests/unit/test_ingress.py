@@ -16,6 +16,7 @@ from tests.support import Array, in_another_thread, orders, pass_the_time_until
 from velox import (
     BUNDLE_DTYPE,
     TRANSACTION_DTYPE,
+    BundleRing,
     Clock,
     Ingress,
     Kind,
@@ -29,6 +30,7 @@ from velox import (
     validate,
 )
 from velox.errors import ConfigError, PipelineError, RecordError
+from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.runner import Runner
 from velox.runtime.stage import Control
 
@@ -168,7 +170,9 @@ def test_open_loop_flow_drops_by_default_and_unpaced_flow_blocks() -> None:
     assert PushIngress().default_on_full == "block"
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), 1e10, "fast", None, [1]])
+@pytest.mark.parametrize(
+    "rate", [0, 0.5, -1, True, float("nan"), float("inf"), 1e10, "fast", None, [1]]
+)
 def test_a_rate_that_no_clock_can_pace_is_refused(rate: Any) -> None:
     with pytest.raises(ConfigError, match="rate = "):
         PoissonIngress(rate=rate)
@@ -183,6 +187,34 @@ def test_a_stop_ends_the_flow_and_closes_its_ring() -> None:
     assert bench.ring.closed
     assert bench.ingress.finished
     assert bench.counts() == before
+
+
+def blocked_ingresses() -> list[Ingress]:
+    recording = orders(20)
+    recording["ingress_ts_ns"] = START_NS
+    return [
+        PoissonIngress(rate="max"),
+        PoissonIngress(rate=1e9),
+        ReplayIngress(recording),
+        ReplayIngress(recording, speed=1.0),
+    ]
+
+
+@pytest.mark.parametrize("ingress", blocked_ingresses(), ids=["max", "1e9", "replay", "scheduled"])
+def test_an_ingress_that_waits_for_room_has_no_deadline(ingress: Ingress) -> None:
+    """A runner that backs off would wake for one that is past, again and again, and never sleep."""
+    clock, control, ring = Clock("virtual"), Control(), TransactionRing(4)
+    clock.set(START_NS)
+    ingress.attach(ring, clock, control, on_full="block")
+    to_bundle = TransactionRing(4)
+    to_bundle.push(orders(1))
+    bundles = BundleStage([to_bundle], BundleRing(), clock, timeout_ns=1_000_000)
+    runner = Runner("bench", [ingress, bundles], clock)
+    # A virtual clock goes on to the earliest deadline: the bundle's, if nothing else is due.
+    for _ in range(100):
+        runner.step()
+    assert ingress.pushed == 4
+    assert bundles.sealed["timeout"] == 1
 
 
 # Replay

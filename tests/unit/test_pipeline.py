@@ -605,6 +605,15 @@ def test_while_it_runs_the_books_are_not_for_others_to_write() -> None:
     assert book.best_bid_quantity == 2
 
 
+def test_every_book_of_a_running_pipeline_answers_its_readers() -> None:
+    """They take turns to be looked after, one at a time; these get no records of their own."""
+    instruments = [Instrument(name=str(market), market=market) for market in range(7)]
+    with Pipeline(PushIngress(), books=Books(instruments), config=config("shared")) as pipeline:
+        for book in pipeline.books.values():
+            assert not book.depth(3)["bid_quantity"].any()
+            assert book.statistics().mailbox_fills == 1
+
+
 def test_two_pipelines_do_not_write_one_book() -> None:
     book = OrderBook()
     first_ingress = PushIngress()

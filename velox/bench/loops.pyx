@@ -7,7 +7,7 @@ Every function returns the nanoseconds that its loop took on the kernel's clock,
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from velox.core.atomic cimport kernel_ns, relax
+from velox.core.atomic cimport give_core_away, kernel_ns, relax
 from velox.core.book cimport OrderBook
 from velox.core.bundle cimport bundle_builder, bundle_builder_add, bundle_builder_init
 from velox.core.clock cimport Clock, clock_now
@@ -27,7 +27,7 @@ from velox.core.ring cimport (
     transaction_ring_release,
 )
 from velox.core.top cimport book_top, top_line_try_read
-from velox.runtime.idle cimport PAUSE_TOGETHER_NS, give_core_away, pauses_within
+from velox.runtime.idle cimport PAUSE_TOGETHER_NS, pauses_within
 
 from velox.errors import LedgerError
 

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint64_t
 from velox.core.atomic cimport (
     FALSE_SHARING,
     atomic_u64,
+    give_core_away,
     kernel_ns,
     load_acquire,
     load_relaxed,
@@ -21,7 +22,6 @@ from velox.core.book cimport OrderBook
 from velox.core.clock cimport Clock, clock_now, clock_source
 from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.top cimport book_top, top_line_try_read
-from velox.runtime.idle cimport give_core_away
 
 from velox.errors import ConfigError, LedgerError
 

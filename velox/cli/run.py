@@ -29,7 +29,7 @@ def add_run(run: argparse.ArgumentParser) -> None:
         type=rate,
         default=100_000.0,
         metavar="N|max",
-        help="transactions a second, Poisson; 'max': as fast as they are taken (100000)",
+        help="transactions a second, 1 to 1e9, Poisson; 'max': as fast as they are taken (100000)",
     )
     run.add_argument(
         "--seed",

@@ -1,4 +1,4 @@
-"""The only door to C11 atomics, to the pause instruction and to the tick counter.
+"""The only door to C11 atomics, to what a thread does while it waits, and to the tick counter.
 
 Every other module reaches ``<stdatomic.h>`` through the names below, each of which says its memory
 order. They are macros, not functions, so that a sanitizer or a model checker sees each call site
@@ -13,6 +13,10 @@ cdef extern from *:
     """
     #ifndef VELOX_ATOMIC_INCLUDED
     #define VELOX_ATOMIC_INCLUDED
+    #if defined(__cplusplus)
+    #error "Velox's declarations are C11: cimport them in a module that Cython compiles as C"
+    #endif
+    #include <sched.h>
     #include <stdatomic.h>
     #include <stdint.h>
     #include <time.h>
@@ -25,6 +29,9 @@ cdef extern from *:
     #define velox_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
     #define velox_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
     #define velox_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+    #define velox_cas_strong_release_else_relaxed(p, e, d) \\
+        atomic_compare_exchange_strong_explicit((p), (e), (d), \\
+                                                memory_order_release, memory_order_relaxed)
     #define velox_cas_strong_acquire_else_relaxed(p, e, d) \\
         atomic_compare_exchange_strong_explicit((p), (e), (d), \\
                                                 memory_order_acquire, memory_order_relaxed)
@@ -51,15 +58,12 @@ cdef extern from *:
     #endif
     }
 
-    static inline uint64_t velox_ticks(void)
+    static inline void velox_give_core_away(void) { sched_yield(); }
+
+    static inline void velox_sleep_ns(uint64_t ns)
     {
-    #if defined(__x86_64__)
-        return __builtin_ia32_rdtsc();
-    #else
-        uint64_t value;
-        __asm__ volatile("isb\\n\\tmrs %0, cntvct_el0" : "=r"(value) :: "memory");
-        return value;
-    #endif
+        struct timespec span = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+        nanosleep(&span, NULL);
     }
 
     /* Ticks, read not before the loads that precede it: what a thread learnt from another through
@@ -71,8 +75,10 @@ cdef extern from *:
         __builtin_ia32_lfence();
         return __builtin_ia32_rdtsc();
     #else
-        /* the branch on what was loaded and the isb within order the read */
-        return velox_ticks();
+        /* the branch on what was loaded and the isb order the read */
+        uint64_t value;
+        __asm__ volatile("isb\\n\\tmrs %0, cntvct_el0" : "=r"(value) :: "memory");
+        return value;
     #endif
     }
 
@@ -118,6 +124,8 @@ cdef extern from *:
     void store_release "velox_store_release"(atomic_u64 *obj, uint64_t value) noexcept nogil
     uint64_t fetch_add_relaxed "velox_fetch_add_relaxed"(
         atomic_u64 *obj, uint64_t value) noexcept nogil
+    bint cas_strong_release_else_relaxed "velox_cas_strong_release_else_relaxed"(
+        atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_strong_acquire_else_relaxed "velox_cas_strong_acquire_else_relaxed"(
         atomic_u64 *obj, uint64_t *expected, uint64_t desired) noexcept nogil
     bint cas_weak_acq_rel_else_relaxed "velox_cas_weak_acq_rel_else_relaxed"(
@@ -131,7 +139,9 @@ cdef extern from *:
     void store_i64_release "velox_store_release"(atomic_i64 *obj, int64_t value) noexcept nogil
 
     void relax "velox_relax"() noexcept nogil
-    uint64_t ticks "velox_ticks"() noexcept nogil
+    # To whoever else wants this processor.
+    void give_core_away "velox_give_core_away"() noexcept nogil
+    void sleep_ns "velox_sleep_ns"(uint64_t ns) noexcept nogil
     uint64_t ticks_ordered "velox_ticks_ordered"() noexcept nogil
     uint64_t ticks_per_second "velox_ticks_per_second"() noexcept nogil
     uint64_t kernel_ns "velox_kernel_ns"() noexcept nogil

@@ -23,9 +23,6 @@ cdef extern from *:
     uint64_t lowest_bit "velox_lowest_bit"(uint64_t word) noexcept nogil
     const uint64_t NO_SLOT "UINT64_MAX"
 
-cdef enum:
-    BITMAP_MAX_SLOTS = 1 << 18      # what one top word can oversee
-
 
 cdef struct bitmap:
     uint64_t *leaves

@@ -8,6 +8,10 @@ The state word of a book, on 128 bytes of its own::
 
     IDLE ----> WRITING ----> IDLE      the writer, for a whole run
       \\------> READING ----> IDLE      a reader, for one copy
+                  \\----> WANTED ----> WRITING
+
+A writer that meets a reader says so, and waits. The reader looks every few dozen levels: it then
+breaks its copy off, and hands the book over to that very writer.
 """
 
 cimport cython
@@ -30,6 +34,7 @@ cdef enum:
     BOOK_IDLE = 0
     BOOK_WRITING = 1
     BOOK_READING = 2
+    BOOK_WANTED = 3             # a reader's still, and some writer's next
 
 # What happens to an update that would leave the best bid at or over the best ask; see OrderBook.
 cdef enum:
@@ -42,22 +47,25 @@ cdef struct book_access:
     atomic_u64 state
     uint64_t padding[15]
 
+# On lines of their own: the two sides; what never changes, which every reader loads; and what the
+# writer stores at its records, which so takes no line away from those who read the best prices.
 cdef struct book:
-    ladder sides[2]             # SIDE_BID, SIDE_ASK; 128 bytes each, on lines of their own
+    ladder sides[2]             # SIDE_BID, SIDE_ASK
     shared_book *shared         # of a book with several writers; NULL: the ladders, for one
     tick_grid grid
-    uint8_t market
-    uint8_t on_cross
-    bint careful                # by_event, or a policy other than CROSS_COUNT
-    bint by_event               # publish at Flags.LAST, not at every record
-    bint in_event               # since the last Flags.LAST there was a record
-    bint is_crossed             # the best bid is at or over the best ask
-    bint top_changed            # and the best prices or quantities differ from those published
     top_line *top
     mailbox *mail
     depth_row *staging          # [mail.capacity], where the writer gathers a letter
     book_access *access
     decimal_unit lot
+    uint8_t market
+    uint8_t on_cross
+    bint careful                # by_event, or a policy other than CROSS_COUNT
+    bint by_event               # publish at Flags.LAST, not at every record
+    uint64_t padding[3]
+    bint in_event               # since the last Flags.LAST there was a record
+    bint is_crossed             # the best bid is at or over the best ask
+    bint top_changed            # and the best prices or quantities differ from those published
     # Of the writer, or of the writers, for any reader: relaxed, since they order nothing.
     atomic_u64 applied
     atomic_u64 rejected
@@ -66,11 +74,13 @@ cdef struct book:
     atomic_u64 matched
     atomic_u64 published
     atomic_u64 letters
+    uint64_t padding_counters[7]
 
 cdef struct books:
     book *by_market[MARKETS]    # NULL: no such market
-    book *members[MARKETS]      # the first `count`: those of by_market, without the gaps
+    book *members[MARKETS]      # the first `count`: those of by_market that allow one writer
     size_t count
+    size_t next                 # member to be polled
 
 # Applies in order, stops at the first record that was not applied and returns how many were applied
 # before it. `status` is STATUS_APPLIED if all were; else why not: for a rejection the caller goes
@@ -85,7 +95,8 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 cdef bint books_begin_writing(books *self) noexcept nogil
 # Publishes what a book still owes its readers, then lets them in.
 cdef void books_end_writing(books *self) noexcept nogil
-# Answers readers who wait for a depth; the writer calls it once a duty cycle.
+# Answers readers who wait for a depth, of one book after the other; the writer calls it once a duty
+# cycle. Those of a book that it writes are answered sooner.
 cdef void books_poll(books *self) noexcept nogil
 
 # On any thread. `book_read` copies the best `n` levels of one state, with zeros where a side has

@@ -14,16 +14,17 @@ import numpy as np
 cimport numpy as cnp
 
 from velox.core.atomic cimport (
-    atomic_i64, cas_strong_acquire_else_relaxed, count, fetch_add_relaxed, kernel_ns, load_relaxed,
-    relax, store_release,
+    atomic_i64, cas_strong_acquire_else_relaxed, cas_strong_release_else_relaxed, count,
+    fetch_add_relaxed, give_core_away, kernel_ns, load_acquire, load_relaxed, relax, store_release,
 )
 from velox.core.cold cimport COLD_MAX_LEVELS, cold_count, cold_index_size, cold_level
 from velox.core.crc32 cimport OKX_LEVELS, decimal_unit, okx_checksum
 from velox.core.effect cimport EFFECTS, effect_amount, effect_apply
 from velox.core.grid cimport tick_grid_divide, tick_grid_holds, tick_grid_initialise
 from velox.core.ladder cimport (
-    NOWHERE, NO_KEY, ladder, ladder_clear, ladder_count, ladder_covers, ladder_depth,
-    ladder_in_window, ladder_meets, ladder_put, ladder_put_hot, ladder_quantity, ladder_reserve,
+    NOWHERE, NO_KEY, ladder, ladder_arrange, ladder_clear, ladder_copy, ladder_copy_begin,
+    ladder_count, ladder_covers, ladder_depth, ladder_gather, ladder_in_window, ladder_meets,
+    ladder_put, ladder_put_hot, ladder_quantity, ladder_reserve,
 )
 from velox.core.mailbox cimport (
     depth_counts, depth_row, letter_words, mailbox, mailbox_ask, mailbox_asked,
@@ -48,12 +49,9 @@ from velox.core.top cimport (
     book_top, top_line, top_line_assert_layout, top_line_publish, top_line_try_read,
 )
 
-from velox.core.instrument import Instrument
+from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
 from velox.core.records import Kind, Rejection, Side
 from velox.errors import BookError, RecordError, RejectedError
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield() noexcept
 
 cnp.import_array()
 
@@ -70,6 +68,9 @@ cdef enum:
     # Records between two looks at the mailbox: a microsecond or two, and nothing measurable.
     POLL_INTERVAL = 128
     SPINS_BEFORE_YIELD = 64
+    # Levels between a reader's two looks for a writer: a writer waits so long, a reader sees little
+    # of it.
+    COPIED_TOGETHER = 64
     MAX_DEPTH_CAPACITY = 1 << 16
 
 DEPTH_DTYPE = np.dtype([
@@ -86,6 +87,9 @@ cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(sizeof(book_access) == 128)
     STATIC_ASSERT(sizeof(ladder) == 128)
     STATIC_ASSERT(<size_t>&(<book *>NULL).sides == 0)
+    STATIC_ASSERT(<size_t>&(<book *>NULL).shared == 256)
+    STATIC_ASSERT(<size_t>&(<book *>NULL).in_event == 384)
+    STATIC_ASSERT(sizeof(book) == 512)
 
 
 assert_layout()
@@ -195,6 +199,13 @@ cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
         book_free(self)
         return NULL
     return self
+
+
+cdef void books_add(books *self, book *member) noexcept nogil:
+    self.by_market[member.market] = member
+    if member.shared == NULL:
+        self.members[self.count] = member
+        self.count += 1
 
 
 # --- the writer ---------------------------------------------------------------------------------
@@ -565,9 +576,11 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 
 
 cdef void books_poll(books *self) noexcept nogil:
-    cdef size_t index
-    for index in range(self.count):
-        book_poll(self.members[index])
+    if self.count == 0:
+        # Every book has several writers, who may be at this table at once.
+        return
+    book_poll(self.members[self.next])
+    self.next = self.next + 1 if self.next + 1 < self.count else 0
 
 
 # --- who may touch the ladder -------------------------------------------------------------------
@@ -577,27 +590,29 @@ cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
     attempts[0] += 1
     if attempts[0] % SPINS_BEFORE_YIELD == 0:
         # Whoever is waited for may need this very processor.
-        sched_yield()
+        give_core_away()
 
 
 cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t attempts = 0
     cdef uint64_t state = BOOK_IDLE
-    if self.shared != NULL:
-        return True
     # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: who
     # is refused, or waits, touches nothing.
     while not cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_WRITING):
-        if state == BOOK_WRITING:
+        if state != BOOK_READING:
             return False
+        # Release, against load buffering: what was loaded before this (readers' requests) is not
+        # what they do after they see it.
+        if cas_strong_release_else_relaxed(&self.access.state, &state, BOOK_WANTED):
+            # Acquire: the reader that handed over has read. Nobody else makes this of WANTED.
+            while load_acquire(&self.access.state) != BOOK_WRITING:
+                wait_a_little(&attempts)
+            return True
         state = BOOK_IDLE
-        wait_a_little(&attempts)
     return True
 
 
 cdef void book_end_writing(book *self) noexcept nogil:
-    if self.shared != NULL:
-        return
     book_end_event(self)
     # Release: whoever takes the state next sees every change of the ladder.
     store_release(&self.access.state, BOOK_IDLE)
@@ -626,12 +641,50 @@ cdef bint book_try_begin_reading(book *self) noexcept nogil:
     return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)
 
 
+cdef bint book_is_wanted(book *self) noexcept nogil:
+    # Relaxed: it carries nothing; seen late, the writer waits for some levels more.
+    return load_relaxed(&self.access.state) == BOOK_WANTED
+
+
 cdef void book_end_reading(book *self) noexcept nogil:
-    # Release: the next writer's changes come after this reader's loads.
-    store_release(&self.access.state, BOOK_IDLE)
+    cdef uint64_t state = BOOK_READING
+    # Release, both: the next writer's changes come after this reader's loads. Relaxed on failure:
+    # that a writer wants the book is all there is to know; it gets it from here alone.
+    if not cas_strong_release_else_relaxed(&self.access.state, &state, BOOK_IDLE):
+        store_release(&self.access.state, BOOK_WRITING)
 
 
 # --- readers ------------------------------------------------------------------------------------
+
+cdef bint side_gather(book *self, uint8_t side, ladder_copy *copy, Py_ssize_t n, int64_t *prices,
+                      int64_t *quantities) noexcept nogil:
+    """False if a writer came meanwhile: then the copy is of no use."""
+    ladder_copy_begin(&self.sides[side], copy)
+    while not book_is_wanted(self):
+        if ladder_gather(&self.sides[side], copy, n, COPIED_TOGETHER, prices, quantities, 4):
+            return True
+    return False
+
+
+cdef bint book_read_ladders(book *self, Py_ssize_t n, depth_row *rows,
+                            depth_counts *counts) noexcept nogil:
+    """Copy up to `n` levels of each side, best first; False if a writer has the book, or wants it.
+    """
+    cdef ladder_copy bids, asks
+    cdef bint whole
+    if not book_try_begin_reading(self):
+        return False
+    whole = side_gather(self, SIDE_BID, &bids, n, &rows.bid_price, &rows.bid_quantity) \
+        and side_gather(self, SIDE_ASK, &asks, n, &rows.ask_price, &rows.ask_quantity)
+    book_end_reading(self)
+    if whole:
+        # Only now, since sorting takes longer than copying.
+        counts.bids = ladder_arrange(&self.sides[SIDE_BID], &bids, n, self.grid.tick_size,
+                                     &rows.bid_price, &rows.bid_quantity, 4)
+        counts.asks = ladder_arrange(&self.sides[SIDE_ASK], &asks, n, self.grid.tick_size,
+                                     &rows.ask_price, &rows.ask_quantity, 4)
+    return whole
+
 
 cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
                     uint64_t deadline) noexcept nogil:
@@ -647,9 +700,7 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
         if self.shared != NULL:
             counts[0] = book_copy(self, n, rows)
             break
-        if book_try_begin_reading(self):
-            counts[0] = book_copy(self, n, rows)
-            book_end_reading(self)
+        if book_read_ladders(self, n, rows, counts):
             break
         if n <= self.mail.capacity:
             if request == 0:
@@ -875,7 +926,8 @@ cdef class OrderBook:
     lot_size : decimal.Decimal
         What one unit of quantity is worth, for `checksum`.
     writers : int or "n"
-        How many threads may write at a time. One needs no locked instruction. With more, each
+        How many threads may write at a time. One needs no locked instruction a record, only
+        one a call. With more, each
         level is changed by compare-and-swap, the window is fixed, and what lies outside it is
         refused with `Rejection.OUT_OF_WINDOW`.
     on_cross : {"count", "reject", "uncross", "match"}
@@ -910,8 +962,8 @@ cdef class OrderBook:
     is refused with `BookError`. With several, each level is exact at one instant of a read, and
     each side's best too, but what is read together need not be from the same instant; a transaction
     that lost its level to others a hundred times over counts as a timeout and is to be applied
-    again. Readers never make the writer wait, except at the start of a write, for a copy that
-    is being made.
+    again. Readers never make the writer wait, except at the start of a write: a copy that is
+    being made goes on for 64 levels at most, then gives way and begins again.
 
     Prices are integers in 1e-4 everywhere, quantities integers in lots.
 
@@ -939,7 +991,7 @@ cdef class OrderBook:
             market=checked_int("market", market, 0, MARKETS - 1),
             tick_size=checked_int("tick_size", tick_size, 1, INT64_MAX),
             lot_size=lot_size,
-            levels=checked_int("levels", levels, 64, 1 << 18))
+            levels=checked_int("levels", levels, MIN_LEVELS, MAX_LEVELS))
         if writers != "n":
             writers = checked_int("writers", writers, 1, INT64_MAX)
         several_writers = writers != 1
@@ -975,9 +1027,7 @@ cdef class OrderBook:
             # The best key that a bid can have is that of the window's last tick.
             side = &self.core.sides[SIDE_BID]
             side.base = min(tick + side.levels - 1, <uint64_t>INT64_MAX) ^ side.mirror
-        self.table.by_market[self.core.market] = self.core
-        self.table.members[0] = self.core
-        self.table.count = 1
+        books_add(self.table, self.core)
 
     def __dealloc__(self):
         book_free(self.core)
@@ -990,7 +1040,7 @@ cdef class OrderBook:
         Examples
         --------
         >>> from velox.core.book import OrderBook
-        >>> from velox.core.instrument import Instrument
+        >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
         >>> OrderBook.from_instrument(Instrument(name="SOL-USD", tick_size=100)).tick_size
         100
         """
@@ -1521,7 +1571,7 @@ cdef class Books:
     Examples
     --------
     >>> from velox.core.book import Books
-    >>> from velox.core.instrument import Instrument
+    >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
     >>> books = Books([Instrument(name="SOL", market=1), Instrument(name="JUP", market=4)])
     >>> list(books), books[4].name
     ([1, 4], 'JUP')
@@ -1548,9 +1598,7 @@ cdef class Books:
             raise MemoryError("no memory for a table of books")
         for each in self.by_market.values():
             member = each
-            self.table.by_market[member.core.market] = member.core
-            self.table.members[self.table.count] = member.core
-            self.table.count += 1
+            books_add(self.table, member.core)
 
     def __dealloc__(self):
         release_memory(self.table)

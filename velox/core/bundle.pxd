@@ -75,11 +75,13 @@ cdef inline uint32_t bundle_builder_add(
         bundle_builder *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
     """Accept up to `n` transactions into one bundle; returns how many fitted.
 
-    0 where the ring has no room for another bundle.
+    0 where the ring has no room for another bundle, or `n` is 0: that opens none.
     """
     cdef Bundle *bundle = self.open
     cdef uint64_t granted
     cdef uint32_t accepted
+    if n == 0:
+        return 0
     if bundle == NULL:
         bundle = bundle_ring_claim(self.ring, 1, &granted)
         if granted == 0:

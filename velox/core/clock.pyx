@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 
 from velox.core.atomic cimport (
-    kernel_ns, store_relaxed, ticks_ordered, ticks_per_second,
+    kernel_ns, sleep_ns, store_relaxed, ticks_ordered, ticks_per_second,
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
 
@@ -37,12 +37,6 @@ cdef extern from *:
     #endif
     }
 
-    static void velox_sleep_ns(uint64_t duration_ns)
-    {
-        struct timespec duration = {duration_ns / 1000000000u, duration_ns % 1000000000u};
-        nanosleep(&duration, NULL);
-    }
-
     static double velox_kernel_resolution_ns(void)
     {
         struct timespec step;
@@ -52,7 +46,6 @@ cdef extern from *:
     """
     const char *COUNTER "VELOX_COUNTER"
     bint tsc_is_invariant "velox_tsc_is_invariant"() noexcept nogil
-    void sleep_ns "velox_sleep_ns"(uint64_t duration_ns) noexcept nogil
     double kernel_resolution_ns "velox_kernel_resolution_ns"() noexcept nogil
 
 cdef enum:

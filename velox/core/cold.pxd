@@ -129,28 +129,53 @@ cdef inline void cold_sift(int64_t *keys, int64_t *quantities, Py_ssize_t stride
     quantities[root * stride] = quantity
 
 
-cdef inline Py_ssize_t cold_nearest(const cold_store *self, Py_ssize_t n, int64_t *keys,
-                                    int64_t *quantities, Py_ssize_t stride) noexcept nogil:
-    """Copy the `n` levels with the smallest keys, in order; returns how many there were.
+cdef inline void cold_rise(int64_t *keys, int64_t *quantities, Py_ssize_t stride,
+                           Py_ssize_t place) noexcept nogil:
+    """Let the level at `place`, behind such a heap, rise to where it belongs in it."""
+    cdef int64_t key = keys[place * stride]
+    cdef int64_t quantity = quantities[place * stride]
+    cdef Py_ssize_t parent
+    while place > 0:
+        parent = (place - 1) >> 1
+        if keys[parent * stride] >= key:
+            break
+        keys[place * stride] = keys[parent * stride]
+        quantities[place * stride] = quantities[parent * stride]
+        place = parent
+    keys[place * stride] = key
+    quantities[place * stride] = quantity
 
-    A heap of the best so far, in the caller's arrays: no allocation, O(count log n).
+
+cdef inline void cold_gather(const cold_store *self, Py_ssize_t start, Py_ssize_t end,
+                             Py_ssize_t n, int64_t *keys, int64_t *quantities,
+                             Py_ssize_t stride) noexcept nogil:
+    """Take the levels from `start` to `end` into a copy of the `n` with the smallest keys.
+
+    From 0 to the end of the store, in pieces of any length; `cold_sort` then brings the copy into
+    order. Where not all have a place it is a heap in the caller's arrays: no allocation, and at
+    most O(log n) a level.
     """
-    cdef Py_ssize_t total = <Py_ssize_t>cold_count(self)
-    cdef Py_ssize_t count = min(n, total)
+    cdef bint crowded = <Py_ssize_t>cold_count(self) > n
     cdef Py_ssize_t position
-    cdef int64_t key, quantity
-    if count == 0:
-        return 0
-    for position in range(count):
-        keys[position * stride] = <int64_t>self.levels[position].key
-        quantities[position * stride] = self.levels[position].quantity
-    for position in range(count // 2 - 1, -1, -1):
-        cold_sift(keys, quantities, stride, position, count)
-    for position in range(count, total):
-        if <int64_t>self.levels[position].key < keys[0]:
+    for position in range(start, end):
+        if position < n:
+            keys[position * stride] = <int64_t>self.levels[position].key
+            quantities[position * stride] = self.levels[position].quantity
+            if crowded:
+                cold_rise(keys, quantities, stride, position)
+        elif <int64_t>self.levels[position].key < keys[0]:
             keys[0] = <int64_t>self.levels[position].key
             quantities[0] = self.levels[position].quantity
-            cold_sift(keys, quantities, stride, 0, count)
+            cold_sift(keys, quantities, stride, 0, n)
+
+
+cdef inline void cold_sort(int64_t *keys, int64_t *quantities, Py_ssize_t stride,
+                           Py_ssize_t count) noexcept nogil:
+    """Bring levels into the order of their keys."""
+    cdef Py_ssize_t position
+    cdef int64_t key, quantity
+    for position in range((count >> 1) - 1, -1, -1):
+        cold_sift(keys, quantities, stride, position, count)
     for position in range(count - 1, 0, -1):
         key = keys[0]
         quantity = quantities[0]
@@ -159,4 +184,3 @@ cdef inline Py_ssize_t cold_nearest(const cold_store *self, Py_ssize_t n, int64_
         keys[position * stride] = key
         quantities[position * stride] = quantity
         cold_sift(keys, quantities, stride, 0, position)
-    return count

@@ -8,6 +8,7 @@ multiplication, one rotation and one comparison give both the quotient and wheth
 Warren, "Hacker's Delight", 2nd edition, section 10-17).
 """
 
+cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 
@@ -18,6 +19,8 @@ cdef struct tick_grid:
     int64_t tick_size      # in 1e-4, as prices are
 
 
+# Here and where a declaration divides: a plain division, whatever its includer's directives are.
+@cython.cdivision(True)
 cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexcept nogil:
     cdef uint64_t odd = <uint64_t>tick_size
     cdef uint64_t inverse

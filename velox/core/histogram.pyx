@@ -9,7 +9,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from velox.core.atomic cimport (
-    load_acquire, load_relaxed, relax, store_relaxed, store_release,
+    give_core_away, load_acquire, load_relaxed, relax, store_relaxed, store_release,
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
 
@@ -18,9 +18,6 @@ from threading import Lock
 import numpy as np
 
 from velox.errors import ConfigError, RecordError
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield() noexcept
 
 cnp.import_array()
 
@@ -222,7 +219,7 @@ cdef bint histogram_read(histogram *h, histogram_reading *reading) noexcept nogi
     for _attempt in range(ROUNDS):
         if read_idle(h, reading) or read_busy(h, reading):
             return True
-        sched_yield()
+        give_core_away()
     return False
 
 

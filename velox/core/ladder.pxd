@@ -31,12 +31,13 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from velox.core.atomic cimport atomic_u64, count, load_relaxed, store_relaxed
 from velox.core.bitmap cimport NO_SLOT, bitmap, bitmap_flip, bitmap_next
 from velox.core.cold cimport (
-    cold_clear, cold_count, cold_nearest, cold_put, cold_quantity, cold_room, cold_search,
+    cold_clear, cold_count, cold_gather, cold_put, cold_quantity, cold_room, cold_search, cold_sort,
     cold_store, cold_vacate,
 )
 
 cdef extern from *:
     const uint64_t NO_KEY "UINT64_MAX"                  # worse than every key, on either side
+    const Py_ssize_t PY_SSIZE_T_MAX
     const uint64_t NOWHERE "((uint64_t)1 << 63)"        # base of a window that holds no key
 
 
@@ -52,6 +53,13 @@ cdef struct ladder:
     atomic_u64 hot
     atomic_u64 moves
     cold_store cold
+
+
+# How far a copy of the best levels has come.
+cdef struct ladder_copy:
+    uint64_t key                # of the window's next level
+    Py_ssize_t hot              # levels copied from the window
+    Py_ssize_t looked           # levels of the cold store looked at
 
 
 cdef inline bint ladder_in_window(const ladder *self, uint64_t key) noexcept nogil:
@@ -248,26 +256,58 @@ cdef inline bint ladder_covers(const ladder *self, uint64_t limit,
     return total >= quantity
 
 
+cdef inline void ladder_copy_begin(const ladder *self, ladder_copy *copy) noexcept nogil:
+    copy.key = self.best
+    copy.hot = copy.looked = 0
+
+
+cdef inline bint ladder_gather(const ladder *self, ladder_copy *copy, Py_ssize_t n,
+                               Py_ssize_t most, int64_t *keys, int64_t *quantities,
+                               Py_ssize_t stride) noexcept nogil:
+    """Carry on a copy of the `n` best levels by `most` of the window and `most` of the cold store.
+
+    True once it has all; `ladder_arrange` then makes prices of it. The window's levels cost a bit
+    scan each. Only where it holds fewer than `n` is the cold store searched, all of it.
+    """
+    cdef uint64_t end = self.base + self.levels
+    cdef Py_ssize_t stop = copy.hot + min(most, n - copy.hot)
+    cdef Py_ssize_t cold
+    while copy.hot < stop and copy.key < end:
+        keys[copy.hot * stride] = <int64_t>copy.key
+        quantities[copy.hot * stride] = self.quantities[copy.key & (self.levels - 1)]
+        copy.hot += 1
+        copy.key = ladder_next(self, copy.key + 1)
+    if copy.hot == n or copy.key < end:
+        return copy.hot == n
+    cold = <Py_ssize_t>cold_count(&self.cold)
+    stop = copy.looked + min(most, cold - copy.looked)
+    cold_gather(&self.cold, copy.looked, stop, n - copy.hot, keys + copy.hot * stride,
+                quantities + copy.hot * stride, stride)
+    copy.looked = stop
+    return stop == cold
+
+
+cdef inline Py_ssize_t ladder_arrange(const ladder *self, const ladder_copy *copy, Py_ssize_t n,
+                                      int64_t tick_size, int64_t *prices, int64_t *quantities,
+                                      Py_ssize_t stride) noexcept nogil:
+    """Order a whole copy, best first, with prices for keys; returns how many levels it has.
+
+    Of the ladder it reads what never changes: a writer may be at work again.
+    """
+    cdef Py_ssize_t cold = min(n - copy.hot, copy.looked)
+    cdef Py_ssize_t row
+    cold_sort(prices + copy.hot * stride, quantities + copy.hot * stride, stride, cold)
+    for row in range(copy.hot + cold):
+        prices[row * stride] = (prices[row * stride] ^ <int64_t>self.mirror) * tick_size
+    return copy.hot + cold
+
+
 cdef inline Py_ssize_t ladder_depth(const ladder *self, Py_ssize_t n, int64_t tick_size,
                                     int64_t *prices, int64_t *quantities,
                                     Py_ssize_t stride) noexcept nogil:
     """Copy up to `n` levels, best first, each `stride` numbers after the last; how many there were.
-
-    The window's levels cost a bit scan each. Only where it holds fewer than `n` is the cold store
-    searched, in time proportional to what it holds.
     """
-    cdef uint64_t end = self.base + self.levels
-    cdef uint64_t key = self.best
-    cdef Py_ssize_t written = 0
-    cdef Py_ssize_t row
-    while written < n and key < end:
-        prices[written * stride] = <int64_t>key
-        quantities[written * stride] = self.quantities[key & (self.levels - 1)]
-        written += 1
-        key = ladder_next(self, key + 1)
-    if written < n:
-        written += cold_nearest(&self.cold, n - written, prices + written * stride,
-                                quantities + written * stride, stride)
-    for row in range(written):
-        prices[row * stride] = (prices[row * stride] ^ <int64_t>self.mirror) * tick_size
-    return written
+    cdef ladder_copy copy
+    ladder_copy_begin(self, &copy)
+    ladder_gather(self, &copy, n, PY_SSIZE_T_MAX, prices, quantities, stride)
+    return ladder_arrange(self, &copy, n, tick_size, prices, quantities, stride)

@@ -23,6 +23,7 @@ from velox.core.ring cimport (
 )
 
 from velox.core.records import SealReason
+from velox.errors import ConfigError
 
 __all__ = ["BundleStage"]
 
@@ -96,7 +97,7 @@ cdef class BundleStage(Stage):
     Parameters
     ----------
     inputs : sequence of TransactionRing
-        One a lane; each call takes from all of them, in turn.
+        One a lane, 1 to 16; each call takes from all of them, in turn.
     output : BundleRing
     clock : Clock
     timeout_ns : int
@@ -112,11 +113,24 @@ cdef class BundleStage(Stage):
         Due to accepted, in ns, one value a transaction.
     hold : LatencyHistogram
         Accepted to sealed, in ns, one value a transaction.
+
+    Raises
+    ------
+    ConfigError
+        There are too few or too many inputs, or one is no such ring.
     """
 
     def __cinit__(self, inputs, BundleRing output not None, Clock clock not None, *,
                   timeout_ns=100_000, seal_when_idle=False, batch=256):
         cdef TransactionRing ring
+        inputs = tuple(inputs)
+        if not 1 <= len(inputs) <= MOST_LANES:
+            raise ConfigError(
+                f"inputs: a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}")
+        for index, each in enumerate(inputs):
+            if not isinstance(each, TransactionRing):
+                raise ConfigError(
+                    f"inputs[{index}] must be a TransactionRing, not {type(each).__name__}")
         self.name = "bundle"
         self.kept = [inputs, output, clock]
         self.transit = LatencyHistogram()

@@ -14,30 +14,13 @@ kernel ends some 1 to 50 us late; the last stretch before a deadline is therefor
 slept through.
 """
 
+cimport cython
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
-from velox.core.atomic cimport kernel_ns, relax
+from velox.core.atomic cimport give_core_away, kernel_ns, relax, sleep_ns
 from velox.core.bundle cimport NO_DEADLINE
 from velox.core.clock cimport clock_now, clock_source
 from velox.runtime.stage cimport stage
-
-cdef extern from *:
-    """
-    #ifndef VELOX_IDLE_INCLUDED
-    #define VELOX_IDLE_INCLUDED
-    #include <sched.h>
-    #include <stdint.h>
-    #include <time.h>
-    static inline void velox_yield(void) { sched_yield(); }
-    static inline void velox_sleep(uint64_t ns)
-    {
-        struct timespec span = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-        nanosleep(&span, NULL);
-    }
-    #endif
-    """
-    void give_core_away "velox_yield"() noexcept nogil
-    void sleep_ns "velox_sleep"(uint64_t ns) noexcept nogil
 
 cdef enum:
     IDLE_SPIN = 0
@@ -67,6 +50,8 @@ cdef struct idle_state:
     uint64_t next_sleep_ns
 
 
+# The house's division, whatever its includer's directives are.
+@cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
     """How many pauses this processor makes in so long: at least 1, at most 64. Takes some 30 us."""
     cdef uint64_t start_ns, pauses

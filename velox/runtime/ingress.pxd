@@ -30,6 +30,9 @@ cdef struct ingress:
     histogram *late                 # due -> pushed, in ns
     uint64_t batch                  # the most that one do_work moves
     bint drop                       # what does not fit is dropped and counted; else it waits
+    # What is due waits for room: no deadline, for no time brings that about. One in the past would
+    # keep a runner awake that has nothing to do.
+    bint blocked
     atomic_u64 generated            # the ingress's own thread writes these
     atomic_u64 pushed
     atomic_u64 dropped

@@ -10,7 +10,8 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy
 
-from velox.core.atomic cimport load_relaxed, relax
+from velox.core.atomic cimport give_core_away, load_relaxed, relax
+from velox.core.bundle cimport NO_DEADLINE
 from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
 from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
 from velox.core.histogram cimport histogram_record_n
@@ -23,7 +24,6 @@ from velox.core.ring cimport (
     transaction_ring_publish,
     transaction_ring_room,
 )
-from velox.runtime.idle cimport give_core_away
 from velox.runtime.stage cimport Turn, control_stopped
 
 from velox.core.records import TRANSACTION_DTYPE, Kind, Side
@@ -153,6 +153,7 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
         if not self.unpaced:
             self.next_due_ns += market_flow_gap(self.flow)
     now_ns = clock_now(base.clock)
+    base.blocked = False
     if not self.unpaced and self.next_due_ns > now_ns:
         return 0
     slots = transaction_ring_claim(base.ring, base.batch, &room)
@@ -177,6 +178,7 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
             market_flow_next(self.flow, &unwanted)
             self.next_due_ns += market_flow_gap(self.flow)
             dropped += 1
+    base.blocked = n + dropped == 0
     # Counted first, so that a look at the counters does not find more applied than pushed.
     count(&base.generated, n + dropped)
     count(&base.pushed, n)
@@ -194,7 +196,8 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
 
 
 cdef uint64_t poisson_deadline(void *pointer) noexcept nogil:
-    return (<poisson_ingress *>pointer).next_due_ns
+    cdef poisson_ingress *self = <poisson_ingress *>pointer
+    return NO_DEADLINE if self.ingress.blocked else self.next_due_ns
 
 
 @cython.final
@@ -209,7 +212,7 @@ cdef class PoissonIngress(Ingress):
     Parameters
     ----------
     rate : float or "max"
-        Transactions a second; ``"max"`` makes each one due when there is room for it.
+        Transactions a second, 1 to 1e9; ``"max"`` makes each one due when there is room for it.
     seed : int
         The same seed gives the same transactions.
     **market
@@ -233,11 +236,11 @@ cdef class PoissonIngress(Ingress):
         unpaced = rate == "max"
         if not unpaced:
             try:
-                valid = not isinstance(rate, bool) and isfinite(rate) and 0 < rate <= 1e9
+                valid = not isinstance(rate, bool) and 1 <= rate <= 1e9
             except TypeError:
                 valid = False
             if not valid:
-                raise ConfigError(f"rate = {rate!r}: must be 'max', or above 0 up to 1e9 a second")
+                raise ConfigError(f"rate = {rate!r}: must be 'max', or 1 to 1e9 a second")
         self.rate = rate
         self.seed = seed
         self.flow = MarketFlow(seed, rate=1e9 if unpaced else float(rate), **market)
@@ -323,6 +326,7 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
     run = self.clears if self.clearing else self.records
     end = min(self.clears_length if self.clearing else self.length, self.position + base.batch)
     slots = transaction_ring_claim(base.ring, base.batch, &room)
+    base.blocked = False
     if not self.scheduled:
         n = min(end - self.position, room)
         memcpy(slots, &run[self.position], n * sizeof(Transaction))
@@ -332,6 +336,7 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
             dropped = end - self.position - n
         self.last_due_ns = now_ns
         self.position += n + dropped
+        base.blocked = n + dropped == 0
     while self.scheduled and self.position < end:
         due_ns = replay_due(self)
         if due_ns > now_ns:
@@ -343,6 +348,7 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
         elif base.drop and (dropped > 0 or is_full(base, n)):
             dropped += 1
         else:
+            base.blocked = True
             break
         self.last_due_ns = due_ns
         self.position += 1
@@ -365,6 +371,8 @@ cdef int replay_do_work(void *pointer) noexcept nogil:
 
 cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
     cdef replay_ingress *self = <replay_ingress *>pointer
+    if self.ingress.blocked:
+        return NO_DEADLINE
     if not self.scheduled or self.position == (
             self.clears_length if self.clearing else self.length):
         return 0

@@ -5,7 +5,7 @@ from errno import errorcode
 import os
 
 cimport cython
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, EIO, errno
 
 from velox.core.atomic cimport load_relaxed
 from velox.core.memory cimport allocate, release_memory
@@ -139,8 +139,12 @@ cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t 
     cdef ssize_t step
     while written < size:
         step = write(self.descriptor, bytes + written, size - written)
-        if step >= 0:
+        if step > 0:
             written += step
+        elif step == 0:
+            # POSIX does not rule it out. Tried again, it could go on for ever.
+            self.failure = EIO
+            break
         elif errno != EINTR:
             self.failure = errno
             break

@@ -113,25 +113,28 @@ cdef class Runner:
 
     def __cinit__(self, name, stages, Clock clock not None, *, idle="spin", cpu=None,
                   alone=False):
+        cdef Stage member
         if idle not in STRATEGIES:
             raise ConfigError(f"idle = {idle!r}: must be one of {', '.join(STRATEGIES)}")
-        if not 1 <= len(stages) <= MOST_STAGES:
-            raise ConfigError(f"a runner takes 1 to {MOST_STAGES} stages, not {len(stages)}")
+        self.stages = tuple(stages)
+        if not 1 <= len(self.stages) <= MOST_STAGES:
+            raise ConfigError(f"a runner takes 1 to {MOST_STAGES} stages, not {len(self.stages)}")
         self.name = name
         self.cpu = cpu
-        self.stages = tuple(stages)
         self.clock = clock
         self.runner = <runner *>allocate(sizeof(runner))
         if self.runner == NULL:
             raise MemoryError("no memory for a runner")
-        cdef Stage each
         for index, each in enumerate(self.stages):
-            if each.stage.do_work == NULL:
-                raise ConfigError(f"{each.name or type(each).__name__}: no runner drives it")
+            if not isinstance(each, Stage):
+                raise ConfigError(f"stages[{index}] must be a Stage, not {type(each).__name__}")
+            member = each
+            if member.stage.do_work == NULL:
+                raise ConfigError(f"{member.name or type(member).__name__}: no runner drives it")
             # The ends of a pipeline get their rings from it; what lies between is made with them.
-            if getattr(each, "ring", self) is None:
-                raise ConfigError(f"{each.name}: no pipeline has taken it")
-            self.runner.stages[index] = &each.stage
+            if getattr(member, "ring", self) is None:
+                raise ConfigError(f"{member.name}: no pipeline has taken it")
+            self.runner.stages[index] = &member.stage
         self.runner.stage_count = len(self.stages)
         self.runner.idle.strategy = STRATEGIES[idle]
         self.runner.idle.pauses = PAUSES_ALONE if alone else pauses_within(PAUSE_TOGETHER_NS)

@@ -12,7 +12,7 @@ from velox.core.memory cimport allocate, release_memory
 
 from velox.core.records import Side, from_fixed
 from velox.errors import ConfigError
-from velox.runtime.checks import ChecksumChecks
+from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 cnp.import_array()
 
@@ -114,6 +114,8 @@ cdef class Verifier:
     """
 
     def __cinit__(self, checks, Books books not None, *, pass_length):
+        if not isinstance(checks, (DepthChecks, ChecksumChecks)):
+            raise ConfigError(f"checks = {checks!r}: must be DepthChecks or ChecksumChecks")
         unknown = set(np.unique(checks.market).tolist()) - set(books)
         if unknown:
             raise ConfigError(f"the checks are of markets without a book: {sorted(unknown)}")
