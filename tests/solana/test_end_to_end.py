@@ -390,6 +390,67 @@ def test_bad_usage_is_one_line_and_status_2(
     assert said in error
 
 
+USED = [
+    ("configuration", "chain.toml"),
+    ("signer.key_file", "key.json"),
+    ("signer.kill_file", "stop"),
+    ("journal", "journal"),
+    ("journal's .compact", "journal.compact"),
+    ("journal's .torn", "journal.torn"),
+    ("journal's .torn", "journal.torn.2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "name"),
+    [
+        ("submit", "bundles", "bundles.npy"),
+        *((command, *used) for command in ("submit", "resume", "run") for used in USED),
+    ],
+)
+@pytest.mark.parametrize("called", ["its name", "a link"])
+def test_no_result_goes_where_something_that_is_used_lies(  # noqa: PLR0917 - the cases
+    cluster: LocalCluster,
+    tmp_path: Path,
+    command: str,
+    what: str,
+    name: str,
+    called: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    config.write_text(config.read_text().replace("[submit]", 'kill_file = "stop"\n[submit]'))
+    np.save(capture, bundles_of(adds(30)))
+    (tmp_path / "journal.torn.2").touch()
+    json = tmp_path / name
+    if called == "a link":
+        json = tmp_path / "link"
+        json.symlink_to(name)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.exists()}
+    arguments = {
+        "submit": ["submit", str(capture), "--submit", str(config)],
+        "resume": ["resume", str(config)],
+        "run": ["run", "--submit", str(config)],
+    }[command]
+    assert cli.main([*arguments, "--json", str(json)]) == 2
+    assert capsys.readouterr().err == (
+        f"velox: error: {what} and json are the same file, {str(json)!r}\n"
+    )
+    after = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.exists()}
+    assert after == before
+
+
+def test_a_journal_named_on_the_command_line_is_no_result_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "j")
+    for name in ("json", "hlog"):
+        assert cli.main(["run", "--submit", "localnet", "--journal", path, f"--{name}", path]) == 2
+        error = capsys.readouterr().err
+        assert error == f"velox: error: journal and {name} are the same file, {path!r}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_of_something_else_is_not_submitted(tmp_path: Path, capsys: Any) -> None:
     np.save(tmp_path / "numbers.npy", np.arange(5))
     assert cli.main(["submit", str(tmp_path / "numbers.npy")]) == 2

@@ -714,8 +714,8 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),
         (["{flow}", "--limit", "0"], "limit = 0: must be"),
         (["{flow}", "--levels", "1000"], "levels = 1000: must be a power of two"),
-        (["{flow}", "--capture", "{flow}"], "capture = '{flow}': is the recording itself"),
-        (["{flow}", "--json", "{flow}"], "json = '{flow}': is the recording itself"),
+        (["{flow}", "--capture", "{flow}"], "recording and capture are the same file, '{flow}'"),
+        (["{flow}", "--json", "{flow}"], "recording and json are the same file, '{flow}'"),
         (["{flow}", "--rate", "5"], "unrecognized arguments: --rate 5"),
         ([], "the following arguments are required: PATH"),
     ],
@@ -902,7 +902,11 @@ def test_a_replay_is_logged_too(flow: Path, tmp_path: Path) -> None:
 
 def test_a_replay_does_not_log_over_its_recording(flow: Path, refusal: Any) -> None:
     before = flow.read_bytes()
-    assert "is the recording itself" in refusal("replay", flow, "--hlog", flow)
+    link = flow.with_name("link.npy")
+    link.hardlink_to(flow)
+    line = refusal("replay", flow, "--hlog", link)
+    link.unlink()
+    assert line == f"recording and hlog are the same file, {str(link)!r}"
     assert flow.read_bytes() == before
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import velox
-from velox.cli.chain import finish, submission
+from velox.cli.chain import files_of, finish, submission
 from velox.cli.options import (
     add_hiccups_option,
     cpus,
@@ -196,10 +198,13 @@ def drive(
     config: PipelineConfig,
     ingresses: list[Ingress],
     source: str,
+    recording: Sequence[Path] = (),
     **parts: Any,
 ) -> int:
     """Build the pipeline, run it to its end or to the first signal, and say what it came to."""
-    refuse_sharing(capture=options.capture, json=options.json, hlog=options.hlog)
+    read, written = files_of(options.submit, options.journal)
+    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
+    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in recording)])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,

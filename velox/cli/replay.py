@@ -11,7 +11,6 @@ from pathlib import Path
 from velox import feeds
 from velox.cli.options import integer, path, rate
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
-from velox.cli.results import refuse_overwriting
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
 from velox.errors import ConfigError, FeedError
@@ -90,8 +89,6 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
             f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
             "orderbook file, Binance's bookTicker and OKX's checksums do"
         )
-    for name in ("capture", "json", "hlog"):
-        refuse_overwriting(name, getattr(options, name), recording.source)
     if recording.skipped:
         first = recording.problems[0]
         left = f"{recording.skipped:,} lines were" if recording.skipped > 1 else "1 line was"
@@ -110,6 +107,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         config,
         [ReplayIngress(recording.transactions, options.speed, options.repeat)],
         source,
+        recording.source,
         books=instruments,
         checks=recording.checks if options.verify else None,
     )

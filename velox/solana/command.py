@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,18 @@ from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress, Source
-from velox.solana.journal import Capture, read_journal
+from velox.solana.journal import Capture, journal_files, read_journal
 
-__all__ = ["Person", "Submitting", "resume", "status", "submission", "submit", "tips"]
+__all__ = [
+    "Person",
+    "Submitting",
+    "files_of",
+    "resume",
+    "status",
+    "submission",
+    "submit",
+    "tips",
+]
 
 LOCALNET = "localnet"
 # What a .npy file begins with.
@@ -39,6 +48,7 @@ WARN_AGAIN_S = 5.0
 STATUSES = 256
 
 Say = Callable[..., None]
+Files: TypeAlias = list[tuple[str, str]]
 
 
 def _silent(*lines: str) -> None:
@@ -72,6 +82,27 @@ def _opened(where: str, journal: str | None, person: Person) -> Any:
     if where == LOCALNET:
         return assembly.local(journal, warn=person.warn)
     return assembly.configured(load_config(where), journal, warn=person.warn)
+
+
+def files_of(where: str, journal: str | None) -> tuple[Files, Files]:
+    """Name the files that a way to the chain reads, and those that it writes.
+
+    Parameters
+    ----------
+    where : str
+        ``"localnet"``, or a configuration's path.
+    journal : str or None
+        Instead of the configuration's.
+
+    Returns
+    -------
+    read, written : list of (str, str)
+        What each is, and its path.
+    """
+    if where == LOCALNET:
+        return [], journal_files(journal) if journal is not None else []
+    config = load_config(where)
+    return assembly.inputs_of(config), journal_files(assembly.journal_path_of(config, journal))
 
 
 class Submitting:

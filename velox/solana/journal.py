@@ -30,6 +30,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import escape, glob
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +58,7 @@ __all__ = [
     "SubmissionJournal",
     "Summary",
     "Unsettled",
+    "journal_files",
     "journal_records",
     "read_journal",
 ]
@@ -400,6 +402,17 @@ class Unsettled:
         rows = iter(self.resting.values())
         while some := list(islice(rows, ROWS_A_SUMMARY)):
             yield Summary(self.next_number, rests=np.array(some, RESTING_DTYPE))
+
+
+def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Name the files that a journal consists of, there or not: what each is, and its path."""
+    real = os.path.realpath(path)
+    torn = [f"{real}.torn", *glob(f"{escape(real)}.torn.*")]
+    return [
+        ("journal", os.fspath(path)),
+        ("journal's .compact", f"{real}.compact"),
+        *(("journal's .torn", each) for each in torn),
+    ]
 
 
 def read_journal(path: str | os.PathLike[str]) -> Unsettled:
