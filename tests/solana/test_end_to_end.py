@@ -25,6 +25,7 @@ import velox
 from tests.support import orders
 from velox import cli
 from velox.errors import SubmitError
+from velox.runtime.capture import begin_capture
 from velox.solana.chain_ledger import Outcome
 from velox.solana.egress import Egress
 from velox.solana.journal import read_journal
@@ -409,7 +410,7 @@ USED = [
     ],
 )
 @pytest.mark.parametrize("called", ["its name", "a link"])
-def test_no_result_goes_where_something_that_is_used_lies(  # noqa: PLR0917 - the cases
+def test_no_result_goes_where_something_that_is_used_lies(
     cluster: LocalCluster,
     tmp_path: Path,
     command: str,
@@ -455,6 +456,26 @@ def test_a_file_of_something_else_is_not_submitted(tmp_path: Path, capsys: Any) 
     np.save(tmp_path / "numbers.npy", np.arange(5))
     assert cli.main(["submit", str(tmp_path / "numbers.npy")]) == 2
     assert "holds int64, not bundles" in capsys.readouterr().err
+
+
+def test_a_capture_without_its_length_is_not_submitted_as_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = tmp_path / "bundles.npy"
+    with begin_capture(capture) as file:
+        file.write(bundles_of(adds(60)).tobytes())
+        # While it is written, and after a kill.
+        for _ in range(2):
+            assert cli.main(["submit", str(capture)]) == 2
+            error = capsys.readouterr().err
+            assert error == (
+                f"velox: error: {capture}: cut off by a kill, or still being written: velox recover "
+                f"{capture} makes it whole\n"
+            )
+            file.close()
+    assert cli.main(["recover", str(capture)]) == 0
+    assert cli.main(["submit", str(capture)]) == 0
+    assert f"{capture}: 4 bundles\n" in capsys.readouterr().out
 
 
 def test_a_full_disk_ends_a_submission_with_its_ledger_and_nothing_is_sent(

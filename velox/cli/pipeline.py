@@ -198,6 +198,7 @@ def drive(
     config: PipelineConfig,
     ingresses: list[Ingress],
     source: str,
+    *,
     recording: Sequence[Path] = (),
     **parts: Any,
 ) -> int:

@@ -107,7 +107,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         config,
         [ReplayIngress(recording.transactions, options.speed, options.repeat)],
         source,
-        recording.source,
+        recording=recording.source,
         books=instruments,
         checks=recording.checks if options.verify else None,
     )

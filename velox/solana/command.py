@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
+from velox.runtime.capture import refuse_unfinished
 from velox.runtime.output import PullOutput
 from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
@@ -372,6 +373,7 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     if not isinstance(bundles, np.ndarray) or bundles.dtype != BUNDLE_DTYPE or bundles.ndim != 1:
         kind = getattr(bundles, "dtype", type(bundles).__name__)
         raise FeedError(f"holds {kind}, not bundles; velox run --capture writes them", path=path)
+    refuse_unfinished(bundles, path)
     too_many = np.flatnonzero(bundles["count"] > bundles.dtype["transactions"].shape[0])
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
