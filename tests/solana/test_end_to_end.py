@@ -81,6 +81,22 @@ class Bundles:
         return nullcontext(self.left.pop(0))
 
 
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Give a command, in a folder of its own, that cannot be used; returns what it says of it."""
+    monkeypatch.chdir(tmp_path)
+
+    def attempt(*arguments: str) -> str:
+        assert cli.main(list(arguments)) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said.removeprefix("velox: error: ").rstrip("\n")
+
+    return attempt
+
+
 def started(*arguments: object, **how: Any) -> Any:
     """A command in a process of its own, whose lines can be read as they come."""
     return subprocess.Popen(
@@ -365,6 +381,33 @@ def test_tips_says_whom_and_how_much(
     assert "the next bundle would pay 1,000 lamports" in said
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null", "pipe"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--submit", "localnet", "--journal"],
+        ["run", "--submit"],
+        ["submit", "bundles.npy", "--journal"],
+        ["submit", "bundles.npy", "--submit"],
+        ["submit"],
+        ["tips"],
+        ["resume"],
+        ["status"],
+    ],
+)
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(
+    arguments: list[str], device: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    np.save(tmp_path / "bundles.npy", bundles_of(adds(30)))
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(*arguments, device) == f"{device}: is not a regular file"
+
+
+def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "empty").touch()
+    assert refused("status", "empty") == "empty: is empty: no journal"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -469,8 +512,8 @@ def test_a_capture_without_its_length_is_not_submitted_as_nothing(
             assert cli.main(["submit", str(capture)]) == 2
             error = capsys.readouterr().err
             assert error == (
-                f"velox: error: {capture}: cut off by a kill, or still being written: velox recover "
-                f"{capture} makes it whole\n"
+                f"velox: error: {capture}: cut off by a kill, or still being written: "
+                f"velox recover {capture} makes it whole\n"
             )
             file.close()
     assert cli.main(["recover", str(capture)]) == 0

@@ -24,6 +24,7 @@ from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress, Source
+from velox.solana.files import open_regular
 from velox.solana.journal import Capture, journal_files, read_journal
 
 __all__ = [
@@ -361,7 +362,7 @@ def _carried(
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if file.read(len(NPY)) != NPY:
             raise FeedError("is no .npy file; velox run --capture writes them", path=path)
         file.seek(0)
@@ -398,6 +399,8 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
     if not Path(path).exists():
         raise FeedError("no such file", path=path)
     found = read_journal(path)
+    if not Path(path).stat().st_size:
+        raise FeedError("is empty: no journal", path=path)
     if found.header is not None:
         say(f"payer       {found.header.payer}", f"genesis     {found.header.genesis}")
     ended = ", ".join(f"{each.name.lower()} {count:,}" for each, count in found.ended.items())

@@ -45,6 +45,7 @@ from solders.signature import Signature
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import JournalError
 from velox.solana.chain_ledger import Outcome
+from velox.solana.files import open_regular, read_regular
 
 __all__ = [
     "NOTHING_RESTS",
@@ -443,7 +444,7 @@ def journal_records(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 def _bytes_of(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise JournalError(error.strerror or "cannot be read", path=path) from error
 
@@ -634,7 +635,7 @@ class SubmissionJournal:
     def _open(self) -> int:
         """Open and lock the file of this name, and not one that a compaction has replaced."""
         while True:
-            fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_regular(self._real, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with suppress(FileNotFoundError):
