@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from solders.keypair import Keypair
 import velox
 from tests.support import orders
 from velox import cli
-from velox.errors import SubmitError
+from velox.errors import ConfigError, SubmitError, ThreadError
 from velox.runtime.capture import begin_capture
 from velox.solana.chain_ledger import Outcome
 from velox.solana.egress import Egress
@@ -165,6 +166,74 @@ def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     with pytest.raises(SubmitError, match="the observer's own"):
         egress.finish(30.0)
     assert pipeline.ledger().balanced
+    desk.abandon()
+
+
+def test_an_egress_waits_for_no_pipeline_that_still_runs(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal", options={"poll_ns": 10_000_000})
+    ingress, output = velox.PushIngress(), velox.PullOutput()
+    egress = Egress(output, desk.submitter)
+    with pytest.raises(SubmitError, match="finish of an egress that was not started"):
+        egress.finish(30.0)
+    with velox.Pipeline(ingress, output) as pipeline:
+        egress.start()
+        with pytest.raises(SubmitError, match="start of an egress that was started before"):
+            egress.start()
+        ingress.push(orders(50))
+        with pytest.raises(SubmitError, match="stop the pipeline first"):
+            egress.finish(30.0, source_s=0.0)
+        ingress.push(orders(50))
+    egress.finish(30.0).check(delivered_transactions=pipeline.ledger().delivered_transactions)
+    assert desk.outcomes() == {Outcome.LANDED: 100}
+    desk.close_clients()
+
+
+@pytest.mark.parametrize("deadline_s", [float("nan"), float("inf"), -1.0, "soon", None])
+def test_a_deadline_that_is_none_is_refused(
+    cluster: LocalCluster, tmp_path: Path, deadline_s: Any
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    egress = Egress(Bundles(10), desk.submitter)
+    egress.start()
+    for end in (egress.finish, desk.submitter.close):
+        with pytest.raises(ConfigError, match=f"deadline_s = {deadline_s!r}: must be a number"):
+            end(deadline_s)
+    assert egress.finish(60.0).landed == 10
+    desk.close_clients()
+
+
+@pytest.mark.parametrize("source", [velox.DiscardOutput(), None])
+def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
+    cluster: LocalCluster, tmp_path: Path, source: Any
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    with pytest.raises(ConfigError, match=r"source = .*: must be polled for bundles"):
+        Egress(source, desk.submitter)
+    with pytest.raises(ConfigError, match="submitter = None: must be a Submitter"):
+        Egress(velox.PullOutput(), None)  # type: ignore[arg-type]
+    desk.abandon()
+
+
+@pytest.mark.parametrize("thread", ["velox-intake", "velox-egress", "velox-closing"])
+def test_an_egress_without_a_thread_says_so_and_leaves_none(
+    cluster: LocalCluster, tmp_path: Path, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def starts(self: threading.Thread) -> None:
+        if self.name == thread:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    desk = Desk(cluster, tmp_path / "journal")
+    egress = Egress(Bundles(10), desk.submitter)
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    with pytest.raises(ThreadError, match=f"thread {thread}: the system has none left"):
+        egress.start()
+        egress.finish(60.0)
+    assert not [each for each in threading.enumerate() if each.name in ("velox-intake", thread)]
     desk.abandon()
 
 

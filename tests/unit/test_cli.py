@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -505,6 +506,26 @@ def test_a_file_that_is_full_is_named_as_it_was_given(arguments: list[str], tmp_
     done = velox_run(*arguments, link)
     assert done.returncode == 1
     assert done.stderr == f"velox: error: {link}: No space left on device\n"
+
+
+def test_a_panic_and_a_thread_that_cannot_be_had_are_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def panics(*_: object) -> None:
+        raise type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})("no memory")
+
+    def starts(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    assert cli.main(["run", "--duration", "0.1"]) == 1
+    why = "the system has none left: can't start new thread"
+    assert re.fullmatch(rf"velox: error: thread velox-\w+: {why}\n", capsys.readouterr().err)
+    assert cli.main(["hiccups", "--duration", "0.1"]) == 1
+    assert re.fullmatch(rf"velox: error: thread velox-[\w-]+: {why}\n", capsys.readouterr().err)
+    monkeypatch.setattr(bench, "run", panics)
+    assert cli.main(["bench"]) == 1
+    assert capsys.readouterr().err == "velox: error: no memory\n"
 
 
 def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path) -> None:

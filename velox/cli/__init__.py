@@ -16,7 +16,7 @@ from velox.cli.parser import parse
 from velox.cli.screen import complain, one_line, silence
 from velox.cli.signals import Signals
 from velox.cli.statuses import FAILED, INTERRUPTED, UNUSABLE
-from velox.errors import LedgerError, VeloxError
+from velox.errors import LedgerError, ThreadError, VeloxError
 
 __all__ = ["main"]
 
@@ -58,7 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FAILED
         except (VeloxError, OSError, MemoryError) as error:
             complain(one_line(error))
-            failed = isinstance(error, LedgerError | MemoryError)
+            failed = isinstance(error, LedgerError | ThreadError | MemoryError)
             failed = failed or getattr(error, "errno", None) in SYSTEM_FAILURES
             return FAILED if failed else UNUSABLE
+        except BaseException as error:
+            # What an extension in Rust panics with is no Exception.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            complain(one_line(error))
+            return FAILED
     return status

@@ -229,10 +229,10 @@ def drive(
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         pipeline.start()
-        if submitting is not None:
-            submitting.start()
         errors: list[str] = []
         try:
+            if submitting is not None:
+                submitting.start()
             _watch(pipeline, options, signals, screen, log, submitting=submitting)
         finally:
             # Nothing that happens while it is watched leaves a capture half-written.

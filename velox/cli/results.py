@@ -64,7 +64,7 @@ def refuse_sharing(outputs: Files, inputs: Files = ()) -> None:
         for mark in _marks(path):
             other = taken.setdefault(mark, name)
             if other != name:
-                raise ConfigError(f"{other} and {name} are the same file, {os.fspath(path)!r}")
+                raise ConfigError(f"{other} and {name} are the same file, {str(path)!r}")
 
 
 def _marks(path: str | os.PathLike[str] | None) -> Iterator[object]:

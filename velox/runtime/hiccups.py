@@ -21,6 +21,7 @@ from velox.errors import ConfigError, PipelineError
 from velox.runtime.gaps import shortest_step, watch
 from velox.runtime.hardware import format_cpus, usable_cpus
 from velox.runtime.stage import Control
+from velox.runtime.threads import start_thread
 
 __all__ = ["Hiccups", "measure_hiccups"]
 
@@ -102,7 +103,7 @@ def measure_hiccups(
     ConfigError
         A CPU that this process may not use, a duration that is none, or a virtual clock.
     PipelineError
-        A thread could not be pinned.
+        A thread could not be pinned, or could not be had.
 
     Notes
     -----
@@ -149,7 +150,7 @@ def measure_hiccups(
     ]
     try:
         for thread in threads:
-            thread.start()
+            start_thread(thread)
         for thread in threads:
             thread.join()
     except BaseException:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -179,7 +180,11 @@ class Submitting:
         """Follow everything to its end; return the ledger, and what failed."""
         try:
             ledger = self._egress.finish(
-                self._opened.deadline_s, requests=self._person.requests, watch=self.look
+                self._opened.deadline_s,
+                # A capture is taken in only as fast as it is sent.
+                source_s=math.inf,
+                requests=self._person.requests,
+                watch=self.look,
             )
         except SubmitError as error:
             return self._submitter.ledger(), [str(error)]

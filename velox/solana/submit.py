@@ -77,7 +77,7 @@ from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
 
-__all__ = ["Submitter", "SubmitterStatistics"]
+__all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
 Array: TypeAlias = npt.NDArray[np.void]
 # Does what there is room for, at a moment in ns, and returns how much that was.
@@ -87,6 +87,8 @@ Turn: TypeAlias = Callable[[int], int]
 LAUNCHES_AT_ONCE: Final = 16
 # How often a node is asked what an executed transaction did before that counts as not known.
 LOOKS_AT_DETAILS: Final = 20
+# The longest deadline of `close`, in seconds: some thirty years.
+MOST_DEADLINE_S: Final = 1e9
 # How long `close` sleeps at most, in seconds, before it asks whether to hurry.
 MOST_PAUSE_S: Final = 0.1
 # Looks in a row that must find a transaction dead: nodes behind one address need not agree.
@@ -124,6 +126,13 @@ class SubmitterStatistics:
     unnumbered: int
     unread_events: int
     lost_reports: int
+
+
+def checked_deadline(deadline_s: float) -> float:
+    """Return it; or raise ConfigError where it is none."""
+    if not isinstance(deadline_s, int | float) or not 0 <= deadline_s <= MOST_DEADLINE_S:
+        raise ConfigError(f"deadline_s = {deadline_s!r}: must be a number of seconds, 0 to 1e9")
+    return deadline_s
 
 
 class Submitter:
@@ -794,8 +803,8 @@ class Submitter:
         Parameters
         ----------
         deadline_s : float
-            Seconds, which no request outlasts. What waits still is shed then, and what is under
-            way is unknown: the journal has it for the next time.
+            Seconds, 0 to 1e9, which no request outlasts. What waits still is shed then, and what
+            is under way is unknown: the journal has it for the next time.
         send_waiting : bool or callable
             Whether anything is sent still. Once it is not, what waits is shed at once, what would
             be signed anew has expired, and what is under way is looked at alone, and not sent
@@ -811,10 +820,13 @@ class Submitter:
 
         Raises
         ------
+        ConfigError
+            The deadline is none.
         JournalError
             As `step`: nothing is sent from then on, what is under way is followed, and the
             submitter is closed all the same.
         """
+        checked_deadline(deadline_s)
         if self._closed:
             return self.ledger()
         until = self._clock() + round(deadline_s * NS)

@@ -20,7 +20,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import LocalnetError
-from velox.runtime.threads import Latch
+from velox.runtime.threads import Latch, start_thread
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
@@ -276,7 +276,7 @@ class LocalCluster:
 
     def _start_ticking(self) -> Callable[[], None]:
         thread = threading.Thread(target=self._keep_ticking, name="velox-slots", daemon=True)
-        thread.start()
+        start_thread(thread)
 
         def stop() -> None:
             self._closing.set()
