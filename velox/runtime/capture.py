@@ -45,7 +45,11 @@ def header(bundles: int) -> bytes:
 
 
 def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
-    """Create the file, or empty it, and write a header that promises nothing yet."""
+    """Create the file, or empty it, and write a header that promises nothing yet.
+
+    One that was not there before, and has no room for that, is removed again.
+    """
+    made = not os.path.lexists(path)
     try:
         file = _open_locked(path, os.O_CREAT)
         try:
@@ -53,6 +57,8 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
                 file.truncate(0)
             _write_all(file, header(0))
         except OSError:
+            if made:
+                os.unlink(path)
             file.close()
             raise
     except OSError as error:

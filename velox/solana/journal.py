@@ -562,7 +562,7 @@ class SubmissionJournal:
         except OSError as error:
             # After a sync that failed nobody knows what the disk holds.
             self._failed = True
-            raise self._refusal(error, offset=self._end) from error
+            raise self._refusal(error, offset=self._end or None) from error
         self._end += len(data)
         self._waiting.clear()
         self._compact_if_long()
