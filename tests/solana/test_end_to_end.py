@@ -404,6 +404,20 @@ def test_what_is_not_known_after_a_resume_fails_it(tmp_path: Path, capsys: Any) 
         assert cli.main(["resume", str(config)]) == 0
 
 
+def test_a_cap_on_spending_is_told_and_not_taken_for_a_busy_chain(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration(tmp_path, cluster)
+    capped = config.read_text().replace("1_000_000_000", "20_000")
+    config.write_text(f"deadline_s = 0.5\n{capped}[queue]\ncapacity = 100\n")
+    assert run("--submit", str(config)) == 0
+    told = capsys.readouterr().err
+    why = told.index("velox: warning: orders waited for the signer: refused by max_spend_lamports")
+    assert told.index("orders were shed: more came than the signer lets through") > why
+    assert "the chain takes" not in told
+    assert "refused or not answered" not in told
+
+
 def test_what_is_cut_off_a_journal_is_told(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,8 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
-    Screen(sys.stdout).say(
+    # A pipe, as behind /dev/stdout, is the reader's alone.
+    Screen(sys.stdout if os.path.isfile(options.output) else sys.stderr).say(
         f"{options.output}: {options.count:,} transactions, {size / 1e6:,.1f} MB"
     )
     return GOOD

@@ -194,16 +194,19 @@ class Submitting:
         """Say what a person can act on."""
         ledger, statistics = self._submitter.ledger(), self._submitter.statistics()
         warnings = []
+        if statistics.held:
+            warnings.append(f"orders waited for the signer: {statistics.held}")
         if ledger.shed and self._egress.stopping is None:
+            takes = "the signer lets through" if statistics.held else "the chain takes"
             warnings.append(
-                f"{ledger.shed:,} orders were shed: more came than the chain takes; a larger queue "
-                "only makes them older"
+                f"{ledger.shed:,} orders were shed: more came than {takes}; a larger queue only "
+                "makes them older"
             )
         if ledger.unknown:
             known = self._opened.resumption
             asks = f"'{known}' asks for it" if known else "their cluster ended with the run"
             warnings.append(f"{ledger.unknown:,} orders have no known end: {asks}")
-        if statistics.errors:
+        if statistics.errors and statistics.last_error != statistics.held:
             warnings.append(
                 f"{statistics.errors:,} requests were refused or not answered; the last: "
                 f"{statistics.last_error}"

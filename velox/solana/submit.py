@@ -110,6 +110,9 @@ class SubmitterStatistics:
     errors : int
         Answers that did not come, or refused something.
     last_error : str
+    held : str
+        Why the signer last let orders wait, for its cap on a minute's spending; empty where it
+        never did.
     unnumbered : int
         Orders that were placed and whose number on the chain could not be learned: they can not be
         cancelled from here.
@@ -123,6 +126,7 @@ class SubmitterStatistics:
     flying: int
     errors: int
     last_error: str
+    held: str
     unnumbered: int
     unread_events: int
     lost_reports: int
@@ -207,7 +211,7 @@ class Submitter:
         self._clock = clock = SteadyClock(clock)
         self._sleep = sleep
         self._errors = 0
-        self._last_error = ""
+        self._last_error = self._held = ""
         self._dispatch = Dispatch(
             rpc,
             block_engine,
@@ -528,6 +532,7 @@ class Submitter:
                     # Nobody else has these bytes.
                     del self._press.recent[flight.signed.signature]
                 if raw.passing:
+                    self._held = raw.reason
                     self._launch_ns = now + NS
                     # What was signed counts for the cap all the same: the next is no larger.
                     self._bundle_size = len(volley.flights) or self._bundle_size
@@ -908,6 +913,7 @@ class Submitter:
             flying=len(self._flights),
             errors=self._errors,
             last_error=self._last_error,
+            held=self._held,
             unnumbered=self._unnumbered,
             unread_events=self._unread_events,
             lost_reports=self._reporter.lost,
