@@ -117,6 +117,17 @@ def test_the_help_has_examples_that_parse() -> None:
             assert callable(parse(arguments).command)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["hiccups", "--help"]])
+def test_a_help_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "velox: error: standard output: No space left on device\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -544,12 +555,14 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--rate", "nan"], "argument --rate: 'nan': must be 'max', or a number above 0"),
+        (["--rate", "nan"], "argument --rate: 'nan': must be 'max', or a number from 1 to 1e9"),
+        (["--rate", "0.5"], "argument --rate: '0.5': must be 'max', or a number from 1 to 1e9"),
+        (["--lanes", "2", "--rate", "1"], "rate = 1, lanes = 2: must be at least 1 for each lane"),
         (["--rate", "0"], "argument --rate: '0'"),
         (["--rate", "-1"], "argument --rate: '-1'"),
         (["--rate", "inf"], "argument --rate: 'inf'"),
         (["--rate", "abc"], "argument --rate: 'abc'"),
-        (["--rate", "1e10"], "rate = 10000000000.0: must be"),
+        (["--rate", "1e10"], "argument --rate: '1e10': must be"),
         (["--duration", "0"], "argument --duration: '0': must be a number above 0"),
         (["--duration", "nan"], "argument --duration: 'nan'"),
         (["--seed", "-1"], "argument --seed: '-1': must be at least 0"),
@@ -594,7 +607,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--hlog", "-"], "hlog = '-': an .hlog file needs a name"),
         (["--hiccups", "-1"], "argument --hiccups: '-1': must be"),
         (["--hiccups", "nan"], "argument --hiccups: 'nan': must be"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--nonsense"], "unrecognized arguments: --nonsense; see 'velox run --help'"),
     ],
 )
 def test_a_run_refuses_what_it_cannot_do(
@@ -730,7 +743,7 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
         (["{flow}", "--depth", "1"], "depth = 1: only with --verify"),
         (["{flow}", "--verify", "--depth", "0"], "depth = 0: must be"),
-        (["{flow}", "--speed", "0"], "argument --speed: '0'"),
+        (["{flow}", "--speed", "0"], "argument --speed: '0': must be 'max', or a number above 0"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),
         (["{flow}", "--limit", "0"], "limit = 0: must be"),
@@ -790,7 +803,7 @@ def test_flow_in_chunks_is_the_same_flow(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (["--count", "10", "--tick-size", "0"], "tick_size = 0: must be"),
         (["--count", "10", "--base-price", "7"], "base_price = 7: must be"),
         (["--count", "10", "--market", "256"], "market = 256: must be"),
-        (["--count", "10", "--rate", "0"], "argument --rate: '0'"),
+        (["--count", "10", "--rate", "0.5"], "argument --rate: '0.5': must be a number from 1 to"),
         (["--count", "10", "--seed", "-1"], "argument --seed: '-1'"),
         (["--count", "10", "-o", "-"], "output = '-': a .npy file needs a name"),
         (["--count", "10", "-o", "{folder}/missing/x.npy"], "{folder}/missing/x.npy: No such"),
@@ -819,6 +832,10 @@ def test_recover_refuses_what_is_no_capture(
     line = refusal("recover", path)
     assert str(path) in line
     assert why in line
+
+
+def test_recover_refuses_a_device(refusal: Any) -> None:
+    assert refusal("recover", "/dev/null") == ("cannot recover /dev/null: it is not a regular file")
 
 
 def test_bench_gives_each_cost_with_its_spread(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     with Signals() as signals:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
         try:
+            options = parse(sys.argv[1:] if arguments is None else arguments)
             status: int = options.command(options, signals)
         except KeyboardInterrupt:
             complain("interrupted; nothing was done")

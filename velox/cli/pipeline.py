@@ -45,7 +45,9 @@ STEPS_AT_ONCE = 64
 def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
     """Give a parser what `configuration` and `drive` ask its options for."""
     default = PipelineConfig()
-    until = "until the recording ends" if duration is None else f"{duration:g}"
+    replays = duration is None
+    until = "until the recording ends" if replays else f"{duration:g}"
+    levels = "the format's" if replays else default.levels
     where = parser.add_argument_group("where it runs")
     where.add_argument(
         "--placement",
@@ -85,7 +87,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         "--levels",
         type=integer,
         metavar="N",
-        help="price levels a side that a book keeps hot, a power of two",
+        help=f"price levels a side that a book keeps hot, a power of two ({levels})",
     )
     what.add_argument(
         "--writers",

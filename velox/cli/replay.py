@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from velox import feeds
-from velox.cli.options import integer, path, rate
+from velox.cli.options import integer, path, speed
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
@@ -35,7 +35,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     )
     replay.add_argument(
         "--speed",
-        type=rate,
+        type=speed,
         default="max",
         metavar="X|max",
         help="1.0: the recording's own time (max)",
@@ -53,7 +53,10 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         help="compare the book with the recording's own oracle, after every event that has one",
     )
     replay.add_argument(
-        "--depth", type=integer, metavar="N", help="levels a side that --verify compares, at most"
+        "--depth",
+        type=integer,
+        metavar="N",
+        help="levels a side that --verify compares, at most (10)",
     )
     replay.add_argument(
         "--on-error",

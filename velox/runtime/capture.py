@@ -130,6 +130,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     """
     try:
         with _open_locked(path, 0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
             head = file.read(HEADER_BYTES)
             promised = _promised_bundles(head, path)
             written = max(0, os.fstat(file.fileno()).st_size - HEADER_BYTES)
