@@ -98,6 +98,10 @@ def test_hiccups_have_a_line_a_cpu() -> None:
     assert pinned[6:14] == ["301", "ns", "2.00", "ms", "2.00", "ms", "2.00", "ms"]
     assert unpinned[:10] == ["any", "CPU", "160", "ns", "0", "0.00%", "-", "-", "-", "-"]
     assert terminal.hiccup_table([]) == []
+    [_, crowded] = terminal.hiccup_table(
+        [Hiccups(cpu=0, threshold_ns=160, elapsed_s=1.5e-7, taken_s=1.5e-7, gaps=gaps)]
+    )
+    assert "160 ns 73,333,333  100.00%" in crowded
 
 
 def test_a_progress_line_counts_what_passed_each_stage() -> None:

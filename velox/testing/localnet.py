@@ -37,6 +37,8 @@ ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
 BACKLOG = 128
 MAX_LAMPORTS = 2**63
+# The longest sleep, in seconds: some thirty years.
+MOST_S = 1e9
 
 
 class LocalCluster:
@@ -101,8 +103,12 @@ class LocalCluster:
             raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
         if not isinstance(port, int) or not 0 <= port < 65_535:
             raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
-        if rate_per_s is not None and not 0 < rate_per_s < 1e9:
-            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be positive, or None")
+        if not isinstance(seed, int):
+            raise LocalnetError(f"seed = {seed!r}: must be an integer")
+        if faults is not None and not isinstance(faults, FaultPlan):
+            raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
+        if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
+            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
         self._manual = slots == "manual"
         self._rate_per_s = rate_per_s
         self._now_ns = 0
@@ -115,6 +121,7 @@ class LocalCluster:
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
         self._closing = Latch()
+        self._closed = False
         with ExitStack() as stack:
             http, websocket = _listeners(port)
             stack.callback(http.close)
@@ -130,9 +137,12 @@ class LocalCluster:
 
     def close(self) -> None:
         """Stop serving, and every thread. A second call does nothing."""
+        self._closed = True
         self._stack.close()
 
     def __enter__(self) -> LocalCluster:
+        if self._closed:
+            raise LocalnetError("enter of a cluster that is closed")
         return self
 
     def __exit__(
@@ -153,6 +163,7 @@ class LocalCluster:
 
     def tick(self, count: int = 1) -> None:
         """Make `count` blocks now, and land what waits for them."""
+        _refuse_negative("count", count)
         with self._chain.lock:
             self._chain.tick(count)
 
@@ -160,6 +171,7 @@ class LocalCluster:
         """Let time pass in manual mode, and make the blocks whose slots begin in it."""
         if not self._manual:
             raise LocalnetError("advance: time passes by itself where slots = 'real'")
+        _refuse_negative("nanoseconds", nanoseconds)
         with self._chain.lock:
             self._now_ns = self.clock() + nanoseconds
             while self._head_ns() + self._chain.slot_ns <= self._now_ns:
@@ -171,6 +183,8 @@ class LocalCluster:
 
     def sleep(self, seconds: float) -> None:
         """`advance` in manual mode, `time.sleep` otherwise."""
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_S:
+            raise LocalnetError(f"seconds = {seconds!r}: must be 0 to 1e9")
         if self._manual:
             self.advance(round(seconds * 1e9))
         else:
@@ -292,6 +306,11 @@ class LocalCluster:
             slots = max(1, (time.monotonic_ns() - begin) // slot_ns)
             begin += slots * slot_ns
             self._chain.advance(slots)
+
+
+def _refuse_negative(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise LocalnetError(f"{name} = {value!r}: must be an integer, 0 or more")
 
 
 def _listeners(port: int) -> tuple[socket.socket, socket.socket]:
