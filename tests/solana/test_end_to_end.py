@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,8 @@ from velox.solana.signer import KeypairSigner
 from velox.testing import LocalCluster
 
 from .support import Desk, adds, bundles_of, executed_orders, new_signer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -738,6 +741,37 @@ def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> N
     assert document["ledger"]["chain"]["balanced"]
     assert document["ledger"]["chain"]["landed"] > 0
     assert document["ledger"]["chain"]["unknown"] == 0
+
+
+def test_the_page_on_a_key_and_a_configuration_works_as_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "chain.md").read_text(encoding="utf-8")
+    section = page.partition("## A key and a configuration\n")[2].partition("\n## ")[0]
+    first, config, second = re.findall(r"```(?:sh|toml)\n(.*?)```", section, re.DOTALL)
+
+    def shell(script: str) -> Any:
+        text = re.sub(r"\bpython\b", shlex.quote(sys.executable), script)
+        return subprocess.Popen(
+            ["sh", "-ec", text],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    # Any port, and not as long.
+    with shell(first.replace("localnet ", "localnet --port 0 ")) as cluster:
+        try:
+            url = line_with("rpc ", cluster.stdout).split()[1]
+            (tmp_path / "chain.toml").write_text(config.replace("http://127.0.0.1:8899", url))
+            with shell(second.replace("--duration 3", "--duration 0.3")) as commands:
+                said = commands.stdout.read()
+        finally:
+            os.killpg(cluster.pid, signal.SIGINT)
+    assert commands.returncode == 0
+    assert re.search(r"^  landed +[1-9]", said, re.M)
+    assert re.search(r"^under way   0 transactions", said, re.M)
+    assert (tmp_path / "payer.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_velox_alone_loads_nothing_of_the_chain() -> None:
