@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -45,7 +46,8 @@ class LocalCluster:
     """A validator over a real Solana virtual machine, its RPC, its websocket and a block engine.
 
     It listens on 127.0.0.1 alone, from construction until `close`; as a context manager it closes
-    itself. All methods may be called from any thread.
+    itself, and so it does, a little later, once nobody refers to it any more. All methods may be
+    called from any thread.
 
     Parameters
     ----------
@@ -120,8 +122,6 @@ class LocalCluster:
             self.add_program(pubkey, path)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
-        self._closing = Latch()
-        self._closed = False
         with ExitStack() as stack:
             http, websocket = _listeners(port)
             stack.callback(http.close)
@@ -129,19 +129,22 @@ class LocalCluster:
             self.port: int = http.getsockname()[1]
             self.url = self.block_engine_url = f"http://{HOST}:{self.port}"
             self.ws_url = f"ws://{HOST}:{self.port + 1}"
-            stack.callback(HttpServer(http, self._post, self._get).close)
+            stack.callback(HttpServer(http, _weakly(self._post), _weakly(self._get)).close)
             stack.callback(WebSocketServer(websocket, self._chain).close)
             if not self._manual:
-                stack.callback(self._start_ticking())
+                stack.callback(_start_ticking(self._chain))
             self._stack = stack.pop_all()
+        # No thread of its own keeps it alive.
+        self._forgotten = weakref.finalize(self, _close_elsewhere, self._stack)
+        self._forgotten.atexit = False
 
     def close(self) -> None:
         """Stop serving, and every thread. A second call does nothing."""
-        self._closed = True
+        self._forgotten.detach()
         self._stack.close()
 
     def __enter__(self) -> LocalCluster:
-        if self._closed:
+        if not self._forgotten.alive:
             raise LocalnetError("enter of a cluster that is closed")
         return self
 
@@ -288,24 +291,45 @@ class LocalCluster:
                 )
             return self._engines[region]
 
-    def _start_ticking(self) -> Callable[[], None]:
-        thread = threading.Thread(target=self._keep_ticking, name="velox-slots", daemon=True)
-        start_thread(thread)
 
-        def stop() -> None:
-            self._closing.set()
-            thread.join()
+def _start_ticking(chain: Chain) -> Callable[[], None]:
+    """Make a block each slot, on a thread; what is returned ends that."""
+    closing = Latch()
+    thread = threading.Thread(
+        target=_keep_ticking, args=(chain, closing), name="velox-slots", daemon=True
+    )
+    start_thread(thread)
 
-        return stop
+    def stop() -> None:
+        closing.set()
+        thread.join()
 
-    def _keep_ticking(self) -> None:
-        """A block each slot; slots that a late thread missed are skipped, as a leader's are."""
-        slot_ns = self._chain.slot_ns
-        begin = time.monotonic_ns()
-        while not self._closing.wait(max(0, begin + slot_ns - time.monotonic_ns()) / 1e9):
-            slots = max(1, (time.monotonic_ns() - begin) // slot_ns)
-            begin += slots * slot_ns
-            self._chain.advance(slots)
+    return stop
+
+
+def _keep_ticking(chain: Chain, closing: Latch) -> None:
+    """A block each slot; slots that a late thread missed are skipped, as a leader's are."""
+    begin = time.monotonic_ns()
+    while not closing.wait(max(0, begin + chain.slot_ns - time.monotonic_ns()) / 1e9):
+        slots = max(1, (time.monotonic_ns() - begin) // chain.slot_ns)
+        begin += slots * chain.slot_ns
+        chain.advance(slots)
+
+
+def _weakly(method: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    """Return a method that does not keep its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(request: Request) -> Reply:
+        alive = reference()
+        return Reply(lost=True) if alive is None else alive(request)
+
+    return call
+
+
+def _close_elsewhere(stack: ExitStack) -> None:
+    """Close a cluster that is forgotten, which may have happened on a thread of its own."""
+    threading.Thread(target=stack.close, name="velox-closing", daemon=True).start()
 
 
 def _refuse_negative(name: str, value: int) -> None:

@@ -414,6 +414,9 @@ def test_more_lamports_than_there_can_be_are_refused(cluster: LocalCluster) -> N
 
 # Ends
 
+# A bound, not an expectation: what hangs shall fail.
+PATIENCE_S = 60
+
 
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
@@ -453,6 +456,21 @@ def test_a_cluster_that_is_closed_is_not_entered_again() -> None:
     with LocalCluster() as cluster:
         pass
     with pytest.raises(LocalnetError, match="enter of a cluster that is closed"), cluster:
+        pass
+
+
+@pytest.mark.parametrize("slots", ["manual", "real"])
+def test_a_cluster_that_is_forgotten_leaves_no_thread_and_no_port_behind(slots: Any) -> None:
+    before = set(threading.enumerate())
+    cluster = LocalCluster(slots=slots)
+    Client(cluster).call("getSlot")
+    port = cluster.port
+    del cluster
+    gc.collect()
+    for left in set(threading.enumerate()) - before:
+        left.join(PATIENCE_S)
+        assert not left.is_alive()
+    with LocalCluster(port=port):
         pass
 
 
