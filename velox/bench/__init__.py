@@ -32,6 +32,7 @@ from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import usable_cpus
 from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.threads import start_thread
 
 __all__ = ["Result", "measure", "names", "run"]
 
@@ -194,9 +195,13 @@ def _ring_two_threads(operations: int, *, batch: int) -> tuple[int, int]:
         except LedgerError as error:
             refused.append(error)
 
-    threads = [threading.Thread(target=produce), threading.Thread(target=consume)]
+    # Daemons: one alone would wait for the other for ever.
+    threads = [
+        threading.Thread(target=each, name=f"velox-{each.__name__}", daemon=True)
+        for each in (consume, produce)
+    ]
     for thread in threads:
-        thread.start()
+        start_thread(thread)
     for thread in threads:
         thread.join()
     for error in refused:

@@ -63,6 +63,7 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--fault", "dropped=2"], ConfigError, "'dropped=2': 2 is no probability, 0 to 1"),
         (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is no public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
+        (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
         (["--fund", f"{SOMEONE}=much"], ConfigError, "fund = 'much'"),
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
