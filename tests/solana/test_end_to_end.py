@@ -669,6 +669,8 @@ def test_a_journal_that_cannot_be_written_ends_a_run_with_its_error(tmp_path: Pa
         out, err = process.communicate()
     assert process.returncode == 1
     assert re.search(r"^velox: error: submission stopped: .*journal: byte \d+: File too", err, re.M)
+    # There is no cluster any more that could be asked.
+    assert "velox resume" not in out + err
     document = json.loads(out)
     assert document["errors"]
     assert not document["interrupted"]
