@@ -29,6 +29,7 @@ __all__ = [
     "StageGroupError",
     "StrategyError",
     "SubmitError",
+    "ThreadError",
     "TransactionTooLargeError",
     "TransportError",
     "UnrepresentableError",
@@ -106,6 +107,10 @@ class CaptureError(VeloxError, OSError):
 
 class PipelineError(VeloxError, RuntimeError):
     """A pipeline used out of order, or one whose stage failed."""
+
+
+class ThreadError(PipelineError):
+    """The system has no more threads, or no memory for one."""
 
 
 class StageGroupError(ExceptionGroup[Exception], PipelineError):

@@ -8,10 +8,12 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -24,7 +26,8 @@ from solders.keypair import Keypair
 import velox
 from tests.support import orders
 from velox import cli
-from velox.errors import SubmitError
+from velox.errors import ConfigError, SubmitError, ThreadError
+from velox.runtime.capture import begin_capture
 from velox.solana.chain_ledger import Outcome
 from velox.solana.egress import Egress
 from velox.solana.journal import read_journal
@@ -32,6 +35,8 @@ from velox.solana.signer import KeypairSigner
 from velox.testing import LocalCluster
 
 from .support import Desk, adds, bundles_of, executed_orders, new_signer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -78,6 +83,22 @@ class Bundles:
 
     def poll(self) -> Any:
         return nullcontext(self.left.pop(0))
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Give a command, in a folder of its own, that cannot be used; returns what it says of it."""
+    monkeypatch.chdir(tmp_path)
+
+    def attempt(*arguments: str) -> str:
+        assert cli.main(list(arguments)) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said.removeprefix("velox: error: ").rstrip("\n")
+
+    return attempt
 
 
 def started(*arguments: object, **how: Any) -> Any:
@@ -148,6 +169,74 @@ def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     with pytest.raises(SubmitError, match="the observer's own"):
         egress.finish(30.0)
     assert pipeline.ledger().balanced
+    desk.abandon()
+
+
+def test_an_egress_waits_for_no_pipeline_that_still_runs(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal", options={"poll_ns": 10_000_000})
+    ingress, output = velox.PushIngress(), velox.PullOutput()
+    egress = Egress(output, desk.submitter)
+    with pytest.raises(SubmitError, match="finish of an egress that was not started"):
+        egress.finish(30.0)
+    with velox.Pipeline(ingress, output) as pipeline:
+        egress.start()
+        with pytest.raises(SubmitError, match="start of an egress that was started before"):
+            egress.start()
+        ingress.push(orders(50))
+        with pytest.raises(SubmitError, match="stop the pipeline first"):
+            egress.finish(30.0, source_s=0.0)
+        ingress.push(orders(50))
+    egress.finish(30.0).check(delivered_transactions=pipeline.ledger().delivered_transactions)
+    assert desk.outcomes() == {Outcome.LANDED: 100}
+    desk.close_clients()
+
+
+@pytest.mark.parametrize("deadline_s", [float("nan"), float("inf"), -1.0, "soon", None])
+def test_a_deadline_that_is_none_is_refused(
+    cluster: LocalCluster, tmp_path: Path, deadline_s: Any
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    egress = Egress(Bundles(10), desk.submitter)
+    egress.start()
+    for end in (egress.finish, desk.submitter.close):
+        with pytest.raises(ConfigError, match=f"deadline_s = {deadline_s!r}: must be a number"):
+            end(deadline_s)
+    assert egress.finish(60.0).landed == 10
+    desk.close_clients()
+
+
+@pytest.mark.parametrize("source", [velox.DiscardOutput(), None])
+def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
+    cluster: LocalCluster, tmp_path: Path, source: Any
+) -> None:
+    desk = Desk(cluster, tmp_path / "journal")
+    with pytest.raises(ConfigError, match=r"source = .*: must be polled for bundles"):
+        Egress(source, desk.submitter)
+    with pytest.raises(ConfigError, match="submitter = None: must be a Submitter"):
+        Egress(velox.PullOutput(), None)  # type: ignore[arg-type]
+    desk.abandon()
+
+
+@pytest.mark.parametrize("thread", ["velox-intake", "velox-egress", "velox-closing"])
+def test_an_egress_without_a_thread_says_so_and_leaves_none(
+    cluster: LocalCluster, tmp_path: Path, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def starts(self: threading.Thread) -> None:
+        if self.name == thread:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    desk = Desk(cluster, tmp_path / "journal")
+    egress = Egress(Bundles(10), desk.submitter)
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    with pytest.raises(ThreadError, match=f"thread {thread}: the system has none left"):
+        egress.start()
+        egress.finish(60.0)
+    assert not [each for each in threading.enumerate() if each.name in ("velox-intake", thread)]
     desk.abandon()
 
 
@@ -318,6 +407,20 @@ def test_what_is_not_known_after_a_resume_fails_it(tmp_path: Path, capsys: Any) 
         assert cli.main(["resume", str(config)]) == 0
 
 
+def test_a_cap_on_spending_is_told_and_not_taken_for_a_busy_chain(
+    cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration(tmp_path, cluster)
+    capped = config.read_text().replace("1_000_000_000", "20_000")
+    config.write_text(f"deadline_s = 0.5\n{capped}[queue]\ncapacity = 100\n")
+    assert run("--submit", str(config)) == 0
+    told = capsys.readouterr().err
+    why = told.index("velox: warning: orders waited for the signer: refused by max_spend_lamports")
+    assert told.index("orders were shed: more came than the signer lets through") > why
+    assert "the chain takes" not in told
+    assert "refused or not answered" not in told
+
+
 def test_what_is_cut_off_a_journal_is_told(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -364,6 +467,33 @@ def test_tips_says_whom_and_how_much(
     assert "the next bundle would pay 1,000 lamports" in said
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null", "pipe"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--submit", "localnet", "--journal"],
+        ["run", "--submit"],
+        ["submit", "bundles.npy", "--journal"],
+        ["submit", "bundles.npy", "--submit"],
+        ["submit"],
+        ["tips"],
+        ["resume"],
+        ["status"],
+    ],
+)
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(
+    arguments: list[str], device: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    np.save(tmp_path / "bundles.npy", bundles_of(adds(30)))
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(*arguments, device) == f"{device}: is not a regular file"
+
+
+def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "empty").touch()
+    assert refused("status", "empty") == "empty: is empty: no journal"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -390,10 +520,91 @@ def test_bad_usage_is_one_line_and_status_2(
     assert said in error
 
 
+USED = [
+    ("configuration", "chain.toml"),
+    ("signer.key_file", "key.json"),
+    ("signer.kill_file", "stop"),
+    ("journal", "journal"),
+    ("journal's .compact", "journal.compact"),
+    ("journal's .torn", "journal.torn"),
+    ("journal's .torn", "journal.torn.2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "name"),
+    [
+        ("submit", "bundles", "bundles.npy"),
+        *((command, *used) for command in ("submit", "resume", "run") for used in USED),
+    ],
+)
+@pytest.mark.parametrize("called", ["its name", "a link"])
+def test_no_result_goes_where_something_that_is_used_lies(
+    cluster: LocalCluster,
+    tmp_path: Path,
+    command: str,
+    what: str,
+    name: str,
+    called: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
+    config.write_text(config.read_text().replace("[submit]", 'kill_file = "stop"\n[submit]'))
+    np.save(capture, bundles_of(adds(30)))
+    (tmp_path / "journal.torn.2").touch()
+    json = tmp_path / name
+    if called == "a link":
+        json = tmp_path / "link"
+        json.symlink_to(name)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.exists()}
+    arguments = {
+        "submit": ["submit", str(capture), "--submit", str(config)],
+        "resume": ["resume", str(config)],
+        "run": ["run", "--submit", str(config)],
+    }[command]
+    assert cli.main([*arguments, "--json", str(json)]) == 2
+    assert capsys.readouterr().err == (
+        f"velox: error: {what} and json are the same file, {str(json)!r}\n"
+    )
+    after = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.exists()}
+    assert after == before
+
+
+def test_a_journal_named_on_the_command_line_is_no_result_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "j")
+    for name in ("json", "hlog"):
+        assert cli.main(["run", "--submit", "localnet", "--journal", path, f"--{name}", path]) == 2
+        error = capsys.readouterr().err
+        assert error == f"velox: error: journal and {name} are the same file, {path!r}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_of_something_else_is_not_submitted(tmp_path: Path, capsys: Any) -> None:
     np.save(tmp_path / "numbers.npy", np.arange(5))
     assert cli.main(["submit", str(tmp_path / "numbers.npy")]) == 2
     assert "holds int64, not bundles" in capsys.readouterr().err
+
+
+def test_a_capture_without_its_length_is_not_submitted_as_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = tmp_path / "bundles.npy"
+    with begin_capture(capture) as file:
+        file.write(bundles_of(adds(60)).tobytes())
+        # While it is written, and after a kill.
+        for _ in range(2):
+            assert cli.main(["submit", str(capture)]) == 2
+            error = capsys.readouterr().err
+            assert error == (
+                f"velox: error: {capture}: cut off by a kill, or still being written: "
+                f"velox recover {capture} makes it whole\n"
+            )
+            file.close()
+    assert cli.main(["recover", str(capture)]) == 0
+    assert cli.main(["submit", str(capture)]) == 0
+    assert f"{capture}: 4 bundles\n" in capsys.readouterr().out
 
 
 def test_a_full_disk_ends_a_submission_with_its_ledger_and_nothing_is_sent(
@@ -458,6 +669,8 @@ def test_a_journal_that_cannot_be_written_ends_a_run_with_its_error(tmp_path: Pa
         out, err = process.communicate()
     assert process.returncode == 1
     assert re.search(r"^velox: error: submission stopped: .*journal: byte \d+: File too", err, re.M)
+    # There is no cluster any more that could be asked.
+    assert "velox resume" not in out + err
     document = json.loads(out)
     assert document["errors"]
     assert not document["interrupted"]
@@ -530,6 +743,37 @@ def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> N
     assert document["ledger"]["chain"]["balanced"]
     assert document["ledger"]["chain"]["landed"] > 0
     assert document["ledger"]["chain"]["unknown"] == 0
+
+
+def test_the_page_on_a_key_and_a_configuration_works_as_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "chain.md").read_text(encoding="utf-8")
+    section = page.partition("## A key and a configuration\n")[2].partition("\n## ")[0]
+    first, config, second = re.findall(r"```(?:sh|toml)\n(.*?)```", section, re.DOTALL)
+
+    def shell(script: str) -> Any:
+        text = re.sub(r"\bpython\b", shlex.quote(sys.executable), script)
+        return subprocess.Popen(
+            ["sh", "-ec", text],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    # Any port, and not as long.
+    with shell(first.replace("localnet ", "localnet --port 0 ")) as cluster:
+        try:
+            url = line_with("rpc ", cluster.stdout).split()[1]
+            (tmp_path / "chain.toml").write_text(config.replace("http://127.0.0.1:8899", url))
+            with shell(second.replace("--duration 3", "--duration 0.3")) as commands:
+                said = commands.stdout.read()
+        finally:
+            os.killpg(cluster.pid, signal.SIGINT)
+    assert commands.returncode == 0
+    assert re.search(r"^  landed +[1-9]", said, re.M)
+    assert re.search(r"^under way   0 transactions", said, re.M)
+    assert (tmp_path / "payer.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_velox_alone_loads_nothing_of_the_chain() -> None:

@@ -301,6 +301,7 @@ def test_a_disk_that_fills_within_the_header_is_refused_at_the_start(
     with files_no_longer_than(size), pytest.raises(CaptureError) as raised:
         pipeline.start()
     assert raised.value.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("whole", [0, 1, 5])

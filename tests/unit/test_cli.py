@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,17 @@ def test_the_help_has_examples_that_parse() -> None:
         if not example.startswith(" "):
             arguments = re.split(r" {2,}", example)[0].split()
             assert callable(parse(arguments).command)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["hiccups", "--help"]])
+def test_a_help_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "velox: error: standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -508,6 +520,26 @@ def test_a_file_that_is_full_is_named_as_it_was_given(arguments: list[str], tmp_
     assert done.stderr == f"velox: error: {link}: No space left on device\n"
 
 
+def test_a_panic_and_a_thread_that_cannot_be_had_are_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def panics(*_: object) -> None:
+        raise type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})("no memory")
+
+    def starts(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    assert cli.main(["run", "--duration", "0.1"]) == 1
+    why = "the system has none left: can't start new thread"
+    assert re.fullmatch(rf"velox: error: thread velox-\w+: {why}\n", capsys.readouterr().err)
+    assert cli.main(["hiccups", "--duration", "0.1"]) == 1
+    assert re.fullmatch(rf"velox: error: thread velox-[\w-]+: {why}\n", capsys.readouterr().err)
+    monkeypatch.setattr(bench, "run", panics)
+    assert cli.main(["bench"]) == 1
+    assert capsys.readouterr().err == "velox: error: no memory\n"
+
+
 def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path) -> None:
     path = tmp_path / "replay.json"
     done = velox_run("replay", lobster_pair(tmp_path, last_bid_size=6), "--verify", "--json", path)
@@ -524,12 +556,14 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--rate", "nan"], "argument --rate: 'nan': must be 'max', or a number above 0"),
+        (["--rate", "nan"], "argument --rate: 'nan': must be 'max', or a number from 1 to 1e9"),
+        (["--rate", "0.5"], "argument --rate: '0.5': must be 'max', or a number from 1 to 1e9"),
+        (["--lanes", "2", "--rate", "1"], "rate = 1, lanes = 2: must be at least 1 for each lane"),
         (["--rate", "0"], "argument --rate: '0'"),
         (["--rate", "-1"], "argument --rate: '-1'"),
         (["--rate", "inf"], "argument --rate: 'inf'"),
         (["--rate", "abc"], "argument --rate: 'abc'"),
-        (["--rate", "1e10"], "rate = 10000000000.0: must be"),
+        (["--rate", "1e10"], "argument --rate: '1e10': must be"),
         (["--duration", "0"], "argument --duration: '0': must be a number above 0"),
         (["--duration", "nan"], "argument --duration: 'nan'"),
         (["--seed", "-1"], "argument --seed: '-1': must be at least 0"),
@@ -574,7 +608,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--hlog", "-"], "hlog = '-': an .hlog file needs a name"),
         (["--hiccups", "-1"], "argument --hiccups: '-1': must be"),
         (["--hiccups", "nan"], "argument --hiccups: 'nan': must be"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--nonsense"], "unrecognized arguments: --nonsense; see 'velox run --help'"),
     ],
 )
 def test_a_run_refuses_what_it_cannot_do(
@@ -710,13 +744,13 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
         (["{flow}", "--depth", "1"], "depth = 1: only with --verify"),
         (["{flow}", "--verify", "--depth", "0"], "depth = 0: must be"),
-        (["{flow}", "--speed", "0"], "argument --speed: '0'"),
+        (["{flow}", "--speed", "0"], "argument --speed: '0': must be 'max', or a number above 0"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),
         (["{flow}", "--repeat", "0"], "repeat = 0: must be"),
         (["{flow}", "--limit", "0"], "limit = 0: must be"),
         (["{flow}", "--levels", "1000"], "levels = 1000: must be a power of two"),
-        (["{flow}", "--capture", "{flow}"], "capture = '{flow}': is the recording itself"),
-        (["{flow}", "--json", "{flow}"], "json = '{flow}': is the recording itself"),
+        (["{flow}", "--capture", "{flow}"], "recording and capture are the same file, '{flow}'"),
+        (["{flow}", "--json", "{flow}"], "recording and json are the same file, '{flow}'"),
         (["{flow}", "--rate", "5"], "unrecognized arguments: --rate 5"),
         ([], "the following arguments are required: PATH"),
     ],
@@ -771,7 +805,7 @@ def test_flow_in_chunks_is_the_same_flow(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (["--count", "10", "--tick-size", "0"], "tick_size = 0: must be"),
         (["--count", "10", "--base-price", "7"], "base_price = 7: must be"),
         (["--count", "10", "--market", "256"], "market = 256: must be"),
-        (["--count", "10", "--rate", "0"], "argument --rate: '0'"),
+        (["--count", "10", "--rate", "0.5"], "argument --rate: '0.5': must be a number from 1 to"),
         (["--count", "10", "--seed", "-1"], "argument --seed: '-1'"),
         (["--count", "10", "-o", "-"], "output = '-': a .npy file needs a name"),
         (["--count", "10", "-o", "{folder}/missing/x.npy"], "{folder}/missing/x.npy: No such"),
@@ -800,6 +834,10 @@ def test_recover_refuses_what_is_no_capture(
     line = refusal("recover", path)
     assert str(path) in line
     assert why in line
+
+
+def test_recover_refuses_a_device(refusal: Any) -> None:
+    assert refusal("recover", "/dev/null") == ("cannot recover /dev/null: it is not a regular file")
 
 
 def test_bench_gives_each_cost_with_its_spread(tmp_path: Path) -> None:
@@ -904,7 +942,11 @@ def test_a_replay_is_logged_too(flow: Path, tmp_path: Path) -> None:
 
 def test_a_replay_does_not_log_over_its_recording(flow: Path, refusal: Any) -> None:
     before = flow.read_bytes()
-    assert "is the recording itself" in refusal("replay", flow, "--hlog", flow)
+    link = flow.with_name("link.npy")
+    link.hardlink_to(flow)
+    line = refusal("replay", flow, "--hlog", link)
+    link.unlink()
+    assert line == f"recording and hlog are the same file, {str(link)!r}"
     assert flow.read_bytes() == before
 
 

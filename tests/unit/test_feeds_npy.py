@@ -13,6 +13,7 @@ from velox.core.instrument import Instrument
 from velox.core.records import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError, FeedError
 from velox.feeds import load
+from velox.runtime.capture import begin_capture
 
 
 def orders(count: int = 4, **columns: Any) -> npt.NDArray[np.void]:
@@ -107,6 +108,14 @@ def test_a_file_of_no_transactions_is_refused(tmp_path: Path, on_error: Any) -> 
         load(saved(tmp_path, orders(0)), "npy", on_error=on_error)
     with pytest.raises(FeedError, match="holds no transactions"):
         load(saved(tmp_path, np.zeros(2, BUNDLE_DTYPE)), "npy", on_error=on_error)
+
+
+def test_a_capture_without_its_length_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "bundles.npy"
+    with begin_capture(path) as file:
+        file.write(np.zeros(1, BUNDLE_DTYPE).tobytes())
+    with pytest.raises(FeedError, match=r"cut off by a kill, or still .* velox recover .*bundles"):
+        load(path, "npy")
 
 
 def test_a_bundle_fuller_than_possible_is_named(tmp_path: Path) -> None:

@@ -137,3 +137,9 @@ def test_rates_and_shares_are_of_the_time_that_was_looked_at() -> None:
     }
     unlooked = Hiccups(cpu=None, threshold_ns=160, elapsed_s=0.0, taken_s=0.0, gaps=gaps)
     assert (unlooked.gaps_per_s, unlooked.taken_share) == (0.0, 0.0)
+
+
+def test_what_found_no_gap_has_no_lengths_of_them() -> None:
+    found = Hiccups(cpu=0, threshold_ns=160, elapsed_s=0.5, taken_s=0.0, gaps=LatencyHistogram())
+    names = ("p50", "p90", "p99", "p99_9", "max")
+    assert found.to_dict()["gap_ns"] == {"count": 0, **dict.fromkeys(names)}

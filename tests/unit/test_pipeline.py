@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -885,3 +887,10 @@ def test_an_interpreter_that_exits_ends_a_pipeline_that_still_runs(tmp_path: Pat
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert len(np.load(path)) > 0
+
+
+@pytest.mark.parametrize("attempt", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_pipeline_is_neither_copied_nor_pickled(attempt: Any) -> None:
+    pipeline = Pipeline(ReplayIngress(orders(4)), DiscardOutput(), config=config())
+    with pytest.raises(TypeError, match="a Pipeline has threads and rings of its own"):
+        attempt(pipeline)

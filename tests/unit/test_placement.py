@@ -263,6 +263,9 @@ def test_an_invoker_has_nothing_to_pin_and_says_so():
     assert plan(config("invoker", cpus=(0,)), cpus(2)).warnings == (
         "cpus = [0]: placement 'invoker' starts no thread to pin",
     )
+    assert plan(config("invoker", idle="yield"), cpus(2)).warnings == (
+        "idle = 'yield': placement 'invoker' starts no thread that could idle",
+    )
 
 
 def test_a_cpu_for_a_stage_that_python_does_is_named_as_unused():

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,10 @@ def test_hiccups_have_a_line_a_cpu() -> None:
     assert pinned[6:14] == ["301", "ns", "2.00", "ms", "2.00", "ms", "2.00", "ms"]
     assert unpinned[:10] == ["any", "CPU", "160", "ns", "0", "0.00%", "-", "-", "-", "-"]
     assert terminal.hiccup_table([]) == []
+    [_, crowded] = terminal.hiccup_table(
+        [Hiccups(cpu=0, threshold_ns=160, elapsed_s=1.5e-7, taken_s=1.5e-7, gaps=gaps)]
+    )
+    assert "160 ns 73,333,333  100.00%" in crowded
 
 
 def test_a_progress_line_counts_what_passed_each_stage() -> None:
@@ -310,6 +315,35 @@ def test_a_write_that_is_refused_names_its_own_file(tmp_path: Path, opened: Any,
             other.write(b"fine")
             file.write(bytes(size))
     assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, "/dev/full")
+
+
+@pytest.mark.parametrize("opened", [replacing, writing])
+def test_what_a_full_disk_leaves_empty_is_removed_where_it_was_made(
+    tmp_path: Path, opened: Any
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "older").write_bytes(b"1")
+    for name in ("older", "new"):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+            with pytest.raises(OSError, match="File too large"):
+                with opened(tmp_path / name) as file:
+                    file.write(b"42")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [each.name for each in tmp_path.iterdir()] == ["older"]
+
+
+def test_what_is_no_file_is_written_directly(tmp_path: Path) -> None:
+    # As /dev/stdout is where that is a pipe: the link's text names nothing that could be opened.
+    ours, theirs = os.pipe()
+    link = tmp_path / "link"
+    link.symlink_to(f"/dev/fd/{theirs}")
+    with replacing(link) as file:
+        file.write(b"42")
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        assert pipe.read() == b"42"
 
 
 def test_an_error_of_the_block_is_not_taken_for_the_files(tmp_path: Path) -> None:

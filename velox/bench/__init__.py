@@ -33,6 +33,7 @@ from velox.runtime.hardware import usable_cpus
 from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.strategy import Strategy
+from velox.runtime.threads import start_thread
 
 __all__ = ["Result", "measure", "names", "round_trips", "run"]
 
@@ -236,9 +237,13 @@ def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
         except LedgerError as error:
             refused.append(error)
 
-    threads = [threading.Thread(target=run_other), threading.Thread(target=run_timed)]
+    # Daemons: one alone would wait for the other for ever.
+    threads = [
+        threading.Thread(target=each, name=f"velox-{each.__name__}", daemon=True)
+        for each in (run_other, run_timed)
+    ]
     for thread in threads:
-        thread.start()
+        start_thread(thread)
     for thread in threads:
         thread.join()
     for error in refused:

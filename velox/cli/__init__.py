@@ -16,7 +16,7 @@ from velox.cli.parser import parse
 from velox.cli.screen import complain, one_line, silence
 from velox.cli.signals import Signals
 from velox.cli.statuses import FAILED, INTERRUPTED, UNUSABLE
-from velox.errors import LedgerError, VeloxError
+from velox.errors import LedgerError, ThreadError, VeloxError
 
 __all__ = ["main"]
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     with Signals() as signals:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
         try:
+            options = parse(sys.argv[1:] if arguments is None else arguments)
             status: int = options.command(options, signals)
         except KeyboardInterrupt:
             complain("interrupted; nothing was done")
@@ -58,7 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FAILED
         except (VeloxError, OSError, MemoryError) as error:
             complain(one_line(error))
-            failed = isinstance(error, LedgerError | MemoryError)
+            failed = isinstance(error, LedgerError | ThreadError | MemoryError)
             failed = failed or getattr(error, "errno", None) in SYSTEM_FAILURES
             return FAILED if failed else UNUSABLE
+        except BaseException as error:
+            # What an extension in Rust panics with is no Exception.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            complain(one_line(error))
+            return FAILED
     return status

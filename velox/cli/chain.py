@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import velox
 from velox.cli.options import path
-from velox.cli.results import json_file
+from velox.cli.results import json_file, refuse_sharing
 from velox.cli.screen import Screen, complain, warn
 from velox.cli.signals import Signals
 from velox.cli.statuses import FAILED, GOOD
@@ -27,6 +27,7 @@ __all__ = [
     "add_status",
     "add_submit",
     "add_tips",
+    "files_of",
     "finish",
     "submission",
 ]
@@ -82,6 +83,13 @@ def add_localnet(parser: argparse.ArgumentParser) -> None:
 
     localnet.add_options(parser)
     parser.set_defaults(command=_localnet)
+
+
+def files_of(
+    where: str | None, journal: str | None
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Name the files that the way to the chain reads, and those that it writes."""
+    return ([], []) if where is None else _chain().files_of(where, journal)
 
 
 @contextmanager
@@ -142,7 +150,7 @@ def _submit(options: argparse.Namespace, signals: Signals) -> int:
             options.path, options.submit, options.journal, again=options.again, person=person
         )
 
-    ledger, failed = _carry(send, options, signals)
+    ledger, failed = _carry(send, options, signals, options.submit, [("bundles", options.path)])
     return GOOD if ledger.balanced and not failed else FAILED
 
 
@@ -150,14 +158,20 @@ def _resume(options: argparse.Namespace, signals: Signals) -> int:
     def follow(person: Any) -> Any:
         return _chain().resume(options.config, options.journal, person=person)
 
-    ledger, failed = _carry(follow, options, signals)
+    ledger, failed = _carry(follow, options, signals, options.config)
     return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
 
 
 def _carry(
-    command: Callable[[Any], Any], options: argparse.Namespace, signals: Signals
+    command: Callable[[Any], Any],
+    options: argparse.Namespace,
+    signals: Signals,
+    where: str,
+    inputs: Sequence[tuple[str, str]] = (),
 ) -> tuple[Any, list[str]]:
     """Let a command carry orders, and say what it came to; return the ledger, and what failed."""
+    read, written = files_of(where, options.journal)
+    refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
         ledger, warnings, failed = command(_person(options, signals, screen))

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from velox.cli.options import count, integer, path, positive
+from velox.cli.options import count, events_a_second, integer, path
 from velox.cli.screen import Screen
 from velox.cli.signals import Signals
 from velox.cli.statuses import GOOD
@@ -42,7 +42,7 @@ def add_generate(generate: argparse.ArgumentParser) -> None:
     generate.add_argument("--seed", type=count, default=0, metavar="N", help="(0)")
     generate.add_argument(
         "--rate",
-        type=positive,
+        type=events_a_second,
         default=100_000.0,
         metavar="N",
         help="transactions a second of the timestamps (100000)",
@@ -89,7 +89,8 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
-    Screen(sys.stdout).say(
+    # A pipe, as behind /dev/stdout, is the reader's alone.
+    Screen(sys.stdout if os.path.isfile(options.output) else sys.stderr).say(
         f"{options.output}: {options.count:,} transactions, {size / 1e6:,.1f} MB"
     )
     return GOOD

@@ -12,6 +12,7 @@ __all__ = [
     "add_hiccups_option",
     "count",
     "cpus",
+    "events_a_second",
     "integer",
     "microseconds",
     "not_negative",
@@ -19,9 +20,12 @@ __all__ = [
     "placement",
     "positive",
     "rate",
+    "speed",
 ]
 
 MOST_CPUS = 1 << 16
+# Those of MarketFlow.
+LEAST_RATE, MOST_RATE = 1.0, 1e9
 # The durations of a configuration are nanoseconds in 63 bits.
 MOST_US = (2**63 - 1) // 1000
 
@@ -76,7 +80,7 @@ def path(text: str) -> str:
     return text
 
 
-def rate(text: str) -> float | str:
+def speed(text: str) -> float | str:
     """``max``, or a number above 0."""
     if text == "max":
         return text
@@ -84,6 +88,27 @@ def rate(text: str) -> float | str:
         return positive(text)
     except argparse.ArgumentTypeError:
         raise _refused(text, "must be 'max', or a number above 0") from None
+
+
+def events_a_second(text: str) -> float:
+    """A rate that synthetic flow can have."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not LEAST_RATE <= number <= MOST_RATE:
+        raise _refused(text, "must be a number from 1 to 1e9")
+    return number
+
+
+def rate(text: str) -> float | str:
+    """``max``, or a rate that synthetic flow can have."""
+    if text == "max":
+        return text
+    try:
+        return events_a_second(text)
+    except argparse.ArgumentTypeError:
+        raise _refused(text, "must be 'max', or a number from 1 to 1e9") from None
 
 
 def cpus(text: str) -> tuple[int, ...]:

@@ -7,12 +7,18 @@ the feeds, the benchmarks and the chain are nothing that a run should wait for.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import velox
+from velox.cli.screen import STDOUT
 from velox.cli.statuses import UNUSABLE
+from velox.telemetry.files import naming
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["parse"]
 
@@ -44,7 +50,8 @@ examples:
   velox bench --json bench.json
   velox hiccups --duration 10 --cpus 0-1
 
-exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input.
+exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input,
+130 interrupted before there was anything to report.
 """
 
 
@@ -69,7 +76,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = list(arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given.insert(0, "run")
-    return _parser(given[0]).parse_args(given)
+    parser, asked = _parsers(given[0])
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        asked.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,8 +88,16 @@ class _Parser(argparse.ArgumentParser):
         """One line, and what it is about; the usage is a --help away."""
         self.exit(UNUSABLE, f"velox: error: {message}; see '{self.prog} --help'\n")
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print a help where it can be read, or fail: argparse would not say that it cannot."""
+        if message and file is sys.stdout and sys.stdout is not None:
+            with naming(STDOUT):
+                print(message, end="", flush=True)
+        else:
+            super()._print_message(message, file)
 
-def _parser(asked: str) -> _Parser:
+
+def _parsers(asked: str) -> tuple[_Parser, _Parser]:
     """Every command with its summary, and the one that is asked for with its options."""
     parser = _Parser(
         prog="velox",
@@ -88,6 +107,7 @@ def _parser(asked: str) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"velox {velox.__version__}")
+    chosen = parser
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(
@@ -95,4 +115,5 @@ def _parser(asked: str) -> _Parser:
         )
         if name == asked:
             getattr(import_module(f"velox.cli.{module}"), f"add_{name}")(command)
-    return parser
+            chosen = command
+    return parser, chosen

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import velox
-from velox.cli.chain import finish, submission
+from velox.cli.chain import files_of, finish, submission
 from velox.cli.options import (
     add_hiccups_option,
     cpus,
@@ -43,7 +45,9 @@ STEPS_AT_ONCE = 64
 def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
     """Give a parser what `configuration` and `drive` ask its options for."""
     default = PipelineConfig()
-    until = "until the recording ends" if duration is None else f"{duration:g}"
+    replays = duration is None
+    until = "until the recording ends" if replays else f"{duration:g}"
+    levels = "the format's" if replays else default.levels
     where = parser.add_argument_group("where it runs")
     where.add_argument(
         "--placement",
@@ -83,7 +87,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         "--levels",
         type=integer,
         metavar="N",
-        help="price levels a side that a book keeps hot, a power of two",
+        help=f"price levels a side that a book keeps hot, a power of two ({levels})",
     )
     what.add_argument(
         "--writers",
@@ -196,10 +200,14 @@ def drive(
     config: PipelineConfig,
     ingresses: list[Ingress],
     source: str,
+    *,
+    recording: Sequence[Path] = (),
     **parts: Any,
 ) -> int:
     """Build the pipeline, run it to its end or to the first signal, and say what it came to."""
-    refuse_sharing(capture=options.capture, json=options.json, hlog=options.hlog)
+    read, written = files_of(options.submit, options.journal)
+    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
+    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in recording)])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
@@ -223,10 +231,10 @@ def drive(
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         pipeline.start()
-        if submitting is not None:
-            submitting.start()
         errors: list[str] = []
         try:
+            if submitting is not None:
+                submitting.start()
             _watch(pipeline, options, signals, screen, log, submitting=submitting)
         finally:
             # Nothing that happens while it is watched leaves a capture half-written.

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from velox import feeds
-from velox.cli.options import integer, path, rate
+from velox.cli.options import integer, path, speed
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
-from velox.cli.results import refuse_overwriting
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
 from velox.errors import ConfigError, FeedError
@@ -36,7 +35,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     )
     replay.add_argument(
         "--speed",
-        type=rate,
+        type=speed,
         default="max",
         metavar="X|max",
         help="1.0: the recording's own time (max)",
@@ -54,7 +53,10 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         help="compare the book with the recording's own oracle, after every event that has one",
     )
     replay.add_argument(
-        "--depth", type=integer, metavar="N", help="levels a side that --verify compares, at most"
+        "--depth",
+        type=integer,
+        metavar="N",
+        help="levels a side that --verify compares, at most (10)",
     )
     replay.add_argument(
         "--on-error",
@@ -90,8 +92,6 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
             f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
             "orderbook file, Binance's bookTicker and OKX's checksums do"
         )
-    for name in ("capture", "json", "hlog"):
-        refuse_overwriting(name, getattr(options, name), recording.source)
     if recording.skipped:
         first = recording.problems[0]
         left = f"{recording.skipped:,} lines were" if recording.skipped > 1 else "1 line was"
@@ -110,6 +110,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         config,
         [ReplayIngress(recording.transactions, options.speed, options.repeat)],
         source,
+        recording=recording.source,
         books=instruments,
         checks=recording.checks if options.verify else None,
     )

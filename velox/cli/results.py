@@ -6,10 +6,9 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import velox
 from velox.cli.screen import STDOUT
@@ -17,7 +16,9 @@ from velox.errors import ConfigError
 from velox.runtime.hardware import describe_machine
 from velox.telemetry import HistogramLog, naming, replacing, writing
 
-__all__ = ["histogram_log", "json_file", "refuse_overwriting", "refuse_sharing"]
+__all__ = ["histogram_log", "json_file", "refuse_sharing"]
+
+Files: TypeAlias = Iterable[tuple[str, str | os.PathLike[str] | None]]
 
 
 @contextmanager
@@ -50,20 +51,27 @@ def histogram_log(path: str | None) -> Iterator[HistogramLog | None]:
         yield HistogramLog(file, time.time(), comment)
 
 
-def refuse_sharing(**paths: str | None) -> None:
-    """Refuse that two results are to be written to one file."""
-    taken: dict[str, str] = {}
-    for name, path in paths.items():
-        if path is None:
-            continue
-        other = taken.setdefault(os.path.realpath(path), name)
-        if other != name:
-            raise ConfigError(f"{other} and {name} are the same file, {path!r}")
+def refuse_sharing(outputs: Files, inputs: Files = ()) -> None:
+    """Refuse, before any is opened, an output that is also an input or another output.
+
+    Parameters
+    ----------
+    outputs, inputs : iterable of (str, path or None)
+        What each is, and where. None and ``"-"`` are no files.
+    """
+    taken = {mark: name for name, path in inputs for mark in _marks(path)}
+    for name, path in outputs:
+        for mark in _marks(path):
+            other = taken.setdefault(mark, name)
+            if other != name:
+                raise ConfigError(f"{other} and {name} are the same file, {str(path)!r}")
 
 
-def refuse_overwriting(name: str, path: str | None, inputs: Sequence[Path]) -> None:
-    """A recording is mapped while it is replayed: writing to it would end the process."""
-    for each in inputs:
-        with suppress(OSError):
-            if path is not None and os.path.samefile(path, each):
-                raise ConfigError(f"{name} = {path!r}: is the recording itself")
+def _marks(path: str | os.PathLike[str] | None) -> Iterator[object]:
+    """By what a file is known, whatever it is called and whether or not it is there yet."""
+    if path is None or path == "-":
+        return
+    yield os.path.realpath(path)
+    with suppress(OSError):
+        found = os.stat(path)
+        yield found.st_dev, found.st_ino

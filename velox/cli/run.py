@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from velox.cli.options import count, integer, rate
+from velox.cli.options import LEAST_RATE, count, integer, rate
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.signals import Signals
 from velox.errors import ConfigError
@@ -74,6 +74,10 @@ def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]
     if config.lanes == 1:
         return [PoissonIngress(options.rate, options.seed, **market)]
     lane_rate = options.rate if options.rate == "max" else options.rate / config.lanes
+    if lane_rate != "max" and lane_rate < LEAST_RATE:
+        raise ConfigError(
+            f"rate = {options.rate:g}, lanes = {config.lanes}: must be at least 1 for each lane"
+        )
     return [
         PoissonIngress(lane_rate, seed, drift=False, first_id=1 + lane * IDS_A_LANE, **market)
         for lane, seed in enumerate(np.random.SeedSequence(options.seed).spawn(config.lanes))

@@ -15,6 +15,7 @@ from velox.feeds.options import checked_levels
 from velox.feeds.recording import Recording
 from velox.feeds.registry import register
 from velox.feeds.source import Source, require_file
+from velox.runtime.capture import refuse_unfinished
 
 __all__ = ["read"]
 
@@ -47,6 +48,8 @@ def _mapped(path: Path) -> npt.NDArray[np.void]:
         )
     if array.ndim != 1:
         raise FeedError(f"has shape {array.shape}; expected one dimension", path=path)
+    if array.dtype == BUNDLE_DTYPE:
+        refuse_unfinished(array, path)
     # A plain array over the same mapping: a memmap makes each slice of it a memmap.
     mapped: npt.NDArray[np.void] = array.view(np.ndarray)
     return mapped

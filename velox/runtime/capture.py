@@ -10,15 +10,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 import stat
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
-from velox.errors import CaptureError
+from velox.errors import CaptureError, FeedError
 
-__all__ = ["HEADER_BYTES", "begin_capture", "finish_capture", "recover_capture"]
+__all__ = [
+    "HEADER_BYTES",
+    "begin_capture",
+    "finish_capture",
+    "recover_capture",
+    "refuse_unfinished",
+]
 
 HEADER_BYTES = 1024
 
@@ -37,7 +45,11 @@ def header(bundles: int) -> bytes:
 
 
 def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
-    """Create the file, or empty it, and write a header that promises nothing yet."""
+    """Create the file, or empty it, and write a header that promises nothing yet.
+
+    One that was not there before, and has no room for that, is removed again.
+    """
+    made = not os.path.lexists(path)
     try:
         file = _open_locked(path, os.O_CREAT)
         try:
@@ -45,6 +57,8 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
                 file.truncate(0)
             _write_all(file, header(0))
         except OSError:
+            if made:
+                os.unlink(path)
             file.close()
             raise
     except OSError as error:
@@ -116,6 +130,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     """
     try:
         with _open_locked(path, 0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
             head = file.read(HEADER_BYTES)
             promised = _promised_bundles(head, path)
             written = max(0, os.fstat(file.fileno()).st_size - HEADER_BYTES)
@@ -131,6 +147,30 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
         raise CaptureError(
             error.errno, f"cannot recover {path}: {error.strerror or error}"
         ) from error
+
+
+def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str]) -> None:
+    """Refuse a file that holds more than its header promises.
+
+    Parameters
+    ----------
+    bundles : memmap
+        What the header promises, as ``numpy.load`` maps it.
+    path : path
+        The file.
+
+    Raises
+    ------
+    FeedError
+        The file is longer.
+    """
+    promised = getattr(bundles, "offset", 0) + bundles.nbytes
+    if os.stat(path).st_size > promised:
+        raise FeedError(
+            "cut off by a kill, or still being written: "
+            f"{shlex.join(['velox', 'recover', os.fspath(path)])} makes it whole",
+            path=path,
+        )
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:

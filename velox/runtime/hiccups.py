@@ -20,7 +20,9 @@ from velox.core.histogram import LatencyHistogram
 from velox.errors import ConfigError, PipelineError
 from velox.runtime.gaps import shortest_step, watch
 from velox.runtime.hardware import format_cpus, usable_cpus
+from velox.runtime.report import figures
 from velox.runtime.stage import Control
+from velox.runtime.threads import start_thread
 
 __all__ = ["Hiccups", "measure_hiccups"]
 
@@ -70,7 +72,7 @@ class Hiccups:
             "elapsed_s": self.elapsed_s,
             "taken_share": self.taken_share,
             "gaps_per_s": self.gaps_per_s,
-            "gap_ns": self.gaps.to_dict(),
+            "gap_ns": figures(self.gaps),
         }
 
 
@@ -102,7 +104,7 @@ def measure_hiccups(
     ConfigError
         A CPU that this process may not use, a duration that is none, or a virtual clock.
     PipelineError
-        A thread could not be pinned.
+        A thread could not be pinned, or could not be had.
 
     Notes
     -----
@@ -149,7 +151,7 @@ def measure_hiccups(
     ]
     try:
         for thread in threads:
-            thread.start()
+            start_thread(thread)
         for thread in threads:
             thread.join()
     except BaseException:

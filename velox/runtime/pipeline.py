@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
 from types import TracebackType
+from typing import NoReturn
 
 from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
@@ -491,6 +492,10 @@ class Pipeline:
                     self._errors.append(error)
         finally:
             self._stages_ended.set()
+
+    def __reduce__(self) -> NoReturn:
+        # Two of them would work in the same rings.
+        raise TypeError("a Pipeline has threads and rings of its own: no copy, no pickle")
 
     def __enter__(self) -> Pipeline:
         self.start()

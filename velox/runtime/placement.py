@@ -289,7 +289,11 @@ def _ignored(
     notes = []
     if placement == "invoker" and config.cpus is not None:
         notes.append(f"cpus = {list(config.cpus)}: placement 'invoker' starts no thread to pin")
-    elif not usable.can_pin and placement != "invoker":
+    if placement == "invoker" and config.idle != "spin":
+        notes.append(
+            f"idle = {config.idle!r}: placement 'invoker' starts no thread that could idle"
+        )
+    if not usable.can_pin and placement != "invoker":
         notes.append("this system cannot pin threads to CPUs: the scheduler places the runners")
     if not isinstance(config.placement, str):
         notes += [

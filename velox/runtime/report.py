@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from velox.runtime.placement import Plan
     from velox.runtime.verify import Verification
 
-__all__ = ["LATENCIES", "Report", "Statistics"]
+__all__ = ["LATENCIES", "Report", "Statistics", "figures"]
 
 # name -> from what to what, as docs/measuring.md explains
 LATENCIES = {
@@ -22,6 +22,14 @@ LATENCIES = {
     "delivery": "sealed → taken by the output",
     "total": "due → taken by the output",
 }
+
+
+def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
+    """Return its figures, ready for JSON; None for each where it is empty, since 0 is a time."""
+    found = histogram.to_dict()
+    return {
+        name: value if found["count"] or name == "count" else None for name, value in found.items()
+    }
 
 
 class Statistics(NamedTuple):
@@ -117,7 +125,7 @@ class Report:
         """Return the report, ready for JSON."""
         result: dict[str, Any] = {
             "ledger": self.ledger.to_dict(),
-            "latency_ns": {name: each.to_dict() for name, each in self.latency.items()},
+            "latency_ns": {name: figures(each) for name, each in self.latency.items()},
             "throughput_per_s": self.throughput_per_s,
             "elapsed_s": self.elapsed_s,
             "placement": self.plan.placement,

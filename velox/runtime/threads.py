@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from velox.errors import PipelineError
+from velox.errors import PipelineError, ThreadError
 from velox.runtime.runner import Runner
 
-__all__ = ["Latch", "RunnerThreads"]
+__all__ = ["Latch", "RunnerThreads", "start_thread"]
 
 # How long a wait may miss what was set, where an interrupt kept a lock from being given back.
 LOOK_AGAIN_S = 0.05
@@ -49,6 +49,20 @@ class Latch:
             if self._lock.acquire(timeout=left):
                 self._lock.release()
         return True
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread that was not started before.
+
+    Raises
+    ------
+    ThreadError
+        The system has none left.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ThreadError(f"thread {thread.name}: the system has none left: {error}") from error
 
 
 class RunnerThreads:
@@ -92,11 +106,11 @@ class RunnerThreads:
         Raises
         ------
         PipelineError
-            One could not be pinned; none runs then.
+            One could not be pinned, or could not be had (`ThreadError`); none runs then.
         """
         try:
             for thread in self._threads:
-                thread.start()
+                start_thread(thread)
             for settled in self._settled:
                 settled.wait()
         except BaseException as error:

@@ -29,6 +29,7 @@ __all__ = [
     "Submission",
     "block_engine_of",
     "configured",
+    "inputs_of",
     "journal_path_of",
     "local",
     "rpc_of",
@@ -213,6 +214,20 @@ def journal_path_of(config: ChainConfig, journal: str | None = None) -> str:
             "must be known after a crash"
         )
     return path
+
+
+def inputs_of(config: ChainConfig) -> list[tuple[str, str]]:
+    """Name the files that a configuration consists of: what each is, and its path."""
+    signer, engine = config.signer, config.block_engine
+    named = {
+        "signer.key_file": signer.key_file,
+        "signer.kill_file": signer.kill_file,
+        "block_engine.auth_file": engine.auth_file if engine is not None else "",
+    }
+    return [
+        ("configuration", config.path),
+        *((key, config.relative(text)) for key, text in named.items() if text),
+    ]
 
 
 def _journal_at(path: str, warn: Callable[[str], None] | None) -> SubmissionJournal:

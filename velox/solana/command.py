@@ -6,27 +6,39 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
+from velox.runtime.capture import refuse_unfinished
 from velox.runtime.output import PullOutput
 from velox.solana import assembly
 from velox.solana.chain_ledger import ChainLedger
 from velox.solana.config import load_config
 from velox.solana.egress import Egress, Source
-from velox.solana.journal import read_journal
+from velox.solana.files import open_regular
+from velox.solana.journal import journal_files, read_journal
 from velox.solana.journal_format import Capture
 
-__all__ = ["Person", "Submitting", "resume", "status", "submission", "submit", "tips"]
+__all__ = [
+    "Person",
+    "Submitting",
+    "files_of",
+    "resume",
+    "status",
+    "submission",
+    "submit",
+    "tips",
+]
 
 LOCALNET = "localnet"
 # What a .npy file begins with.
@@ -40,6 +52,7 @@ WARN_AGAIN_S = 5.0
 STATUSES = 256
 
 Say = Callable[..., None]
+Files: TypeAlias = list[tuple[str, str]]
 
 
 def _silent(*lines: str) -> None:
@@ -73,6 +86,27 @@ def _opened(where: str, journal: str | None, person: Person) -> Any:
     if where == LOCALNET:
         return assembly.local(journal, warn=person.warn)
     return assembly.configured(load_config(where), journal, warn=person.warn)
+
+
+def files_of(where: str, journal: str | None) -> tuple[Files, Files]:
+    """Name the files that a way to the chain reads, and those that it writes.
+
+    Parameters
+    ----------
+    where : str
+        ``"localnet"``, or a configuration's path.
+    journal : str or None
+        Instead of the configuration's.
+
+    Returns
+    -------
+    read, written : list of (str, str)
+        What each is, and its path.
+    """
+    if where == LOCALNET:
+        return [], journal_files(journal) if journal is not None else []
+    config = load_config(where)
+    return assembly.inputs_of(config), journal_files(assembly.journal_path_of(config, journal))
 
 
 class Submitting:
@@ -147,7 +181,11 @@ class Submitting:
         """Follow everything to its end; return the ledger, and what failed."""
         try:
             ledger = self._egress.finish(
-                self._opened.deadline_s, requests=self._person.requests, watch=self.look
+                self._opened.deadline_s,
+                # A capture is taken in only as fast as it is sent.
+                source_s=math.inf,
+                requests=self._person.requests,
+                watch=self.look,
             )
         except SubmitError as error:
             return self._submitter.ledger(), [str(error)]
@@ -157,16 +195,19 @@ class Submitting:
         """Say what a person can act on."""
         ledger, statistics = self._submitter.ledger(), self._submitter.statistics()
         warnings = []
+        if statistics.held:
+            warnings.append(f"orders waited for the signer: {statistics.held}")
         if ledger.shed and self._egress.stopping is None:
+            takes = "the signer lets through" if statistics.held else "the chain takes"
             warnings.append(
-                f"{ledger.shed:,} orders were shed: more came than the chain takes; a larger queue "
-                "only makes them older"
+                f"{ledger.shed:,} orders were shed: more came than {takes}; a larger queue only "
+                "makes them older"
             )
         if ledger.unknown:
             known = self._opened.resumption
             asks = f"'{known}' asks for it" if known else "their cluster ended with the run"
             warnings.append(f"{ledger.unknown:,} orders have no known end: {asks}")
-        if statistics.errors:
+        if statistics.errors and statistics.last_error != statistics.held:
             warnings.append(
                 f"{statistics.errors:,} requests were refused or not answered; the last: "
                 f"{statistics.last_error}"
@@ -330,7 +371,7 @@ def _carried(
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if file.read(len(NPY)) != NPY:
             raise FeedError("is no .npy file; velox run --capture writes them", path=path)
         file.seek(0)
@@ -342,6 +383,7 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     if not isinstance(bundles, np.ndarray) or bundles.dtype != BUNDLE_DTYPE or bundles.ndim != 1:
         kind = getattr(bundles, "dtype", type(bundles).__name__)
         raise FeedError(f"holds {kind}, not bundles; velox run --capture writes them", path=path)
+    refuse_unfinished(bundles, path)
     too_many = np.flatnonzero(bundles["count"] > bundles.dtype["transactions"].shape[0])
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
@@ -366,6 +408,8 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
     if not Path(path).exists():
         raise FeedError("no such file", path=path)
     found = read_journal(path)
+    if not Path(path).stat().st_size:
+        raise FeedError("is empty: no journal", path=path)
     if found.header is not None:
         say(f"payer       {found.header.payer}", f"genesis     {found.header.genesis}")
     ended = ", ".join(f"{each.name.lower()} {count:,}" for each, count in found.ended.items())

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -18,6 +17,7 @@ from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
 from velox.solana.conflation import MAX_CAPACITY, Shedding
+from velox.solana.files import read_regular
 from velox.solana.instructions import OrderType
 from velox.solana.market import MarketSpec
 from velox.solana.tips import MIN_TIP_LAMPORTS, Percentile
@@ -432,7 +432,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     """
     name = os.fspath(path)
     try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        raw = tomllib.loads(read_regular(path).decode())
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -22,7 +22,6 @@ from velox.solana.rpc import RpcClient, TransactionInfo
 __all__ = ["Effect", "Effects"]
 
 Array: TypeAlias = npt.NDArray[np.void]
-Sure: TypeAlias = Literal["confirmed", "finalized"]
 
 # How often a node is asked what an executed transaction did before that counts as not known.
 LOOKS_AT_DETAILS: Final = 20
@@ -75,7 +74,7 @@ class Effects:
         journal: SubmissionJournal,
         trader: Pubkey,
         *,
-        commitment: Sure,
+        commitment: Literal["confirmed", "finalized"],
         note: Callable[[VeloxError], None],
     ) -> None:
         self._rpc = rpc
@@ -83,7 +82,7 @@ class Effects:
         self._watch = watch
         self._journal = journal
         self._trader = trader
-        self._commitment: Sure = commitment
+        self._commitment: Literal["confirmed", "finalized"] = commitment
         self._note = note
         self.unnumbered = 0
         self.unread_events = 0

@@ -11,12 +11,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from velox.errors import JournalError, SubmitError
+from velox.errors import ConfigError, JournalError, SubmitError, ThreadError
+from velox.runtime.threads import start_thread
 from velox.solana.chain_ledger import ChainLedger
-from velox.solana.submit import Submitter
+from velox.solana.submit import Submitter, checked_deadline
 
 __all__ = ["Egress", "Source", "Stopping"]
 
+# How long a source may take to come to its end, in seconds, unless told: one whose pipeline has
+# stopped takes milliseconds.
+SOURCE_S = 10.0
 # How long each thread sleeps when there is nothing to do, in seconds.
 IDLE_S = 0.001
 # The longest that one who waits for the end waits to be asked again, in seconds.
@@ -66,6 +70,11 @@ class Egress:
     stopping : Stopping or None
         Not None once sending has ended, by an error or by a request, before all was sent.
 
+    Raises
+    ------
+    ConfigError
+        The source has no bundles that could be polled, or the submitter is none.
+
     Notes
     -----
     The intake never waits for the network, so the pipeline does not either: what the chain cannot
@@ -80,16 +89,19 @@ class Egress:
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not callable(getattr(source, "poll", None)):
+            raise ConfigError(f"source = {source!r}: must be polled for bundles, as PullOutput is")
+        if not isinstance(submitter, Submitter):
+            raise ConfigError(f"submitter = {submitter!r}: must be a Submitter")
         self.stopping: Stopping | None = None
         self._error: BaseException | None = None
         self._source = source
         self._submitter = submitter
         self._sleep = sleep
         self._taken_in = threading.Event()
-        self._threads = [
-            self._thread("velox-intake", self._take_in),
-            self._thread("velox-egress", self._step),
-        ]
+        self._intake_thread = self._thread("velox-intake", self._take_in)
+        self._step_thread = self._thread("velox-egress", self._step)
+        self._started = False
 
     @property
     def error(self) -> BaseException | None:
@@ -97,14 +109,31 @@ class Egress:
         return self._error or self._submitter.broken
 
     def start(self) -> None:
-        """Start to take in and to send; the pipeline may start before or after."""
-        for thread in self._threads:
-            thread.start()
+        """Start to take in and to send; the pipeline may start before or after.
+
+        Raises
+        ------
+        SubmitError
+            It was started before.
+        ThreadError
+            The system has no thread left; nothing was taken in.
+        """
+        if self._started:
+            raise SubmitError("start of an egress that was started before")
+        self._started = True
+        start_thread(self._step_thread)
+        try:
+            start_thread(self._intake_thread)
+        except ThreadError:
+            self._taken_in.set()
+            self._step_thread.join()
+            raise
 
     def finish(
         self,
         deadline_s: float,
         *,
+        source_s: float = SOURCE_S,
         requests: Callable[[], int] = lambda: 0,
         watch: Callable[[], None] = lambda: None,
     ) -> ChainLedger:
@@ -114,6 +143,8 @@ class Egress:
         ----------
         deadline_s : float
             As in `Submitter.close`, from when everything has been taken in.
+        source_s : float
+            The longest that the source may take to come to its end.
         requests : callable
             How often somebody has asked for an end. Once: what waits is shed, and what is under way
             is followed, without being sent again. Twice: it is given up, as unknown.
@@ -129,9 +160,27 @@ class Egress:
         SubmitError
             A thread failed, the disk or the observer; that error is the cause. The submitter is
             closed all the same. Where it was the disk, what was under way has been followed.
+
+            Or the source has not come to its end, and everything goes on: stop the pipeline, and
+            finish again. Or it was never started.
+        ConfigError
+            The deadline is none.
+        ThreadError
+            The system has no thread left; the submitter is not closed.
         """
+        checked_deadline(deadline_s)
+        if not self._started:
+            raise SubmitError("finish of an egress that was not started")
+        until = time.monotonic() + source_s
+        while self._intake_thread.is_alive():
+            self._intake_thread.join(LOOK_AGAIN_S)
+            watch()
+            if time.monotonic() >= until:
+                raise SubmitError(
+                    f"finish: bundles still come after {source_s:g} s: stop the pipeline first"
+                )
         closing = self._thread("velox-closing", lambda: self._close(deadline_s, requests))
-        closing.start()
+        start_thread(closing)
         while closing.is_alive():
             closing.join(LOOK_AGAIN_S)
             watch()
@@ -174,8 +223,7 @@ class Egress:
                 self._sleep(IDLE_S)
 
     def _close(self, deadline_s: float, requests: Callable[[], int]) -> None:
-        for thread in self._threads:
-            thread.join()
+        self._step_thread.join()
         # What the disk does not take can be followed; after any other failure nothing is sure.
         follows = self.error is None or isinstance(self.error, JournalError)
         self._submitter.close(

@@ -25,15 +25,23 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape, glob
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from velox.errors import JournalError
+from velox.solana.files import open_regular, read_regular
 from velox.solana.journal_format import Record, unpack_records
 from velox.solana.unsettled import Unsettled
 
-__all__ = ["COMPACT_BYTES", "SubmissionJournal", "journal_records", "read_journal"]
+__all__ = [
+    "COMPACT_BYTES",
+    "SubmissionJournal",
+    "journal_files",
+    "journal_records",
+    "read_journal",
+]
 
 MAGIC: Final = b"VXJ1"
 _FRAME = struct.Struct("<4sII")
@@ -41,6 +49,17 @@ _FRAME = struct.Struct("<4sII")
 MAX_FRAME_BYTES: Final = 1 << 24
 #: Below this length a journal is not compacted; it may grow to four times what is left.
 COMPACT_BYTES: Final = 1 << 26
+
+
+def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Name the files that a journal consists of, there or not: what each is, and its path."""
+    real = os.path.realpath(path)
+    torn = [f"{real}.torn", *glob(f"{escape(real)}.torn.*")]
+    return [
+        ("journal", os.fspath(path)),
+        ("journal's .compact", f"{real}.compact"),
+        *(("journal's .torn", each) for each in torn),
+    ]
 
 
 def read_journal(path: str | os.PathLike[str]) -> Unsettled:
@@ -71,7 +90,7 @@ def journal_records(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 def _bytes_of(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise JournalError(error.strerror or "cannot be read", path=path) from error
 
@@ -189,7 +208,7 @@ class SubmissionJournal:
         except OSError as error:
             # After a sync that failed nobody knows what the disk holds.
             self._failed = True
-            raise self._refusal(error, offset=self._end) from error
+            raise self._refusal(error, offset=self._end or None) from error
         self._end += len(data)
         self._waiting.clear()
         self._compact_if_long()
@@ -262,7 +281,7 @@ class SubmissionJournal:
     def _open(self) -> int:
         """Open and lock the file of this name, and not one that a compaction has replaced."""
         while True:
-            fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_regular(self._real, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with suppress(FileNotFoundError):

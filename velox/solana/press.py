@@ -92,7 +92,7 @@ class Press:
         except SpendRefusedError as error:
             self._note(error)
             passing = error.rule == "max_spend_lamports_per_minute"
-            return Refusal(f"not signed: {error.rule}", passing)
+            return Refusal(str(error) if passing else f"not signed: {error.rule}", passing)
         except (TransactionTooLargeError, UnrepresentableError, RecordError) as error:
             self._note(error)
             return Refusal(f"not built: {type(error).__name__.removesuffix('Error')}")

@@ -74,7 +74,7 @@ from velox.solana.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
 from velox.solana.signer import Signer, SpendSummary
 from velox.solana.tips import TipPolicy
 
-__all__ = ["Submitter", "SubmitterStatistics"]
+__all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
 Array: TypeAlias = npt.NDArray[np.void]
 # Does what there is room for, at a moment in ns, and returns how much that was.
@@ -82,6 +82,8 @@ Turn: TypeAlias = Callable[[int], int]
 
 # Volleys that are signed in one duty cycle: they share one sync of the disk.
 LAUNCHES_AT_ONCE: Final = 16
+# The longest deadline of `close`, in seconds: some thirty years.
+MOST_DEADLINE_S: Final = 1e9
 # How long `close` sleeps at most, in seconds, before it asks whether to hurry.
 MOST_PAUSE_S: Final = 0.1
 # Looks in a row that must find a transaction dead: nodes behind one address need not agree.
@@ -103,6 +105,9 @@ class SubmitterStatistics:
     errors : int
         Answers that did not come, or refused something.
     last_error : str
+    held : str
+        Why the signer last let orders wait, for its cap on a minute's spending; empty where it
+        never did.
     unnumbered : int
         Orders that were placed and whose number on the chain could not be learned: they can not be
         cancelled from here.
@@ -116,9 +121,17 @@ class SubmitterStatistics:
     flying: int
     errors: int
     last_error: str
+    held: str
     unnumbered: int
     unread_events: int
     lost_reports: int
+
+
+def checked_deadline(deadline_s: float) -> float:
+    """Return it; or raise ConfigError where it is none."""
+    if not isinstance(deadline_s, int | float) or not 0 <= deadline_s <= MOST_DEADLINE_S:
+        raise ConfigError(f"deadline_s = {deadline_s!r}: must be a number of seconds, 0 to 1e9")
+    return deadline_s
 
 
 class Submitter:
@@ -193,7 +206,7 @@ class Submitter:
         self._clock = clock = SteadyClock(clock)
         self._sleep = sleep
         self._errors = 0
-        self._last_error = ""
+        self._last_error = self._held = ""
         self._dispatch = Dispatch(
             rpc,
             block_engine,
@@ -521,6 +534,7 @@ class Submitter:
                     # Nobody else has these bytes.
                     del self._press.recent[flight.signed.signature]
                 if raw.passing:
+                    self._held = raw.reason
                     self._launch_ns = now + NS
                     # What was signed counts for the cap all the same: the next is no larger.
                     self._bundle_size = len(volley.flights) or self._bundle_size
@@ -735,8 +749,8 @@ class Submitter:
         Parameters
         ----------
         deadline_s : float
-            Seconds, which no request outlasts. What waits still is shed then, and what is under
-            way is unknown: the journal has it for the next time.
+            Seconds, 0 to 1e9, which no request outlasts. What waits still is shed then, and what
+            is under way is unknown: the journal has it for the next time.
         send_waiting : bool or callable
             Whether anything is sent still. Once it is not, what waits is shed at once, what would
             be signed anew has expired, and what is under way is looked at alone, and not sent
@@ -752,10 +766,13 @@ class Submitter:
 
         Raises
         ------
+        ConfigError
+            The deadline is none.
         JournalError
             As `step`: nothing is sent from then on, what is under way is followed, and the
             submitter is closed all the same.
         """
+        checked_deadline(deadline_s)
         if self._closed:
             return self.ledger()
         until = self._clock() + round(deadline_s * NS)
@@ -840,6 +857,7 @@ class Submitter:
             flying=len(self._flights),
             errors=self._errors,
             last_error=self._last_error,
+            held=self._held,
             unnumbered=self._effects.unnumbered,
             unread_events=self._effects.unread_events,
             lost_reports=self._reporter.lost,

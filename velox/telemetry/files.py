@@ -36,20 +36,33 @@ class _File(io.FileIO):
 
     def __init__(self, path: str | os.PathLike[str], mode: str, name: str | os.PathLike[str]):
         self._known_as = os.fspath(name)
+        # Whether it is to go again: it was not there before, and nothing can be written to it.
+        self._made = not os.path.lexists(path)
+        self._refused = False
         with naming(self._known_as):
             super().__init__(path, mode)
 
     def write(self, content: ReadableBuffer, /) -> int:
-        with naming(self._known_as):
-            return super().write(content)
+        try:
+            with naming(self._known_as):
+                return super().write(content)
+        except OSError:
+            self._refused = True
+            raise
 
     def close(self) -> None:
+        empty = self._made and self._refused and not self.closed and not self.seek(0, os.SEEK_END)
         with naming(self._known_as):
             super().close()
+        if empty:
+            with suppress(OSError):
+                os.unlink(self.name)
 
 
 def writing(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a file to be written from its beginning, whose errors name it.
+
+    One that was not there before, and that nothing could be written to, is removed again.
 
     Parameters
     ----------
@@ -104,12 +117,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     >>> path.read_bytes()
     b'42'
     """
-    # A link stays a link, to the new file.
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file() and not target.is_dir():
-        with _buffered(target, "w", path) as file:
+    # Not by its real path: that of a descriptor, as of /dev/stdout, need not be one.
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with _buffered(path, "w", path) as file:
             yield file
         return
+    # A link stays a link, to the new file.
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")

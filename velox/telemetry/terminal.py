@@ -69,6 +69,11 @@ def _row(label: str, text: str) -> str:
     return f"{label:<{LABEL_WIDTH}} {text}"
 
 
+def _cells(texts: Sequence[str]) -> str:
+    """Columns, one space apart also where one is wider than others."""
+    return "".join(f" {each:>{COLUMN_WIDTH - 1}}" for each in texts)
+
+
 def opening(
     *,
     version: str,
@@ -128,7 +133,7 @@ def latency_table(latency: Mapping[str, LatencyHistogram]) -> list[str]:
     maximum, which is exact.
     """
     heads = [name for name, _ in PERCENTILES] + ["max"]
-    lines = [_row("latency", "".join(f"{head:>{COLUMN_WIDTH}}" for head in heads))]
+    lines = [_row("latency", _cells(heads))]
     for name, histogram in latency.items():
         if histogram.count:
             most = histogram.max
@@ -136,7 +141,7 @@ def latency_table(latency: Mapping[str, LatencyHistogram]) -> list[str]:
             cells = [duration(min(value, most)) for value in found] + [duration(most)]
         else:
             cells = ["-"] * len(heads)
-        row = _row("  " + name, "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells))
+        row = _row("  " + name, _cells(cells))
         lines.append(f"{row}   {LATENCIES[name]}")
     return lines
 
@@ -191,7 +196,7 @@ def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
     if not hiccups:
         return []
     heads = ["over", "gaps/s", "taken", "p50", "p99", "p99.9", "max"]
-    lines = [_row("hiccups", "".join(f"{head:>{COLUMN_WIDTH}}" for head in heads))]
+    lines = [_row("hiccups", _cells(heads))]
     for each in hiccups:
         cells = [duration(each.threshold_ns), f"{each.gaps_per_s:,.0f}", f"{each.taken_share:.2%}"]
         if each.gaps.count:
@@ -201,7 +206,7 @@ def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
         else:
             cells += ["-"] * 4
         label = "  any CPU" if each.cpu is None else f"  CPU {each.cpu}"
-        row = _row(label, "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells))
+        row = _row(label, _cells(cells))
         lines.append(f"{row}   the host's own, over {each.elapsed_s:.3g} s")
     return lines
 

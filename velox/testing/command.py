@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import threading
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from velox.errors import ConfigError
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "run"]
 
-LAMPORTS_PER_SOL = 1_000_000_000
+LAMPORT_DIGITS = 9
+MOST_SOL = 9_000_000_000
 
 Say = Callable[..., None]
 
@@ -95,12 +97,12 @@ def run(options: argparse.Namespace, say: Say) -> int:
     """
     from velox.testing import LocalCluster  # noqa: PLC0415, it loads a virtual machine
 
-    if options.duration is not None and not 0 < options.duration < threading.TIMEOUT_MAX:
-        raise ConfigError(f"duration = {options.duration!r}: must be positive")
+    if options.duration is not None and not 0 < options.duration <= 1e9:
+        raise ConfigError(f"duration = {options.duration!r}: must be above 0, at most 1e9 seconds")
     if not 1 <= options.slot_ms <= 1e9:
-        raise ConfigError(f"slot-ms = {options.slot_ms!r}: must be 1 or more")
-    if not 0 <= options.rate < 1e9:
-        raise ConfigError(f"rate = {options.rate!r}: must be 0 or more")
+        raise ConfigError(f"slot-ms = {options.slot_ms!r}: must be 1 to 1e9")
+    if not 0 <= options.rate <= 1e9:
+        raise ConfigError(f"rate = {options.rate!r}: must be 0 to 1e9")
     programs = dict(_pair("program", text) for text in options.program)
     funds = [(each, _lamports(sol)) for each, sol in (_pair("fund", t) for t in options.fund)]
     with LocalCluster(
@@ -140,10 +142,14 @@ def _closing(cluster: LocalCluster) -> list[str]:
     landed = sum(each.landed_slot is not None for each in bundles)
     return [
         f"slot {cluster.slot}, block height {cluster.block_height}",
-        f"{len(executions)} transactions executed, {failed} of them failed",
-        f"{len(bundles)} bundles accepted, {landed} of them landed",
-        f"{len(cluster.strikes)} faults struck",
+        f"{_count(len(executions), 'transaction')} executed, {failed} of them failed",
+        f"{_count(len(bundles), 'bundle')} accepted, {landed} of them landed",
+        f"{_count(len(cluster.strikes), 'fault')} struck",
     ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _plan(options: argparse.Namespace) -> FaultPlan:
@@ -179,9 +185,14 @@ def _pair(option: str, text: str) -> tuple[Any, str]:
 
 def _lamports(sol: str) -> int:
     try:
-        lamports = round(float(sol) * LAMPORTS_PER_SOL)
-    except (ValueError, OverflowError):
-        raise ConfigError(f"fund = {sol!r}: must be a number of SOL") from None
-    if not 0 <= lamports < 2**63:
+        amount = Decimal(sol)
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite():
+        raise ConfigError(f"fund = {sol!r}: must be a number of SOL")
+    if not 0 <= amount <= MOST_SOL:
         raise ConfigError(f"fund = {sol!r}: must be 0 to 9 billion SOL")
+    lamports = int(amount.scaleb(LAMPORT_DIGITS))
+    if Decimal(lamports).scaleb(-LAMPORT_DIGITS) != amount:
+        raise ConfigError(f"fund = {sol!r}: is no whole number of lamports, of 1e-9 SOL each")
     return lamports

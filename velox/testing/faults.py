@@ -113,6 +113,8 @@ class FaultPlan:
     lies: tuple[Lie, ...] = tuple(Lie)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.seed, int):
+            raise LocalnetError(f"seed = {self.seed!r}: must be an integer")
         for name in ("rates", "calls", "scope"):
             given = getattr(self, name)
             for fault, value in given.items():

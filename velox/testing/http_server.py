@@ -12,6 +12,8 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from velox.errors import ThreadError
+from velox.runtime.threads import start_thread
 from velox.testing.jsonrpc import Reply, Request
 
 __all__ = ["HttpServer"]
@@ -43,7 +45,7 @@ class HttpServer:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="velox-http", daemon=True
         )
-        self._thread.start()
+        start_thread(self._thread)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -66,7 +68,13 @@ class _Server(TCPServer):
         )
         with self._lock:
             self._open[thread] = request
-        thread.start()
+        try:
+            start_thread(thread)
+        except ThreadError:
+            # The client is turned away.
+            with self._lock:
+                del self._open[thread]
+            self.shutdown_request(request)
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import LocalnetError
-from velox.runtime.threads import Latch
+from velox.runtime.threads import Latch, start_thread
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
@@ -37,13 +38,16 @@ ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
 BACKLOG = 128
 MAX_LAMPORTS = 2**63
+# The longest sleep, in seconds: some thirty years.
+MOST_S = 1e9
 
 
 class LocalCluster:
     """A validator over a real Solana virtual machine, its RPC, its websocket and a block engine.
 
     It listens on 127.0.0.1 alone, from construction until `close`; as a context manager it closes
-    itself. All methods may be called from any thread.
+    itself, and so it does, a little later, once nobody refers to it any more. All methods may be
+    called from any thread.
 
     Parameters
     ----------
@@ -101,8 +105,12 @@ class LocalCluster:
             raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
         if not isinstance(port, int) or not 0 <= port < 65_535:
             raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
-        if rate_per_s is not None and not 0 < rate_per_s < 1e9:
-            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be positive, or None")
+        if not isinstance(seed, int):
+            raise LocalnetError(f"seed = {seed!r}: must be an integer")
+        if faults is not None and not isinstance(faults, FaultPlan):
+            raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
+        if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
+            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
         self._manual = slots == "manual"
         self._rate_per_s = rate_per_s
         self._now_ns = 0
@@ -114,7 +122,6 @@ class LocalCluster:
             self.add_program(pubkey, path)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
-        self._closing = Latch()
         with ExitStack() as stack:
             http, websocket = _listeners(port)
             stack.callback(http.close)
@@ -122,17 +129,23 @@ class LocalCluster:
             self.port: int = http.getsockname()[1]
             self.url = self.block_engine_url = f"http://{HOST}:{self.port}"
             self.ws_url = f"ws://{HOST}:{self.port + 1}"
-            stack.callback(HttpServer(http, self._post, self._get).close)
+            stack.callback(HttpServer(http, _weakly(self._post), _weakly(self._get)).close)
             stack.callback(WebSocketServer(websocket, self._chain).close)
             if not self._manual:
-                stack.callback(self._start_ticking())
+                stack.callback(_start_ticking(self._chain))
             self._stack = stack.pop_all()
+        # No thread of its own keeps it alive.
+        self._forgotten = weakref.finalize(self, _close_elsewhere, self._stack)
+        self._forgotten.atexit = False
 
     def close(self) -> None:
         """Stop serving, and every thread. A second call does nothing."""
+        self._forgotten.detach()
         self._stack.close()
 
     def __enter__(self) -> LocalCluster:
+        if not self._forgotten.alive:
+            raise LocalnetError("enter of a cluster that is closed")
         return self
 
     def __exit__(
@@ -153,6 +166,7 @@ class LocalCluster:
 
     def tick(self, count: int = 1) -> None:
         """Make `count` blocks now, and land what waits for them."""
+        _refuse_negative("count", count)
         with self._chain.lock:
             self._chain.tick(count)
 
@@ -160,6 +174,7 @@ class LocalCluster:
         """Let time pass in manual mode, and make the blocks whose slots begin in it."""
         if not self._manual:
             raise LocalnetError("advance: time passes by itself where slots = 'real'")
+        _refuse_negative("nanoseconds", nanoseconds)
         with self._chain.lock:
             self._now_ns = self.clock() + nanoseconds
             while self._head_ns() + self._chain.slot_ns <= self._now_ns:
@@ -171,6 +186,8 @@ class LocalCluster:
 
     def sleep(self, seconds: float) -> None:
         """`advance` in manual mode, `time.sleep` otherwise."""
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_S:
+            raise LocalnetError(f"seconds = {seconds!r}: must be 0 to 1e9")
         if self._manual:
             self.advance(round(seconds * 1e9))
         else:
@@ -274,24 +291,50 @@ class LocalCluster:
                 )
             return self._engines[region]
 
-    def _start_ticking(self) -> Callable[[], None]:
-        thread = threading.Thread(target=self._keep_ticking, name="velox-slots", daemon=True)
-        thread.start()
 
-        def stop() -> None:
-            self._closing.set()
-            thread.join()
+def _start_ticking(chain: Chain) -> Callable[[], None]:
+    """Make a block each slot, on a thread; what is returned ends that."""
+    closing = Latch()
+    thread = threading.Thread(
+        target=_keep_ticking, args=(chain, closing), name="velox-slots", daemon=True
+    )
+    start_thread(thread)
 
-        return stop
+    def stop() -> None:
+        closing.set()
+        thread.join()
 
-    def _keep_ticking(self) -> None:
-        """A block each slot; slots that a late thread missed are skipped, as a leader's are."""
-        slot_ns = self._chain.slot_ns
-        begin = time.monotonic_ns()
-        while not self._closing.wait(max(0, begin + slot_ns - time.monotonic_ns()) / 1e9):
-            slots = max(1, (time.monotonic_ns() - begin) // slot_ns)
-            begin += slots * slot_ns
-            self._chain.advance(slots)
+    return stop
+
+
+def _keep_ticking(chain: Chain, closing: Latch) -> None:
+    """A block each slot; slots that a late thread missed are skipped, as a leader's are."""
+    begin = time.monotonic_ns()
+    while not closing.wait(max(0, begin + chain.slot_ns - time.monotonic_ns()) / 1e9):
+        slots = max(1, (time.monotonic_ns() - begin) // chain.slot_ns)
+        begin += slots * chain.slot_ns
+        chain.advance(slots)
+
+
+def _weakly(method: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    """Return a method that does not keep its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(request: Request) -> Reply:
+        alive = reference()
+        return Reply(lost=True) if alive is None else alive(request)
+
+    return call
+
+
+def _close_elsewhere(stack: ExitStack) -> None:
+    """Close a cluster that is forgotten, which may have happened on a thread of its own."""
+    threading.Thread(target=stack.close, name="velox-closing", daemon=True).start()
+
+
+def _refuse_negative(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise LocalnetError(f"{name} = {value!r}: must be an integer, 0 or more")
 
 
 def _listeners(port: int) -> tuple[socket.socket, socket.socket]:

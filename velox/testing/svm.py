@@ -26,6 +26,7 @@ from solders.transaction_metadata import (
 )
 
 from velox.errors import LocalnetError
+from velox.solana.files import read_regular
 
 __all__ = [
     "MAX_ACCOUNT_LOCKS",
@@ -218,7 +219,7 @@ class Svm:
 
     def add_program(self, pubkey: Pubkey, path: Path) -> None:
         try:
-            self._svm.add_program(pubkey, path.read_bytes())
+            self._svm.add_program(pubkey, read_regular(path))
         except OSError as error:
             raise LocalnetError(f"program {pubkey}: {path}: {error.strerror}") from error
         except Exception as error:

@@ -20,6 +20,7 @@ from websockets.frames import CloseCode
 from websockets.sync.server import ServerConnection, serve
 
 from velox.errors import RpcError
+from velox.runtime.threads import start_thread
 from velox.testing.chain import COMMITMENTS, Block, Chain
 from velox.testing.encoding import account_json
 from velox.testing.faults import Fault
@@ -89,7 +90,7 @@ class WebSocketServer:
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="velox-websocket", daemon=True
         )
-        self._thread.start()
+        start_thread(self._thread)
 
     def close(self) -> None:
         with self.chain.lock:

@@ -360,6 +360,8 @@ def test_the_same_seed_and_the_same_requests_make_the_same_chain() -> None:
         ({"port": 65_535}, "port = 65535"),
         ({"port": -1}, "port = -1"),
         ({"rate_per_s": 0}, "rate_per_s = 0"),
+        ({"seed": "x"}, "seed = 'x': must be an integer"),
+        ({"faults": 5}, "faults = 5: must be a FaultPlan, or None"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting: dict[str, Any], why: str) -> None:
@@ -412,6 +414,9 @@ def test_more_lamports_than_there_can_be_are_refused(cluster: LocalCluster) -> N
 
 # Ends
 
+# A bound, not an expectation: what hangs shall fail.
+PATIENCE_S = 60
+
 
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
@@ -435,6 +440,38 @@ def test_closing_leaves_no_thread_no_socket_and_no_port_behind() -> None:
     assert threading.active_count() == threads
     gc.collect()
     assert _descriptors() == descriptors
+
+
+def test_time_that_cannot_pass_is_refused() -> None:
+    with LocalCluster() as cluster:
+        slot, now = cluster.slot, cluster.clock()
+        for pass_time in (cluster.tick, cluster.advance, cluster.sleep):
+            for value in (-1, float("nan"), "soon"):
+                with pytest.raises(LocalnetError, match="must be"):
+                    pass_time(value)  # type: ignore[arg-type]
+        assert (cluster.slot, cluster.clock()) == (slot, now)
+
+
+def test_a_cluster_that_is_closed_is_not_entered_again() -> None:
+    with LocalCluster() as cluster:
+        pass
+    with pytest.raises(LocalnetError, match="enter of a cluster that is closed"), cluster:
+        pass
+
+
+@pytest.mark.parametrize("slots", ["manual", "real"])
+def test_a_cluster_that_is_forgotten_leaves_no_thread_and_no_port_behind(slots: Any) -> None:
+    before = set(threading.enumerate())
+    cluster = LocalCluster(slots=slots)
+    Client(cluster).call("getSlot")
+    port = cluster.port
+    del cluster
+    gc.collect()
+    for left in set(threading.enumerate()) - before:
+        left.join(PATIENCE_S)
+        assert not left.is_alive()
+    with LocalCluster(port=port):
+        pass
 
 
 def test_a_cluster_that_nobody_closed_does_not_hold_the_process_up() -> None:

@@ -51,14 +51,19 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
     ("arguments", "error", "why"),
     [
         (["--duration", "0"], ConfigError, "duration = 0.0"),
-        (["--duration", "nan"], ConfigError, "duration = nan"),
+        (["--duration", "nan"], ConfigError, "duration = nan: must be above 0, at most 1e9 sec"),
         (["--slot-ms", "0.5"], ConfigError, "slot-ms = 0.5"),
-        (["--rate", "-1"], ConfigError, "rate = -1.0"),
+        (["--rate", "-1"], ConfigError, "rate = -1.0: must be 0 to 1e9"),
+        (["--rate", "1e300"], ConfigError, r"rate = 1e\+300: must be 0 to 1e9"),
+        (["--fund", f"{SOMEONE}=0.0000000001"], ConfigError, "is no whole number of lamports"),
+        (["--fund", f"{SOMEONE}=1e-999999999"], ConfigError, "is no whole number of lamports"),
+        (["--fund", f"{SOMEONE}=nan"], ConfigError, "fund = 'nan': must be a number of SOL"),
         (["--fault", "rain=0.1"], ConfigError, "fault = 'rain=0.1'.*dropped"),
         (["--fault", "dropped"], ConfigError, "fault = 'dropped'"),
         (["--fault", "dropped=2"], ConfigError, "'dropped=2': 2 is no probability, 0 to 1"),
         (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is no public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
+        (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
         (["--fund", f"{SOMEONE}=much"], ConfigError, "fund = 'much'"),
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
@@ -99,7 +104,7 @@ def test_an_interrupt_ends_it_in_order() -> None:
         closing = process.stdout.read()
         assert process.wait() == 0
     assert "0 transactions executed" in closing
-    assert "1 faults struck" in closing
+    assert "1 fault struck" in closing
 
 
 def test_real_time_is_of_the_length_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
