@@ -125,7 +125,7 @@ def test_a_push_after_a_start_that_failed_is_refused() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_process_neither_pushes_to_its_parents_pipeline_nor_polls_it() -> None:
+def test_a_child_process_neither_pushes_to_its_parents_pipeline_nor_polls_nor_closes_it() -> None:
     program = """if True:
         import os, sys
         import numpy as np
@@ -146,13 +146,40 @@ def test_a_child_process_neither_pushes_to_its_parents_pipeline_nor_polls_it() -
                     pass
             except velox.errors.PipelineError as error:
                 refused.append(error)
+            try:
+                ingress.close()
+            except velox.errors.PipelineError as error:
+                refused.append(error)
             os._exit(len(refused))
         _, status = os.waitpid(child, 0)
         pipeline.stop()
         sys.exit(os.waitstatus_to_exitcode(status))
     """
     command = [sys.executable, "-W", "ignore", "-c", program]
-    assert subprocess.run(command, timeout=60, check=False).returncode == 2
+    assert subprocess.run(command, timeout=60, check=False).returncode == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_process_records_into_a_histogram_that_its_parent_was_recording_into() -> None:
+    program = """if True:
+        import os, sys, threading
+        import numpy as np
+        import velox
+        histogram = velox.LatencyHistogram()
+        values = np.full(20_000_000, 100, np.uint64)
+        thread = threading.Thread(target=histogram.record_many, args=(values,))
+        thread.start()
+        child = os.fork()
+        if child == 0:
+            histogram.record(100)
+            histogram.record_many(values[:10])
+            os._exit(7)
+        _, status = os.waitpid(child, 0)
+        thread.join()
+        sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 7
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -131,13 +131,55 @@ def a_word(record: Any, book: Any, out: Any) -> Any:
     [
         (no_such_field, "numba cannot compile no_such_field: .*nothing"),
         (too_few, "too_few: too many positional arguments; a strategy takes record, book, out"),
-        (a_word, "numba cannot compile a_word: .*No conversion from"),
         (7, "7 is no function"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_by_name(function: Any, why: str) -> None:
     with pytest.raises(StrategyError, match=why):
         numba_strategy(function)
+
+
+def forgets(record: Any, book: Any, out: Any) -> Any:
+    if record.side == 0:
+        return 1
+
+
+def a_fraction(record: Any, book: Any, out: Any) -> Any:
+    return 1.7
+
+
+@pytest.mark.parametrize("function", [forgets, a_fraction, a_word])
+def test_a_function_that_may_return_no_number_is_refused(function: Any) -> None:
+    with pytest.raises(StrategyError, match=f"{function.__name__} returns .*: every path of it"):
+        numba_strategy(function)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(-(2**32), "returned -1"), (2**32 + 3, "returned 17 .* more than its room"), (-7, "-7 at")],
+)
+def test_a_number_that_is_none_of_transactions_ends_the_run(number: int, why: str) -> None:
+    @numba_strategy
+    def wrong(record: Any, book: Any, out: Any) -> int:
+        return number
+
+    with pytest.raises(StrategyError, match=why):
+        emitted(wrong, orders(5))
+
+
+@pytest.mark.parametrize("dtype", [">i8", "V8", np.longdouble])
+def test_state_that_numba_has_no_type_for_is_refused(dtype: Any) -> None:
+    with pytest.raises(StrategyError, match="numba knows no such elements"):
+        numba_strategy(state=np.zeros(1, dtype))(too_few)
+
+
+def test_a_strategy_takes_no_other_memory_than_it_was_made_for() -> None:
+    made = numba_strategy(state=np.zeros(4, np.int64))(lambda record, book, out, state: 0)
+    other = np.zeros(4, np.int64)
+    assert emitted(Strategy(made, user_data=other), orders(3)).size == 0
+    for wrong in (np.zeros(1, np.uint8), np.zeros(0, np.int64), np.zeros((2, 2), np.int64), 5):
+        with pytest.raises(StrategyError, match=r"made for an array of int64 and shape \(4,\)"):
+            Strategy(made, user_data=wrong)
 
 
 @pytest.mark.parametrize("state", [[0], np.array([None]), 5])

@@ -101,7 +101,7 @@ def test_an_address_is_a_strategy(library: ctypes.CDLL, tmp_path: Path) -> None:
 
 def test_a_capsule_brings_its_user_data_with_it(library: ctypes.CDLL) -> None:
     seen = np.zeros(10, np.int64)
-    capsule = NEW_CAPSULE(address(library.watch), b"velox_strategy/1", None)
+    capsule = NEW_CAPSULE(address(library.watch), b"velox_strategy/2", None)
     SET_CONTEXT(capsule, seen.ctypes.data)
     strategy = Strategy(capsule)
     assert strategy.name == "capsule"
@@ -489,8 +489,8 @@ def numba_zero(parameters: int) -> Any:
 
 
 def test_a_capsule_of_another_name_is_refused(library: ctypes.CDLL) -> None:
-    for name in (b"velox_strategy/2", b"scipy", None):
-        with pytest.raises(StrategyError, match="velox_strategy/1"):
+    for name in (b"velox_strategy/1", b"scipy", None):
+        with pytest.raises(StrategyError, match="velox_strategy/2"):
             Strategy(NEW_CAPSULE(address(library.forward), name, None))
 
 

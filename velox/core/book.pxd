@@ -88,15 +88,14 @@ cdef struct books:
 cdef size_t books_apply(books *self, const Transaction *first, size_t count,
                         uint8_t *status) noexcept nogil
 # Applies one record and returns its status; `top` is then the newest state of its book, if applied.
-# Leaves the mailbox to the caller, who calls `books_poll` once a batch.
 cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *top) noexcept nogil
 
 # False, and nothing changed, if another thread is writing one of the books that allow one writer.
 cdef bint books_begin_writing(books *self) noexcept nogil
 # Publishes what a book still owes its readers, then lets them in.
 cdef void books_end_writing(books *self) noexcept nogil
-# Answers readers who wait for a depth, of one book after the other; the writer calls it once a duty
-# cycle. Those of a book that it writes are answered sooner.
+# Answers readers who wait for a depth, of some books after the others; the writer calls it once a
+# duty cycle. Those of a book that it writes are answered sooner.
 cdef void books_poll(books *self) noexcept nogil
 
 # On any thread. `book_read` copies the best `n` levels of one state, with zeros where a side has

@@ -67,6 +67,7 @@ __all__ = [
 cdef enum:
     # Records between two looks at the mailbox: a microsecond or two, and nothing measurable.
     POLL_INTERVAL = 128
+    POLLED_AT_ONCE = 16         # quiet markets; of 256 each has its turn in 16 duty cycles
     SPINS_BEFORE_YIELD = 64
     # Levels between a reader's two looks for a writer: a writer waits so long, a reader sees little
     # of it.
@@ -567,6 +568,7 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
         book_apply_carefully(target, record, 1, &status)
     else:
         status = book_update(target, record)
+    book_poll(target)
     if unlikely(status != STATUS_APPLIED):
         count(&target.rejected, 1)
         return status
@@ -576,11 +578,12 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 
 
 cdef void books_poll(books *self) noexcept nogil:
-    if self.count == 0:
-        # Every book has several writers, who may be at this table at once.
-        return
-    book_poll(self.members[self.next])
-    self.next = self.next + 1 if self.next + 1 < self.count else 0
+    # None are there where every book has several writers, who may be at this table at once.
+    cdef uint64_t left = min(<uint64_t>self.count, <uint64_t>POLLED_AT_ONCE)
+    while left > 0:
+        book_poll(self.members[self.next])
+        self.next = self.next + 1 if self.next + 1 < self.count else 0
+        left -= 1
 
 
 # --- who may touch the ladder -------------------------------------------------------------------
@@ -963,7 +966,8 @@ cdef class OrderBook:
     each side's best too, but what is read together need not be from the same instant; a transaction
     that lost its level to others a hundred times over counts as a timeout and is to be applied
     again. Readers never make the writer wait, except at the start of a write: a copy that is
-    being made goes on for 64 levels at most, then gives way and begins again.
+    being made goes on for 128 levels at most, 64 of the window and 64 beyond it, then gives way and
+    begins again.
 
     Prices are integers in 1e-4 everywhere, quantities integers in lots.
 
@@ -1040,7 +1044,7 @@ cdef class OrderBook:
         Examples
         --------
         >>> from velox.core.book import OrderBook
-        >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
+        >>> from velox.core.instrument import Instrument
         >>> OrderBook.from_instrument(Instrument(name="SOL-USD", tick_size=100)).tick_size
         100
         """
@@ -1571,7 +1575,7 @@ cdef class Books:
     Examples
     --------
     >>> from velox.core.book import Books
-    >>> from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
+    >>> from velox.core.instrument import Instrument
     >>> books = Books([Instrument(name="SOL", market=1), Instrument(name="JUP", market=4)])
     >>> list(books), books[4].name
     ([1, 4], 'JUP')

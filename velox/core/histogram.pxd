@@ -164,5 +164,6 @@ cdef class LatencyHistogram:
     cdef object reading_lock
     cdef object recording_lock
     cdef bint recording                 # a thread records without the GIL
+    cdef unsigned long process          # which process, counted by forks, that thread is in
     cdef Reading read(self)
     cdef int wait_for_turn(self) except -1

@@ -13,6 +13,7 @@ from velox.core.atomic cimport (
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
 
+import os
 from threading import Lock
 
 import numpy as np
@@ -311,6 +312,18 @@ cdef class Reading:
     """A snapshot's figures, with the memory that its counts lie in."""
 
 
+# How often this process was forked off.
+cdef unsigned long forks = 0
+
+
+def _count_fork():
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 @cython.final
 cdef class LatencyHistogram:
     """How often each latency occurred, in buckets of constant relative width (HDR).
@@ -361,6 +374,7 @@ cdef class LatencyHistogram:
             raise MemoryError
         self.reading_lock = Lock()
         self.recording_lock = Lock()
+        self.process = forks
 
     def __dealloc__(self):
         histogram_free(self.histogram)
@@ -402,6 +416,9 @@ cdef class LatencyHistogram:
                 PyErr_CheckSignals()
 
     cdef int wait_for_turn(self) except -1:
+        if self.process != forks:
+            # Who recorded when this process was forked off is not here.
+            self.process, self.recording, self.recording_lock = forks, False, Lock()
         # Whoever holds the GIL and finds nobody recording without it is alone.
         while self.recording:
             with self.recording_lock:
@@ -515,6 +532,7 @@ cdef class LatencyHistogram:
         cdef Py_ssize_t index = 0
         cdef bint is_signed = array.dtype == SIGNED
         cdef bint negative = False
+        self.wait_for_turn()
         with self.recording_lock:
             self.recording = True
             with nogil:
@@ -569,8 +587,8 @@ cdef class LatencyHistogram:
 
     def reset(self):
         """Forget everything. Neither recorded into nor read by another thread meanwhile."""
-        self.wait_for_turn()
         with self.reading_lock:
+            self.wait_for_turn()
             reset(self.histogram)
 
     def percentile(self, percentile):

@@ -25,6 +25,7 @@ cdef struct book_stage:
     uint64_t now_ns                 # when the batch under way was taken; for the strategy
     uint64_t taken                  # transactions consumed from the input
     uint32_t room                   # that the strategy has for what it emits
+    uint64_t together               # transactions of a strategy's that are handed over at once
     uint64_t clean                  # free slots of the output, from its head on, that were wiped
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed

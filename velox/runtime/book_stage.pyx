@@ -35,9 +35,14 @@ from velox.runtime.strategy cimport STRATEGY_ROOM, book_view
 from velox.runtime.verify cimport verifier_check, verifier_next
 
 from velox.core.records import Rejection
-from velox.errors import BookError, StrategyError
+from velox.errors import BookError, ConfigError, StrategyError
 
 __all__ = ["BookStage"]
+
+cdef enum:
+    TOGETHER = 16               # what a strategy makes is handed over by the bundle
+    SLOW_NS = 250               # a record: handing over each costs a fast strategy more than this
+    TIMED = 4                   # records in a batch from which the time of one can be told
 
 
 cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
@@ -168,6 +173,11 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
                 break
             filled += made
             self.clean -= made
+            if filled >= self.together:
+                transaction_ring_publish(self.output, filled)
+                slots += filled
+                free -= filled
+                filled = 0
     transaction_ring_publish(self.output, filled)
     return done
 
@@ -176,6 +186,7 @@ cdef int book_do_work(void *pointer) noexcept nogil:
     cdef book_stage *self = <book_stage *>pointer
     cdef uint64_t available, n, step
     cdef uint64_t done = 0
+    cdef bint slow
     cdef const Transaction *first = transaction_ring_peek(self.input, self.batch, &available)
     books_poll(self.books)
     if available == 0:
@@ -202,6 +213,11 @@ cdef int book_do_work(void *pointer) noexcept nogil:
         while self.verifier != NULL and verifier_next(self.verifier) == self.taken:
             verifier_check(self.verifier)
     transaction_ring_release(self.input, done)
+    if self.strategy != NULL and done >= TIMED:
+        # What a slow strategy makes does not wait for more of it; a fast one would only be slowed
+        # down by handing over each alone.
+        slow = clock_now(self.clock) - self.now_ns > done * SLOW_NS
+        self.together = 1 if slow else TOGETHER
     return <int>done
 
 
@@ -225,6 +241,8 @@ cdef class BookStage(Stage):
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
                   Books books not None, Clock clock not None, Control control not None, *,
                   Strategy strategy=None, Verifier verifier=None, batch=256, name="orderbook"):
+        if batch < 1:
+            raise ConfigError(f"batch = {batch}: must be at least 1")
         input.attach_consumer()
         output.attach_producer()
         self.name = name
@@ -243,6 +261,7 @@ cdef class BookStage(Stage):
         self.book_stage.control = control.control
         self.book_stage.batch = batch
         self.book_stage.room = min(STRATEGY_ROOM, output.capacity)
+        self.book_stage.together = TOGETHER
         if strategy is not None:
             self.book_stage.strategy = strategy.function
             self.book_stage.user_data = strategy.user_data

@@ -1,5 +1,6 @@
 """Where transactions enter a pipeline: generated, replayed, or pushed from Python."""
 
+from contextlib import suppress
 import operator
 import os
 import time
@@ -492,9 +493,12 @@ cdef enum:
 
 
 cdef double checked_timeout(object timeout) except -1:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+    cdef double seconds = -1.0
+    with suppress(TypeError, ValueError, OverflowError):
+        seconds = float(timeout)
+    if isinstance(timeout, (bool, str)) or not seconds >= 0:
         raise ConfigError(f"timeout = {timeout!r}: must be a number of seconds, or None")
-    return timeout
+    return seconds
 
 
 @cython.final
@@ -634,6 +638,8 @@ cdef class PushIngress(Ingress):
         """Say that nothing more will come, so that the pipeline drains and ends. Idempotent."""
         if self.ring is None:
             raise PipelineError("close of an ingress that no pipeline has taken")
+        if self.turn.is_forked():
+            raise PipelineError("close in a fork of the pipeline's process, which has its threads")
         # A push that is under way sees the pipeline's stop and leaves soon.
         while not self.turn.take():
             PyErr_CheckSignals()

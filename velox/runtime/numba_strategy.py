@@ -16,7 +16,7 @@ from velox.runtime.strategy import Strategy
 __all__ = ["numba_strategy"]
 
 # What a function that raised returns: the stage takes any negative number for a failure.
-RAISED = -1
+RAISED, LEAST = -1, -(2**31)
 ARGUMENTS = ("record", "book", "out", "state")
 LONGEST = 200
 
@@ -40,7 +40,8 @@ def numba_strategy(
         ``function(record, book, out)``, with `state` as a fourth argument where there is one. It
         gets what is behind the pointers of the published signature: one record of
         TRANSACTION_DTYPE, one of BOOK_VIEW_DTYPE, an array of TRANSACTION_DTYPE to write to, and
-        `state` itself. It returns how many transactions it wrote, 0 to ``len(out)``.
+        `state` itself. It returns how many transactions it wrote, 0 to ``len(out)``, on every
+        path. `out` is zeros, but for what an earlier call wrote there and did not return.
     state : ndarray, optional
         Writable and contiguous; shared, not copied: see `Strategy`.
 
@@ -90,12 +91,21 @@ def _compiled(function: Function, signature: Any, state: npt.NDArray[Any] | None
     import numba  # noqa: PLC0415 - an extra, and slow to import; the signature has it already
 
     untyped: Any = numba
-    body, carray = untyped.njit(error_model="numpy")(function), untyped.carray
+    carray = untyped.carray
+    try:
+        body = untyped.njit(error_model="numpy")(function)
+        _require_integer(function, body, signature, state, untyped)
+    except StrategyError:
+        raise
+    except Exception as error:  # whatever comes out of a compiler
+        raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
     if state is None:
 
         def call(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
             try:
-                return body(carray(record, 1)[0], carray(book, 1)[0], carray(out, room))
+                made = body(carray(record, 1)[0], carray(book, 1)[0], carray(out, room))
+                # Before it is narrowed to 32 bits.
+                return min(made, room + 1) if made >= LEAST else RAISED
             except Exception:  # numba knows no other kind
                 return RAISED
     else:
@@ -103,12 +113,13 @@ def _compiled(function: Function, signature: Any, state: npt.NDArray[Any] | None
 
         def call(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
             try:
-                return body(
+                made = body(
                     carray(record, 1)[0],
                     carray(book, 1)[0],
                     carray(out, room),
                     carray(user_data, shape),
                 )
+                return min(made, room + 1) if made >= LEAST else RAISED
             except Exception:
                 return RAISED
 
@@ -117,6 +128,25 @@ def _compiled(function: Function, signature: Any, state: npt.NDArray[Any] | None
         return untyped.cfunc(signature)(call)
     except Exception as error:  # whatever comes out of a compiler
         raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
+
+
+def _require_integer(
+    function: Function, body: Any, signature: Any, state: npt.NDArray[Any] | None, numba: Any
+) -> None:
+    """Compile the function by itself, and refuse it if it may return anything but an integer."""
+    types, (record, book, out, _, user_data) = numba.types, signature.args
+    arguments = [record.dtype, book.dtype, types.Array(out.dtype, 1, "C", aligned=False)]
+    if state is not None:
+        arguments.append(types.Array(user_data.dtype, state.ndim, "C", aligned=False))
+    body.compile(tuple(arguments))
+    returned = body.nopython_signatures[-1].return_type
+    if not isinstance(returned, types.Integer | types.Boolean):
+        literal = isinstance(returned, types.Literal) and isinstance(returned.literal_value, int)
+        if not literal:
+            raise StrategyError(
+                f"{_name(function)} returns {returned}: every path of it must return how many "
+                "transactions it wrote"
+            )
 
 
 def _require_arguments(function: Function, count: int) -> None:

@@ -56,7 +56,7 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     Raises
     ------
     StrategyError
-        numba is not installed.
+        numba is not installed, or has no type for these elements.
 
     Examples
     --------
@@ -71,7 +71,10 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
         raise StrategyError("numba is not installed: pip install 'numba>=0.61'") from error
     pointer: Any = types.CPointer
     transaction = pointer(numba.from_dtype(TRANSACTION_DTYPE))
-    element = types.uint8 if user_data is None else numba.from_dtype(user_data)
+    try:
+        element = types.uint8 if user_data is None else numba.from_dtype(user_data)
+    except numba.core.errors.NumbaError as error:
+        raise StrategyError(f"user_data of {user_data}: numba knows no such elements") from error
     return types.int32(
         transaction,
         pointer(numba.from_dtype(BOOK_VIEW_DTYPE)),

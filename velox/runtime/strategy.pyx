@@ -98,6 +98,17 @@ cdef int require_elements(object function, object dtype) except -1:
     return 0
 
 
+cdef int require_alike(object former, object user_data) except -1:
+    """Refuse other memory than a strategy was made for."""
+    if user_data is not None and not (
+            isinstance(user_data, np.ndarray) and user_data.dtype == former.dtype
+            and user_data.shape == former.shape):
+        raise StrategyError(
+            f"user_data: the strategy was made for an array of {former.dtype} and shape "
+            f"{former.shape}")
+    return 0
+
+
 cdef size_t address_of(object function) except 0:
     if isinstance(function, ctypes._CFuncPtr):
         address = address_of_ctypes(function)
@@ -126,10 +137,11 @@ cdef class Strategy:
     Parameters
     ----------
     function : numba.cfunc, ctypes function, PyCapsule, int or Strategy
-        A capsule's name must be ``"velox_strategy/1"``; its context is the `user_data`. An int is
+        A capsule's name must be ``"velox_strategy/2"``; its context is the `user_data`. An int is
         the address of a function.
     user_data : ndarray, int or None
-        What the function gets as its last argument: a writable array's memory, or an address.
+        What the function gets as its last argument: a writable array's memory, or an address. For a
+        Strategy that has an array already, None or one of the same dtype and shape.
 
     Attributes
     ----------
@@ -167,6 +179,10 @@ cdef class Strategy:
             self.function = <strategy_function>address_of(function)
             self.name = getattr(getattr(function, "_pyfunc", function), "__name__",
                                 type(function).__name__)
+        if isinstance(function, Strategy):
+            for former in (<Strategy>function).kept:
+                if isinstance(former, np.ndarray):
+                    require_alike(former, user_data)
         if isinstance(user_data, np.ndarray):
             if not (user_data.flags.c_contiguous and user_data.flags.writeable):
                 raise StrategyError("user_data must be a contiguous, writable array")

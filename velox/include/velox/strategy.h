@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
-#define VELOX_STRATEGY_CAPSULE "velox_strategy/1"
+#define VELOX_STRATEGY_CAPSULE "velox_strategy/2"
 
 /* The room that a strategy has for what it emits at one record; less only where the ring behind it
    has fewer slots. It lies in that ring: a pointer into it is of no use after the call. A strategy
