@@ -401,12 +401,16 @@ class OrderQueue:
                 if older.state is _UNSENT:
                     self._supersede(entry, older, conflated)
                 older = older.older
-            self._claim(entry, standing)
+            self._claim(entry, standing, Pack())
         self._pending[entry.place] = entry
         self._adds[standing] = entry
 
-    def _claim(self, entry: Entry, placing: Standing) -> bool:
-        """Let an ADD take what older orders with its id have; say if it has to wait for one."""
+    def _claim(self, entry: Entry, placing: Standing, pack: Pack) -> bool:
+        """Let an ADD take what older orders with its id have; say if it has to wait for one.
+
+        It waits for one that is under way, and for one from which others are to take that wait
+        themselves: they are not in `pack`, with which it would go.
+        """
         waits = False
         older = placing.older
         while older is not None:
@@ -415,6 +419,9 @@ class OrderQueue:
             if older.planned > 0 and older.state is not _UNSENT:
                 entry.touches.append((older, older.planned))
                 self.desk.claim(older, older.planned)
+            here = sum(lots for each, lots in entry.touches if each is older)
+            here += sum(lots for each, lots, _ in pack.takes if each is older)
+            waits = waits or older.taken > here
             older = older.older
         return waits
 
@@ -521,7 +528,10 @@ class OrderQueue:
             self.desk.restore(standing, amount)
 
     def _revise(self, entry: Entry) -> None:
-        """Let an entry forget orders that are gone; a CANCEL means what one never replaced."""
+        """Let an entry forget orders that are gone.
+
+        A CANCEL by an id means what one that never came was to replace; by level it means none.
+        """
         touches = []
         for touched, amount in entry.touches:
             standing: Standing | None = touched
@@ -529,8 +539,13 @@ class OrderQueue:
                 standing = standing.older
             if standing is touched:
                 touches.append((touched, amount))
-            elif standing is not None and standing.planned > 0 and entry.placing is None:
-                lots = min(standing.planned, entry.record[2] or standing.planned)
+            elif (
+                standing is not None
+                and standing.planned > 0
+                and entry.placing is None
+                and (entry.record[0] or not entry.record[2])
+            ):
+                lots = min(standing.planned, amount if entry.record[2] else standing.planned)
                 self.desk.claim(standing, lots)
                 touches.append((standing, lots))
         entry.touches = touches
@@ -565,7 +580,7 @@ class OrderQueue:
             entry_lane = self._lanes[entry.record[6]]
             if lane is not None and entry_lane != lane:
                 continue
-            if self._waits(entry, known) or (entry.behind and ahead.bars(entry)):
+            if self._waits(entry, known, pack) or (entry.behind and ahead.bars(entry)):
                 ahead.waiting.append(entry)
                 continue
             if entry.placing is None and not entry.touches:
@@ -600,10 +615,12 @@ class OrderQueue:
         self._flying.add(pack)
         return pack
 
-    def _waits(self, entry: Entry, known: bool) -> bool:
+    def _waits(self, entry: Entry, known: bool, pack: Pack) -> bool:
         """Bring an entry to what has become of what it touches; say if it has to wait for some."""
         placing = entry.placing
-        waits = placing is not None and placing.older is not None and self._claim(entry, placing)
+        waits = (
+            placing is not None and placing.older is not None and self._claim(entry, placing, pack)
+        )
         gone = False
         for standing, _ in entry.touches:
             state = standing.state

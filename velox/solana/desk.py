@@ -55,6 +55,7 @@ class Standing:
     """
 
     __slots__ = (
+        "as_of",
         "chain",
         "id",
         "level",
@@ -84,6 +85,7 @@ class Standing:
         self.sequence: int | None = None
         self.state = _UNSENT
         self.older: Standing | None = None
+        self.as_of = 0
 
     def __repr__(self) -> str:
         return (
@@ -295,10 +297,13 @@ class Desk:
             self._numbered.pop((standing.market, standing.sequence), None)
         standing.sequence = sequence
 
-    def fill(self, market: int, sequence: int, lots: int) -> None:
-        """Note that so much of an order was filled, if it is ours and rests."""
+    def fill(self, market: int, sequence: int, lots: int, slot: int = 1 << 64) -> None:
+        """Note that so much of an order was filled, if it is ours and rests.
+
+        What the market was seen to hold at `slot` or later is without that fill already.
+        """
         standing = self._numbered.get((market, sequence))
-        if standing is not None:
+        if standing is not None and slot > standing.as_of:
             standing.chain -= lots
             standing.planned -= lots
             if standing.chain <= 0:
@@ -309,8 +314,9 @@ class Desk:
         standing = self._numbered.get((market, sequence))
         return standing.chain if standing is not None else 0
 
-    def correct(self, standing: Standing, lots: int) -> None:
+    def correct(self, standing: Standing, lots: int, slot: int = 0) -> None:
         """Note how much is left of an order that rests, as the chain says; 0 where it is gone."""
+        standing.as_of = max(standing.as_of, slot)
         standing.planned += lots - standing.chain
         standing.chain = lots
         if not lots:

@@ -134,7 +134,7 @@ class Effects:
             return True
         return self._watch.look_for(flight.pack)
 
-    def apply(self, flight: Flight, effect: Effect, lane: Lane) -> Array:
+    def apply(self, flight: Flight, effect: Effect, lane: Lane, slot: int) -> Array:
         """Bring the desk to an effect, and return what rests by number.
 
         Returns
@@ -153,7 +153,7 @@ class Effects:
             for fill in effect.fills:
                 lots, part = divmod(fill.base_atoms, lane.spec.lot_atoms)
                 for sequence in (fill.maker_sequence, fill.taker_sequence):
-                    self._queue.desk.fill(lane.spec.velox_market, sequence, lots)
+                    self._queue.desk.fill(lane.spec.velox_market, sequence, lots, slot)
                 if part:
                     # What is left is no number of lots: the market knows.
                     self._watch.doubt(pack.lane)

@@ -17,7 +17,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -515,7 +515,13 @@ class Endpoint(Peer):
         self._pool.close()
 
     def call(
-        self, method: str, params: Sequence[object] = (), *, path: str = "", query: str = ""
+        self,
+        method: str,
+        params: Sequence[object] = (),
+        *,
+        path: str = "",
+        query: str = "",
+        apart: bool = False,
     ) -> Answer:
         """Call a method by JSON-RPC, once.
 
@@ -527,6 +533,8 @@ class Endpoint(Peer):
             Its parameters.
         path, query : str
             Appended to those of the URL.
+        apart : bool
+            Whether a failure says nothing of other methods: the endpoint is not left alone then.
 
         Returns
         -------
@@ -545,7 +553,7 @@ class Endpoint(Peer):
         number = next(self._numbers)
         request = {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
         body = json.dumps(request, separators=(",", ":")).encode()
-        with self._heeded(method):
+        with nullcontext() if apart else self._heeded(method):
             status, headers, content = self._exchange("POST", method, path, query, body)
             if status != 200:
                 # Some send their errors under another status, as HTTP would have it.

@@ -8,7 +8,7 @@ A record is a byte that says what it is, and its fields, little-endian::
                 then these: TRANSACTION_DTYPE, 32 bytes each; numbers u64
     3 Ended     number u64, outcome u8, slot u64, lengths u16 each: reason, rests, gone;
                 then these: UTF-8; RESTING_DTYPE; market u8 and number u64
-    4 Summary   next number u64, lengths u16, u32, u32: endings, names, rests;
+    4 Summary   next number u64, slot u64, lengths u16, u32, u32: endings, names, rests;
                 then these: outcome u8 and count u64; signature 64 and height u64; RESTING_DTYPE
     5 Capture   SHA-256 32, bundles u64
     6 Remains   length u32; REMAINS_DTYPE
@@ -50,7 +50,7 @@ _HEADER = struct.Struct("<B32s32s")
 _SIGNED = struct.Struct("<BQQHIQ32sHHHH")
 _ENDED = struct.Struct("<BQBQHHH")
 _GONE = struct.Struct("<BQ")
-_SUMMARY = struct.Struct("<BQHII")
+_SUMMARY = struct.Struct("<BQQHII")
 _ENDINGS = struct.Struct("<BQ")
 _RECENT = struct.Struct("<64sQ")
 _CAPTURE = struct.Struct("<B32sQ")
@@ -204,6 +204,8 @@ class Summary:
     ----------
     next_number : int
         Every transaction so far has a smaller number.
+    slot : int
+        The newest in which one was executed.
     ended : dict of Outcome to int
         How many have ended how.
     recent : dict of Signature to int
@@ -213,6 +215,7 @@ class Summary:
     """
 
     next_number: int
+    slot: int = 0
     ended: dict[Outcome, int] = field(default_factory=dict)
     recent: dict[Signature, int] = field(default_factory=dict)
     rests: Array = field(default_factory=NOTHING_RESTS.copy)
@@ -222,7 +225,7 @@ class Summary:
         sizes = len(self.ended), len(self.recent), len(self.rests)
         return b"".join(
             (
-                _SUMMARY.pack(_IS_SUMMARY, self.next_number, *sizes),
+                _SUMMARY.pack(_IS_SUMMARY, self.next_number, self.slot, *sizes),
                 *(_ENDINGS.pack(*each) for each in self.ended.items()),
                 *(_RECENT.pack(bytes(name), last) for name, last in self.recent.items()),
                 self.rests.tobytes(),
@@ -319,7 +322,7 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         rows, at = _array(data, at + _REMAINS.size, count, REMAINS_DTYPE)
         return Remains(rows), at
     if kind == _IS_SUMMARY:
-        _, number, endings, names, rests = _SUMMARY.unpack_from(data, at)
+        _, number, slot, endings, names, rests = _SUMMARY.unpack_from(data, at)
         at += _SUMMARY.size
         ended = _ENDINGS.iter_unpack(_slice(data, at, endings * _ENDINGS.size))
         at += endings * _ENDINGS.size
@@ -328,6 +331,7 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         resting, at = _array(data, at, rests, RESTING_DTYPE)
         summary = Summary(
             number,
+            slot,
             {Outcome(outcome): count for outcome, count in ended},
             {Signature.from_bytes(name): last for name, last in recent},
             resting,

@@ -302,12 +302,13 @@ class RpcClient:
         read: Callable[[Answer], _T],
         *,
         retry: bool = True,
+        apart: bool = False,
     ) -> _T:
         """Call, and read the result: one that cannot be read counts as none."""
         attempt = 0
         while True:
             try:
-                return read(self._endpoint.call(method, params))
+                return read(self._endpoint.call(method, params, apart=apart))
             except (TransportError, RateLimitedError, RpcError) as error:
                 attempt += 1
                 passing = not isinstance(error, RpcError) or error.code in _PASSING_CODES
@@ -376,6 +377,11 @@ class RpcClient:
         ------
         TransportError
             Among others: the node has not reached `least_slot`.
+
+        Notes
+        -----
+        An account may be too large for a node, or a method not be offered: a failure says nothing
+        of other methods, and does not have the node left alone.
         """
 
         def read(answer: Answer) -> Account | None:
@@ -391,7 +397,7 @@ class RpcClient:
             )
 
         options = {"encoding": "base64", "commitment": commitment}
-        return self._ask("getAccountInfo", [str(pubkey), options], read)
+        return self._ask("getAccountInfo", [str(pubkey), options], read, apart=True)
 
     def send_transaction(
         self,

@@ -473,8 +473,8 @@ class Submitter:
         for index in [(first + step) % count for step in range(count)]:
             known = self._watch.knows(index)
             pack = self._queue.take(self._lanes[index].fits, index, known=known)
-            if self._queue.unsure:
-                self._watch.doubt(index)
+            if pack is not None or self._queue.unsure:
+                self._watch.want(index, self._queue.unsure)
             if pack is not None:
                 return pack
         return None
@@ -673,7 +673,7 @@ class Submitter:
         if effect is None:
             return 0
         self._reporter.landed(flight, slot, effect.placed, effect.fills, lane.spec)
-        rests = self._effects.apply(flight, effect, lane)
+        rests = self._effects.apply(flight, effect, lane, slot)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
         self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))

@@ -52,6 +52,8 @@ class Unsettled:
         height at which each may execute: whoever signs the same bytes again signs nothing.
     captures : dict of bytes to int
         The captures that were begun, by SHA-256: how many bundles each has.
+    slot : int
+        The newest in which a transaction was executed.
     """
 
     header: Header | None = None
@@ -61,6 +63,7 @@ class Unsettled:
     next_number: int = 0
     recent: dict[Signature, int] = field(default_factory=dict)
     captures: dict[bytes, int] = field(default_factory=dict)
+    slot: int = 0
 
     def note(self, record: Record, *, path: object, offset: int | None) -> None:
         """Take a record into account.
@@ -86,6 +89,7 @@ class Unsettled:
                 self.forget()
         elif isinstance(record, Summary):
             self.next_number = max(self.next_number, record.next_number)
+            self.slot = max(self.slot, record.slot)
             for outcome, count in record.ended.items():
                 self.ended[outcome] = self.ended.get(outcome, 0) + count
             self.recent.update(record.recent)
@@ -102,6 +106,7 @@ class Unsettled:
                     offset=offset,
                 )
             self.ended[record.outcome] = self.ended.get(record.outcome, 0) + 1
+            self.slot = max(self.slot, record.slot)
             for number in record.gone:
                 self.resting.pop(number, None)
             self._rest(record.rests)
@@ -130,7 +135,7 @@ class Unsettled:
             yield self.header
         yield from (Capture(*each) for each in self.captures.items())
         yield from self.transactions.values()
-        yield Summary(self.next_number, self.ended)
+        yield Summary(self.next_number, self.slot, self.ended)
         names = iter(self.recent.items())
         while part := dict(islice(names, ROWS_A_SUMMARY)):
             yield Summary(self.next_number, recent=part)
