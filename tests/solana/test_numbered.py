@@ -586,3 +586,23 @@ def test_an_order_that_waited_for_one_to_go_goes_where_others_have_filled_that(
     trader.settle()
     assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
     assert trader.ends[2] == (Outcome.LANDED, "")
+
+
+def test_an_order_waits_also_for_those_who_are_to_take_from_what_it_replaces(
+    trader: Trader,
+) -> None:
+    trader.send((ADD, 11, 1_000_000, 5))
+
+    def unanswered(*arguments: Any, **named: Any) -> Any:
+        raise TransportError("http://127.0.0.1:1", "getAccountInfo", "no answer")
+
+    trader.chain.get_account_info = unanswered  # type: ignore[method-assign]
+    # Each takes a part, and waits for the market to say what that leaves.
+    trader.push((CANCEL, 11, 1_000_000, 2), (CANCEL, 11, 1_000_000, 3), (ADD, 11, 1_000_100, 5))
+    for _ in range(20):
+        trader.submitter.step()
+        trader.chain.tick()
+    assert trader.resting() == {1: 5}
+    del trader.chain.get_account_info  # type: ignore[method-assign]
+    trader.settle()
+    assert trader.resting() == {2: 5}

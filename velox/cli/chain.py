@@ -151,7 +151,7 @@ def _submit(options: argparse.Namespace, signals: Signals) -> int:
         )
 
     ledger, failed = _carry(send, options, signals, options.submit, [("bundles", options.path)])
-    return GOOD if ledger.balanced and not failed else FAILED
+    return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
 
 
 def _resume(options: argparse.Namespace, signals: Signals) -> int:

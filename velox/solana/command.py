@@ -253,6 +253,11 @@ class _Bundles:
         self._next = 0
 
     @property
+    def left(self) -> int:
+        """int: Bundles that nobody has taken."""
+        return len(self._bundles) - self._next
+
+    @property
     def exhausted(self) -> bool:
         return self._next == len(self._bundles) or self._over()
 
@@ -307,9 +312,10 @@ def submit(
                 "--again sends them all once more"
             )
         person.say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        # Before the first of its orders: whatever happens from here on, it is known to have begun.
-        opened.journal.append(capture)
-        opened.journal.commit()
+        if not person.requests():
+            # Before the first of its orders: whatever happens from here on, it has begun.
+            opened.journal.append(capture)
+            opened.journal.commit()
         return _carried(bundles, opened, person)
 
 
@@ -367,7 +373,10 @@ def _carried(
     submitting = Submitting(opened, source, person)
     submitting.start()
     ledger, failed = submitting.finish()
-    return ledger, submitting.warnings(), failed
+    warnings = submitting.warnings()
+    if source.left:
+        warnings.append(f"{source.left:,} bundles were not taken in: it was ended before")
+    return ledger, warnings, failed
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:

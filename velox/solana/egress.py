@@ -223,7 +223,10 @@ class Egress:
                 self._sleep(IDLE_S)
 
     def _close(self, deadline_s: float, requests: Callable[[], int]) -> None:
-        self._step_thread.join()
+        while self._step_thread.is_alive():
+            if requests():
+                self._submitter.hold()
+            self._step_thread.join(LOOK_AGAIN_S)
         # What the disk does not take can be followed; after any other failure nothing is sure.
         follows = self.error is None or isinstance(self.error, JournalError)
         self._submitter.close(

@@ -117,6 +117,9 @@ class MarketWatch:
             self._slot = slot
             for each in self._markets.values():
                 each.fresh = False
+                if each.wanted and not each.failures:
+                    # At once, or what waits would have to wait for a step with nothing executed.
+                    each.at_ns = None
 
     def want(self, lane: int, wanted: bool) -> None:
         """Say whether orders wait for what a market says: until they do not, it is looked at."""

@@ -348,6 +348,13 @@ class Submitter:
             raise self._broken
         return self._cycle(sends=True)
 
+    def hold(self) -> None:
+        """Let the step that may be under way end with the request that it is at; for any thread.
+
+        No step sends anything from then on; `close` says what comes of it.
+        """
+        self._left_s = lambda: 0.0
+
     def _cycle(self, *, sends: bool) -> int:
         done = self._queue.settle()
         now = self._clock()

@@ -835,3 +835,32 @@ def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
     assert watched.queue.drain() == [1, 2, 3]
     (standing,) = watched.queue.desk.resting()
     assert (standing.planned, standing.chain, len(watched.queue)) == (5, 5, 0)
+
+
+def test_a_cancel_by_level_means_no_order_at_another_price() -> None:
+    watched = Watched()
+    watched.push((ADD, 7, 100, 10))
+    watched.sent()
+    watched.push((ADD, 7, 105, 3))
+    replacement = watched.take()
+    watched.push((CANCEL, 0, 105, 3))
+    watched.lose(replacement)
+    assert watched.queue.take(up_to(9)) is None
+    assert watched.ends[2] == (Outcome.FAILED, "nothing_to_cancel")
+    assert [each.planned for each in watched.queue.desk.resting()] == [10]
+
+
+def test_an_add_waits_for_all_who_take_from_what_it_replaces() -> None:
+    watched = Watched()
+    watched.push((ADD, 7, 100, 10))
+    watched.sent()
+    watched.push((ADD, 8, 100, 5))
+    flying = watched.take()
+    # The cancellation waits for the end of the one that flies, and the new order for that.
+    watched.push((CANCEL, 0, 100, 15), (ADD, 7, 105, 4))
+    assert watched.queue.take(up_to(9)) is None
+    watched.land(flying)
+    pack = watched.queue.take(up_to(9))
+    assert pack is not None
+    assert {each.id for each in pack.cancels} == {7, 8}
+    assert [each.price for each in pack.places] == [105]
