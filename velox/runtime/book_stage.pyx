@@ -40,8 +40,8 @@ from velox.errors import BookError, ConfigError, StrategyError
 __all__ = ["BookStage"]
 
 cdef enum:
-    TOGETHER = 16               # what a strategy makes is handed over by the bundle
-    SLOW_NS = 250               # a record: handing over each costs a fast strategy more than this
+    TOGETHER = 128              # what a fast strategy makes is handed over by so many, 8 us at most
+    SLOW_NS = 64                # a record: a slower one hands over each, for the latency's sake
     TIMED = 4                   # records in a batch from which the time of one can be told
 
 
