@@ -29,6 +29,7 @@ BUILD = Path(os.environ.get("VELOX_MODEL_BUILD", ROOT / "build" / "model"))
 
 #: Modules whose functions the models call, and therefore run instrumented.
 PRODUCT = (
+    "velox.core.process",
     "velox.core.records",
     "velox.core.ring",
     "velox.core.histogram",

@@ -12,8 +12,8 @@ from velox.core.atomic cimport (
     give_core_away, load_acquire, load_relaxed, relax, store_relaxed, store_release,
 )
 from velox.core.memory cimport STATIC_ASSERT, allocate
+from velox.core.process cimport forks
 
-import os
 from threading import Lock
 
 import numpy as np
@@ -310,18 +310,6 @@ SIGNED = np.dtype(np.int64)
 @cython.final
 cdef class Reading:
     """A snapshot's figures, with the memory that its counts lie in."""
-
-
-# How often this process was forked off.
-cdef unsigned long forks = 0
-
-
-def _count_fork():
-    global forks
-    forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
 
 
 @cython.final

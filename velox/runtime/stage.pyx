@@ -1,12 +1,11 @@
 """What every stage of a pipeline is to Python."""
 
-import os
-
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
 
 from velox.core.atomic cimport cas_strong_acquire_else_relaxed, load_relaxed, store_release
 from velox.core.memory cimport allocate, release_memory
+from velox.core.process cimport forks
 
 __all__ = ["Control", "Stage"]
 
@@ -31,18 +30,6 @@ cdef class Control:
     def stopped(self):
         """bool: Whether the pipeline has been told to stop."""
         return bool(control_stopped(self.control))
-
-
-# How often this process was forked off: what a parent began, a child cannot end.
-cdef unsigned long forks = 0
-
-
-def _count_fork():
-    global forks
-    forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
 
 
 @cython.final

@@ -72,11 +72,6 @@ class MarketWatch:
     note : callable
         Is told of every error.
 
-    Attributes
-    ----------
-    corrected : int
-        Orders that had changed without our doing.
-
     Notes
     -----
     Thread-safety: one thread.
@@ -109,7 +104,6 @@ class MarketWatch:
             for index in range(len(lanes))
             if (spec := lanes[index].spec) is not None
         }
-        self.corrected = 0
 
     def executed(self, slot: int) -> None:
         """Note a slot at which a transaction of ours was executed: earlier looks know less."""
@@ -221,4 +215,3 @@ class MarketWatch:
             self._desk.correct(standing, lots, slot)
         if rows:
             self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))
-            self.corrected += len(rows)

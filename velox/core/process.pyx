@@ -1,0 +1,11 @@
+"""What tells a process from one that was forked off it."""
+
+import os
+
+
+def _count_fork():
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
