@@ -12,12 +12,12 @@ import velox
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
-from velox.solana.orders.reports import ReportKind
 from velox.solana.submit.submitter import Submitter
 from velox.solana.submit.workers import SubmissionWorkers
-from velox.solana.tx.carrier import MemoCarrier
 from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.venues.memo import MemoCarrier
 from velox.testing import LocalCluster
+from velox.venue import ReportKind
 
 SLOT_NS = 50_000_000
 

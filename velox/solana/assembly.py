@@ -22,8 +22,10 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
 from velox.solana.orders.outcomes import Observer
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import Carrier, ManifestCarrier, MemoCarrier
+from velox.solana.tx.carrier import Carrier
 from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.memo import MemoCarrier
 
 __all__ = [
     "Submission",

@@ -19,7 +19,7 @@ from velox.errors import ConfigError, MarketError
 from velox.solana.files import read_regular
 from velox.solana.net.tips import MIN_TIP_LAMPORTS, Percentile
 from velox.solana.orders.queue import MAX_CAPACITY, Shedding
-from velox.solana.tx.instructions import OrderType
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [

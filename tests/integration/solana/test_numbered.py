@@ -19,12 +19,12 @@ from velox.errors import RpcError, TransportError
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.orders.outcomes import Outcome
-from velox.solana.orders.reports import ReportKind
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import ManifestCarrier
-from velox.solana.tx.instructions import OrderType
 from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
+from velox.venue import ReportKind
 
 from .manifest_model import FINALIZED, OTHERS, ModelChain, Release, Resting
 from .support import bundles_of

@@ -12,8 +12,10 @@ from velox.errors import ConfigError
 from velox.solana import assembly
 from velox.solana.config import load_config
 from velox.solana.net.tips import FixedTip, FloorPercentileTip
-from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
-from velox.solana.tx.instructions import MANIFEST_PROGRAM, MEMO_PROGRAM, OrderType
+from velox.solana.tx.instructions import MEMO_PROGRAM
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM, OrderType
+from velox.solana.venues.memo import MemoCarrier
 
 KEY = "MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms"
 MINTS = (

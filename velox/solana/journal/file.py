@@ -32,7 +32,7 @@ from typing import Final, Self
 
 from velox.errors import JournalError
 from velox.solana.files import open_regular, read_regular
-from velox.solana.journal.records import Record, unpack_records
+from velox.solana.journal.records import Record, pack_record, unpack_records
 from velox.solana.journal.state import Unsettled
 
 __all__ = [
@@ -201,7 +201,7 @@ class SubmissionJournal:
             raise JournalError("an earlier write failed; it takes no more", path=self.path)
         if not self._waiting:
             return
-        data = _framed([each.pack() for each in self._waiting])
+        data = _framed([pack_record(each) for each in self._waiting])
         try:
             _write(self._fd, data, self._end)
             os.fsync(self._fd)
@@ -225,7 +225,7 @@ class SubmissionJournal:
                 os.unlink(self._compacted)
 
     def _compact(self) -> None:
-        data = _framed([each.pack() for each in self.unsettled.records()])
+        data = _framed([pack_record(each) for each in self.unsettled.records()])
         self._compact_at = max(self._least, 4 * len(data))
         if self._end <= self._compact_at:
             return

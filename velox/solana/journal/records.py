@@ -3,7 +3,7 @@
 A record is a byte that says what it is, and its fields, little-endian::
 
     1 Header    payer 32, genesis 32
-    2 Signed    number u64, volley u64, volley's size u16, attempt u32, last valid height u64,
+    2 Signed    number u64, submission u64, its size u16, attempt u32, last valid height u64,
                 blockhash 32, lengths of the rest u16 each: raw bytes, orders, places, cancels;
                 then these: TRANSACTION_DTYPE, 32 bytes each; numbers u64
     3 Ended     number u64, outcome u8, slot u64, lengths u16 each: reason, rests, gone;
@@ -30,6 +30,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.core.records import TRANSACTION_DTYPE
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 __all__ = [
@@ -41,8 +42,8 @@ __all__ = [
     "Header",
     "Record",
     "Remains",
-    "Signed",
     "Summary",
+    "pack_record",
     "unpack_records",
 ]
 
@@ -91,65 +92,6 @@ class Header:
     def pack(self) -> bytes:
         """Return its bytes."""
         return _HEADER.pack(_IS_HEADER, bytes(self.payer), bytes(self.genesis))
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A transaction that is about to be sent.
-
-    Attributes
-    ----------
-    number : int
-        Its own, ascending.
-    attempt : int
-        1, or how often the orders inside have been signed.
-    last_valid_block_height : int
-    blockhash : Hash
-    raw : bytes
-        The transaction.
-    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-        The orders that it carries out.
-    places : ndarray of TRANSACTION_DTYPE, shape (m,)
-        What it places in the market, in its own order; empty where the carrier places nothing.
-    cancels : tuple of int
-        The chain's numbers of what it cancels there.
-    volley, volley_size : int
-        The number of the first that is sent with it, and how many are.
-    """
-
-    number: int
-    attempt: int
-    last_valid_block_height: int
-    blockhash: Hash
-    raw: bytes = field(repr=False)
-    orders: Array
-    places: Array
-    cancels: tuple[int, ...] = ()
-    volley: int = 0
-    volley_size: int = 1
-
-    @property
-    def signature(self) -> Signature:
-        """Signature: The name by which the chain knows it."""
-        return Signature.from_bytes(self.raw[1:65])
-
-    def pack(self) -> bytes:
-        """Return its bytes."""
-        head = _SIGNED.pack(
-            _IS_SIGNED,
-            self.number,
-            self.volley,
-            self.volley_size,
-            self.attempt,
-            self.last_valid_block_height,
-            bytes(self.blockhash),
-            len(self.raw),
-            len(self.orders),
-            len(self.places),
-            len(self.cancels),
-        )
-        numbers = struct.pack(f"<{len(self.cancels)}Q", *self.cancels)
-        return head + self.raw + self.orders.tobytes() + self.places.tobytes() + numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +214,27 @@ class Capture:
 Record: TypeAlias = Header | Signed | Ended | Summary | Capture | Remains
 
 
+def pack_record(record: Record) -> bytes:
+    """Return a record's bytes."""
+    if not isinstance(record, Signed):
+        return record.pack()
+    head = _SIGNED.pack(
+        _IS_SIGNED,
+        record.number,
+        record.submission,
+        record.submission_size,
+        record.attempt,
+        record.last_valid_block_height,
+        bytes(record.blockhash),
+        len(record.raw),
+        len(record.orders),
+        len(record.places),
+        len(record.cancels),
+    )
+    numbers = struct.pack(f"<{len(record.cancels)}Q", *record.cancels)
+    return head + record.raw + record.orders.tobytes() + record.places.tobytes() + numbers
+
+
 def unpack_records(data: bytes) -> Iterator[Record]:
     """Yield the records that stand in `data`, one after the other.
 
@@ -293,7 +256,7 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         return Header(Pubkey.from_bytes(payer), Hash.from_bytes(genesis)), at + _HEADER.size
     if kind == _IS_SIGNED:
         head = _SIGNED.unpack_from(data, at)
-        _, number, volley, together, attempt, height, blockhash, *sizes = head
+        _, number, submission, together, attempt, height, blockhash, *sizes = head
         raw_size, orders, places, cancels = sizes
         at += _SIGNED.size
         raw = _slice(data, at, raw_size)
@@ -302,10 +265,17 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
             raise ValueError(f"a transaction of {raw_size} bytes")
         carried, at = _array(data, at, orders, TRANSACTION_DTYPE)
         placed, at = _array(data, at, places, TRANSACTION_DTYPE)
-        numbers = struct.unpack_from(f"<{cancels}Q", data, at)
-        hash = Hash.from_bytes(blockhash)
         signed = Signed(
-            number, attempt, height, hash, raw, carried, placed, numbers, volley, together
+            orders=carried,
+            places=placed,
+            cancels=struct.unpack_from(f"<{cancels}Q", data, at),
+            number=number,
+            attempt=attempt,
+            last_valid_block_height=height,
+            blockhash=Hash.from_bytes(blockhash),
+            raw=raw,
+            submission=submission,
+            submission_size=together,
         )
         return signed, at + 8 * cancels
     if kind == _IS_ENDED:

@@ -18,9 +18,9 @@ from velox.solana.journal.records import (
     Header,
     Record,
     Remains,
-    Signed,
     Summary,
 )
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 __all__ = ["Unsettled"]

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from velox.solana.journal.records import Signed
+import numpy as np
+import numpy.typing as npt
+from solders.hash import Hash
+from solders.signature import Signature
+
 from velox.solana.orders.outcomes import Outcome
 
 if TYPE_CHECKING:
     from velox.solana.net.rpc import Commitment, SignatureStatus
     from velox.solana.orders.queue import OrderBatch
+    from velox.solana.tx.signer import SpendSummary
 
-__all__ = ["COMMITMENTS", "InFlight", "SubmissionBatch", "Verdict", "judge", "reason_of"]
+__all__ = [
+    "COMMITMENTS",
+    "InFlight",
+    "Signed",
+    "SubmissionBatch",
+    "TransactionPlan",
+    "Verdict",
+    "judge",
+    "reason_of",
+]
 
 #: How sure an execution is, ascending.
 COMMITMENTS: Final[dict[Commitment, int]] = {"processed": 0, "confirmed": 1, "finalized": 2}
@@ -75,12 +90,69 @@ def judge(
     return Verdict.WAIT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionPlan:
+    """What one transaction is to do.
+
+    Attributes
+    ----------
+    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+        The orders that it carries out.
+    places : ndarray of TRANSACTION_DTYPE, shape (m,)
+        What it places at a venue that numbers orders: the ADDs, then what is left of orders that
+        are cancelled in part. Empty for other venues.
+    cancels : tuple of int
+        The venue's numbers of what it cancels.
+    """
+
+    orders: npt.NDArray[np.void]
+    places: npt.NDArray[np.void]
+    cancels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed(TransactionPlan):
+    """A signed transaction: its plan, its bytes, and what must be known to follow it.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the journal, ascending.
+    attempt : int
+        How often its orders have been signed; 1 the first time.
+    last_valid_block_height : int
+        The last block height at which the chain can execute it.
+    blockhash : Hash
+    raw : bytes
+        Signatures and message.
+    submission : int
+        The number of the first transaction that is sent with it.
+    submission_size : int
+        How many transactions are sent together.
+    """
+
+    number: int
+    attempt: int
+    last_valid_block_height: int
+    blockhash: Hash
+    raw: bytes = field(repr=False)
+    submission: int = 0
+    submission_size: int = 1
+
+    @property
+    def signature(self) -> Signature:
+        """Signature: The transaction's name on the chain."""
+        return Signature.from_bytes(self.raw[1:65])
+
+
 class InFlight:
     """One signed transaction, journalled.
 
     Attributes
     ----------
     signed : Signed
+    spend : SpendSummary
+        The fee and the tip that it pays.
     pack : OrderBatch
         The orders inside; one of an earlier process has no entries.
     volley : SubmissionBatch
@@ -95,10 +167,13 @@ class InFlight:
         How often that was asked.
     """
 
-    __slots__ = ("looks", "missing", "pack", "seen", "signed", "status", "volley")
+    __slots__ = ("looks", "missing", "pack", "seen", "signed", "spend", "status", "volley")
 
-    def __init__(self, signed: Signed, pack: OrderBatch, volley: SubmissionBatch) -> None:
+    def __init__(
+        self, signed: Signed, spend: SpendSummary, pack: OrderBatch, volley: SubmissionBatch
+    ) -> None:
         self.signed = signed
+        self.spend = spend
         self.pack = pack
         self.volley = volley
         self.seen = False

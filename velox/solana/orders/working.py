@@ -217,7 +217,6 @@ class WorkingOrders:
 
     def __init__(self, most_resting: int = 1 << 16) -> None:
         self.most_resting = most_resting
-        self.forgotten = 0
         self.leaving = Leaving()
         # The newest of each id; the others hang on `RestingOrder.older`.
         self._newest: dict[tuple[int, int], RestingOrder] = {}
@@ -288,7 +287,6 @@ class WorkingOrders:
         if standing.sequence is not None:
             self._numbered[standing.market, standing.sequence] = standing
         while len(self._resting) > self.most_resting:
-            self.forgotten += 1
             self.remove(next(iter(self._resting.values())))
 
     def renumber(self, standing: RestingOrder, sequence: int | None) -> None:

@@ -19,8 +19,7 @@ from velox.solana.net.rpc import Commitment, RpcClient
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes
-from velox.solana.venues.manifest.account import resting_atoms
-from velox.solana.venues.manifest.market import MarketSpec
+from velox.solana.tx.carrier import Carrier
 
 __all__ = ["MarketWatch"]
 
@@ -35,7 +34,7 @@ class Looks:
 
     Attributes
     ----------
-    spec : MarketSpec
+    carrier : Carrier
     at_ns : int or None
         The last time.
     fresh : bool
@@ -46,10 +45,10 @@ class Looks:
         In a row.
     """
 
-    __slots__ = ("at_ns", "doubted", "failures", "fresh", "spec", "wanted")
+    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "wanted")
 
-    def __init__(self, spec: MarketSpec) -> None:
-        self.spec = spec
+    def __init__(self, carrier: Carrier) -> None:
+        self.carrier = carrier
         self.at_ns: int | None = None
         self.fresh = self.wanted = False
         self.doubted = True
@@ -100,9 +99,9 @@ class MarketWatch:
         # Of the last duty cycle.
         self._now = 0
         self._markets = {
-            index: Looks(spec)
+            index: Looks(lanes[index].carrier)
             for index in range(len(lanes))
-            if (spec := lanes[index].spec) is not None
+            if lanes[index].carrier.account is not None
         }
 
     def executed(self, slot: int) -> None:
@@ -165,11 +164,11 @@ class MarketWatch:
         return True
 
     def _look_at(self, looks: Looks) -> int:
-        spec = looks.spec
+        carrier = looks.carrier
         ours = [
             each
             for each in self._desk.resting()
-            if each.market == spec.velox_market and each.sequence is not None
+            if each.market == carrier.market and each.sequence is not None
         ]
         if not ours:
             looks.doubted = False
@@ -183,7 +182,7 @@ class MarketWatch:
         for standing in ours:
             atoms = left.get(standing.sequence or 0, 0)
             # Less than a lot is still an order, which can be cancelled.
-            lots = max(1, atoms // spec.lot_atoms) if atoms else 0
+            lots = max(1, atoms // carrier.lot_atoms) if atoms else 0
             if standing.state is State.RESTING:
                 if lots == standing.chain:
                     standing.as_of = slot
@@ -193,14 +192,15 @@ class MarketWatch:
         return len(changed)
 
     def _read(self, looks: Looks) -> tuple[dict[int, int], int] | None:
-        spec = looks.spec
+        carrier = looks.carrier
+        assert carrier.account is not None
         try:
             account = self._rpc.get_account_info(
-                spec.market, self._commitment, least_slot=self._slot
+                carrier.account, self._commitment, least_slot=self._slot
             )
             if account is None:
-                raise RecordError(f"market {spec.market}: there is no such account")
-            found = resting_atoms(account.data, self._trader), account.slot
+                raise RecordError(f"account {carrier.account} does not exist", field="account")
+            found = carrier.resting_atoms(account.data, self._trader), account.slot
         except (TransportError, RateLimitedError, RpcError, RecordError) as error:
             self._note(error)
             looks.fresh = False

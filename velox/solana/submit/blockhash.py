@@ -70,11 +70,6 @@ class BlockhashCache:
                 return held
             return self._fetch(block_height)
 
-    def refresh(self) -> Blockhash:
-        """Fetch one now, whatever the age of the last, and return the younger of the two."""
-        with self._lock:
-            return self._fetch(self._rpc.get_block_height())
-
     def _fetch(self, block_height: int) -> Blockhash:
         fetched, held = self._rpc.get_latest_blockhash(), self._held
         # Behind one address there may be many nodes, some of them behind the others.

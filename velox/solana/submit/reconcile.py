@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,31 +15,15 @@ from velox.solana.journal.records import NOTHING_RESTS, REMAINS_DTYPE, RESTING_D
 from velox.solana.net.rpc import RpcClient, TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
-from velox.solana.orders.reports import Fill, placed_orders, read_log
 from velox.solana.submit.account_watch import MarketWatch
-from velox.solana.submit.routing import Route
+from velox.solana.tx.carrier import Carrier, OrderNumber, TransactionResult
 
-__all__ = ["Effect", "Reconciler"]
+__all__ = ["Reconciler"]
 
 Array: TypeAlias = npt.NDArray[np.void]
 
 # How often a node is asked what an executed transaction did before that counts as not known.
 LOOKS_AT_DETAILS: Final = 20
-
-
-class Effect(NamedTuple):
-    """What a transaction did.
-
-    Attributes
-    ----------
-    placed : list of (int, bool) or None
-        The market's number of each order that it placed, and whether it rests; None where the
-        market gives no numbers.
-    fills : list of Fill
-    """
-
-    placed: list[tuple[int, bool]] | None
-    fills: list[Fill]
 
 
 class Reconciler:
@@ -87,8 +71,8 @@ class Reconciler:
         self.unnumbered = 0
         self.unread_events = 0
 
-    def learn(self, flight: InFlight, lane: Route) -> Effect | None:
-        """Ask what an executed transaction did; None where that has to be asked again.
+    def learn(self, flight: InFlight, carrier: Carrier) -> TransactionResult | None:
+        """Ask what an executed transaction did; None if that must be asked again.
 
         Raises
         ------
@@ -96,20 +80,19 @@ class Reconciler:
             The node does not answer.
         """
         placing = len(flight.signed.places)
-        if lane.spec is None or not placing:
-            return Effect(None, [])
+        if not placing:
+            return TransactionResult()
         info = self._details(flight)
         if info is None and flight.looks < LOOKS_AT_DETAILS:
             return None
-        log = read_log(info.logs or () if info is not None else ())
-        self.unread_events += log.unread
-        fills = [each for each in log.events if isinstance(each, Fill)]
-        answers = (info.return_data if info is not None else None, log.answer)
-        placed = placed_orders(answers, log.events, placing, self._trader)
-        if placed is None:
+        logs = info.logs or () if info is not None else ()
+        return_data = info.return_data if info is not None else None
+        result = carrier.result(logs, return_data, placing, self._trader)
+        self.unread_events += result.unread
+        if result.placed is None:
             self.unnumbered += placing
-            placed = [(0, False)] * placing
-        return Effect(placed, fills)
+            result = result._replace(placed=[OrderNumber(0, False)] * placing)
+        return result
 
     def _details(self, flight: InFlight) -> TransactionInfo | None:
         try:
@@ -134,40 +117,40 @@ class Reconciler:
             return True
         return self._watch.look_for(flight.pack)
 
-    def apply(self, flight: InFlight, effect: Effect, lane: Route, slot: int) -> Array:
-        """Bring the desk to an effect, and return what rests by number.
+    def apply(
+        self, flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int
+    ) -> Array:
+        """Bring the desk to a result, and return what rests by number.
 
         Returns
         -------
         ndarray of RESTING_DTYPE, shape (n,)
         """
-        pack, signed, placed = flight.pack, flight.signed, effect.placed
+        pack, signed, placed = flight.pack, flight.signed, result.placed
         if placed is None:
             self._queue.landed(pack)
             return NOTHING_RESTS
-        numbers = [sequence if rests else None for sequence, rests in placed]
+        numbers = [each.sequence if each.rests else None for each in placed]
         again = iter(numbers[len(pack.places) :])
         replaced = [next(again) if left else None for left in pack.cancels.values()]
         self._queue.landed(pack, numbers[: len(pack.places)], replaced)
-        if lane.spec is not None:
-            for fill in effect.fills:
-                lots, part = divmod(fill.base_atoms, lane.spec.lot_atoms)
-                for sequence in (fill.maker_sequence, fill.taker_sequence):
-                    self._queue.desk.fill(lane.spec.velox_market, sequence, lots, slot)
-                if part:
-                    # What is left is no number of lots: the market knows.
-                    self._watch.doubt(pack.lane)
+        for fill in result.fills:
+            lots, part = divmod(fill.base_atoms, carrier.lot_atoms)
+            self._queue.desk.fill(carrier.market or 0, fill.sequence, lots, slot)
+            if part:
+                # What is left is no number of lots: the market knows.
+                self._watch.doubt(pack.lane)
         rests = np.zeros(len(placed), RESTING_DTYPE)
         for name in ("id", "price", "side", "market"):
             rests[name] = signed.places[name]
         rests["lots"] = signed.places["size"]
-        rests["sequence"] = [sequence for sequence, _ in placed]
-        return rests[[known for _, known in placed]]
+        rests["sequence"] = [each.sequence for each in placed]
+        return rests[[each.rests for each in placed]]
 
-    def remember(self, effect: Effect, market: int) -> None:
+    def remember(self, result: TransactionResult, market: int) -> None:
         """Have the journal know what fills have left of orders of ours that it has as resting."""
-        fills, resting = effect.fills, self._journal.unsettled.resting
-        numbers = {each for fill in fills for each in (fill.maker_sequence, fill.taker_sequence)}
+        resting = self._journal.unsettled.resting
+        numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)
         rows = [(each, self._queue.desk.lots(market, each), market, 0) for each in known]
         if rows:

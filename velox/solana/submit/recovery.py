@@ -6,11 +6,11 @@ import numpy as np
 
 from velox.errors import SubmitError
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import Signed
-from velox.solana.orders.in_flight import InFlight, SubmissionBatch
+from velox.solana.orders.in_flight import InFlight, Signed, SubmissionBatch
 from velox.solana.orders.queue import OrderBatch, OrderQueue
 from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.routing import Routes
+from velox.solana.tx.signer import SpendSummary
 
 __all__ = ["recover"]
 
@@ -50,13 +50,14 @@ def recover(journal: SubmissionJournal, lanes: Routes, queue: OrderQueue) -> lis
         pack.lane = lane
         ticket += len(signed.places)
         queue.adopt(pack)
-        volley = volleys.setdefault(signed.volley, SubmissionBatch(signed.attempt))
-        volley.flights.append(InFlight(signed, pack, volley))
+        volley = volleys.setdefault(signed.submission, SubmissionBatch(signed.attempt))
+        spend = SpendSummary.of(signed.raw[65:])
+        volley.flights.append(InFlight(signed, spend, pack, volley))
     for volley in volleys.values():
         # The process that signed it may have sent it.
         volley.accepted = True
         volley.sends = 1
-        volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
+        volley.broken = len(volley.flights) < volley.flights[0].signed.submission_size
     return list(volleys.values())
 
 

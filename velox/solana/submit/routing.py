@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,38 +10,15 @@ import numpy.typing as npt
 
 from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
+from velox.solana.orders.in_flight import TransactionPlan
 from velox.solana.orders.queue import OrderBatch
-from velox.solana.tx.carrier import Carrier, ManifestCarrier
-from velox.solana.tx.instructions import Cancel
+from velox.solana.tx.carrier import Cancel, Carrier
 from velox.solana.tx.signer import Signer
 from velox.solana.tx.template import TransactionBuilder
 
-__all__ = ["Route", "Routes", "TransactionPlan"]
+__all__ = ["Route", "Routes"]
 
 Array: TypeAlias = npt.NDArray[np.void]
-
-# A program's answer has 1024 bytes at most: a count, and 12 bytes for each order placed.
-MOST_NUMBERED = 85
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionPlan:
-    """What a transaction is to do.
-
-    Attributes
-    ----------
-    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-        The orders that it carries out.
-    places : ndarray of TRANSACTION_DTYPE, shape (m,)
-        What it places, where the market gives numbers: the ADDs, then what is left of orders that
-        are cancelled in part.
-    cancels : tuple of int
-        The market's numbers of what it cancels.
-    """
-
-    orders: Array
-    places: Array
-    cancels: tuple[int, ...] = ()
 
 
 class Route:
@@ -57,20 +33,19 @@ class Route:
     def __init__(self, carrier: Carrier, signer: Signer) -> None:
         self.carrier = carrier
         self.builder = TransactionBuilder(carrier, signer)
-        # Manifest numbers its orders; a memo has the records themselves, cancels among them.
-        self.spec = carrier.spec if isinstance(carrier, ManifestCarrier) else None
 
     def fits(self, records: int, cancels: int, places: int) -> bool:
         """Whether one transaction holds so much."""
-        if self.spec is None:
-            return self.carrier.fits(records)
-        return places <= MOST_NUMBERED and self.carrier.fits(places, cancels)
+        if not self.carrier.numbers_orders:
+            return self.builder.fits(records)
+        most = self.carrier.max_orders_per_answer
+        return (most is None or places <= most) and self.builder.fits(places, cancels)
 
     def plan(self, pack: OrderBatch) -> TransactionPlan:
         """Say what the transaction of a pack is to do."""
         orders = pack.records()
-        if self.spec is None:
-            return TransactionPlan(orders, orders[:0])
+        if not self.carrier.numbers_orders:
+            return TransactionPlan(orders=orders, places=orders[:0])
         rest = np.array(
             [
                 (each.id, each.price, left, each.side, Kind.ADD, 0, each.market, 0)
@@ -81,11 +56,11 @@ class Route:
         )
         places = np.concatenate([orders[orders["kind"] == Kind.ADD], rest])
         cancels = [each.sequence for each in pack.cancels if each.sequence is not None]
-        return TransactionPlan(orders, places, tuple(cancels))
+        return TransactionPlan(orders=orders, places=places, cancels=tuple(cancels))
 
     def payload(self, plan: TransactionPlan) -> tuple[Array, list[Cancel]]:
         """Return what the carrier's instruction is made of."""
-        if self.spec is None:
+        if not self.carrier.numbers_orders:
             return plan.orders, []
         return plan.places, [Cancel(each) for each in plan.cancels]
 
@@ -96,13 +71,13 @@ class Routes:
     Parameters
     ----------
     carriers : Carrier or sequence of Carrier
-        A `ManifestCarrier` takes the orders of its market, one of another kind all others.
+        A carrier with a `market` takes the orders of that market. One without takes all others.
     signer : Signer
 
     Raises
     ------
     ConfigError
-        No carrier, or two for the same market.
+        No carrier; two for the same market; or a carrier whose attributes contradict each other.
     """
 
     def __init__(self, carriers: Carrier | Sequence[Carrier], signer: Signer) -> None:
@@ -110,16 +85,24 @@ class Routes:
         if not given:
             raise ConfigError("carriers: none is given")
         self._lanes = [Route(each, signer) for each in given]
-        general = [index for index, each in enumerate(self._lanes) if each.spec is None]
+        general = [index for index, each in enumerate(given) if each.market is None]
         if len(general) > 1:
-            raise ConfigError(f"carriers: {len(general)} for all markets; at most one can be")
+            raise ConfigError(f"carriers: {len(general)} carry all markets; at most one may")
         self.of_market = np.full(256, general[0] if general else -1, np.int64)
-        for index, lane in enumerate(self._lanes):
-            if lane.spec is not None:
-                market = lane.spec.velox_market
-                if self.of_market[market] not in (-1, *general):
-                    raise ConfigError(f"carriers: two for market {market}")
-                self.of_market[market] = index
+        for index, carrier in enumerate(given):
+            market = carrier.market
+            if market is None:
+                if carrier.numbers_orders:
+                    # Its numbers would be ambiguous between markets.
+                    raise ConfigError(f"carrier {carrier.name}: numbers_orders needs a market")
+                continue
+            if carrier.numbers_orders and carrier.lot_atoms <= 0:
+                raise ConfigError(f"carrier {carrier.name}: numbers_orders needs lot_atoms")
+            if not 0 <= market < 256:
+                raise ConfigError(f"carrier {carrier.name}: market = {market}: must be 0 to 255")
+            if self.of_market[market] not in (-1, *general):
+                raise ConfigError(f"carriers: two for market {market}")
+            self.of_market[market] = index
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -134,8 +117,8 @@ class Routes:
         invalid = ~((orders["side"] <= 1) & (orders["price"] > 0) & (orders["size"] > 0))
         orders = orders[~invalid]
         unfit = np.zeros(len(orders), np.bool_)
-        for lane in self._lanes:
-            if lane.spec is not None:
-                mine = orders["market"] == lane.spec.velox_market
-                unfit[mine] = ~lane.spec.representable(orders[mine])
+        route_of_order = self.of_market[orders["market"]]
+        for index, route in enumerate(self._lanes):
+            mine = route_of_order == index
+            unfit[mine] = ~route.carrier.representable(orders[mine])
         return [("unknown_market", unknown), ("invalid", invalid), ("unrepresentable", unfit)]

@@ -16,8 +16,10 @@ from velox.errors import (
 )
 from velox.solana.config import SubmitOptions
 from velox.solana.net.rpc import Blockhash
-from velox.solana.submit.routing import Route, TransactionPlan
+from velox.solana.orders.in_flight import TransactionPlan
+from velox.solana.submit.routing import Route
 from velox.solana.submit.sending import Sender
+from velox.solana.tx.template import WireTransaction
 
 __all__ = ["Refusal", "TransactionSigner"]
 
@@ -73,7 +75,7 @@ class TransactionSigner:
 
     def sign(
         self, lane: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
-    ) -> bytes | Refusal:
+    ) -> WireTransaction | Refusal:
         """Return the transaction of a plan.
 
         Parameters
@@ -104,7 +106,7 @@ class TransactionSigner:
 
     def _sign(
         self, lane: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
-    ) -> bytes:
+    ) -> WireTransaction:
         records, cancels = lane.payload(plan)
         tip_account, tip_lamports = self._dispatch.tip(now) if tips else (None, 0)
         unit_price = self._unit_price
@@ -121,7 +123,7 @@ class TransactionSigner:
             )
             if built.signature not in self.recent:
                 self.recent[built.signature] = blockhash.last_valid_block_height
-                return built.raw
+                return built
             # The same orders once more: by the same bytes they would be executed once.
             unit_price += 1
 

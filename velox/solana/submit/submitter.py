@@ -31,7 +31,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -39,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 from solders.signature import Signature
 
+from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import (
     ConfigError,
     JournalError,
@@ -50,17 +51,21 @@ from velox.errors import (
 )
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import (
-    Ended,
-    Header,
-    Signed,
-)
+from velox.solana.journal.records import Ended, Header
 from velox.solana.net.block_engine import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
 from velox.solana.net.endpoint import time_limit
 from velox.solana.net.rate_limit import SteadyClock
 from velox.solana.net.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
 from velox.solana.net.tips import TipPolicy
-from velox.solana.orders.in_flight import InFlight, SubmissionBatch, Verdict, judge, reason_of
+from velox.solana.orders.in_flight import (
+    InFlight,
+    Signed,
+    SubmissionBatch,
+    TransactionPlan,
+    Verdict,
+    judge,
+    reason_of,
+)
 from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
 from velox.solana.orders.queue import OrderBatch, OrderQueue, Shedding, transactions_in
 from velox.solana.orders.reports import Reporter
@@ -68,11 +73,11 @@ from velox.solana.submit.account_watch import MarketWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
-from velox.solana.submit.routing import Routes, TransactionPlan
+from velox.solana.submit.routing import Routes
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier
-from velox.solana.tx.signer import Signer, SpendSummary
+from velox.solana.tx.signer import Signer
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
@@ -147,7 +152,7 @@ class Submitter:
     signer : Signer
         Pays and trades.
     carriers : Carrier or sequence of Carrier
-        A `ManifestCarrier` takes the orders of its market, one of another kind all others.
+        A carrier with a `market` takes the orders of that market. One without takes all others.
     tip_policy : TipPolicy or None
         What a bundle pays; needed with a block engine.
     journal : SubmissionJournal
@@ -227,7 +232,7 @@ class Submitter:
             check=self._lanes.faults,
             lane_of_market=self._lanes.of_market.tolist(),
         )
-        self._reporter = Reporter(signer.pubkey)
+        self._reporter = Reporter()
         self._volleys: list[SubmissionBatch] = []
         self._flights: dict[Signature, InFlight] = {}
         # Expired, and to be signed anew.
@@ -264,6 +269,7 @@ class Submitter:
         # Transactions in a bundle; fewer for a while where the signer's cap had no room for them.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
+        self._next_number = journal.unsettled.next_number
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -316,10 +322,49 @@ class Submitter:
         ConfigError
             This is no array of bundles.
         """
+        self.submit(transactions_in(bundles))
+
+    def submit(self, orders: Array) -> None:
+        """Take orders in; cheap, and never waits. See `velox.venue.Venue.submit`.
+
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+            Copied.
+
+        Raises
+        ------
+        SubmitError
+            The submitter is closed.
+        ConfigError
+            This is no array of records.
+        """
         if self._closed:
-            raise SubmitError("intake of a submitter that is closed")
-        if len(bundles):
-            self._queue.push(transactions_in(bundles))
+            raise SubmitError("the submitter is closed: it takes no more orders")
+        if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
+            raise ConfigError(
+                f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
+            )
+        if len(orders):
+            self._queue.push(orders)
+
+    def cancel(self, orders: Array) -> None:
+        """Cancel orders as they were submitted. See `velox.venue.Venue.cancel`.
+
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+            Copied. An order with an id is found by the id. One with the id 0 is found by market,
+            side and price. Up to ``size`` lots of each are cancelled.
+
+        Raises
+        ------
+        SubmitError, ConfigError
+            As `submit`.
+        """
+        cancels = orders.copy()
+        cancels["kind"] = Kind.CANCEL
+        self.submit(cancels)
 
     # The duty cycle
 
@@ -417,11 +462,7 @@ class Submitter:
     def _let_go(self, volleys: list[SubmissionBatch]) -> None:
         """Write what was signed to the journal, and send it once the disk has it."""
         for volley in volleys:
-            first = self._journal.unsettled.next_number
-            for number, flight in enumerate(volley.flights, first):
-                flight.signed = replace(
-                    flight.signed, number=number, volley=first, volley_size=len(volley.flights)
-                )
+            for flight in volley.flights:
                 self._journal.append(flight.signed)
                 self._tally.transaction("signed")
         try:
@@ -515,12 +556,8 @@ class Submitter:
         expired, self._anew = self._anew[: self._launches], self._anew[self._launches :]
         volleys = []
         for place, old in enumerate(expired):
-            sheets = [
-                (
-                    TransactionPlan(each.signed.orders, each.signed.places, each.signed.cancels),
-                    each.pack,
-                )
-                for each in old.flights
+            sheets: list[tuple[TransactionPlan, OrderBatch]] = [
+                (each.signed, each.pack) for each in old.flights
             ]
             signed = self._sign(old.attempt + 1, sheets, blockhash, now)
             if isinstance(signed, SubmissionBatch):
@@ -542,30 +579,34 @@ class Submitter:
     ) -> SubmissionBatch | Refusal:
         """Sign what goes together: all of it, or nothing."""
         volley = SubmissionBatch(attempt)
-        for plan, pack in sheets:
+        first = self._next_number
+        for number, (plan, pack) in enumerate(sheets, first):
             lane = self._lanes[pack.lane]
-            raw = self._press.sign(lane, plan, blockhash, now, tips=not volley.flights)
-            if isinstance(raw, Refusal):
+            built = self._press.sign(lane, plan, blockhash, now, tips=not volley.flights)
+            if isinstance(built, Refusal):
                 for flight in volley.flights:
                     # Nobody else has these bytes.
                     del self._press.recent[flight.signed.signature]
-                if raw.passing:
-                    self._held = raw.reason
+                if built.passing:
+                    self._held = built.reason
                     self._launch_ns = now + NS
                     # What was signed counts for the cap all the same: the next is no larger.
                     self._bundle_size = len(volley.flights) or self._bundle_size
-                return raw
+                return built
             signed = Signed(
-                0,
-                attempt,
-                blockhash.last_valid_block_height,
-                blockhash.hash,
-                raw,
-                plan.orders,
-                plan.places,
-                plan.cancels,
+                orders=plan.orders,
+                places=plan.places,
+                cancels=plan.cancels,
+                number=number,
+                attempt=attempt,
+                last_valid_block_height=built.last_valid_block_height,
+                blockhash=built.blockhash,
+                raw=built.raw,
+                submission=first,
+                submission_size=len(sheets),
             )
-            volley.flights.append(InFlight(signed, pack, volley))
+            volley.flights.append(InFlight(signed, built.spend, pack, volley))
+        self._next_number = first + len(sheets)
         return volley
 
     def _refuse(self, sheets: list[tuple[TransactionPlan, OrderBatch]], reason: str) -> None:
@@ -685,15 +726,16 @@ class Submitter:
         self._watch.executed(slot)
         if status is not None and status.err is not None:
             return self._failed(flight, slot, reason_of(status.err))
-        effect = self._effects.learn(flight, lane)
-        if effect is None:
+        carrier = lane.carrier
+        result = self._effects.learn(flight, carrier)
+        if result is None:
             return 0
-        self._reporter.landed(flight, slot, effect.placed, effect.fills, lane.spec)
-        rests = self._effects.apply(flight, effect, lane, slot)
+        self._reporter.landed(flight, slot, result, carrier)
+        rests = self._effects.apply(flight, result, carrier, slot)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
         self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
-        self._effects.remember(effect, market)
+        self._effects.remember(result, market)
         self._settle(signed.orders, flight.pack, Outcome.LANDED)
         return 1
 
@@ -724,10 +766,9 @@ class Submitter:
         self._journal.append(ended)
         self._tally.transaction(ended.outcome.name.lower())
         if ended.outcome is not Outcome.EXPIRED:
-            spent = SpendSummary.of(flight.signed.raw[65:])
-            self._tally.add("fee_lamports", spent.fee_lamports)
+            self._tally.add("fee_lamports", flight.spend.fee_lamports)
             if ended.outcome is Outcome.LANDED:
-                self._tally.add("tip_lamports", spent.tip_lamports)
+                self._tally.add("tip_lamports", flight.spend.tip_lamports)
         del self._flights[flight.signed.signature]
         volley = flight.volley
         volley.ended[flight] = ended.outcome
@@ -858,7 +899,7 @@ class Submitter:
 
         Returns
         -------
-        ndarray of EXECUTION_REPORT_DTYPE, shape (n,)
+        ndarray of REPORT_DTYPE, shape (n,)
         """
         return self._reporter.take()
 

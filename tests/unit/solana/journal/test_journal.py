@@ -21,8 +21,9 @@ from solders.signature import Signature
 from tests.support import orders
 from velox.errors import JournalError
 from velox.solana.journal.file import MAGIC, SubmissionJournal, read_journal
-from velox.solana.journal.records import RESTING_DTYPE, Capture, Ended, Header, Signed
+from velox.solana.journal.records import RESTING_DTYPE, Capture, Ended, Header, pack_record
 from velox.solana.journal.state import Unsettled
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
@@ -31,14 +32,14 @@ HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
 def signed(number: int, count: int = 3, attempt: int = 1) -> Signed:
     raw = b"\x01" + bytes(Signature.new_unique()) + bytes(range(100))
     return Signed(
-        number,
-        attempt,
-        1000 + number,
-        Hash.new_unique(),
-        raw,
-        orders(count),
-        orders(count + 1),
-        (7, 8),
+        orders=orders(count),
+        places=orders(count + 1),
+        cancels=(7, 8),
+        number=number,
+        attempt=attempt,
+        last_valid_block_height=1000 + number,
+        blockhash=Hash.new_unique(),
+        raw=raw,
     )
 
 
@@ -50,7 +51,7 @@ def rests(*sequences: int) -> Any:
 
 def same(one: Signed, other: Signed) -> bool:
     return (
-        one.pack() == other.pack()
+        pack_record(one) == pack_record(other)
         and one.signature == other.signature
         and one.orders.tolist() == other.orders.tolist()
     )
@@ -471,8 +472,8 @@ def test_compacted_or_not_a_journal_knows_the_same(
     for journal in both:
         journal.close()
     whole, short = read_journal(folder / "whole"), read_journal(folder / "short")
-    assert [each.pack() for each in whole.transactions.values()] == [
-        each.pack() for each in short.transactions.values()
+    assert [pack_record(each) for each in whole.transactions.values()] == [
+        pack_record(each) for each in short.transactions.values()
     ]
     assert (whole.ended, whole.next_number) == (short.ended, short.next_number)
     assert list(whole.resting) == list(short.resting)

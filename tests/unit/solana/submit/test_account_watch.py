@@ -13,13 +13,14 @@ from tests.integration.solana.test_numbered import SPEC
 from tests.support import orders
 from velox.errors import TransportError
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import Ended, Signed
+from velox.solana.journal.records import Ended
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.orders.working import RestingOrder, WorkingOrders
 from velox.solana.submit.account_watch import POLLS_A_ROUND, MarketWatch
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.carrier import ManifestCarrier
 from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
 
 POLL = 1000
 
@@ -110,7 +111,17 @@ def test_after_a_start_no_look_is_older_than_what_landed(tmp_path: Path) -> None
         raw = b"\x01" + bytes(64) + bytes(100)
         some = orders(1)
         hash = ModelChain(SPEC.market).get_latest_blockhash().hash
-        journal.append(Signed(0, 1, 10, hash, raw, some, some))
+        journal.append(
+            Signed(
+                orders=some,
+                places=some,
+                number=0,
+                attempt=1,
+                last_valid_block_height=10,
+                blockhash=hash,
+                raw=raw,
+            )
+        )
         journal.append(Ended(0, Outcome.LANDED, 2000))
         journal.commit()
     watched = Watched(tmp_path / "journal")

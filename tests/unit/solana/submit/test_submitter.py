@@ -27,7 +27,8 @@ from velox.solana.journal.file import read_journal
 from velox.solana.net.rpc import RpcClient, SignatureStatus
 from velox.solana.orders.in_flight import judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Outcome
-from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.memo import MemoCarrier
 from velox.testing import Fault, FaultPlan, LocalCluster
 
 
@@ -359,7 +360,7 @@ def test_orders_for_a_submitter_that_is_closed_are_refused_and_not_lost(
     desk: Harness,
 ) -> None:
     desk.submitter.close(0.0)
-    with pytest.raises(SubmitError, match="intake of a submitter that is closed"):
+    with pytest.raises(SubmitError, match="the submitter is closed"):
         desk.submitter.intake(bundles_of(adds(1)))
     desk.submitter.ledger().check()
 

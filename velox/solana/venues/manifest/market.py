@@ -127,28 +127,6 @@ class MarketSpec:
                 )
         return mantissa, exponent
 
-    def price_from_chain(self, mantissa: int, exponent: int) -> int:
-        """Return the price in units of 1e-4 that the chain's number is exactly.
-
-        The tick is not asked for: others' prices need not keep to it.
-
-        Raises
-        ------
-        UnrepresentableError
-            It is finer than 1e-4, not positive, or does not fit 63 bits.
-        """
-        shift = exponent - self.exponent
-        shown = f"{mantissa}e{exponent}"
-        if not (0 < mantissa <= _U32 and MIN_EXPONENT <= exponent <= MAX_EXPONENT):
-            raise self._refusal("price", shown, "no price of the chain's")
-        scale: int = 10 ** abs(shift)
-        price, rest = (mantissa * scale, 0) if shift >= 0 else divmod(mantissa, scale)
-        if rest:
-            raise self._refusal("price", shown, "finer than 1e-4")
-        if price > _I64:
-            raise self._refusal("price", shown, "does not fit 63 bits in units of 1e-4")
-        return price
-
     def size_to_atoms(self, lots: int) -> int:
         """Return the base atoms (u64) in `lots`.
 
@@ -163,21 +141,6 @@ class MarketSpec:
         if atoms > _U64:
             raise self._refusal("size", lots, f"{atoms} base atoms do not fit 64 bits")
         return atoms
-
-    def lots_from_atoms(self, atoms: int) -> int:
-        """Return the lots in `atoms`.
-
-        Raises
-        ------
-        UnrepresentableError
-            `atoms` is negative, does not fit 64 bits, or is no whole number of lots.
-        """
-        if not 0 <= atoms <= _U64:
-            raise self._refusal("base_atoms", atoms, "does not fit 64 bits")
-        lots, rest = divmod(atoms, self.lot_atoms)
-        if rest:
-            raise self._refusal("base_atoms", atoms, f"no multiple of {self.lot_atoms}")
-        return lots
 
     def representable(self, orders: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """Say which orders this market's format holds exactly, many at a time.
