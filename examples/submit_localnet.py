@@ -14,7 +14,8 @@ from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.submit.submitter import Submitter
 from velox.solana.submit.workers import SubmissionWorkers
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.venues.memo import MemoCarrier
 from velox.testing import LocalCluster
 from velox.venue import ReportKind

@@ -18,7 +18,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from velox.solana.net.rpc import Account, Blockhash, SignatureStatus, TransactionInfo
+from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
 from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
 from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
 from velox.solana.venues.manifest.instructions import (

@@ -24,7 +24,8 @@ from tests.unit.solana.orders.test_queue import ADD, CANCEL, records
 from velox.solana.net.rpc import RpcClient
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.tx.instructions import SYSTEM_PROGRAM, TOKEN_PROGRAM, create_account
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.tx.template import build_transaction
 from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.manifest.events import (

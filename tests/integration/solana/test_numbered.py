@@ -20,7 +20,8 @@ from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec

@@ -15,9 +15,9 @@ from solders.signature import Signature
 from velox.solana.orders.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from velox.solana.net.rpc import Commitment, SignatureStatus
+    from velox.solana.net.rpc_types import Commitment, SignatureStatus
     from velox.solana.orders.queue import OrderBatch
-    from velox.solana.tx.signer import SpendSummary
+    from velox.solana.tx.spend import SpendSummary
 
 __all__ = [
     "COMMITMENTS",

@@ -10,7 +10,7 @@ from velox.solana.orders.in_flight import InFlight, Signed, SubmissionBatch
 from velox.solana.orders.queue import OrderBatch, OrderQueue
 from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.signer import SpendSummary
+from velox.solana.tx.spend import SpendSummary
 
 __all__ = ["recover"]
 

@@ -52,10 +52,11 @@ from velox.errors import (
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import Ended, Header
-from velox.solana.net.block_engine import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
-from velox.solana.net.endpoint import time_limit
+from velox.solana.net.block_engine import BlockEngineClient
+from velox.solana.net.deadline import time_limit
 from velox.solana.net.rate_limit import SteadyClock
-from velox.solana.net.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
+from velox.solana.net.rpc import MAX_STATUSES, RpcClient
+from velox.solana.net.rpc_types import Blockhash, SignatureStatus
 from velox.solana.net.tips import TipPolicy
 from velox.solana.orders.in_flight import (
     InFlight,
@@ -77,6 +78,7 @@ from velox.solana.submit.routing import Routes
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier
+from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
 from velox.solana.tx.signer import Signer
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]

@@ -9,13 +9,12 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from velox.errors import RecordError, TransactionTooLargeError
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 
 __all__ = [
     "COMPUTE_BUDGET_PROGRAM",
     "DONT_FRONT",
-    "MAX_COMPUTE_UNITS",
     "MEMO_PROGRAM",
-    "MIN_TIP_LAMPORTS",
     "SYSTEM_PROGRAM",
     "TOKEN_2022_PROGRAM",
     "TOKEN_PROGRAM",
@@ -35,9 +34,6 @@ TOKEN_2022_PROGRAM: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHn
 # Any key with this prefix. A block engine refuses a bundle in which a later transaction than the
 # first names one.
 DONT_FRONT: Final = Pubkey.from_string("jitodontfront111111111111111111111111111111")
-
-MAX_COMPUTE_UNITS: Final = 1_400_000
-MIN_TIP_LAMPORTS: Final = 1_000
 
 _U8_U32 = struct.Struct("<BI")
 _U8_U64 = struct.Struct("<BQ")
@@ -109,7 +105,7 @@ def tip_transfer(
     ----------
     payer, tip_account : Pubkey
     lamports : int
-        u64. An engine asks for `MIN_TIP_LAMPORTS` at least; that is for who chooses the tip.
+        u64. The function does not check that an engine takes so small a tip.
     dont_front : bool
         Name `DONT_FRONT`, so that nobody is placed before this transaction in its bundle. The
         tip names it, since programs may refuse accounts that they do not know.

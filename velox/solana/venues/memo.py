@@ -20,7 +20,8 @@ from solders.pubkey import Pubkey
 from velox.core.records import TRANSACTION_DTYPE, validate
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel, Carrier
-from velox.solana.tx.instructions import MAX_COMPUTE_UNITS, MEMO_PROGRAM, memo
+from velox.solana.tx.instructions import MEMO_PROGRAM, memo
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 
 __all__ = ["MEMO_PREFIX", "MemoCarrier", "decode_memo", "memos_in"]
 

@@ -14,7 +14,8 @@ from velox import Kind
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel
 from velox.solana.tx.instructions import MAX_COMPUTE_UNITS, memo
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.tx.template import TransactionBuilder
 from velox.solana.venues.memo import MEMO_PREFIX, MemoCarrier, decode_memo, memos_in
 

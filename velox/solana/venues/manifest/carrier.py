@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import RecordError, UnrepresentableError
 from velox.solana.tx.carrier import Cancel, Carrier, TransactionResult
-from velox.solana.tx.instructions import MAX_COMPUTE_UNITS
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.venues.manifest.account import resting_atoms
 from velox.solana.venues.manifest.events import read_result
 from velox.solana.venues.manifest.instructions import (

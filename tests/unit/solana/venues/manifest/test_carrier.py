@@ -13,7 +13,8 @@ from velox import Kind, Side
 from velox.errors import RecordError, UnrepresentableError
 from velox.solana.tx.carrier import Cancel
 from velox.solana.tx.instructions import MAX_COMPUTE_UNITS
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.tx.template import TransactionBuilder
 from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.manifest.instructions import (
