@@ -82,10 +82,10 @@ class Console:
     quiet: bool = False
 
 
-def _opened(where: str, journal: str | None, person: Console) -> Any:
+def _opened(where: str, journal: str | None, console: Console) -> Any:
     if where == LOCALNET:
-        return assembly.local(journal, warn=person.warn)
-    return assembly.configured(load_config(where), journal, warn=person.warn)
+        return assembly.local(journal, warn=console.warn)
+    return assembly.configured(load_config(where), journal, warn=console.warn)
 
 
 def files_of(where: str, journal: str | None) -> tuple[Files, Files]:
@@ -117,7 +117,7 @@ class SubmissionRun:
     opened : Submission
     source : Source
         Of the bundles that they are in.
-    person : Console
+    console : Console
 
     Attributes
     ----------
@@ -127,13 +127,13 @@ class SubmissionRun:
         Where they go.
     """
 
-    def __init__(self, opened: assembly.Submission, source: Source, person: Console) -> None:
+    def __init__(self, opened: assembly.Submission, source: Source, console: Console) -> None:
         self.output = source
         self.description = opened.description
         self._opened = opened
-        self._person = person
+        self._console = console
         self._submitter = opened.submitter
-        self._egress = SubmissionWorkers(source, self._submitter)
+        self._workers = SubmissionWorkers(source, self._submitter)
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -142,12 +142,12 @@ class SubmissionRun:
     @property
     def failed(self) -> bool:
         """bool: Whether nothing is sent any more; `finish` says why."""
-        return self._egress.error is not None
+        return self._workers.error is not None
 
     def start(self) -> None:
         """Begin to take bundles."""
         self._begin = self._warn_at = time.monotonic()
-        self._egress.start()
+        self._workers.start()
 
     def look(self) -> None:
         """Say how things go: to be called a few times a second, from one thread."""
@@ -155,36 +155,36 @@ class SubmissionRun:
         seconds = int(now - self._begin)
         if seconds >= self._second:
             self._second = seconds + 1
-            if not self._person.quiet:
-                self._person.say(
+            if not self._console.quiet:
+                self._console.say(
                     f"[{seconds:3d}s] chain: queued={statistics.queued:,} "
-                    f"flying={statistics.flying:,} landed={self._submitter.ledger().landed:,} "
+                    f"in_flight={statistics.in_flight:,} landed={self._submitter.ledger().landed:,} "
                     f"errors={statistics.errors:,}"
                 )
         if statistics.last_error != self._warned_of and now >= self._warn_at:
             self._warned_of, self._warn_at = statistics.last_error, now + WARN_AGAIN_S
-            self._person.warn(f"chain: {statistics.last_error}")
-        if self._egress.stopping is not None and not self._said_stopping:
+            self._console.warn(f"chain: {statistics.last_error}")
+        if self._workers.stopping is not None and not self._said_stopping:
             self._said_stopping = True
-            self._person.say(self._stopping(*self._egress.stopping))
+            self._console.say(self._stopping(*self._workers.stopping))
 
-    def _stopping(self, waiting: int, flying: int) -> str:
-        why = f"{self._egress.error}; " if self._egress.error is not None else ""
+    def _stopping(self, waiting: int, in_flight: int) -> str:
+        why = f"{self._workers.error}; " if self._workers.error is not None else ""
         shed = f"stopping: {why}{waiting:,} orders that waited were shed"
-        if not flying:
+        if not in_flight:
             return shed
         resumption = self._opened.resumption
         leave = f"leave them to '{resumption}'" if resumption else "give them up"
-        return f"{shed}, following {flying:,} transactions; again to {leave}"
+        return f"{shed}, following {in_flight:,} transactions; again to {leave}"
 
     def finish(self) -> tuple[ChainLedger, list[str]]:
         """Follow everything to its end; return the ledger, and what failed."""
         try:
-            ledger = self._egress.finish(
+            ledger = self._workers.finish(
                 self._opened.deadline_s,
                 # A capture is taken in only as fast as it is sent.
                 source_s=math.inf,
-                requests=self._person.requests,
+                requests=self._console.requests,
                 watch=self.look,
             )
         except SubmitError as error:
@@ -192,12 +192,12 @@ class SubmissionRun:
         return ledger, []
 
     def warnings(self) -> list[str]:
-        """Say what a person can act on."""
+        """Say what a console can act on."""
         ledger, statistics = self._submitter.ledger(), self._submitter.statistics()
         warnings = []
         if statistics.held:
             warnings.append(f"orders waited for the signer: {statistics.held}")
-        if ledger.shed and self._egress.stopping is None:
+        if ledger.shed and self._workers.stopping is None:
             takes = "the signer lets through" if statistics.held else "the chain takes"
             warnings.append(
                 f"{ledger.shed:,} orders were shed: more came than {takes}; a larger queue only "
@@ -226,10 +226,10 @@ class SubmissionRun:
 
 
 @contextmanager
-def submission(where: str, journal: str | None, person: Console) -> Iterator[SubmissionRun]:
+def submission(where: str, journal: str | None, console: Console) -> Iterator[SubmissionRun]:
     """Open a run's way to ``localnet``, or to what a configuration names."""
-    with _opened(where, journal, person) as opened:
-        yield SubmissionRun(opened, PullOutput(), person)
+    with _opened(where, journal, console) as opened:
+        yield SubmissionRun(opened, PullOutput(), console)
 
 
 class _Bundles:
@@ -274,7 +274,7 @@ def submit(
     journal: str | None = None,
     *,
     again: bool = False,
-    person: Console | None = None,
+    console: Console | None = None,
 ) -> tuple[ChainLedger, list[str], list[str]]:
     """Send the orders of a capture, as fast as they are taken; only a request sheds any.
 
@@ -288,7 +288,7 @@ def submit(
         Instead of the configuration's.
     again : bool
         Whether to send them also if the journal has begun this capture before.
-    person : Console, optional
+    console : Console, optional
 
     Returns
     -------
@@ -302,25 +302,25 @@ def submit(
     SubmitError
         The journal has begun this capture before.
     """
-    person = person or Console()
+    console = console or Console()
     bundles, capture = _bundles_of(path)
-    with _opened(where, journal, person) as opened:
+    with _opened(where, journal, console) as opened:
         if capture.digest in opened.journal.unsettled.captures and not again:
             raise SubmitError(
                 f"{path}: {opened.journal.path} has begun this capture already, and its orders "
                 f"would be executed again: '{opened.resumption}' follows what is under way, "
                 "--again sends them all once more"
             )
-        person.say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        if not person.requests():
+        console.say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
+        if not console.requests():
             # Before the first of its orders: whatever happens from here on, it has begun.
             opened.journal.append(capture)
             opened.journal.commit()
-        return _carried(bundles, opened, person)
+        return _carried(bundles, opened, console)
 
 
 def resume(
-    where: str, journal: str | None = None, *, person: Console | None = None
+    where: str, journal: str | None = None, *, console: Console | None = None
 ) -> tuple[ChainLedger, list[str], list[str]]:
     """Follow what an earlier process has left under way to its end; take nothing new.
 
@@ -330,7 +330,7 @@ def resume(
         A configuration's path.
     journal : str, optional
         Instead of the configuration's.
-    person : Console, optional
+    console : Console, optional
 
     Returns
     -------
@@ -344,36 +344,36 @@ def resume(
     FeedError
         There is no such journal.
     """
-    person = person or Console()
+    console = console or Console()
     if where == LOCALNET:
         raise ConfigError("resume: localnet's cluster ends with its run; name a configuration")
     path = assembly.journal_path_of(load_config(where), journal)
     if not Path(path).exists():
         raise FeedError("no such file: there is nothing to resume", path=path)
-    with _opened(where, journal, person) as opened:
-        flying = opened.submitter.statistics().flying
+    with _opened(where, journal, console) as opened:
+        in_flight = opened.submitter.statistics().in_flight
         orders = opened.submitter.ledger().recovered
-        person.say(
-            f"{path}: {flying:,} transactions under way, of {orders:,} orders",
+        console.say(
+            f"{path}: {in_flight:,} transactions under way, of {orders:,} orders",
             f"asking      {opened.description}",
         )
-        return _carried(np.zeros(0, BUNDLE_DTYPE), opened, person)
+        return _carried(np.zeros(0, BUNDLE_DTYPE), opened, console)
 
 
 def _carried(
-    bundles: npt.NDArray[np.void], opened: assembly.Submission, person: Console
+    bundles: npt.NDArray[np.void], opened: assembly.Submission, console: Console
 ) -> tuple[ChainLedger, list[str], list[str]]:
     source = _Bundles(
         bundles,
         # With what is under way: what waits alone is counted by another thread, and never exact. A
         # queue of less than a bundle sheds what it cannot hold.
         room=lambda: max(opened.capacity, ORDERS_A_BUNDLE) - opened.submitter.ledger().outstanding,
-        over=lambda: bool(person.requests()) or submitting.failed,
+        over=lambda: bool(console.requests()) or run.failed,
     )
-    submitting = SubmissionRun(opened, source, person)
-    submitting.start()
-    ledger, failed = submitting.finish()
-    warnings = submitting.warnings()
+    run = SubmissionRun(opened, source, console)
+    run.start()
+    ledger, failed = run.finish()
+    warnings = run.warnings()
     if source.left:
         warnings.append(f"{source.left:,} bundles were not taken in: it was ended before")
     return ledger, warnings, failed

@@ -78,7 +78,7 @@ class Submission:
 
 @contextmanager
 def _naming(config: ChainConfig, key: str) -> Iterator[None]:
-    """Say of a value that turns out to be unusable in which file it is, and under which key."""
+    """Say of a value that tasks out to be unusable in which file it is, and under which key."""
     path = f"{config.path}: " if config.path else ""
     try:
         yield
@@ -262,7 +262,7 @@ def configured(
     observer : callable, optional
         See `Tally`.
     warn : callable, optional
-        Is told what a person can act on.
+        Is told what a console can act on.
 
     Raises
     ------
@@ -322,7 +322,7 @@ def local(
     observer : callable, optional
         See `Tally`.
     warn : callable, optional
-        Is told what a person can act on.
+        Is told what a console can act on.
     slot_ns : int
         Length of a slot.
     clock : callable

@@ -103,10 +103,10 @@ def submission(options: argparse.Namespace, signals: Signals, screen: Screen) ->
         raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
     with ExitStack() as stack:
         with signals.immediate():
-            person = _person(options, signals, screen)
-            opened = _chain().submission(options.submit, options.journal, person)
-            submitting = stack.enter_context(opened)
-        yield submitting
+            console = _console(options, signals, screen)
+            opened = _chain().submission(options.submit, options.journal, console)
+            run = stack.enter_context(opened)
+        yield run
 
 
 def _chain() -> Any:
@@ -118,7 +118,7 @@ def _chain() -> Any:
     return command
 
 
-def _person(options: argparse.Namespace, signals: Signals, screen: Screen) -> Any:
+def _console(options: argparse.Namespace, signals: Signals, screen: Screen) -> Any:
     return _chain().Console(
         say=screen.say,
         warn=warn,
@@ -128,12 +128,12 @@ def _person(options: argparse.Namespace, signals: Signals, screen: Screen) -> An
     )
 
 
-def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
+def finish(run: Any, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
     """Follow what was sent to its end, and say what it came to."""
-    ledger, failed = submitting.finish()
+    ledger, failed = run.finish()
     errors += failed
     screen.say("", *ledger.format().splitlines())
-    for warning in submitting.warnings():
+    for warning in run.warnings():
         warn(warning)
     try:
         ledger.check(delivered_transactions=report.ledger.delivered_transactions)
@@ -144,9 +144,9 @@ def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -
 
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
-    def send(person: Any) -> Any:
+    def send(console: Any) -> Any:
         return _chain().submit(
-            options.path, options.submit, options.journal, again=options.again, person=person
+            options.path, options.submit, options.journal, again=options.again, console=console
         )
 
     ledger, failed = _carry(send, options, signals, options.submit, [("bundles", options.path)])
@@ -154,8 +154,8 @@ def _submit(options: argparse.Namespace, signals: Signals) -> int:
 
 
 def _resume(options: argparse.Namespace, signals: Signals) -> int:
-    def follow(person: Any) -> Any:
-        return _chain().resume(options.config, options.journal, person=person)
+    def follow(console: Any) -> Any:
+        return _chain().resume(options.config, options.journal, console=console)
 
     ledger, failed = _carry(follow, options, signals, options.config)
     return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
@@ -173,7 +173,7 @@ def _carry(
     refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
-        ledger, warnings, failed = command(_person(options, signals, screen))
+        ledger, warnings, failed = command(_console(options, signals, screen))
         screen.say("", *ledger.format().splitlines())
         for warning in warnings:
             warn(warning)

@@ -1,6 +1,6 @@
-"""The records of a journal, and what each is as bytes.
+"""The records of a journal, and their layout.
 
-A record is a byte that says what it is, and its fields, little-endian::
+A record is a byte that names its kind, then its fields, little-endian::
 
     1 Header    payer 32, genesis 32
     2 Signed    number u64, submission u64, its size u16, attempt u32, last valid height u64,
@@ -13,7 +13,7 @@ A record is a byte that says what it is, and its fields, little-endian::
     5 Capture   SHA-256 32, bundles u64
     6 Remains   length u32; REMAINS_DTYPE
 
-There is no key material in any of them: a signed transaction is what the whole world may see.
+No record holds key material. A signed transaction is public anyway.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _CAPTURE = struct.Struct("<B32sQ")
 _REMAINS = struct.Struct("<BI")
 _IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY, _IS_CAPTURE, _IS_REMAINS = range(1, 7)
 MAX_REASON_BYTES: Final = 512
-#: An order of ours that rests on the chain.
+#: One of our resting orders.
 RESTING_DTYPE: Final = np.dtype(
     [
         ("id", "<u8"),
@@ -71,7 +71,7 @@ RESTING_DTYPE: Final = np.dtype(
     ]
 )
 NOTHING_RESTS: Final = np.zeros(0, RESTING_DTYPE)
-#: What is left of one, in lots; 0 where it is gone.
+#: The lots left of a resting order; 0 if it ended.
 REMAINS_DTYPE: Final = np.dtype(
     [("sequence", "<u8"), ("lots", "<u4"), ("market", "u1"), ("unused", "u1", (3,))]
 )
@@ -81,37 +81,37 @@ Array: TypeAlias = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Whose journal it is: those who sign, and the cluster by the hash of its genesis.
+    """The signer and the cluster of a journal; the genesis hash names the cluster.
 
-    On another cluster every signature is unknown, and would look as if it had never landed.
+    On another cluster every signature would be unknown, and would seem not to have landed.
     """
 
     payer: Pubkey
     genesis: Hash
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _HEADER.pack(_IS_HEADER, bytes(self.payer), bytes(self.genesis))
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of a transaction.
+    """The outcome of a transaction.
 
     Attributes
     ----------
     number : int
-        That of its `Signed`.
+        The number of its `Signed`.
     outcome : Outcome
-        ``LANDED``, ``FAILED`` or ``EXPIRED``: what is not known has not ended.
+        ``LANDED``, ``FAILED`` or ``EXPIRED``. A transaction of unknown outcome has no such record.
     slot : int
-        Where it was executed; 0 where it was not.
+        The slot of its execution; 0 if it was not executed.
     reason : str
         Why it failed.
     rests : ndarray of RESTING_DTYPE, shape (n,)
-        What it left resting, that is known by number.
+        The orders that it left resting, with their numbers.
     gone : tuple of (int, int)
-        Markets and numbers of what no longer rests.
+        Markets and numbers of orders that no longer rest.
     """
 
     number: int
@@ -122,7 +122,7 @@ class Ended:
     gone: tuple[tuple[int, int], ...] = ()
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         reason = self.reason.encode("utf-8", "backslashreplace")[:MAX_REASON_BYTES]
         head = _ENDED.pack(
             _IS_ENDED,
@@ -140,20 +140,20 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is left of transactions that have ended, in a journal that was compacted.
+    """What a compacted journal keeps of ended transactions.
 
     Attributes
     ----------
     next_number : int
-        Every transaction so far has a smaller number.
+        Greater than the number of every transaction so far.
     slot : int
-        The newest in which one was executed.
+        The newest slot in which one was executed.
     ended : dict of Outcome to int
-        How many have ended how.
+        Counts by outcome.
     recent : dict of Signature to int
-        As in `Unsettled`.
+        See `Unsettled`.
     rests : ndarray of RESTING_DTYPE, shape (n,)
-        What they left resting.
+        The orders that they left resting.
     """
 
     next_number: int
@@ -163,7 +163,7 @@ class Summary:
     rests: Array = field(default_factory=NOTHING_RESTS.copy)
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         sizes = len(self.ended), len(self.recent), len(self.rests)
         return b"".join(
             (
@@ -177,7 +177,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What others have left of orders that rest.
+    """What fills of other traders left of our resting orders.
 
     Attributes
     ----------
@@ -187,27 +187,27 @@ class Remains:
     rows: Array
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _REMAINS.pack(_IS_REMAINS, len(self.rows)) + self.rows.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A file of bundles whose orders are about to be taken in, and are not to be once more.
+    """A capture file whose orders are being submitted, and must not be submitted twice.
 
     Attributes
     ----------
     digest : bytes
         SHA-256 of the whole file, 32 bytes.
     bundles : int
-        How many there are in it.
+        Bundles in the file.
     """
 
     digest: bytes
     bundles: int
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _CAPTURE.pack(_IS_CAPTURE, self.digest, self.bundles)
 
 
@@ -236,12 +236,12 @@ def pack_record(record: Record) -> bytes:
 
 
 def unpack_records(data: bytes) -> Iterator[Record]:
-    """Yield the records that stand in `data`, one after the other.
+    """Yield the records in `data`, in order.
 
     Raises
     ------
     ValueError, struct.error, IndexError
-        They are none.
+        `data` is not a sequence of records.
     """
     at = 0
     while at < len(data):
@@ -310,12 +310,12 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
     if kind == _IS_CAPTURE:
         _, digest, bundles = _CAPTURE.unpack_from(data, at)
         return Capture(digest, bundles), at + _CAPTURE.size
-    raise ValueError(f"kind {kind}")
+    raise ValueError(f"unknown kind {kind}")
 
 
 def _slice(data: bytes, at: int, size: int) -> bytes:
     if at + size > len(data):
-        raise ValueError("cut short")
+        raise ValueError("record is cut short")
     return data[at : at + size]
 
 

@@ -1,4 +1,4 @@
-"""Transactions under way, and what may be concluded about them from what the chain says."""
+"""Signed transactions in flight, and what a status of the chain says about them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ __all__ = [
     "reason_of",
 ]
 
-#: How sure an execution is, ascending.
+#: The commitment levels, in ascending order.
 COMMITMENTS: Final[dict[Commitment, int]] = {"processed": 0, "confirmed": 1, "finalized": 2}
 MAX_REASON = 120
 
 
 class Verdict(Enum):
-    """What the chain's word about a transaction amounts to."""
+    """What is known about a transaction."""
 
     WAIT = "wait"
-    """It may execute yet, or its execution is not sure enough."""
+    """It may still execute, or its execution has not reached the commitment level."""
     LANDED = "landed"
     FAILED = "failed"
     MISSING = "missing"
-    """It can no longer execute, and nobody knows that it has."""
+    """It can no longer execute, and the whole history does not have it."""
 
 
 def judge(
@@ -54,17 +54,17 @@ def judge(
     finalized: int | None,
     whole_history: bool,
 ) -> Verdict:
-    """Say what a status means.
+    """Return the verdict on a status.
 
     Parameters
     ----------
     status : SignatureStatus or None
     commitment : {"processed", "confirmed", "finalized"}
-        How sure an execution must be.
+        The level that an execution must reach.
     last_valid : int
         The last block height at which the transaction may execute.
     finalized : int or None
-        A finalized block height, read *before* the status; None if nobody asked.
+        A finalized block height, read *before* the status; None if it was not read.
     whole_history : bool
         Whether the whole history was searched for the status.
 
@@ -146,36 +146,36 @@ class Signed(TransactionPlan):
 
 
 class InFlight:
-    """One signed transaction, journalled.
+    """One signed transaction that is in the journal.
 
     Attributes
     ----------
     signed : Signed
     spend : SpendSummary
         The fee and the tip that it pays.
-    pack : OrderBatch
-        The orders inside; one of an earlier process has no entries.
-    volley : SubmissionBatch
-        What it is sent with.
+    batch : OrderBatch
+        Its orders. A transaction of an earlier process has no entries.
+    submission : SubmissionBatch
+        The transactions that are sent together with it.
     seen : bool
-        Whether any node said that it was executed.
+        Whether a node has reported its execution.
     missing : int
-        How many looks in a row found that it can no longer execute and is nowhere.
+        How many status requests in a row found `Verdict.MISSING`.
     status : SignatureStatus or None
-        Its execution, while what it did in the market is still asked for.
+        Its execution, while its result at the venue is still being read.
     looks : int
-        How often that was asked.
+        How often that was tried.
     """
 
-    __slots__ = ("looks", "missing", "pack", "seen", "signed", "spend", "status", "volley")
+    __slots__ = ("batch", "looks", "missing", "seen", "signed", "spend", "status", "submission")
 
     def __init__(
-        self, signed: Signed, spend: SpendSummary, pack: OrderBatch, volley: SubmissionBatch
+        self, signed: Signed, spend: SpendSummary, batch: OrderBatch, submission: SubmissionBatch
     ) -> None:
         self.signed = signed
         self.spend = spend
-        self.pack = pack
-        self.volley = volley
+        self.batch = batch
+        self.submission = submission
         self.seen = False
         self.missing = 0
         self.status: SignatureStatus | None = None
@@ -183,25 +183,25 @@ class InFlight:
 
 
 class SubmissionBatch:
-    """Transactions that are sent together: one, or a bundle that lands whole or not at all.
+    """Transactions that are sent together: one, or a Jito bundle, which lands whole or not at all.
 
     Attributes
     ----------
-    flights : list of InFlight
+    transactions : list of InFlight
     attempt : int
-        1, or how often its orders have been signed.
+        How often its orders have been signed; 1 the first time.
     ended : dict of InFlight to Outcome
-        Those whose end is known.
+        The outcomes known so far.
     sends : int
-        How often it went out, or may have.
+        How often it was sent, or may have been.
     sent_height : int or None
-        Block height at the last time; None of one that an earlier process may have sent.
+        Block height when it was last sent; None if an earlier process may have sent it.
     accepted : bool
-        Whether anybody may have taken it; only if not is a refusal the reason of its end.
+        Whether an endpoint may have accepted it. If not, `refusal` is the reason of its end.
     refusal : str
-        What the last endpoint that refused it said.
+        The last refusal.
     broken : bool
-        Whether an earlier process saw some of it end: the rest is not sent or signed by itself.
+        Whether an earlier process saw a part of it end. The rest is then not sent or signed again.
     """
 
     __slots__ = (
@@ -209,14 +209,14 @@ class SubmissionBatch:
         "attempt",
         "broken",
         "ended",
-        "flights",
         "refusal",
         "sends",
         "sent_height",
+        "transactions",
     )
 
     def __init__(self, attempt: int) -> None:
-        self.flights: list[InFlight] = []
+        self.transactions: list[InFlight] = []
         self.attempt = attempt
         self.ended: dict[InFlight, Outcome] = {}
         self.sends = 0
@@ -227,29 +227,29 @@ class SubmissionBatch:
 
     @property
     def over(self) -> bool:
-        """bool: Whether the end of every flight is known."""
-        return len(self.ended) == len(self.flights)
+        """bool: Whether every outcome is known."""
+        return len(self.ended) == len(self.transactions)
 
     @property
     def nothing_landed(self) -> bool:
-        """bool: Whether none was executed, so that all of it may be signed anew."""
+        """bool: Whether nothing was executed, so that all orders may be signed again."""
         expired = all(each is Outcome.EXPIRED for each in self.ended.values())
         return expired and not self.broken
 
     @property
     def last_valid(self) -> int:
-        """int: The last block height at which all of it may land."""
-        return min(each.signed.last_valid_block_height for each in self.flights)
+        """int: The last block height at which all of it can land."""
+        return min(each.signed.last_valid_block_height for each in self.transactions)
 
-    def goes(self, height: int, resend_blocks: int) -> bool:
-        """Whether it is time to send it, at a block height.
+    def is_due(self, height: int, resend_blocks: int) -> bool:
+        """Return whether to send it at a block height.
 
-        At once the first time; again after `resend_blocks`, and each time after twice as many.
-        Nothing goes that somebody saw executed, or that is not whole any more.
+        It is sent at once the first time. It is sent again after `resend_blocks`, then after twice
+        as many, and so on. It is not sent once a part of it was executed or has ended.
         """
         if self.ended or self.broken or height > self.last_valid:
             return False
-        if any(each.seen for each in self.flights):
+        if any(each.seen for each in self.transactions):
             return False
         if self.sent_height is None:
             return True
@@ -257,7 +257,7 @@ class SubmissionBatch:
 
 
 def reason_of(err: Any) -> str:
-    """Write an error of the chain's as a few words.
+    """Return an error of the chain as a short text.
 
     Examples
     --------

@@ -131,13 +131,13 @@ class Reporter:
         return whole
 
     def landed(
-        self, flight: InFlight, slot: int, result: TransactionResult, carrier: Carrier
+        self, in_flight: InFlight, slot: int, result: TransactionResult, carrier: Carrier
     ) -> None:
         """Report what an executed transaction cancelled, placed and filled, in that order.
 
         Call it before the working orders take the result in.
         """
-        pack, signature, placed = flight.pack, flight.signed.signature, result.placed
+        batch, signature, placed = in_flight.batch, in_flight.signed.signature, result.placed
 
         def add(kind: ReportKind, order: RestingOrder, lots: int, sequence: int) -> None:
             self.add(
@@ -155,10 +155,10 @@ class Reporter:
                 )
             )
 
-        for order, left in pack.cancels.items():
+        for order, left in batch.cancels.items():
             add(ReportKind.CANCELLED, order, order.chain - left, order.sequence or 0)
-        again = [(order, left) for order, left in pack.cancels.items() if left]
-        orders = [*zip(pack.places, pack.sizes, strict=True), *again]
+        again = [(order, left) for order, left in batch.cancels.items() if left]
+        orders = [*zip(batch.places, batch.sizes, strict=True), *again]
         numbers = [each.sequence for each in placed] if placed is not None else [0] * len(orders)
         for (order, lots), sequence in zip(orders, numbers, strict=True):
             add(ReportKind.PLACED, order, lots, sequence)
@@ -166,7 +166,7 @@ class Reporter:
                 self.ids.put(order.market, sequence, order.id, order.side)
         for fill in result.fills:
             self._filled(fill, carrier, slot, signature)
-        for order in pack.cancels:
+        for order in batch.cancels:
             if order.sequence is not None:
                 self.ids.retire(order.market, order.sequence)
         for (order, _), number in zip(orders, placed or (), strict=False):
@@ -193,9 +193,9 @@ class Reporter:
             )
         )
 
-    def rejected(self, flight: InFlight, slot: int) -> None:
+    def rejected(self, in_flight: InFlight, slot: int) -> None:
         """Report each order of a transaction that the chain executed with an error."""
-        for record in flight.signed.orders:
+        for record in in_flight.signed.orders:
             self.add(
                 report(
                     ReportKind.REJECTED,
@@ -205,7 +205,7 @@ class Reporter:
                     price=int(record["price"]),
                     lots=int(record["size"]),
                     slot=slot,
-                    signature=flight.signed.signature,
+                    signature=in_flight.signed.signature,
                 )
             )
 

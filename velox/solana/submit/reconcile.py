@@ -1,4 +1,4 @@
-"""What an executed transaction did in its market: learned, and brought to desk and journal."""
+"""Reads what executed transactions did, and applies it to working orders and journal."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Reconciler"]
 
 Array: TypeAlias = npt.NDArray[np.void]
 
-# How often a node is asked what an executed transaction did before that counts as not known.
-LOOKS_AT_DETAILS: Final = 20
+# How often a node is asked what a transaction did, before the answer counts as unknown.
+MAX_DETAIL_REQUESTS: Final = 20
 
 
 class Reconciler:
-    """Asks a node for effects, and applies them.
+    """Reads results from a node, and applies them.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Reconciler:
     trader : Pubkey
     commitment : {"confirmed", "finalized"}
     note : callable
-        Is told of every error.
+        Called with every error.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Reconciler:
 
     Notes
     -----
-    Thread-safety: one thread; the attributes may be read by any.
+    Thread-safety: one thread. Any thread may read the attributes.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Reconciler:
         self.unnumbered = 0
         self.unread_events = 0
 
-    def learn(self, flight: InFlight, carrier: Carrier) -> TransactionResult | None:
+    def learn(self, in_flight: InFlight, carrier: Carrier) -> TransactionResult | None:
         """Ask what an executed transaction did; None if that must be asked again.
 
         Raises
@@ -80,11 +80,11 @@ class Reconciler:
         TransportError, RateLimitedError
             The node does not answer.
         """
-        placing = len(flight.signed.places)
+        placing = len(in_flight.signed.places)
         if not placing:
             return TransactionResult()
-        info = self._details(flight)
-        if info is None and flight.looks < LOOKS_AT_DETAILS:
+        info = self._details(in_flight)
+        if info is None and in_flight.looks < MAX_DETAIL_REQUESTS:
             return None
         logs = info.logs or () if info is not None else ()
         return_data = info.return_data if info is not None else None
@@ -95,52 +95,52 @@ class Reconciler:
             result = result._replace(placed=[OrderNumber(0, False)] * placing)
         return result
 
-    def _details(self, flight: InFlight) -> TransactionInfo | None:
+    def _details(self, in_flight: InFlight) -> TransactionInfo | None:
         try:
-            info = self._rpc.get_transaction(flight.signed.signature, self._commitment)
+            info = self._rpc.get_transaction(in_flight.signed.signature, self._commitment)
         except RpcError as error:
-            # A node that keeps no history says so each time.
+            # A node without history answers with this error each time.
             self._note(error)
             info = None
-        flight.looks += 1
+        in_flight.looks += 1
         return info
 
-    def look_for(self, flight: InFlight) -> bool:
-        """Have the desk forget what a failed transaction was to cancel and others have filled.
+    def look_for(self, in_flight: InFlight) -> bool:
+        """Remove orders that a failed transaction was to cancel and that others have filled.
 
         Returns
         -------
         bool
-            Whether that is done, or there is nothing to be learned: if not, ask again.
+            Whether this is done. If not, call it again.
         """
-        flight.looks += 1
-        if not flight.signed.cancels or flight.looks > LOOKS_AT_DETAILS:
+        in_flight.looks += 1
+        if not in_flight.signed.cancels or in_flight.looks > MAX_DETAIL_REQUESTS:
             return True
-        return self._watch.look_for(flight.pack)
+        return self._watch.look_for(in_flight.batch)
 
     def apply(
-        self, flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int
+        self, in_flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int
     ) -> Array:
-        """Bring the desk to a result, and return what rests by number.
+        """Apply a result to the working orders, and return what rests.
 
         Returns
         -------
         ndarray of RESTING_DTYPE, shape (n,)
         """
-        pack, signed, placed = flight.pack, flight.signed, result.placed
+        batch, signed, placed = in_flight.batch, in_flight.signed, result.placed
         if placed is None:
-            self._queue.landed(pack)
+            self._queue.landed(batch)
             return NOTHING_RESTS
         numbers = [each.sequence if each.rests else None for each in placed]
-        again = iter(numbers[len(pack.places) :])
-        replaced = [next(again) if left else None for left in pack.cancels.values()]
-        self._queue.landed(pack, numbers[: len(pack.places)], replaced)
+        again = iter(numbers[len(batch.places) :])
+        replaced = [next(again) if left else None for left in batch.cancels.values()]
+        self._queue.landed(batch, numbers[: len(batch.places)], replaced)
         for fill in result.fills:
             lots, part = divmod(fill.base_atoms, carrier.lot_atoms)
-            self._queue.desk.fill(carrier.market or 0, fill.sequence, lots, slot)
+            self._queue.working.fill(carrier.market or 0, fill.sequence, lots, slot)
             if part:
-                # What is left is no number of lots: the market knows.
-                self._watch.doubt(pack.lane)
+                # A part of a lot was filled: the venue's account says what is left.
+                self._watch.doubt(batch.route)
         rests = np.zeros(len(placed), RESTING_DTYPE)
         for name in ("id", "price", "side", "market"):
             rests[name] = signed.places[name]
@@ -149,10 +149,10 @@ class Reconciler:
         return rests[[each.rests for each in placed]]
 
     def remember(self, result: TransactionResult, market: int) -> None:
-        """Have the journal know what fills have left of orders of ours that it has as resting."""
+        """Write to the journal what fills left of orders that rest according to it."""
         resting = self._journal.unsettled.resting
         numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)
-        rows = [(each, self._queue.desk.lots(market, each), market, 0) for each in known]
+        rows = [(each, self._queue.working.lots(market, each), market, 0) for each in known]
         if rows:
             self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))

@@ -59,7 +59,7 @@ def test_a_price_of_sol_in_usdc_is_its_own_mantissa() -> None:
 def test_a_price_beyond_32_bits_is_rescaled_where_that_is_exact() -> None:
     assert spec().price_to_chain(to_fixed("429496.7295")) == (U32, -7)
     assert spec().price_to_chain(to_fixed("429496.7300")) == (429_496_730, -6)
-    with pytest.raises(UnrepresentableError, match="price 4294967296: no 32-bit mantissa"):
+    with pytest.raises(UnrepresentableError, match="32 bits of mantissa"):
         spec().price_to_chain(to_fixed("429496.7296"))
 
 
@@ -67,12 +67,12 @@ def test_exponents_out_of_range_are_shifted_into_it_where_that_is_exact() -> Non
     fine = spec(base_decimals=18, quote_decimals=0)
     assert fine.exponent == -22
     assert fine.price_to_chain(to_fixed("3")) == (3, -18)
-    with pytest.raises(UnrepresentableError, match="exponent of at least -18"):
+    with pytest.raises(UnrepresentableError, match="exponent below -18"):
         fine.price_to_chain(to_fixed("3.5"))
     coarse = spec(base_decimals=0, quote_decimals=14)
     assert coarse.exponent == 10
     assert coarse.price_to_chain(to_fixed("0.0003")) == (300, 8)
-    with pytest.raises(UnrepresentableError, match="beyond a 32-bit mantissa with exponent 8"):
+    with pytest.raises(UnrepresentableError, match="exponent 8"):
         coarse.price_to_chain(to_fixed("4294.9673"))
 
 
@@ -99,7 +99,7 @@ def test_a_price_is_exactly_the_chains_or_refused(market: MarketSpec, price: int
         (0, "must be positive"),
         (-100, "must be positive"),
         (2**63, "fit 63 bits"),
-        (1_000_050, "off the tick of 100"),
+        (1_000_050, "tick size 100"),
     ],
 )
 def test_a_price_that_is_none_is_refused_and_named(price: int, why: str) -> None:
