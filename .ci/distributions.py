@@ -13,8 +13,8 @@ REQUIRED = {
 }
 REQUIRED_OF_A_SDIST = {
     "velox/core/ring.pxd.in",
-    "tests/stress/patterns.c",
-    "tests/model/orders.toml",
+    "tests/verify/stress/patterns.c",
+    "tests/verify/model/orders.toml",
 }
 
 

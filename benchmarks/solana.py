@@ -17,17 +17,17 @@ try:
     from solders.pubkey import Pubkey
     from solders.transaction import VersionedTransaction
 
-    from velox.solana.carriers import Carrier, CarrierContext, ManifestCarrier, MemoCarrier
-    from velox.solana.instructions import (
+    from velox.solana.tx.carrier import Carrier, CarrierContext, ManifestCarrier, MemoCarrier
+    from velox.solana.tx.instructions import (
         MANIFEST_PROGRAM,
         MEMO_PROGRAM,
         compute_unit_limit,
         compute_unit_price,
         tip_transfer,
     )
-    from velox.solana.market import MarketSpec
-    from velox.solana.signer import KeypairSigner, SignerPolicy, SpendSummary
-    from velox.solana.wire import TransactionBuilder, WireTransaction
+    from velox.solana.tx.signer import KeypairSigner, SignerPolicy, SpendSummary
+    from velox.solana.tx.template import TransactionBuilder, WireTransaction
+    from velox.solana.venues.manifest.market import MarketSpec
 except ImportError as missing:
     # asv leaves a class out that says so.
     MISSING: ImportError | None = missing

@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 
 import velox
-from velox.solana.carriers import MemoCarrier
 from velox.solana.config import SubmitOptions
-from velox.solana.egress import Egress
-from velox.solana.journal import SubmissionJournal
-from velox.solana.reports import ReportKind
-from velox.solana.rpc import RpcClient
-from velox.solana.signer import KeypairSigner, SignerPolicy
-from velox.solana.submit import Submitter
+from velox.solana.journal.file import SubmissionJournal
+from velox.solana.net.rpc import RpcClient
+from velox.solana.orders.reports import ReportKind
+from velox.solana.submit.submitter import Submitter
+from velox.solana.submit.workers import SubmissionWorkers
+from velox.solana.tx.carrier import MemoCarrier
+from velox.solana.tx.signer import KeypairSigner, SignerPolicy
 from velox.testing import LocalCluster
 
 SLOT_NS = 50_000_000
@@ -43,7 +43,7 @@ def main() -> None:
 
         output = velox.PullOutput()
         pipeline = velox.Pipeline(velox.PoissonIngress(rate=5_000, seed=42), output)
-        egress = Egress(output, submitter)
+        egress = SubmissionWorkers(output, submitter)
         egress.start()
         report = pipeline.run(duration=2.0)
         ledger = egress.finish(deadline_s=30.0)

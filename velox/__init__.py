@@ -21,6 +21,7 @@ if find_spec("velox.core.records") is None:
         sys.exit(2)
     raise ImportError(_NOT_BUILT)
 
+from velox.config import PipelineConfig
 from velox.core.book import ApplyResult, Books, OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
@@ -42,7 +43,6 @@ from velox.core.records import (
 )
 from velox.core.ring import BundleRing, RingStatistics, TransactionRing
 from velox.runtime.capture import recover_capture
-from velox.runtime.config import PipelineConfig
 from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.ledger import Ledger
 from velox.runtime.numba_strategy import numba_strategy

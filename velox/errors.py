@@ -278,7 +278,7 @@ class BundleRejectedError(RpcError):
 
     Attributes
     ----------
-    reason : velox.solana.jito.BundleError
+    reason : velox.solana.net.block_engine.BundleError
         What its words were understood as; `message` has the words.
     """
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from velox import config as module
+from velox.config import PipelineConfig, stage_names
 from velox.errors import ConfigError
-from velox.runtime import config as module
-from velox.runtime.config import PipelineConfig, stage_names
 
 NUMBERS = [
     # (field, least, most)

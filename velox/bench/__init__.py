@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from velox.bench import loops, strategies
+from velox.config import PipelineConfig
 from velox.core.book import OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
@@ -28,7 +29,6 @@ from velox.core.histogram import LatencyHistogram
 from velox.core.records import Kind
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, LedgerError
-from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import usable_cpus
 from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline

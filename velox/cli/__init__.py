@@ -1,70 +1,9 @@
 """The command line: options in, a `Pipeline` run, a report out.
 
-Nothing is decided here. What an option means is checked where it is used, by `PipelineConfig`, the
-ingresses and the feeds; this package turns text into their arguments and their errors into one
-line.
+Nothing is decided here. `velox.config`, the ingresses and the feeds check what an option means.
+This package turns text into their arguments, and their errors into one line.
 """
 
-from __future__ import annotations
-
-import errno
-import io
-import sys
-from collections.abc import Sequence
-
-from velox.cli.parser import parse
-from velox.cli.screen import complain, one_line, silence
-from velox.cli.signals import Signals
-from velox.cli.statuses import FAILED, INTERRUPTED, UNUSABLE
-from velox.errors import LedgerError, ThreadError, VeloxError
+from velox.cli.main import main
 
 __all__ = ["main"]
-
-# Of the system rather than of what was asked for.
-SYSTEM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        ``sys.argv[1:]`` if not given.
-
-    Returns
-    -------
-    int
-        The exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input, 130
-        interrupted before there was anything to report.
-
-    Raises
-    ------
-    SystemExit
-        After ``--help`` and ``--version``, and for usage errors: as argparse does it.
-    """
-    # A path need not be text, nor a terminal speak UTF-8; neither is worth an exception.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with Signals() as signals:
-        try:
-            options = parse(sys.argv[1:] if arguments is None else arguments)
-            status: int = options.command(options, signals)
-        except KeyboardInterrupt:
-            complain("interrupted; nothing was done")
-            return INTERRUPTED
-        except BrokenPipeError:
-            silence(sys.stdout)
-            return FAILED
-        except (VeloxError, OSError, MemoryError) as error:
-            complain(one_line(error))
-            failed = isinstance(error, LedgerError | ThreadError | MemoryError)
-            failed = failed or getattr(error, "errno", None) in SYSTEM_FAILURES
-            return FAILED if failed else UNUSABLE
-        except BaseException as error:
-            # What an extension in Rust panics with is no Exception.
-            if type(error).__module__ != "pyo3_runtime":
-                raise
-            complain(one_line(error))
-            return FAILED
-    return status

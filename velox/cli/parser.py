@@ -13,8 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 import velox
-from velox.cli.screen import STDOUT
-from velox.cli.statuses import UNUSABLE
+from velox.cli.screen import STDOUT, UNUSABLE
 from velox.telemetry.files import naming
 
 if TYPE_CHECKING:
@@ -114,6 +113,6 @@ def _parsers(asked: str) -> tuple[_Parser, _Parser]:
             name, help=summary, description=summary, prog=f"velox {name}", allow_abbrev=False
         )
         if name == asked:
-            getattr(import_module(f"velox.cli.{module}"), f"add_{name}")(command)
+            getattr(import_module(f"velox.cli.commands.{module}"), f"add_{name}")(command)
             chosen = command
     return parser, chosen

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import velox
-from velox.cli.chain import files_of, finish, submission
+from velox.cli.commands.chain import files_of, finish, submission
 from velox.cli.options import (
     add_hiccups_option,
     cpus,
@@ -22,11 +22,10 @@ from velox.cli.options import (
     positive,
 )
 from velox.cli.results import histogram_log, json_file, refuse_sharing
-from velox.cli.screen import Screen, complain, one_line, warn
+from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
-from velox.cli.statuses import FAILED, GOOD
+from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
-from velox.runtime.config import PipelineConfig
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress, PoissonIngress

@@ -10,7 +10,22 @@ from typing import TextIO
 from velox.errors import CaptureError
 from velox.telemetry.files import naming
 
-__all__ = ["STDERR", "STDOUT", "Screen", "complain", "one_line", "silence", "warn"]
+__all__ = [
+    "FAILED",
+    "GOOD",
+    "INTERRUPTED",
+    "STDERR",
+    "STDOUT",
+    "UNUSABLE",
+    "Screen",
+    "complain",
+    "one_line",
+    "silence",
+    "warn",
+]
+
+#: The exit statuses of a command.
+GOOD, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 STDOUT, STDERR = "standard output", "standard error"
 

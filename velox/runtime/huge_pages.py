@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velox.runtime.config import HugePages as When
+from velox.config import HugePages as When
 
 __all__ = ["HugePages", "granted_bytes", "look"]
 

@@ -8,10 +8,10 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
+from velox.config import PipelineConfig
 from velox.core.book import Books, OrderBook
 from velox.core.instrument import Instrument
 from velox.errors import ConfigError
-from velox.runtime.config import PipelineConfig
 from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
 
 __all__ = ["books_for"]

@@ -11,6 +11,8 @@ from math import isfinite
 from types import TracebackType
 from typing import NoReturn
 
+from velox.config import Clock as ClockSource
+from velox.config import PipelineConfig, stage_names
 from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
@@ -20,8 +22,6 @@ from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.checks import ChecksumChecks, DepthChecks
-from velox.runtime.config import Clock as ClockSource
-from velox.runtime.config import PipelineConfig, stage_names
 from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from velox.config import Idle, PipelineConfig, stage_names
 from velox.errors import ConfigError
-from velox.runtime.config import Idle, PipelineConfig, stage_names
 from velox.runtime.hardware import UsableCpus, format_cpus
 
 __all__ = ["Plan", "RunnerPlan", "plan"]

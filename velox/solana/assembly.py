@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
-from velox.solana.carriers import Carrier, ManifestCarrier, MemoCarrier
-from velox.solana.chain_ledger import Observer
 from velox.solana.config import ORDER_TYPES, ChainConfig, QueueConfig, SubmitOptions
-from velox.solana.http import Secret
-from velox.solana.jito import TIP_FLOOR_URL, BlockEngineClient
-from velox.solana.journal import SubmissionJournal
-from velox.solana.rpc import RpcClient
-from velox.solana.signer import KeypairSigner, SignerPolicy
-from velox.solana.submit import Submitter
-from velox.solana.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
+from velox.solana.journal.file import SubmissionJournal
+from velox.solana.net.block_engine import TIP_FLOOR_URL, BlockEngineClient
+from velox.solana.net.endpoint import Secret
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
+from velox.solana.orders.outcomes import Observer
+from velox.solana.submit.submitter import Submitter
+from velox.solana.tx.carrier import Carrier, ManifestCarrier, MemoCarrier
+from velox.solana.tx.signer import KeypairSigner, SignerPolicy
 
 __all__ = [
     "Submission",

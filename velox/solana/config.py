@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
-from velox.solana.conflation import MAX_CAPACITY, Shedding
 from velox.solana.files import read_regular
-from velox.solana.instructions import OrderType
-from velox.solana.market import MarketSpec
-from velox.solana.tips import MIN_TIP_LAMPORTS, Percentile
+from velox.solana.net.tips import MIN_TIP_LAMPORTS, Percentile
+from velox.solana.orders.queue import MAX_CAPACITY, Shedding
+from velox.solana.tx.instructions import OrderType
+from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [
     "BlockEngineConfig",

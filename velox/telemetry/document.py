@@ -44,7 +44,7 @@ def document(
     hiccups : sequence of Hiccups
         The host's own, on the CPUs that ran the stages.
     chain : dict, optional
-        `velox.solana.chain_ledger.ChainLedger.to_dict`, where orders were sent to the chain.
+        `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
     """
     value = {
         "velox": version,

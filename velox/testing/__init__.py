@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from velox.testing.chain import Bundle
+    from velox.testing.cluster import LocalCluster
     from velox.testing.faults import Fault, FaultPlan, Lie, Strike
-    from velox.testing.localnet import LocalCluster
     from velox.testing.svm import Execution
 
 __all__ = ["Bundle", "Execution", "Fault", "FaultPlan", "Lie", "LocalCluster", "Strike"]
 
-_HOMES = {"Bundle": "chain", "Execution": "svm", "LocalCluster": "localnet"}
+_HOMES = {"Bundle": "chain", "Execution": "svm", "LocalCluster": "cluster"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,8 @@ from velox.errors import RpcError
 from velox.testing.chain import BUNDLE_MEMORY_NS, COMMITMENTS, Bundle, Chain, bundle_id
 from velox.testing.encoding import decode_transaction
 from velox.testing.faults import Fault
-from velox.testing.jsonrpc import (
+from velox.testing.rpc import config_of
+from velox.testing.server.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -28,7 +29,6 @@ from velox.testing.jsonrpc import (
     Service,
     refuse,
 )
-from velox.testing.rpc_server import config_of
 from velox.testing.svm import MAX_ACCOUNT_LOCKS, Received, Svm
 
 __all__ = ["WORDS", "BlockEngineService"]

@@ -16,7 +16,7 @@ from solders.transaction import VersionedTransaction
 
 from tests.unit.solana.stranger import Stranger
 from velox.errors import SolanaError
-from velox.solana.rpc import RpcClient
+from velox.solana.net.rpc import RpcClient
 from velox.testing import FaultPlan, LocalCluster
 
 RAW = bytes([1]) + bytes(range(64)) + b"message"

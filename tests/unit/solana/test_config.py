@@ -10,10 +10,10 @@ import pytest
 
 from velox.errors import ConfigError
 from velox.solana import assembly
-from velox.solana.carriers import ManifestCarrier, MemoCarrier
 from velox.solana.config import load_config
-from velox.solana.instructions import MANIFEST_PROGRAM, MEMO_PROGRAM, OrderType
-from velox.solana.tips import FixedTip, FloorPercentileTip
+from velox.solana.net.tips import FixedTip, FloorPercentileTip
+from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
+from velox.solana.tx.instructions import MANIFEST_PROGRAM, MEMO_PROGRAM, OrderType
 
 KEY = "MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms"
 MINTS = (

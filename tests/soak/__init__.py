@@ -1,4 +1,0 @@
-"""Pipelines of every configuration, started, stopped and interrupted at random, without end.
-
-``python -m tests.soak --seconds N [--seed S]``; ``docs/assurance.md`` says what it checks.
-"""

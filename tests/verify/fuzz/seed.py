@@ -1,0 +1,138 @@
+"""``python -m tests.verify.fuzz.seed``: writes the seeds again, as the targets take them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, LatencyHistogram, MarketFlow
+from velox.runtime.capture import header
+from velox.telemetry import encode_histogram
+
+from .targets import SEPARATOR
+
+HERE = Path(__file__).parent / "seeds"
+
+MESSAGES = (
+    b"34200.000000001,1,10,5,1000000,1\n34200.000000002,1,11,7,1000100,-1\n"
+    b"34200.5,2,11,3,1000100,-1\n34201.25,5,0,100,1000050,1\n34202,7,0,0,-1,-1\n"
+)
+ROWS = b"9999999999,0,1000000,5\n" + b"1000100,7,1000000,5\n" + b"1000100,4,1000000,5\n" * 3
+
+
+def lines(stamp: str, *messages: Any) -> bytes:
+    return "".join(f"{stamp}{json.dumps(message)}\n" for message in messages).encode()
+
+
+def depth(first: int, last: int, before: int, bids: list[Any], asks: list[Any]) -> dict[str, Any]:
+    event = {"e": "depthUpdate", "s": "A", "U": first, "u": last, "pu": before}
+    return {**event, "b": bids, "a": asks}
+
+
+def binance() -> bytes:
+    ticker = {"e": "bookTicker", "u": 9, "s": "A", "b": "1.5", "B": "3", "a": "1.6", "A": "2.5"}
+    trade = {"e": "trade", "s": "A", "t": 1, "p": "1.5", "q": "1", "m": True}
+    return lines(
+        "17000000000 ",
+        depth(1, 4, 0, [["1.5", "2"]], []),
+        {"lastUpdateId": 4, "bids": [["1.4", "1"]], "asks": [["1.6", "2.5"]]},
+        {"stream": "a@trade", "data": trade},
+        ticker,
+        depth(6, 9, 4, [["1.5", "3"]], []),
+    )
+
+
+def okx() -> bytes:
+    argument = {"channel": "books", "instId": "A"}
+    opening = {"bids": [["1.4", "1"]], "asks": [["1.6", "2"]], "checksum": 5, "seqId": 5}
+    change = {"bids": [["1.4", "0"]], "asks": [], "checksum": -7, "seqId": 7, "prevSeqId": 5}
+    return lines(
+        "17.25: ",
+        {"event": "subscribe", "arg": argument},
+        {"arg": argument, "action": "snapshot", "data": [opening]},
+        {"arg": argument, "action": "update", "data": [change]},
+    )
+
+
+def saved(array: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def orders() -> np.ndarray[Any, Any]:
+    rows = np.zeros(24, TRANSACTION_DTYPE)
+    for index, row in enumerate(rows):
+        row["id"], row["price"], row["size"] = index, 1_000 + index % 7, 1 + index % 5
+        row["side"], row["kind"] = index & 1, index % len(Kind)
+    return rows
+
+
+def bundles(count: int) -> np.ndarray[Any, Any]:
+    rows = np.zeros(count, BUNDLE_DTYPE)
+    rows["transactions"] = MarketFlow(1).generate(16 * count).reshape(count, 16)
+    rows["count"], rows["sealed_ts_ns"] = 16, np.arange(count)
+    return rows
+
+
+def histogram(values: list[int], **layout: int) -> bytes:
+    """What an encoded histogram inflates to; the deflated bytes would differ with zlib."""
+    made = LatencyHistogram(**layout)
+    for value in values:
+        made.record(value)
+    return zlib.decompress(base64.b64decode(encode_histogram(made))[8:])
+
+
+def seeds() -> dict[str, dict[str, bytes]]:
+    whole = header(3) + bundles(3).tobytes()
+    running = header(0) + bundles(3).tobytes()
+    near = orders()
+    far = orders()
+    far["price"] *= np.arange(1, 25)
+    wide = orders()
+    wide["kind"], wide["id"] = Kind.SET_WIDE, 2 ** np.arange(24, 48, dtype=np.uint64)
+    return {
+        "lobster": {
+            "messages": b"\0" + MESSAGES,
+            "pair": b"\0" + MESSAGES + SEPARATOR + ROWS,
+            "pair_skip": b"\1" + MESSAGES + SEPARATOR + ROWS,
+        },
+        "binance": {"stop": b"\0" + binance(), "skip_trades": b"\5" + binance()},
+        "okx": {"stop": b"\0" + okx(), "skip_trades": b"\5" + okx()},
+        "npy": {
+            "orders": b"\0" + saved(orders()[:4]),
+            "bundles": b"\1" + saved(bundles(1)),
+        },
+        "book": {
+            "one_writer": b"\x00" + near.tobytes(),
+            "coarse": b"\x02" + near.tobytes(),
+            "far": b"\x08" + far.tobytes(),
+            "several": b"\x04" + near.tobytes(),
+            "wide": b"\x14" + wide.tobytes(),
+        },
+        "capture": {
+            "whole": whole,
+            "running": running,
+            "cut": running[:-77],
+            "zeros": running + bytes(528),
+            "empty": header(0),
+        },
+        "histogram": {
+            "empty": histogram([]),
+            "latencies": histogram([0, 1, 1, 300, 5_000, 10**6]),
+            "far_apart": histogram([1, 2**40], lowest=1000, highest=2**50, significant_digits=1),
+        },
+    }
+
+
+if __name__ == "__main__":
+    for target, files in seeds().items():
+        (HERE / target).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (HERE / target / name).write_bytes(data)

@@ -1,0 +1,1 @@
+"""The journal: what was signed, written to disk before it is sent."""

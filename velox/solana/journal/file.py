@@ -1,0 +1,388 @@
+"""What was signed, on disk before it is sent: the memory that a crash leaves.
+
+A journal is a file of frames. One `commit` writes a frame, or several where one would be too long,
+and syncs them; a frame is good or torn as a whole, and nothing in it was sent before the sync had
+returned::
+
+    0        4        8        12
+    | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
+
+A torn frame at the end, as a crash leaves it, was never sent. It cannot be told from one that was,
+and that the disk has damaged since: it is cut off, and kept beside the journal as ``NAME.torn``.
+One in the middle means that the disk has lost what may have been sent: the journal is refused.
+
+Where it has grown long, it is compacted: what is still to be known (what is under way, what rests,
+how many ended how, the latest names) is written beside it as ``NAME.compact``, synced, and takes
+its name. A crash leaves one of the two, each of them whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape, glob
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from velox.errors import JournalError
+from velox.solana.files import open_regular, read_regular
+from velox.solana.journal.records import Record, unpack_records
+from velox.solana.journal.state import Unsettled
+
+__all__ = [
+    "COMPACT_BYTES",
+    "SubmissionJournal",
+    "journal_files",
+    "journal_records",
+    "read_journal",
+]
+
+MAGIC: Final = b"VXJ1"
+_FRAME = struct.Struct("<4sII")
+# No commit writes more; a longer length in a frame is not one.
+MAX_FRAME_BYTES: Final = 1 << 24
+#: Below this length a journal is not compacted; it may grow to four times what is left.
+COMPACT_BYTES: Final = 1 << 26
+
+
+def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Name the files that a journal consists of, there or not: what each is, and its path."""
+    real = os.path.realpath(path)
+    torn = [f"{real}.torn", *glob(f"{escape(real)}.torn.*")]
+    return [
+        ("journal", os.fspath(path)),
+        ("journal's .compact", f"{real}.compact"),
+        *(("journal's .torn", each) for each in torn),
+    ]
+
+
+def read_journal(path: str | os.PathLike[str]) -> Unsettled:
+    """Read a journal without opening it for writing, also while another process has it open.
+
+    Raises
+    ------
+    JournalError
+        It cannot be read, or holds what no journal does.
+    """
+    found, _ = _replay(_bytes_of(path), path)
+    return found
+
+
+def journal_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield every record of a journal, in order, up to a torn end.
+
+    Raises
+    ------
+    JournalError
+        It cannot be read, or holds what no journal does.
+    """
+    data, offset = _bytes_of(path), 0
+    while (records := _frame_at(data, offset)) is not None:
+        yield from _records_in(records, path, offset)
+        offset += _FRAME.size + len(records)
+
+
+def _bytes_of(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise JournalError(error.strerror or "cannot be read", path=path) from error
+
+
+class SubmissionJournal:
+    """The journal of one submitter.
+
+    Parameters
+    ----------
+    path : path
+        Made, readable by its owner alone, if it is not there.
+    compact_bytes : int
+        It is compacted where it is longer than this, and four times as long as what is left.
+
+    Attributes
+    ----------
+    path : str
+    unsettled : Unsettled
+        What was in it when it was opened, and what has been committed since.
+    torn_bytes : int
+        How many bytes after its last good frame were cut off when it was opened.
+    torn_path : str or None
+        Where they are kept, readable by their owner alone; None where there were none. A
+        transaction in them, if it was sent, is not followed.
+
+    Raises
+    ------
+    JournalError
+        It cannot be opened or read, another process has it open, or it is damaged; the message
+        names the path, and the byte where there is one.
+
+    Notes
+    -----
+    Thread-safety: one thread. The file is locked against other processes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, compact_bytes: int = COMPACT_BYTES) -> None:
+        self.path = os.fspath(path)
+        # A link stays a link, to the compacted file.
+        self._real = os.path.realpath(path)
+        try:
+            self._fd = self._open()
+        except OSError as error:
+            raise (error if isinstance(error, JournalError) else self._refusal(error)) from error
+        try:
+            # What a crash left of a compaction: no name of ours, and never one.
+            with suppress(OSError):
+                os.unlink(self._compacted)
+            data = self._read()
+            self.unsettled, good = _replay(data, self.path)
+            self.torn_bytes = len(data) - good
+            self.torn_path = self._keep(data[good:]) if self.torn_bytes else None
+            # The names first: what was torn off is safe before it is cut.
+            with self._directory() as directory:
+                _sync_directory(directory)
+            os.ftruncate(self._fd, good)
+            os.fsync(self._fd)
+        except OSError as error:
+            os.close(self._fd)
+            raise (error if isinstance(error, JournalError) else self._refusal(error)) from error
+        self._end = good
+        self._waiting: list[Record] = []
+        self._failed = False
+        self._least = self._compact_at = compact_bytes
+        self._compact_if_long()
+
+    def _keep(self, torn: bytes) -> str:
+        """Write what is about to be cut off beside the journal, and return under which name."""
+        path, number = f"{self._real}.torn", 0
+        while os.path.lexists(path):
+            number += 1
+            path = f"{self._real}.torn.{number}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                _write(fd, torn, 0)
+                os.fsync(fd)
+            except OSError:
+                os.unlink(path)
+                raise
+            finally:
+                os.close(fd)
+        except OSError as error:
+            # Then nothing is cut.
+            raise JournalError(error.strerror or repr(error), path=path) from error
+        return path
+
+    def append(self, record: Record) -> None:
+        """Note a record for the next `commit`.
+
+        Raises
+        ------
+        JournalError
+            It contradicts those before it.
+        """
+        self.unsettled.note(record, path=self.path, offset=None)
+        self._waiting.append(record)
+
+    def commit(self) -> None:
+        """Write what was noted, and return once the disk has it.
+
+        Raises
+        ------
+        JournalError
+            It does not: nothing that was noted may be sent, and no later commit is taken.
+        """
+        if self._failed:
+            raise JournalError("an earlier write failed; it takes no more", path=self.path)
+        if not self._waiting:
+            return
+        data = _framed([each.pack() for each in self._waiting])
+        try:
+            _write(self._fd, data, self._end)
+            os.fsync(self._fd)
+        except OSError as error:
+            # After a sync that failed nobody knows what the disk holds.
+            self._failed = True
+            raise self._refusal(error, offset=self._end or None) from error
+        self._end += len(data)
+        self._waiting.clear()
+        self._compact_if_long()
+
+    def _compact_if_long(self) -> None:
+        if self._end <= self._compact_at:
+            return
+        try:
+            self._compact()
+        except OSError:
+            # The long one is as good; a disk that is full need not be asked at each commit.
+            self._compact_at = 2 * self._end
+            with suppress(OSError):
+                os.unlink(self._compacted)
+
+    def _compact(self) -> None:
+        data = _framed([each.pack() for each in self.unsettled.records()])
+        self._compact_at = max(self._least, 4 * len(data))
+        if self._end <= self._compact_at:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with self._directory() as directory:
+            new = os.open(self._compacted, flags, 0o600)
+            try:
+                # Before it has the name: who opens that shall find it locked.
+                fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _write(new, data, 0)
+                os.fsync(new)
+                os.replace(self._compacted, self._real)
+            except BaseException as error:
+                # An interrupt may have come after the replacement.
+                self._failed = not isinstance(error, OSError)
+                os.close(new)
+                raise
+            old, self._fd, self._end = self._fd, new, len(data)
+            os.close(old)
+            # A crash must not take the name back from what is written from now on.
+            self._failed = not _sync_directory(directory)
+
+    @property
+    def _compacted(self) -> str:
+        return f"{self._real}.compact"
+
+    @property
+    def size(self) -> int:
+        """int: Bytes that are safe."""
+        return self._end
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is lost. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._failed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SubmissionJournal({self.path!r})"
+
+    def _open(self) -> int:
+        """Open and lock the file of this name, and not one that a compaction has replaced."""
+        while True:
+            fd = open_regular(self._real, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), os.stat(self._real)):
+                        return fd
+                os.close(fd)
+            except OSError as error:
+                os.close(fd)
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                raise JournalError("another process has it open", path=self.path) from None
+
+    def _read(self) -> bytes:
+        data = bytearray()
+        while part := os.pread(self._fd, 1 << 20, len(data)):
+            data += part
+        return bytes(data)
+
+    @contextmanager
+    def _directory(self) -> Iterator[int]:
+        directory = os.open(Path(self._real).parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
+        refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
+        # A disk that is full is no bad usage.
+        refusal.errno = error.errno
+        return refusal
+
+
+def _sync_directory(directory: int) -> bool:
+    """Make the name of a new file as durable as what is in it; whether it is."""
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        # Some file systems do not sync directories, and need not.
+        return error.errno in (errno.EINVAL, errno.ENOTSUP)
+    return True
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(fd, left, offset)
+        left, offset = left[written:], offset + written
+
+
+def _framed(records: list[bytes]) -> bytes:
+    """Records as frames, none longer than a reader takes."""
+    frames, begin, size = [], 0, 0
+    for index, record in enumerate(records):
+        if size + len(record) > MAX_FRAME_BYTES:
+            frames.append(b"".join(records[begin:index]))
+            begin, size = index, 0
+        size += len(record)
+    frames.append(b"".join(records[begin:]))
+    return b"".join(_FRAME.pack(MAGIC, len(each), zlib.crc32(each)) + each for each in frames)
+
+
+def _replay(data: bytes, path: object) -> tuple[Unsettled, int]:
+    """Return what the frames leave to do, and where the good ones end."""
+    found, offset = Unsettled(), 0
+    while offset < len(data):
+        records = _frame_at(data, offset)
+        if records is None:
+            if _any_frame_after(data, offset):
+                raise JournalError("damaged, with good frames after it", path=path, offset=offset)
+            if offset == 0 and not MAGIC.startswith(data[:4]) and data.strip(b"\0"):
+                raise JournalError("no journal of submissions", path=path, offset=0)
+            break
+        for record in _records_in(records, path, offset):
+            found.note(record, path=path, offset=offset)
+        offset += _FRAME.size + len(records)
+    return found, offset
+
+
+def _frame_at(data: bytes, offset: int) -> bytes | None:
+    if len(data) - offset < _FRAME.size:
+        return None
+    magic, length, checksum = _FRAME.unpack_from(data, offset)
+    records = data[offset + _FRAME.size : offset + _FRAME.size + length]
+    if magic != MAGIC or not 0 < length <= MAX_FRAME_BYTES or len(records) < length:
+        return None
+    return records if zlib.crc32(records) == checksum else None
+
+
+def _any_frame_after(data: bytes, offset: int) -> bool:
+    at = data.find(MAGIC, offset + 1)
+    while at >= 0:
+        if _frame_at(data, at) is not None:
+            return True
+        at = data.find(MAGIC, at + 1)
+    return False
+
+
+def _records_in(data: bytes, path: object, offset: int) -> Iterator[Record]:
+    try:
+        yield from unpack_records(data)
+    except (struct.error, ValueError, IndexError) as error:
+        # Its sum is right: this was written so.
+        raise JournalError(f"a record that is none: {error}", path=path, offset=offset) from error

@@ -1,0 +1,1 @@
+"""Requests to RPC nodes and Jito block engines: checked, bounded and paced."""

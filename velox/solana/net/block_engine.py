@@ -1,0 +1,582 @@
+"""Jito's block engine: bundles of transactions, all of them or none, for a tip."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Self, TypeVar, cast
+
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+
+from velox.errors import (
+    BundleRejectedError,
+    ConfigError,
+    RateLimitedError,
+    RpcError,
+    TransactionTooLargeError,
+    TransportError,
+)
+from velox.solana.net.endpoint import Answer, Endpoint, Secret
+from velox.solana.net.rate_limit import TokenBucket
+from velox.solana.net.rpc import Commitment, RpcClient, first_signature
+from velox.solana.tx.template import MAX_TRANSACTION_BYTES, bundle_id
+
+__all__ = [
+    "MAINNET_REGIONS",
+    "MAX_BUNDLE_TRANSACTIONS",
+    "MAX_STATUS_IDS",
+    "TIP_FLOOR_URL",
+    "BlockEngineClient",
+    "BundleError",
+    "BundleSimulation",
+    "BundleStatus",
+    "InflightState",
+    "InflightStatus",
+    "classify",
+]
+
+MAX_BUNDLE_TRANSACTIONS: Final = 5
+MAX_STATUS_IDS: Final = 5
+
+#: Where Jito's documentation says its block engines are, by region.
+MAINNET_REGIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        region: f"https://{region}.mainnet.block-engine.jito.wtf"
+        for region in (
+            "amsterdam",
+            "dublin",
+            "frankfurt",
+            "london",
+            "ny",
+            "slc",
+            "singapore",
+            "tokyo",
+        )
+    }
+)
+#: And where the tips that landed are published.
+TIP_FLOOR_URL: Final = "https://bundles.jito.wtf/api/v1/bundles/tip_floor"
+
+_T = TypeVar("_T")
+_BUNDLE_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class BundleError(enum.Enum):
+    """Why a block engine does not take a bundle, as far as its words tell."""
+
+    EXPIRED_BLOCKHASH = "expired blockhash"
+    ALREADY_PROCESSED = "already processed"
+    NO_TIP = "no tip"
+    TOO_LONG = "too long"
+    DUPLICATE = "duplicate"
+    TOO_MANY_LOCKS = "too many locks"
+    RATE_LIMITED = "rate limited"
+    BAD_REQUEST = "bad request"
+    UNKNOWN = "unknown"
+
+
+# There is no official list: these are parts of texts that users have reported, in lower case.
+# The first that is found counts.
+_WORDS: Final = (
+    ("expired blockhash", BundleError.EXPIRED_BLOCKHASH),
+    ("blockhash not found", BundleError.EXPIRED_BLOCKHASH),
+    ("already processed", BundleError.ALREADY_PROCESSED),
+    ("already been processed", BundleError.ALREADY_PROCESSED),
+    ("tip account", BundleError.NO_TIP),
+    ("exceeds max transaction length", BundleError.TOO_LONG),
+    ("duplicate", BundleError.DUPLICATE),
+    ("too many account locks", BundleError.TOO_MANY_LOCKS),
+    ("rate limit", BundleError.RATE_LIMITED),
+    ("network congested", BundleError.RATE_LIMITED),
+)
+# JSON-RPC's own: not JSON, not a request, no such method. -32602 it uses for bundles as well.
+_BAD_REQUEST_CODES: Final = frozenset({-32700, -32600, -32601})
+
+
+def classify(code: int | None, message: str) -> BundleError:
+    """Understand an error of a block engine.
+
+    Parameters
+    ----------
+    code : int or None
+        Its code.
+    message : str
+        Its words.
+
+    Returns
+    -------
+    BundleError
+        UNKNOWN unless a known part of a text is in the words.
+
+    Examples
+    --------
+    >>> classify(-32602, "bundle contains an expired blockhash")
+    <BundleError.EXPIRED_BLOCKHASH: 'expired blockhash'>
+    """
+    words = message.lower()
+    for part, reason in _WORDS:
+        if part in words:
+            return reason
+    return BundleError.BAD_REQUEST if code in _BAD_REQUEST_CODES else BundleError.UNKNOWN
+
+
+class InflightState(enum.Enum):
+    """What a block engine says of a bundle of the last five minutes.
+
+    INVALID is said of bundles that it does not know, and has been of some that landed: it proves
+    nothing.
+    """
+
+    INVALID = "Invalid"
+    PENDING = "Pending"
+    FAILED = "Failed"
+    LANDED = "Landed"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleStatus:
+    """A bundle that a block engine saw land.
+
+    Attributes
+    ----------
+    bundle_id : str
+        64 hexadecimal digits.
+    transactions : tuple of solders.signature.Signature
+        Its transactions.
+    slot : int
+        Where it landed.
+    confirmation_status : {"processed", "confirmed", "finalized"}
+        How sure that is.
+    err : object or None
+        None if it succeeded.
+    """
+
+    bundle_id: str
+    transactions: tuple[Signature, ...]
+    slot: int
+    confirmation_status: Commitment
+    err: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class InflightStatus:
+    """A bundle on its way.
+
+    Attributes
+    ----------
+    bundle_id : str
+        64 hexadecimal digits.
+    state : InflightState
+        What became of it.
+    landed_slot : int or None
+        Where it landed, if it did.
+    """
+
+    bundle_id: str
+    state: InflightState
+    landed_slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleSimulation:
+    """The outcome of a simulated bundle.
+
+    Attributes
+    ----------
+    succeeded : bool
+        Whether all of it would.
+    failure : object or None
+        Which transaction would not, and why, as JSON has it.
+    errs : tuple of (object or None)
+        The error of each transaction that was simulated; None where it would succeed.
+    logs : tuple of tuple of str
+        What the programs of each log.
+    units_consumed : tuple of (int or None)
+        Compute units of each.
+    """
+
+    succeeded: bool
+    failure: object | None
+    errs: tuple[object | None, ...]
+    logs: tuple[tuple[str, ...], ...]
+    units_consumed: tuple[int | None, ...]
+
+
+@dataclass(slots=True)
+class _Region:
+    endpoint: Endpoint
+    bucket: TokenBucket
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until it takes a request, as far as that is known."""
+        return max(self.bucket.wait_s, self.endpoint.respite.wait_s)
+
+
+class BlockEngineClient:
+    """Jito's block engine in one or several regions. Any thread may use it; it never sleeps.
+
+    Every region has its token bucket, which all requests to it share. Where it is empty, or the
+    engine says that it is, or gives no answer to believe, the next region gets the same bytes; a
+    region that said so or gave none is left alone for a while, see `Backoff`. When all are,
+    `RateLimitedError` says when to come back.
+
+    Parameters
+    ----------
+    regions : str or sequence of str
+        URLs without ``/api/v1``. The first is used until it fails.
+    auth : str or Secret, optional
+        The UUID for ``x-jito-auth``. It is in no `repr`, log, error or URL.
+    rate_per_s : float
+        Requests a second that each region takes; 1 is what Jito grants without agreement.
+    burst : int
+        How many of them at once.
+    timeout_s : float
+        Seconds for one exchange.
+    clock : callable
+        Monotonic nanoseconds, for the buckets and the respites.
+    rng : random.Random, optional
+        Where jitter comes from.
+    allow_mainnet : bool
+        Whether they may be other machines'.
+
+    Raises
+    ------
+    ConfigError
+        No region, one of them twice, a number or a UUID that cannot be used.
+    EndpointRefusedError
+        See `velox.solana.net.endpoint.require_loopback`.
+    """
+
+    def __init__(
+        self,
+        regions: str | Sequence[str],
+        *,
+        auth: str | Secret | None = None,
+        rate_per_s: float = 1.0,
+        burst: int = 1,
+        timeout_s: float = 5.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+        rng: random.Random | None = None,
+        allow_mainnet: bool = False,
+    ) -> None:
+        urls = [regions] if isinstance(regions, str) else list(regions)
+        if not urls or len(set(urls)) < len(urls):
+            raise ConfigError("regions: at least one URL, and none of them twice")
+        secret = Secret(auth, "auth") if isinstance(auth, str) else auth
+        self._regions = [
+            _Region(
+                Endpoint(
+                    url,
+                    timeout_s=timeout_s,
+                    allow_mainnet=allow_mainnet,
+                    headers=None if secret is None else {"x-jito-auth": secret},
+                    max_response_bytes=1 << 20,
+                    clock=clock,
+                    rng=rng,
+                ),
+                TokenBucket(rate_per_s, burst, clock),
+            )
+            for url in urls
+        ]
+        self._pinned = 0
+
+    def __repr__(self) -> str:
+        labels = (repr(region.endpoint.label) for region in self._regions)
+        return f"BlockEngineClient({', '.join(labels)})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def label(self) -> str:
+        """The region in use: scheme, host and port."""
+        return self._regions[self._pinned].endpoint.label
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until some region takes a request; 0 if one does now, as far as is known."""
+        return min(region.wait_s for region in self._regions)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for region in self._regions:
+            region.endpoint.close()
+
+    def send_bundle(self, transactions: Sequence[bytes]) -> str:
+        """Hand over a bundle: its transactions execute in order, all or none.
+
+        Sending the same bytes again does no harm. Whether it lands, the chain says.
+
+        Parameters
+        ----------
+        transactions : sequence of bytes
+            1 to 5 signed transactions; one of them pays the tip.
+
+        Returns
+        -------
+        str
+            Its id, which is `velox.solana.tx.template.bundle_id` of its signatures.
+
+        Raises
+        ------
+        BundleRejectedError
+            An engine does not take it. Where another region's answer had been lost before, that
+            is the ``__cause__``: there it may have been taken.
+        RateLimitedError
+            No region takes a request now; it was sent nowhere.
+        TransportError
+            Not known; among others because an engine named another id.
+        ConfigError, TransactionTooLargeError
+            Not a bundle; nothing was sent.
+        """
+        _check_bundle(transactions)
+        expected = bundle_id(map(first_signature, transactions))
+
+        def read(answer: Answer) -> str:
+            if answer.text() != expected:
+                raise answer.wrong(f"is not the id of the bundle that was sent, {expected}")
+            return expected
+
+        params = [list(map(_base64, transactions)), {"encoding": "base64"}]
+        return self._ask("sendBundle", params, "/api/v1/bundles", read)
+
+    def send_transaction(
+        self, transaction: bytes, *, bundle_only: bool = True
+    ) -> tuple[Signature, str | None]:
+        """Hand over one transaction; the engine does not simulate it first.
+
+        Parameters
+        ----------
+        transaction : bytes
+            A signed transaction.
+        bundle_only : bool
+            Whether it goes as a bundle alone, so that it does not land if it would fail.
+
+        Returns
+        -------
+        signature : solders.signature.Signature
+            That of the bytes.
+        bundle_id : str or None
+            What the engine calls the bundle; None where it does not say.
+
+        Raises
+        ------
+        BundleRejectedError, RateLimitedError, TransportError, ConfigError, TransactionTooLargeError
+            As `send_bundle`.
+        """
+        _check_bundle([transaction])
+        expected = first_signature(transaction)
+
+        def read(answer: Answer) -> tuple[Signature, str | None]:
+            if answer.signature() != expected:
+                raise answer.wrong(f"is not the signature that was sent, {expected}")
+            name = answer.headers.get("x-bundle-id", "")
+            return expected, name if _BUNDLE_ID.fullmatch(name) else None
+
+        params = [_base64(transaction), {"encoding": "base64"}]
+        query = "bundleOnly=true" if bundle_only else ""
+        return self._ask("sendTransaction", params, "/api/v1/transactions", read, query=query)
+
+    def get_tip_accounts(self) -> list[Pubkey]:
+        """Return the accounts that tips go to."""
+
+        def read(answer: Answer) -> list[Pubkey]:
+            accounts = [item.pubkey() for item in answer.items(64)]
+            if not accounts or len(set(accounts)) < len(accounts):
+                raise answer.wrong("must be accounts, none of them twice")
+            return accounts
+
+        return self._ask("getTipAccounts", [], "/api/v1/getTipAccounts", read)
+
+    def get_bundle_statuses(self, ids: Sequence[str]) -> list[BundleStatus | None]:
+        """Ask the region in use which bundles it saw land.
+
+        Regions are reported not to share what they know: None is no news.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            At most 5.
+
+        Returns
+        -------
+        list of (BundleStatus or None)
+            One for each id, in order.
+
+        Raises
+        ------
+        ConfigError
+            More than 5, or not ids.
+        RpcError, RateLimitedError, TransportError
+            No answer.
+        """
+        return self._statuses("getBundleStatuses", ids, _bundle_status)
+
+    def get_inflight_bundle_statuses(self, ids: Sequence[str]) -> list[InflightStatus | None]:
+        """Ask the region in use after bundles of the last five minutes.
+
+        As `get_bundle_statuses`.
+        """
+        return self._statuses("getInflightBundleStatuses", ids, _inflight_status)
+
+    def simulate_bundle(
+        self,
+        transactions: Sequence[bytes],
+        rpc: RpcClient,
+        *,
+        skip_sig_verify: bool = False,
+        replace_recent_blockhash: bool = False,
+    ) -> BundleSimulation:
+        """Execute a bundle without consequences, on an RPC node that can: one of Jito's kind.
+
+        Parameters
+        ----------
+        transactions : sequence of bytes
+            1 to 5 transactions.
+        rpc : RpcClient
+            The node.
+        skip_sig_verify, replace_recent_blockhash : bool
+            Whether signatures do not count, and blockhashes are replaced by a valid one.
+
+        Raises
+        ------
+        ConfigError, TransactionTooLargeError
+            Not a bundle.
+        RpcError, RateLimitedError, TransportError
+            No answer; a node of another kind does not know the method (code -32601).
+        """
+        _check_bundle(transactions)
+        nothing = [None] * len(transactions)
+        options = {
+            "preExecutionAccountsConfigs": nothing,
+            "postExecutionAccountsConfigs": nothing,
+            "skipSigVerify": skip_sig_verify,
+            "replaceRecentBlockhash": replace_recent_blockhash,
+        }
+        params = [{"encodedTransactions": list(map(_base64, transactions))}, options]
+        return _simulation(rpc.call("simulateBundle", params)["value"])
+
+    def _ask(
+        self,
+        method: str,
+        params: Sequence[object],
+        path: str,
+        read: Callable[[Answer], _T],
+        *,
+        query: str = "",
+        pinned_only: bool = False,
+    ) -> _T:
+        first = self._pinned
+        unsure: TransportError | None = None
+        limited: list[RateLimitedError] = []
+        failed = False
+        for step in range(1 if pinned_only else len(self._regions)):
+            which = (first + step) % len(self._regions)
+            region = self._regions[which]
+            label = region.endpoint.label
+            if region.endpoint.respite.wait_s or not region.bucket.try_take():
+                limited.append(RateLimitedError(label, region.wait_s))
+                continue
+            try:
+                result = read(region.endpoint.call(method, params, path=path, query=query))
+            except TransportError as error:
+                unsure, failed = error, True
+                continue
+            except RateLimitedError:
+                pass
+            except RpcError as error:
+                reason = classify(error.code, error.message)
+                if reason is not BundleError.RATE_LIMITED:
+                    raise BundleRejectedError(
+                        label, method, error.code, error.message, error.data, reason=reason
+                    ) from unsure
+                region.endpoint.respite.failed(method)
+            else:
+                if failed:
+                    self._pinned = which
+                return result
+            failed = True
+            limited.append(RateLimitedError(label, region.wait_s))
+        if unsure is not None:
+            raise unsure
+        raise min(limited, key=lambda error: error.retry_after_s or 0.0)
+
+    def _statuses(
+        self, method: str, ids: Sequence[str], read: Callable[[Answer, str], _T]
+    ) -> list[_T | None]:
+        if len(ids) > MAX_STATUS_IDS or not all(map(_BUNDLE_ID.fullmatch, ids)):
+            raise ConfigError(f"ids: at most {MAX_STATUS_IDS}, of 64 hexadecimal digits each")
+        if not ids:
+            return []
+
+        def read_all(answer: Answer) -> list[_T | None]:
+            # What is not known is null, or a null, or left out.
+            found: dict[str, _T] = {}
+            value = None if answer.value is None else answer.get("value")
+            for item in [] if value is None else value.items(len(ids)):
+                if item.value is not None:
+                    name = item["bundle_id"].one_of(*ids)
+                    found[name] = read(item, name)
+            return [found.get(name) for name in ids]
+
+        return self._ask(method, [list(ids)], f"/api/v1/{method}", read_all, pinned_only=True)
+
+
+def _check_bundle(transactions: Sequence[bytes]) -> None:
+    if not 1 <= len(transactions) <= MAX_BUNDLE_TRANSACTIONS:
+        raise ConfigError(
+            f"transactions: {len(transactions)}, where 1 to {MAX_BUNDLE_TRANSACTIONS} are allowed"
+        )
+    for transaction in transactions:
+        if len(transaction) > MAX_TRANSACTION_BYTES:
+            raise TransactionTooLargeError(len(transaction), MAX_TRANSACTION_BYTES)
+
+
+def _base64(transaction: bytes) -> str:
+    return base64.b64encode(transaction).decode()
+
+
+def _bundle_status(answer: Answer, name: str) -> BundleStatus:
+    # The documentation's words and its example differ in the spelling of this.
+    status = answer.get("confirmationStatus", "confirmation_status")
+    if status is None:
+        raise answer.wrong("has no confirmation status")
+    outcome = answer.get("err")
+    return BundleStatus(
+        name,
+        tuple(item.signature() for item in answer["transactions"].items(MAX_BUNDLE_TRANSACTIONS)),
+        answer["slot"].integer(),
+        cast(Commitment, status.one_of("processed", "confirmed", "finalized")),
+        None if outcome is None or outcome.value == {"Ok": None} else outcome.value,
+    )
+
+
+def _inflight_status(answer: Answer, name: str) -> InflightStatus:
+    slot = answer.get("landed_slot")
+    state = answer["status"].one_of(*(state.value for state in InflightState))
+    return InflightStatus(name, InflightState(state), None if slot is None else slot.integer())
+
+
+def _simulation(value: Answer) -> BundleSimulation:
+    summary, results = value["summary"], value["transactionResults"].items(MAX_BUNDLE_TRANSACTIONS)
+    succeeded = summary.value == "succeeded"
+    logs = [result.get("logs") for result in results]
+    units = [result.get("unitsConsumed") for result in results]
+    return BundleSimulation(
+        succeeded,
+        None if succeeded else summary["failed"].value,
+        tuple(result["err"].value for result in results),
+        tuple(() if log is None else log.texts() for log in logs),
+        tuple(None if unit is None else unit.integer() for unit in units),
+    )

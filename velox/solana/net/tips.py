@@ -1,0 +1,351 @@
+"""What a bundle pays to be taken, and to whom."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, get_args
+
+from solders.pubkey import Pubkey
+
+from velox.errors import ConfigError, SolanaError
+from velox.solana.net.endpoint import Answer, Endpoint
+
+__all__ = [
+    "MIN_TIP_LAMPORTS",
+    "FixedTip",
+    "FloorPercentileTip",
+    "Percentile",
+    "TipAccounts",
+    "TipFloor",
+    "TipFloorClient",
+    "TipPolicy",
+]
+
+#: The least that Jito's block engine takes, in lamports.
+MIN_TIP_LAMPORTS: Final = 1_000
+LAMPORTS_PER_SOL: Final = 1_000_000_000
+
+#: Which of the tips that landed: a percentile, or the moving average of the median.
+Percentile = Literal[25, 50, 75, 95, 99, "ema50"]
+
+_T = TypeVar("_T")
+
+
+class TipPolicy(Protocol):
+    """Says what the next bundle pays."""
+
+    def lamports(self, now: int) -> int:
+        """Return the tip.
+
+        Parameters
+        ----------
+        now : int
+            Monotonic nanoseconds.
+
+        Returns
+        -------
+        int
+            Lamports.
+        """
+        ...
+
+
+class FixedTip:
+    """The same tip for every bundle.
+
+    Parameters
+    ----------
+    lamports : int
+        The tip.
+    maximum : int, optional
+        What it must not be above: a slip in a configuration is refused here.
+
+    Raises
+    ------
+    ConfigError
+        A tip under `MIN_TIP_LAMPORTS` or above `maximum`.
+    """
+
+    def __init__(self, lamports: int, maximum: int | None = None) -> None:
+        if lamports < MIN_TIP_LAMPORTS or (maximum is not None and lamports > maximum):
+            bounds = f"{MIN_TIP_LAMPORTS} to {'any' if maximum is None else maximum}"
+            raise ConfigError(f"lamports: must be from {bounds}, not {lamports}")
+        self._lamports = lamports
+
+    def __repr__(self) -> str:
+        return f"FixedTip({self._lamports})"
+
+    def lamports(self, now: int) -> int:
+        """Return the tip, in lamports."""
+        return self._lamports
+
+
+@dataclass(frozen=True, slots=True)
+class TipFloor:
+    """Tips that landed of late, in lamports, each rounded up.
+
+    Attributes
+    ----------
+    p25, p50, p75, p95, p99 : int
+        Percentiles.
+    ema50 : int
+        The exponential moving average of the median.
+    """
+
+    p25: int
+    p50: int
+    p75: int
+    p95: int
+    p99: int
+    ema50: int
+
+    def at(self, percentile: Percentile) -> int:
+        """Return one of them."""
+        value: int = getattr(self, percentile if percentile == "ema50" else f"p{percentile}")
+        return value
+
+
+class TipFloorClient:
+    """Where Jito publishes the tips that landed. Any thread may use it.
+
+    Parameters
+    ----------
+    url : str
+        The whole URL, which ends in ``/api/v1/bundles/tip_floor``.
+    timeout_s : float
+        Seconds for an exchange.
+    allow_mainnet : bool
+        Whether it may be another machine's.
+
+    Raises
+    ------
+    EndpointRefusedError
+        See `velox.solana.net.endpoint.require_loopback`.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 2.0, allow_mainnet: bool = False) -> None:
+        self._endpoint = Endpoint(
+            url, timeout_s=timeout_s, allow_mainnet=allow_mainnet, max_response_bytes=1 << 16
+        )
+
+    def __repr__(self) -> str:
+        return f"TipFloorClient({self._endpoint.label!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._endpoint.close()
+
+    def fetch(self) -> TipFloor:
+        """Fetch the tips.
+
+        Raises
+        ------
+        RateLimitedError, TransportError
+            No answer, or none that can be believed.
+        """
+        answer = self._endpoint.get("tip_floor")
+        rows = answer.items(16)
+        if not rows:
+            raise answer.wrong("is empty")
+        latest = rows[0]
+        landed = [
+            _lamports(latest[f"landed_tips_{name}_percentile"])
+            for name in ("25th", "50th", "75th", "95th", "99th")
+        ]
+        if landed != sorted(landed):
+            raise latest.wrong("has percentiles out of order")
+        p25, p50, p75, p95, p99 = landed
+        ema50 = _lamports(latest["ema_landed_tips_50th_percentile"])
+        return TipFloor(p25, p50, p75, p95, p99, ema50)
+
+
+class _Cached(Generic[_T]):
+    """A value that is fetched anew when it has aged; while that fails the old one stays."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], _T],
+        max_age_s: float,
+        value: _T | None = None,
+        fetched_ns: int | None = None,
+    ) -> None:
+        if not 0 < max_age_s < float("inf"):
+            raise ConfigError(f"max_age_s: must be positive and finite, not {max_age_s}")
+        self._fetch = fetch
+        self._max_age_ns = round(max_age_s * 1e9)
+        self._lock = threading.Lock()
+        self._asked_ns = fetched_ns
+        self.value = value
+        self.failures = 0
+        self.last_error: SolanaError | None = None
+
+    def get(self, now: int) -> _T | None:
+        with self._lock:
+            # A failure, too, is not repeated before it has aged. A clock that jumps back ages.
+            if self._asked_ns is None or not 0 <= now - self._asked_ns < self._max_age_ns:
+                self._asked_ns = now
+                try:
+                    self.value, self.last_error = self._fetch(), None
+                except SolanaError as error:
+                    self.failures += 1
+                    self.last_error = error
+            return self.value
+
+    def expire(self) -> None:
+        with self._lock:
+            self._asked_ns = None
+
+
+class FloorPercentileTip:
+    """A tip that follows those that landed, between two bounds. Any thread may use it.
+
+    Parameters
+    ----------
+    fetch : callable
+        Returns a `TipFloor`: that of a `TipFloorClient`. It is called by `lamports`, at most once
+        in `max_age_s`. While it fails the last floor counts, and `minimum` before there is one.
+    percentile : {25, 50, 75, 95, 99, "ema50"}
+        Which of them.
+    maximum : int
+        Lamports that are never exceeded, whatever the source says.
+    minimum : int
+        Lamports that are paid at least.
+    max_age_s : float
+        Seconds for which a floor counts as fresh.
+
+    Attributes
+    ----------
+    failures : int
+        How often `fetch` failed.
+    last_error : SolanaError or None
+        How the last fetch failed; None if it did not.
+
+    Raises
+    ------
+    ConfigError
+        Another percentile, or bounds that are not in order.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], TipFloor],
+        percentile: Percentile,
+        maximum: int,
+        minimum: int = MIN_TIP_LAMPORTS,
+        *,
+        max_age_s: float = 10.0,
+    ) -> None:
+        if percentile not in get_args(Percentile):
+            choices = ", ".join(map(str, get_args(Percentile)))
+            raise ConfigError(f"percentile: must be one of {choices}, not {percentile!r}")
+        if not MIN_TIP_LAMPORTS <= minimum <= maximum:
+            raise ConfigError(
+                f"minimum: must be from {MIN_TIP_LAMPORTS} to maximum ({maximum}), not {minimum}"
+            )
+        self._floor: _Cached[TipFloor] = _Cached(fetch, max_age_s)
+        self._percentile = percentile
+        self._maximum = maximum
+        self._minimum = minimum
+
+    def __repr__(self) -> str:
+        return f"FloorPercentileTip({self._percentile!r}, {self._minimum} to {self._maximum})"
+
+    @property
+    def failures(self) -> int:
+        """How often the source failed."""
+        return self._floor.failures
+
+    @property
+    def last_error(self) -> SolanaError | None:
+        """How the last fetch failed."""
+        return self._floor.last_error
+
+    def lamports(self, now: int) -> int:
+        """Return the tip, in lamports; `now` in monotonic nanoseconds."""
+        floor = self._floor.get(now)
+        wanted = self._minimum if floor is None else floor.at(self._percentile)
+        return min(max(wanted, self._minimum), self._maximum)
+
+
+class TipAccounts:
+    """The accounts that tips go to, drawn at random so that bundles do not contend for one.
+
+    They are fetched at once, and again when they have aged; while that fails the old ones are
+    used. Any thread may use it.
+
+    Parameters
+    ----------
+    fetch : callable
+        Returns them: `BlockEngineClient.get_tip_accounts`.
+    rng : random.Random, optional
+        Where the choice comes from.
+    clock : callable
+        Monotonic nanoseconds.
+    max_age_s : float
+        Seconds after which they are fetched anew.
+
+    Raises
+    ------
+    RpcError, RateLimitedError, TransportError
+        They cannot be had at the start.
+
+    Attributes
+    ----------
+    failures : int
+        How often fetching them anew failed.
+    last_error : SolanaError or None
+        How the last fetch failed; None if it did not.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Sequence[Pubkey]],
+        *,
+        rng: random.Random | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        max_age_s: float = 600.0,
+    ) -> None:
+        self._rng = rng or random.Random()
+        self._clock = clock
+        self._cached = _Cached(fetch, max_age_s, fetch(), clock())
+
+    def __repr__(self) -> str:
+        return f"TipAccounts({len(self.accounts)})"
+
+    @property
+    def failures(self) -> int:
+        """How often fetching them anew failed."""
+        return self._cached.failures
+
+    @property
+    def last_error(self) -> SolanaError | None:
+        """How the last fetch failed."""
+        return self._cached.last_error
+
+    @property
+    def accounts(self) -> Sequence[Pubkey]:
+        """Those in use, without asking anew."""
+        assert self._cached.value is not None  # it is there from the start
+        return self._cached.value
+
+    def choose(self) -> Pubkey:
+        """Return one of them."""
+        self._cached.get(self._clock())
+        return self._rng.choice(self.accounts)
+
+    def mark_stale(self) -> None:
+        """Fetch them anew at the next choice: a bundle was refused for the want of a tip."""
+        self._cached.expire()
+
+
+def _lamports(answer: Answer) -> int:
+    """Read an amount of SOL, rounded up to lamports."""
+    value: Any = answer.value
+    if type(value) not in (int, Decimal) or not 0 <= value <= 1_000:
+        raise answer.wrong("must be an amount from 0 to 1000 SOL")
+    return int((Decimal(value) * LAMPORTS_PER_SOL).to_integral_value(ROUND_CEILING))

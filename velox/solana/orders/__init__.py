@@ -1,0 +1,1 @@
+"""Orders on their way to the chain: the queue, working orders, what is in flight, outcomes."""

@@ -1,0 +1,1 @@
+"""The submitter and its parts: signing, sending, following, reconciling, recovering."""

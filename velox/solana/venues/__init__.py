@@ -1,0 +1,1 @@
+"""Markets on the chain, one folder a venue."""

@@ -1,0 +1,1 @@
+"""HTTP, websocket and JSON-RPC servers on the loopback interface."""
