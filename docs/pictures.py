@@ -31,6 +31,7 @@ svg.velox .on { fill: var(--vx-blue); stroke: none; }
 svg.velox .other { fill: var(--vx-orange); stroke: none; }
 svg.velox .line { fill: none; stroke: var(--vx-line); stroke-width: 1.3; }
 svg.velox .dash { stroke-dasharray: 5 4; }
+svg.velox line.grid { stroke: var(--vx-line); stroke-opacity: 0.35; }
 svg.velox .arrow { fill: var(--vx-line); }
 """
 
@@ -67,10 +68,14 @@ class Drawing:
             f'<text{name} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
         )
 
-    def line(self, *points: tuple[float, float], arrow: bool = False, dash: bool = False) -> None:
+    def rule(self, x: float, top: float, bottom: float) -> None:
+        """Draw a line of a grid, downwards."""
+        self.parts.append(f'<line class="grid" x1="{x:g}" y1="{top:g}" x2="{x:g}" y2="{bottom:g}"/>')
+
+    def line(self, *points: tuple[float, float], arrow: bool = False) -> None:
         """Draw straight lines through the points, with a head at the last one if asked."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
-        self.parts.append(f'<polyline class="line{" dash" if dash else ""}" points="{path}"/>')
+        self.parts.append(f'<polyline class="line" points="{path}"/>')
         if arrow:
             (x0, y0), (x1, y1) = points[-2:]
             angle = math.atan2(y1 - y0, x1 - x0)
@@ -229,7 +234,7 @@ def order_to_chain() -> str:
     picture.text(472, bottom + 16, "the same bytes again", "small", "end")
     picture.line((110, bottom), (110, bottom + 50), arrow=True)
     picture.line((240, bottom), (240, bottom + 50), arrow=True)
-    picture.line((380, bottom + 24), (380, bottom + 50), arrow=True)
+    picture.line((342, bottom), (342, bottom + 50), arrow=True)
     top = bottom + 50
     for x, name, what in (
         (30, "LANDED", "executed"),
@@ -282,9 +287,9 @@ def latency() -> str:
 
     bottom = 40 + 92 * len(rows)
     for ns, label in ((100, "100 ns"), (200, ""), (500, "500 ns"), (1000, "1 µs"), (2000, "2 µs")):
-        picture.line((place(ns), 40), (place(ns), bottom), dash=True)
+        picture.rule(place(ns), 40, bottom)
         picture.text(place(ns), bottom + 20, label, "small")
-    picture.line((place(5000), 40), (place(5000), bottom), dash=True)
+    picture.rule(place(5000), 40, bottom)
     picture.text(right, bottom + 20, "5 µs", "small", "end")
     picture.dot(104, 16, "other")
     picture.text(118, 21, "late: the host", "small", "start")
