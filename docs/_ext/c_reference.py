@@ -17,6 +17,7 @@ __all__ = ["Declaration", "cython_declarations", "header_declarations", "page"]
 QUALIFIERS = re.compile(r"\b(inline|public|api|readonly|packed)\s+")
 ALIAS = re.compile(r'(\w+)\s+"[^"]*"')
 AFTER = re.compile(r"\)\s*(noexcept|except[^:]*?|nogil|with gil)?\s*(nogil)?\s*:?\s*$")
+DRAWING = re.compile(r"^\s*[0-9.]*\s*(\+[-=]{2,}|\|\s.*\|)", re.MULTILINE)
 ENUMERATOR = re.compile(r'^\s+(\w+)(?:\s+"[^"]*")?\s*(?:=\s*([^,#]+?))?,?\s*(?:#.*)?$')
 
 
@@ -262,7 +263,7 @@ def page(title: str, doc: str, declarations: list[Declaration], *, language: str
         reStructuredText with one object description for each name.
     """
     lines = [title, "=" * len(title), ""]
-    lines += [prose(doc) if language == "c" else doc, ""]
+    lines += [prose(doc) if language == "c" else drawn(doc), ""]
     for each in declarations:
         doc = each.doc if language == "cython" else prose(each.doc)
         body = [doc, ""] if doc else []
@@ -290,6 +291,20 @@ def page(title: str, doc: str, declarations: list[Declaration], *, language: str
             lines += [f"   {line}" if line else "" for line in text.split("\n")]
         lines.append("")
     return "\n".join(lines) + "\n"
+
+
+def drawn(doc: str) -> str:
+    """Make a module's docstring safe inside a page: drawings keep their shape, titles go."""
+    doc = re.sub(r"^(\S[^\n]*)\n([-=~])\2{3,}$", r".. rubric:: \1", doc, flags=re.MULTILINE)
+    doc = re.sub(r"^(\.\. rubric:: [^\n]*)\n(?=\S)", r"\1\n\n", doc, flags=re.MULTILINE)
+    paragraphs = re.split(r"\n[ \t]*\n", doc)
+    found: list[str] = []
+    for paragraph in paragraphs:
+        if DRAWING.search(paragraph):
+            found.append("\n".join(f"       {line}" for line in paragraph.splitlines()))
+        else:
+            found.append(paragraph)
+    return "\n\n".join(found)
 
 
 def prose(comment: str) -> str:

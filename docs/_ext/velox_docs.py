@@ -56,6 +56,22 @@ def write_reference(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def without_outside_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """Turn a link to a Markdown page outside the documentation into the page's path.
+
+    GitHub shows such a page; the site does not have it. Links to other files become downloads.
+    """
+    folder = (Path(app.srcdir) / name).parent
+
+    def plain(match: re.Match[str]) -> str:
+        path = (folder / match[2]).resolve()
+        if path.is_relative_to(app.srcdir):
+            return match[0]
+        return f"{match[1]} (`{path.relative_to(ROOT)}`)"
+
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#:]+\.md)(?:#[^)]*)?\)", plain, source[0])
+
+
 class InlinePictures(SphinxPostTransform):
     """Put our pictures into the page itself, so that they follow its light or dark colours."""
 
@@ -78,5 +94,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("builder-inited", write_reference)
+    app.connect("source-read", without_outside_pages)
     app.add_post_transform(InlinePictures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -221,7 +221,7 @@ class MessageTemplate:
     orders : int
         How many orders it carries.
     cancels, hinted : int
-        How many prepared `Cancel`s, and how many of those have a hint.
+        How many prepared cancels, and how many of those have a hint.
     tip_account : Pubkey or None
         Whom it tips; None for nobody.
     dont_front : bool
