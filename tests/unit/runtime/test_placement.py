@@ -432,7 +432,7 @@ def test_the_examples_of_the_module_run():
 
 
 def test_the_examples_of_the_page_run():
-    page = Path(__file__).parents[3] / "docs" / "placement.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "placement.md"
     results = doctest.testfile(str(page), module_relative=False)
     assert results.attempted > 0
     assert results.failed == 0
