@@ -52,6 +52,11 @@ def main() -> int:
         print(f"{title}:")
         for name, count in counts.most_common():
             print(f"  {count:9d}  {name}")
+    print("compute, ours / real (least, 1st, 50th, 99th percentile, most):")
+    for name, ratios in sorted(tally.compute.items()):
+        ratios.sort()
+        shown = [ratios[int(part * (len(ratios) - 1))] for part in (0, 0.01, 0.5, 0.99, 1)]
+        print(f"  {len(ratios):9d}  {name:10} " + " ".join(f"{each:.3f}" for each in shown))
     return 1 if found else 0
 
 

@@ -48,6 +48,8 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
+    compute: dict[str, list[float]] = field(default_factory=dict)
+    """By kind, what successful steps cost on ours for a unit on the real one."""
 
 
 def known_difference(step: Step, real: Outcome, ours: Outcome) -> str | None:
@@ -99,6 +101,10 @@ class Session:
             tally.kinds[step.kind] += 1
             tally.errors[f"{step.kind.split()[0]}: {theirs.error}"] += 1
             tally.events.update(EVENTS.get(each[:8], "?") for each in theirs.events)
+            if theirs.error is None:
+                tally.compute.setdefault(step.kind.split()[0], []).append(
+                    mine.compute / theirs.compute
+                )
             what = self.compare(theirs, mine)
             if what is None:
                 continue

@@ -235,6 +235,9 @@ static status pay(struct account *from, struct account *to, u64 lamports)
 status grow(struct account *payer, u32 blocks)
 {
     struct account *market = G->market;
+    if (!payer->writable)
+        return INVALID_INSTRUCTION_DATA;
+    charge(CHARGE_GROWTH);
     u64 old_length = *market->length, length = old_length + (u64)blocks * BLOCK_BYTES;
     /* The rent of the growth, whatever the market has. */
     TRY(pay(payer, market, rent_exempt(length) - rent_exempt(old_length)));
@@ -281,7 +284,8 @@ status next_vault(struct account **vault, const struct account *mint, u8 *bump)
         return NOT_ENOUGH_ACCOUNTS;
     if (*(*vault)->length != 0)
         return INVALID_ACCOUNT_DATA;
-    sol_try_find_program_address(seed, 3, G->program, &address, bump);
+    for (int search = 0; search < VAULT_SEARCHES; search++)
+        sol_try_find_program_address(seed, 3, G->program, &address, bump);
     return same_key(&address, (*vault)->key) ? OK : WRONG_VAULT;
 }
 
@@ -296,6 +300,8 @@ status create_vault(struct account *payer, struct account *vault, struct account
     const struct key *program = mint->owner;
     if (is_token_2022_program(program))
         TRY(token_account_bytes(mint, &bytes));
+    else
+        charge(CHARGE_TOKEN_VAULT);
     u64 rent = rent_exempt(bytes);
     u32 *word = (u32 *)G->call_data;
     if (*vault->lamports == 0) {

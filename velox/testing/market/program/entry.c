@@ -108,6 +108,7 @@ static status create(void)
     TRY(next_token_program(&token));
     if (same_key(base->key, quote->key))
         return CUSTOM_ZERO;
+    charge(CHARGE_CREATE);
     TRY(create_vault(payer, base_vault, base, bumps[0]));
     TRY(create_vault(payer, quote_vault, quote, bumps[1]));
     clear_words(header, HEADER_BYTES);
@@ -134,6 +135,7 @@ static status claim_seat(void)
     TRY(next_signer(&payer));
     TRY(next_market());
     TRY(next_system());
+    charge(CHARGE_SEAT);
     if (find_seat(payer->key) != NOWHERE)
         return SEAT_MISSING;
     TRY(add_seat(payer->key, &index));
@@ -148,6 +150,7 @@ static status expand(void)
     TRY(next_payer(&payer));
     TRY(next_market());
     TRY(next_system());
+    charge(CHARGE_EXPAND);
     if (!counted)
         return free_blocks(2) < 2 ? grow(payer, 1) : OK;
     u32 wanted = read_u32(G->data + 1);
@@ -204,6 +207,7 @@ static status move(int is_deposit)
         return INVALID_INSTRUCTION_DATA;
     TRY(next_token_program(&token));
     TRY(next_mint(&mint));
+    charge(is_deposit ? CHARGE_DEPOSIT : CHARGE_WITHDRAW);
     transfer.from = is_deposit ? tokens : vault;
     transfer.to = is_deposit ? vault : tokens;
     transfer.authority = is_deposit ? payer : vault;
@@ -273,6 +277,7 @@ static status cancel_all(const struct key *trader, u32 seat, const u8 *at)
     at += 4;
     for (u32 number = 0; number < count; number++) {
         u64 sequence = read_u64(at);
+        charge(CHARGE_CANCEL);
         if (at[8]) {
             TRY(cancel_by_hint(seat, sequence, read_u32(at + 9)));
             at += 13;
@@ -335,6 +340,7 @@ static status batch(void)
     TRY(next_market());
     TRY(next_system());
     TRY(batch_globals());
+    charge(CHARGE_BATCH);
     read_slot();
     TRY(seat_of(payer->key, G->data[1], read_u32(G->data + 2), &seat));
     TRY(cancel_all(payer->key, seat, cancels));
@@ -409,6 +415,8 @@ static status swap_transfer(const struct swap *swap, int side, int from_vault, u
 {
     struct transfer transfer;
     const struct header *header = G->header;
+    if (is_token_2022_program(swap->programs[side]))
+        charge(CHARGE_SWAP_2022);
     transfer.from = from_vault ? swap->vaults[side] : swap->tokens[side];
     transfer.to = from_vault ? swap->tokens[side] : swap->vaults[side];
     transfer.authority = from_vault ? swap->vaults[side] : swap->owner;
@@ -434,10 +442,12 @@ static status swap(void)
     if (!is_read_whole(&reader))
         return BORSH_IO_ERROR;
     TRY(swap_accounts(&swap));
+    charge(CHARGE_SWAP);
     read_slot();
     u32 seat = find_seat(swap.owner->key);
     int is_new = seat == NOWHERE;
     if (is_new) {
+        charge(CHARGE_TEMPORARY_SEAT);
         TRY(add_seat(swap.owner->key, &seat));
         TRY(grow_if_full(swap.payer));
     }

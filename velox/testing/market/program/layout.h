@@ -22,6 +22,7 @@
 #ifndef VELOX_MARKET_LAYOUT_H
 #define VELOX_MARKET_LAYOUT_H
 
+#include "charge.h"
 #include "wide.h"
 
 #define DISCRIMINANT 4859840929024028656ull

@@ -20,8 +20,10 @@ u32 take_block(void)
 u64 free_blocks(u64 limit)
 {
     u64 count = 0;
-    for (u32 at = G->header->free; at != NOWHERE && count < limit; at = *(u32 *)(G->blocks + at))
+    for (u32 at = G->header->free; at != NOWHERE && count < limit; at = *(u32 *)(G->blocks + at)) {
+        charge(CHARGE_FREE_BLOCK);
         count++;
+    }
     return count;
 }
 

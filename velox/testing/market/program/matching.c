@@ -41,6 +41,7 @@ __attribute__((noinline)) static status rest(const struct order *order, u32 *ind
 #endif
         at = right ? other->node.right : other->node.left;
     }
+    charge(CHARGE_REST);
     u32 block = take_block();
     if (block == NOWHERE)
         return NO_FREE_BLOCK;
@@ -52,6 +53,7 @@ __attribute__((noinline)) static status rest(const struct order *order, u32 *ind
 
 static void take_out(u32 index)
 {
+    charge(CHARGE_REMOVAL);
     struct tree tree = orders_of(order_at(index)->is_bid);
     tree_remove(&tree, index);
     release_block(index);
@@ -72,9 +74,11 @@ status cancel_by_sequence(u32 seat, u64 sequence)
 {
     u32 found = NOWHERE;
     for (int is_bid = 0; is_bid < 2; is_bid++)
-        for (u32 at = *orders_of(is_bid).best; at != NOWHERE; at = tree_before(G->blocks, at))
+        for (u32 at = *orders_of(is_bid).best; at != NOWHERE; at = tree_before(G->blocks, at)) {
+            charge(CHARGE_SEARCH);
             if (order_at(at)->sequence == sequence && order_at(at)->seat == seat)
                 found = at;
+        }
     if (found == NOWHERE)
         return INVALID_CANCEL;
     return cancel(found);
@@ -155,10 +159,12 @@ __attribute__((noinline)) static status fill(u32 index, u64 *remaining)
     int is_bid = taker->is_bid, whole = *remaining >= maker->atoms;
     u64 base = whole ? maker->atoms : *remaining, quote;
     TRY(quote_for_base(&maker->price, base, is_bid != whole, &quote));
+    charge(CHARGE_FILL);
     G->placed.base += base;
     G->placed.quote += quote;
     if (!is_bid) {
         u64 before, after;
+        charge(CHARGE_SALE);
         TRY(quote_for_base(&maker->price, maker->atoms, 1, &before));
         TRY(quote_for_base(&maker->price, maker->atoms - base, 1, &after));
 #ifndef MUTANT_NO_BONUS
@@ -208,6 +214,7 @@ status place(void)
         return SEAT_MISSING;
     if (!is_reverse(request->type) && request->last_slot && request->last_slot <= G->slot)
         return ALREADY_EXPIRED;
+    charge(CHARGE_PLACE);
     placed->base = 0;
     placed->quote = 0;
     placed->index = NOWHERE;
@@ -248,9 +255,11 @@ status place(void)
 status base_for_quote_on_book(int is_bid, int up, u64 quote, u64 *base)
 {
     u64 total = 0;
+    charge(CHARGE_ESTIMATE);
     for (u32 at = *orders_of(!is_bid).best; at != NOWHERE; at = tree_before(G->blocks, at)) {
         const struct order *maker = order_at(at);
         u64 wanted, taken;
+        charge(CHARGE_ESTIMATE);
         if (is_expired(maker))
             continue;
         TRY(base_for_quote(&maker->price, quote, up, &wanted));

@@ -143,11 +143,4 @@ static inline void clear_words(void *to, u64 length)
         *(u64 *)((u8 *)to + at) = 0;
 }
 
-/* Spends about two compute units a turn, as the real program spends them on its own work. */
-static inline void burn(u64 turns)
-{
-    while (turns--)
-        __asm__ volatile("" : "+r"(turns));
-}
-
 #endif
