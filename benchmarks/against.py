@@ -161,7 +161,7 @@ def _run(options: argparse.Namespace, names: Sequence[str]) -> None:
         raise ValueError("--instructions: valgrind is not installed")
     trees = working_tree(), built_revision(options.revision)
     label = trees[1].label
-    with sides(*trees) as (here, reference):
+    with sides(trees, names) as (here, reference):
         pairs = take_turns(here, reference, names, options.rounds, random.Random())
         print(f"velox {velox.__version__}, {describe_machine()}")
         print(f"ns a record, medians of {options.rounds} pairs in shuffled turns\n")

@@ -28,7 +28,7 @@ class Instructions:
             raise NotImplementedError("valgrind is not installed")
         # The installed package is measured, not the tree that this file belongs to.
         installed = Tree("installed", Path(velox.__file__).resolve().parents[1])
-        with sides(installed) as measured:
+        with sides([installed], [row]) as measured:
             [counts] = instructions.count_all(measured, [row])
         count = counts[row]
         # Here, since asv skips a benchmark only for what its setup raises.

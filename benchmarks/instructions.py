@@ -159,7 +159,7 @@ def parse_counts(text: str) -> dict[str, int]:
     Raises
     ------
     ValueError
-        One of the two lines is missing, or they do not match.
+        A line or a counter is missing, the lines do not match, or nothing was counted.
     """
     lines = {}
     for key in ("events", "totals"):
@@ -172,7 +172,13 @@ def parse_counts(text: str) -> dict[str, int]:
     if missing < 0:
         raise ValueError("callgrind's file has more totals than events")
     totals = [int(each) for each in lines["totals"]] + [0] * missing
-    return dict(zip(lines["events"], totals, strict=True))
+    counts = dict(zip(lines["events"], totals, strict=True))
+    for name in ("Ir", "Bcm", "Bim"):
+        if name not in counts:
+            raise ValueError(f"callgrind's file has no counter {name!r}")
+    if not counts["Ir"]:
+        raise ValueError("callgrind counted nothing; are the modules stripped of symbols?")
+    return counts
 
 
 def valgrind_version() -> str | None:
@@ -255,17 +261,12 @@ def _count(side: Side, name: str) -> Count | str:
     if "unavailable" in found:
         return str(found["unavailable"])
     path = side.folder / f"{prefix}{found['process']}"
-    counts = parse_counts(path.read_text("utf-8"))
+    try:
+        counts = parse_counts(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MeasureError(side.label, name, f"functions like {pattern!r}: {error}") from error
     path.unlink()
-    if not counts["Ir"]:
-        raise MeasureError(
-            side.label, name, f"no function like {pattern!r} ran; are the modules stripped?"
-        )
-    return Count(
-        found["operations"],
-        (counts["Ir"],),
-        (counts.get("Bcm", 0) + counts.get("Bim", 0),),
-    )
+    return Count(found["operations"], (counts["Ir"],), (counts["Bcm"] + counts["Bim"],))
 
 
 def compare(here: Counts, reference: Counts) -> list[Row]:
@@ -453,7 +454,7 @@ def _run(options: argparse.Namespace, names: Sequence[str]) -> int:
     if options.against is not None and not stored:
         trees.append(built_revision(options.against))
         label = trees[1].label
-    with sides(*trees) as measured:
+    with sides(trees, names) as measured:
         counted = count_all(measured, names, rounds=options.rounds, jobs=options.jobs)
     here = counted[0]
     if options.json:

@@ -182,14 +182,10 @@ def _export(commit: str, repository: Path, folder: Path) -> None:
 
 def _build_key() -> str:
     """Return a short hash of the interpreter, the compiler and the settings of a build."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    try:
-        found = subprocess.run(
-            [*compiler, "--version"], capture_output=True, text=True, check=False
-        )
-        compiler_version = found.stdout
-    except FileNotFoundError:
-        compiler_version = ""
+    command = [*shlex.split(os.environ.get("CC", "cc")), "--version"]
+    compiler = ""
+    with suppress(OSError):
+        compiler = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     parts = [
         sys.executable,
         sys.version,

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +130,19 @@ def chosen(names: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def sides(*trees: Tree) -> Iterator[list[Side]]:
-    """Write the inputs once, and prepare each tree to use them; delete them at the end."""
+def sides(trees: Sequence[Tree], names: Sequence[str]) -> Iterator[list[Side]]:
+    """Write the inputs once, and prepare each tree to use them; delete them at the end.
+
+    Parameters
+    ----------
+    trees : sequence of Tree
+    names : sequence of str
+        The workloads that will run; only their inputs are written.
+    """
     with tempfile.TemporaryDirectory(prefix="velox-measures-") as folder:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
-        _write_inputs(inputs)
+        _write_inputs(inputs, {workloads.WORKLOADS[name].reads for name in names})
         made = []
         for number, tree in enumerate(trees):
             mine = Path(folder, str(number))
@@ -148,16 +155,18 @@ def sides(*trees: Tree) -> Iterator[list[Side]]:
         yield made
 
 
-def _write_inputs(folder: Path) -> None:
-    np.save(folder / "flow.npy", records.synthetic())
-    np.save(folder / "markets.npy", records.interleaved(workloads.MARKETS))
+def _write_inputs(folder: Path, needed: Set[str]) -> None:
     facts: dict[str, Any] = {
         "tick_size": records.TICK_SIZE,
         "base_price": records.BASE_PRICE,
         # Absolute: the program runs in another folder.
         "binance_paths": [os.path.abspath(each) for each in records.recorded("binance")],
     }
-    recording = records.binance()
+    if "flow" in needed:
+        np.save(folder / "flow.npy", records.synthetic())
+    if "markets" in needed:
+        np.save(folder / "markets.npy", records.interleaved(workloads.MARKETS))
+    recording = records.binance() if "binance" in needed else None
     if recording is not None:
         np.save(folder / "binance.npy", recording.transactions)
         facts["binance_tick_size"] = recording.instruments[0].tick_size

@@ -75,7 +75,7 @@ class Inputs:
         path = self.folder / f"{name}.npy"
         if not path.exists():
             raise UnavailableError(f"VELOX_DATA names no folder with the {name} recording")
-        found = np.load(path)
+        found: Records = np.load(path)
         return found[:COUNTED].copy() if self.counting else found
 
 
@@ -90,6 +90,8 @@ class Workload:
         Takes `Inputs`, prepares, and returns the function that does the work once and checks it.
     counted : str or None
         The functions whose instructions count, as a pattern of callgrind; None: it is timed only.
+    reads : str
+        The file of records that it needs.
     runs : int
         How often the work is timed by one process, after one run that does not count.
     """
@@ -97,6 +99,7 @@ class Workload:
     title: str
     make: Callable[[Inputs], Work]
     counted: str | None = None
+    reads: str = "flow"
     runs: int = 5
 
 
@@ -260,17 +263,22 @@ WORKLOADS = {
         "pipeline, strategy that does nothing", partial(_pipeline, strategy="nothing"), STAGES
     ),
     "markets": Workload(
-        "pipeline, 64 markets", partial(_pipeline, records="markets", markets=MARKETS), STAGES
+        "pipeline, 64 markets",
+        partial(_pipeline, records="markets", markets=MARKETS),
+        STAGES,
+        reads="markets",
     ),
     "due-times": Workload("pipeline, distinct due times", partial(_pipeline, due_ns=1), STAGES),
     "paired": Workload("pipeline, two threads", partial(_pipeline, placement="paired"), runs=3),
-    "binance": Workload("book apply, Binance", _binance, "__pyx_pw_*OrderBook_*apply"),
+    "binance": Workload(
+        "book apply, Binance", _binance, "__pyx_pw_*OrderBook_*apply", reads="binance"
+    ),
     "ring": Workload("ring push and pop", _ring, "__pyx_pw_*ring_push_pop"),
     "histogram": Workload(
         "histogram record", _histogram, "__pyx_pw_*LatencyHistogram_*record_many"
     ),
     "bundle": Workload("bundle add", _bundle, "__pyx_pw_*BundleBuilder_*add"),
-    "load": Workload("load, Binance", _load, runs=1),
+    "load": Workload("load, Binance", _load, reads="binance", runs=1),
 }
 
 
