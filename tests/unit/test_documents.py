@@ -21,7 +21,7 @@ PAGES = sorted(
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # One needs recordings, the other the arguments of its command.
-OTHERS = {DOCS / "reference/feeds.md", DOCS / "performance/what-was-tried.md"}
+OTHERS = {DOCS / "reference/feeds.md", DOCS / "performance/optimisation-log.md"}
 LONGEST = 35
 
 
