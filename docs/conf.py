@@ -22,6 +22,7 @@ myst_enable_extensions = ["attrs_block"]
 # `name` in a docstring means an object where there is one of that name, and code elsewhere.
 default_role = "py:obj"
 add_module_names = False
+smartquotes = False  # options begin with two hyphens
 # Several modules have a class of one name; an annotation then links to none of them.
 suppress_warnings = ["ref.python"]
 toc_object_entries_show_parents = "hide"

@@ -53,7 +53,7 @@ class Drawing:
         self.parts: list[str] = []
 
     def box(
-        self, x: float, y: float, width: float, height: float, kind: str = "box", corner: int = 6
+        self, x: float, y: float, width: float, height: float, kind: str = "box", *, corner: int = 6
     ) -> None:
         """Draw a rectangle."""
         self.parts.append(
@@ -70,7 +70,9 @@ class Drawing:
 
     def rule(self, x: float, top: float, bottom: float) -> None:
         """Draw a line of a grid, downwards."""
-        self.parts.append(f'<line class="grid" x1="{x:g}" y1="{top:g}" x2="{x:g}" y2="{bottom:g}"/>')
+        self.parts.append(
+            f'<line class="grid" x1="{x:g}" y1="{top:g}" x2="{x:g}" y2="{bottom:g}"/>'
+        )
 
     def line(self, *points: tuple[float, float], arrow: bool = False) -> None:
         """Draw straight lines through the points, with a head at the last one if asked."""
@@ -104,7 +106,7 @@ class Drawing:
 def pipeline() -> str:
     """Draw the stages and the rings between them."""
     picture = Drawing(
-        "The pipeline: ingress, ring, order book with the strategy, ring, bundle stage, ring, output",
+        "The pipeline: ingress, order book and strategy, bundle stage, output, and their rings",
         560,
     )
     stages = [
@@ -128,7 +130,7 @@ def pipeline() -> str:
         y += 56
         if index < len(rings):
             picture.line((240, y), (240, y + 18), arrow=True)
-            picture.box(110, y + 18, 260, 48, "ring", 24)
+            picture.box(110, y + 18, 260, 48, "ring", corner=24)
             picture.text(240, y + 38, rings[index][0], "code")
             picture.text(240, y + 56, rings[index][1], "small")
             picture.line((240, y + 66), (240, y + 84), arrow=True)
@@ -155,7 +157,7 @@ def ring() -> str:
     picture.text(355, 110, "128 bytes each", "small")
     slots, filled, first = 12, range(3, 9), 24
     for at in range(slots):
-        picture.box(first + 36 * at, 200, 36, 44, "ring" if at in filled else "box", 0)
+        picture.box(first + 36 * at, 200, 36, 44, "ring" if at in filled else "box", corner=0)
     tail, head = first + 36 * 3, first + 36 * 9
     picture.line((tail, 166), (tail, 198), arrow=True)
     picture.text(tail, 158, "tail", "code")
@@ -165,9 +167,9 @@ def ring() -> str:
     picture.text(tail + 62, 188, "consumer", "small", "start")
     picture.line((head + 6, 190), (head + 54, 190), arrow=True)
     picture.text(head + 62, 188, "producer", "small", "start")
-    picture.text((tail + head) / 2, 268, "published: head − tail records", "small")
+    picture.text((tail + head) / 2, 268, "published: head - tail records", "small")
     picture.text(240, 296, "claim, write in place, publish: one release store a batch", "small")
-    picture.text(240, 318, "head and tail only count up; a slot is index & (capacity − 1)", "small")
+    picture.text(240, 318, "head and tail only count up; a slot is index & (capacity - 1)", "small")
     return picture.svg()
 
 
@@ -185,25 +187,23 @@ def book() -> str:
         span = int(width / cell)
         for at in range(cells // span):
             on = any(level in filled for level in range(at * span, (at + 1) * span))
-            picture.box(left + width * at, y, width, 20, "on" if on else "box", 2)
+            picture.box(left + width * at, y, width, 20, "on" if on else "box", corner=2)
     picture.text(left, 126, "window: quantities of consecutive prices", "small", "start")
     for at in range(cells):
-        picture.box(left + cell * at, 136, cell, 44, "ring" if at in filled else "box", 0)
+        picture.box(left + cell * at, 136, cell, 44, "ring" if at in filled else "box", corner=0)
     picture.line((left + 4.5 * cell, 214), (left + 4.5 * cell, 184), arrow=True)
     picture.text(left + 4.5 * cell, 230, "best", "code")
     picture.line((left, 196), (left + 4 * cell, 196))
     picture.text(left + 2 * cell, 212, "room", "small")
     picture.line((left + 5 * cell, 196), (left + 16 * cell, 196))
     picture.text(left + 10.5 * cell, 212, "depth: three quarters", "small")
-    picture.box(396, 136, 64, 44, "box dash", 6)
+    picture.box(396, 136, 64, 44, "box dash", corner=6)
     picture.text(428, 126, "cold store", "small")
     picture.text(428, 163, "index", "small")
     picture.text(left, 266, "better prices", "small", "start")
     picture.line((left + 100, 261), (356, 261), arrow=True)
     picture.text(460, 266, "worse prices", "small", "end")
-    picture.text(
-        240, 296, "The window follows the best price; what it leaves goes to the", "small"
-    )
+    picture.text(240, 296, "The window follows the best price; what it leaves goes to the", "small")
     picture.text(240, 314, "cold store. Both are exact.", "small")
     return picture.svg()
 
@@ -246,7 +246,7 @@ def order_to_chain() -> str:
         picture.text(x + 65, top + 44, what, "small")
     picture.text(240, top + 84, "Only the chain ends a Solana transaction.", "small")
     picture.text(240, top + 104, "An expired one may be signed anew, if configured so.", "small")
-    picture.text(240, top + 132, "Before it is signed, an order can also end as CONFLATED or", "small")
+    picture.text(240, top + 132, "Before it is signed, an order can end as CONFLATED or", "small")
     picture.text(240, top + 150, "SHED. If nobody can be asked any more, it is UNKNOWN.", "small")
     return picture.svg()
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from textwrap import dedent
 
 __all__ = ["Declaration", "cython_declarations", "header_declarations", "page"]
@@ -47,7 +46,6 @@ class Declaration:
     notes: str = ""
     doc: str = ""
     source: str = ""
-    members: list[str] = field(default_factory=list)
 
 
 def blocks(text: str) -> Iterator[tuple[list[str], list[str]]]:
@@ -82,7 +80,7 @@ def blocks(text: str) -> Iterator[tuple[list[str], list[str]]]:
 
 def bracket_depth(line: str) -> int:
     """Count the brackets that a line of a declaration opens and does not close."""
-    code = line.split("#")[0]
+    code = line.partition("#")[0]
     return code.count("(") - code.count(")")
 
 
@@ -107,7 +105,7 @@ def cython_declarations(text: str) -> tuple[str, list[Declaration]]:
     doc = ""
     match = re.match(r'\s*"""(.*?)"""', text, re.DOTALL)
     if match is not None:
-        doc = dedent(" " * 0 + match[1]).strip()
+        doc = dedent(match[1]).strip()
         text = text[match.end() :]
     found: list[Declaration] = []
     for comment, lines in blocks(text):
@@ -159,11 +157,11 @@ def declaration(comment: str, lines: list[str]) -> Iterator[Declaration]:
 
 def split_head(lines: list[str]) -> tuple[str, list[str]]:
     """Join the lines of a declaration's head into one, without comments."""
-    depth = 0
-    for count, line in enumerate(lines, 1):
-        depth += bracket_depth(line)
-        if depth == 0:
-            break
+    depth = bracket_depth(lines[0])
+    count = 1
+    while depth > 0:
+        depth += bracket_depth(lines[count])
+        count += 1
     head = " ".join(re.sub(r"\s*#.*", "", line).strip() for line in lines[:count])
     return head, lines[count:]
 
@@ -286,7 +284,7 @@ def page(title: str, doc: str, declarations: list[Declaration], *, language: str
                 for at, name in enumerate(each.names)
             ],
         }[each.kind](each)
-        lines += head + [""]
+        lines += [*head, ""]
         for text in body:
             lines += [f"   {line}" if line else "" for line in text.split("\n")]
         lines.append("")

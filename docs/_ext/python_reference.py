@@ -112,9 +112,7 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements of a body, also those below an ``if`` or a ``try``."""
     for statement in body:
         yield statement
-        if isinstance(statement, ast.If):
-            yield from statements([*statement.body, *statement.orelse])
-        elif isinstance(statement, ast.Try):
+        if isinstance(statement, (ast.If, ast.Try)):
             yield from statements([*statement.body, *statement.orelse])
 
 
@@ -146,9 +144,7 @@ def page(module: Module) -> str:
     str
         reStructuredText with one object description for each public name.
     """
-    lines = [
-        f"{module.name}\n{'=' * len(module.name)}\n\n.. py:module:: {module.name}\n"
-    ]
+    lines = [f"{module.name}\n{'=' * len(module.name)}\n\n.. py:module:: {module.name}\n"]
     lines += [docstring(module.doc), ""]
     if module.imported:
         lines += ["Names from other modules:", ""]
@@ -187,50 +183,49 @@ def class_lines(module: Module, statement: ast.ClassDef) -> list[str]:
             functions.setdefault(each.name, []).append(each)
         elif isinstance(each, (ast.AnnAssign, ast.Assign)):
             fields.append(each)
+    fields = [each for each in fields if not next(targets(each), "_").startswith("_")]
     makers = functions.get("__init__") or functions.get("__new__")
-    public = [each for each in fields if not next(targets(each), "_").startswith("_")]
+    signatures = [name]
     if makers is not None:
         signatures = [f"{name}{text}" for text in arguments(makers, method=True, returns=False)]
-    elif decorators & {"dataclass"} or {"NamedTuple", "Protocol"} & set(bases):
-        parameters = [
-            f"{next(targets(each))}: {ast.unparse(each.annotation)}"
-            + (f" = {ast.unparse(each.value)}" if simple(each.value) else "")
-            for each in public
-            if isinstance(each, ast.AnnAssign)
-        ]
-        signatures = [f"{name}({', '.join(parameters)})" if "Protocol" not in bases else name]
-    else:
-        signatures = [name]
-    options = [":final:"] if "final" in decorators else []
+    elif "dataclass" in decorators or "NamedTuple" in bases:
+        signatures = [f"{name}({', '.join(parameters(fields))})"]
     doc = doc_of(module, statement, name)
     if bases and bases != ["NamedTuple"]:
         doc = "Bases: " + ", ".join(f":py:obj:`{base}`" for base in bases) + "\n\n" + doc
-    lines = directive("class", signatures, doc, options)
+    lines = directive("class", signatures, doc, [":final:"] if "final" in decorators else [])
     body: list[str] = []
     if any("Enum" in base or "IntFlag" in base for base in bases):
-        for each in public:
-            value = f":value: {ast.unparse(each.value)}" if each.value is not None else ""
-            body += directive("attribute", [next(targets(each))], "", [value] if value else [])
+        for each in fields:
+            options = [f":value: {ast.unparse(each.value)}"] if each.value is not None else []
+            body += directive("attribute", [next(targets(each))], "", options)
     for member, group in functions.items():
-        if member.startswith("_"):
-            continue
-        marks = {ast.unparse(each) for each in group[-1].decorator_list}
-        text = doc_of(module, group[-1], f"{name}.{member}")
-        if marks & {"property", "cached_property", "functools.cached_property"}:
-            returns = group[0].returns
-            options = [f":type: {ast.unparse(returns)}"] if returns is not None else []
-            body += directive("property", [member], text, options)
-            continue
-        if any(mark.endswith(".setter") for mark in marks):
-            continue
-        options = [f":{mark}:" for mark in ("classmethod", "staticmethod") if mark in marks]
-        body += directive("method", overloads(group, method="staticmethod" not in marks), text)
-        if options:
-            at = next(at for at in range(len(body) - 1, -1, -1) if body[at].startswith(".. py:"))
-            while body[at + 1].startswith("   ") and body[at + 1].strip():
-                at += 1
-            body[at + 1 : at + 1] = [f"   {option}" for option in options]
+        if not member.startswith("_"):
+            body += member_lines(group, doc_of(module, group[-1], f"{name}.{member}"))
     return lines + [f"   {line}" if line else line for line in body]
+
+
+def parameters(fields: list[ast.AnnAssign | ast.Assign]) -> list[str]:
+    """Give the parameters of a class that its fields make."""
+    return [
+        f"{next(targets(each))}: {ast.unparse(each.annotation)}"
+        + (f" = {ast.unparse(each.value)}" if simple(each.value) else "")
+        for each in fields
+        if isinstance(each, ast.AnnAssign)
+    ]
+
+
+def member_lines(group: list[Function], doc: str) -> list[str]:
+    """Describe a method or a property."""
+    marks = {ast.unparse(each) for each in group[-1].decorator_list}
+    if any(mark.endswith(".setter") for mark in marks):
+        group, marks = group[:1], {"property"}
+    if marks & {"property", "cached_property", "functools.cached_property"}:
+        returns = group[0].returns
+        options = [f":type: {ast.unparse(returns)}"] if returns is not None else []
+        return directive("property", [group[0].name], doc, options)
+    options = [f":{mark}:" for mark in ("classmethod", "staticmethod") if mark in marks]
+    return directive("method", overloads(group, method="staticmethod" not in marks), doc, options)
 
 
 def simple(value: ast.expr | None) -> bool:

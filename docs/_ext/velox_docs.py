@@ -1,4 +1,4 @@
-"""What Velox's documentation asks of Sphinx: a generated API reference, and pictures in the page."""
+"""What Velox adds to Sphinx: a generated API reference, and pictures inside the page."""
 
 from __future__ import annotations
 
