@@ -1,8 +1,8 @@
 """What Manifest says of a transaction: the numbers of its orders, and its fills.
 
 The program reports in two ways. Its return data has a number for each order that it placed; the log
-repeats it as base 64 after ``Program return: ``. And the log has an event for each fill, as base 64
-after ``Program data: ``. Older releases also log an event for each placement. An event begins with
+repeats it as base 64 after ``Program return:``. And the log has an event for each fill, as base 64
+after ``Program data:``. Older releases also log an event for each placement. An event begins with
 eight bytes that name its kind::
 
     PlaceOrderLog, 120 bytes                       FillLog, 232 bytes
