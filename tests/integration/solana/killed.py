@@ -60,9 +60,9 @@ def submit(url: str, key: str, journal: str, compact: int, first: int, count: in
 
 def submit_capture(capture: str, config: str) -> None:
     try:
-        command.submit(capture, config)
+        command.submit(capture, command.Destination(config))
     except SubmitError:
-        command.resume(config)
+        command.resume(command.Destination(config))
 
 
 def main() -> None:

@@ -335,7 +335,7 @@ def test_a_capture_is_submitted_and_its_journal_read(
     assert sum(executed_orders(cluster).values()) == 300
     assert cli.main(["status", str(tmp_path / "journal"), "--config", str(config)]) == 0
     said = capsys.readouterr().out
-    assert "under way   0 transactions" in said
+    assert "in flight   0 transactions" in said
 
 
 def test_a_capture_that_was_begun_is_not_sent_again_unasked(
@@ -352,7 +352,7 @@ def test_a_capture_that_was_begun_is_not_sent_again_unasked(
         assert cli.main(["submit", path, "--submit", str(config)]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"velox: error: {path}: {tmp_path / 'journal'} has begun this")
-        assert f"'velox resume {config}' follows what is under way" in error
+        assert f"'velox resume {config}' follows what is in flight" in error
         assert "--again" in error
     assert set(executed_orders(cluster).values()) == {1}
     assert cli.main([*submit, "--again"]) == 0
@@ -382,7 +382,7 @@ def test_what_a_killed_submit_left_is_resumed(
     capsys.readouterr()
     assert cli.main(["resume", str(config), "--json", str(ledger)]) == 0
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'journal'}: {len(left)} transactions under way, of " in said
+    assert f"{tmp_path / 'journal'}: {len(left)} transactions in flight, of " in said
     chain = json.loads(ledger.read_text())["chain"]
     assert chain["recovered"] == sum(len(each.orders) for each in left.values())
     assert (chain["delivered"], chain["unknown"], chain["balanced"]) == (0, 0, True)
@@ -401,7 +401,9 @@ def test_what_is_not_known_after_a_resume_fails_it(tmp_path: Path, capsys: Any) 
         harness.submitter.step()
         harness.abandon()
         assert cli.main(["resume", str(config)]) == 1
-        assert f"10 orders have no known end: 'velox resume {config}'" in capsys.readouterr().err
+        assert (
+            f"10 orders have no known outcome: 'velox resume {config}'" in capsys.readouterr().err
+        )
         still.tick(3)
         config.write_text(config.read_text().removeprefix("deadline_s = 0\n"))
         assert cli.main(["resume", str(config)]) == 0
@@ -435,7 +437,7 @@ def test_what_is_cut_off_a_journal_is_told(
     capsys.readouterr()
     assert cli.main(["resume", str(config)]) == 0
     error = capsys.readouterr().err
-    assert f"velox: warning: {journal}: 14 bytes after its last good frame were cut off" in error
+    assert f"velox: warning: {journal}: 14 bytes after the last valid frame were cut off" in error
     assert f"kept in {journal}.torn: " in error
     assert Path(f"{journal}.torn").read_bytes() == b"VXJ1 and so on"
     assert cli.main(["resume", str(config)]) == 0
@@ -491,7 +493,7 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(
 
 def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "empty").touch()
-    assert refused("status", "empty") == "empty: is empty: no journal"
+    assert refused("status", "empty") == "empty: is empty, so it is not a journal"
 
 
 @pytest.mark.parametrize(
@@ -623,7 +625,7 @@ def test_a_full_disk_ends_a_submission_with_its_ledger_and_nothing_is_sent(
     assert len(cluster.executions) == executed
     # The torn frame is cut off, and nothing in it was ever sent.
     assert cli.main(["status", str(tmp_path / "journal")]) == 0
-    assert "under way   0 transactions" in capsys.readouterr().out
+    assert "in flight   0 transactions" in capsys.readouterr().out
 
 
 @contextmanager
@@ -679,7 +681,7 @@ def test_a_journal_that_cannot_be_written_ends_a_run_with_its_error(tmp_path: Pa
 
 
 def test_a_submit_that_is_interrupted_sheds_what_waits(tmp_path: Path) -> None:
-    # No slot passes by itself: the first transaction is under way for as long as we like.
+    # No slot passes by itself: the first transaction is in flight for as long as we like.
     with LocalCluster() as cluster:
         config, capture = configuration(tmp_path, cluster), tmp_path / "bundles.npy"
         config.write_text(config.read_text() + "window = 1\n")
@@ -724,7 +726,7 @@ def test_a_node_that_dies_is_told_at_once_and_two_interrupts_leave_the_rest(tmp_
         out, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 1, err
     assert out.split()[-1] == "yes"
-    assert f"orders have no known end: 'velox resume {config}' asks for it" in err
+    assert f"orders have no known outcome: 'velox resume {config}' asks for it" in err
 
 
 def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> None:
@@ -777,7 +779,7 @@ def test_the_page_on_a_key_and_a_configuration_works_as_written(tmp_path: Path) 
             os.killpg(cluster.pid, signal.SIGINT)
     assert commands.returncode == 0
     assert re.search(r"^  landed +[1-9]", said, re.M)
-    assert re.search(r"^under way   0 transactions", said, re.M)
+    assert re.search(r"^in flight   0 transactions", said, re.M)
     assert (tmp_path / "payer.json").stat().st_mode & 0o777 == 0o600
 
 

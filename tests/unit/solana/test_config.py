@@ -308,5 +308,5 @@ def test_a_uuid_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:
 def test_a_configuration_without_a_journal_needs_one_named(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, LEAST))
     with pytest.raises(ConfigError, match="journal is missing"):
-        with assembly.configured(config):
+        with assembly.open_submission(config):
             pass
