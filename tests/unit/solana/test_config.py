@@ -144,13 +144,13 @@ def test_what_cannot_be_used_is_named_with_the_file(
         (
             "lot_atoms = 1_000_000",
             "lot_atoms = 0",
-            "market[0].lot_atoms: must be a whole",
+            "market[0].lot_atoms: must be an integer",
         ),
         ("order_type = ", "order_type = 'reverse' # ", "market[0].order_type = 'reverse': must be"),
         (
             "velox_market = 3",
             "velox_market = 256",
-            "market[0].velox_market: must be a whole",
+            "market[0].velox_market: must be an integer",
         ),
     ],
 )

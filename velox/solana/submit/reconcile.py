@@ -90,7 +90,7 @@ class Reconciler:
         return_data = info.return_data if info is not None else None
         result = carrier.result(logs, return_data, placing, self._trader)
         self.unread_events += result.unread
-        if result.placed is None:
+        if result.placed is None or len(result.placed) != placing:
             self.unnumbered += placing
             result = result._replace(placed=[OrderNumber(0, False)] * placing)
         return result
