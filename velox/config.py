@@ -56,8 +56,8 @@ class PipelineConfig:
     Attributes
     ----------
     placement : {"auto", "invoker", "shared", "paired", "dedicated"} or mapping of str to int
-        Which threads run the stages, see ``docs/placement.md``. A mapping names the CPU of each
-        stage; stages on the same CPU share a thread.
+        Which threads run the stages, see ``docs/reference/placement.md``. A mapping names the CPU
+        of each stage; stages on the same CPU share a thread.
     cpus : tuple of int or None
         The CPUs to pin to, first runner first; None chooses from those that the process may use.
         Not together with a mapping.
