@@ -40,7 +40,6 @@ FRONT_DOOR = FLOOR["runtime"]
 
 # Known faults, as "importer -> imported". A fault that is mended must leave the list.
 EXCEPTIONS = {
-    "velox.runtime.report -> velox.telemetry.terminal",
     "velox.solana.assembly -> velox.testing",
 }
 

@@ -30,8 +30,8 @@ from velox.core.records import Kind
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, LedgerError
 from velox.runtime.hardware import usable_cpus
-from velox.runtime.ingress import ReplayIngress
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.sources import ReplayIngress
 from velox.runtime.strategy import Strategy
 from velox.runtime.threads import start_thread
 

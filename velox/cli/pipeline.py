@@ -20,9 +20,11 @@ from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
-from velox.runtime.ingress import Ingress, PoissonIngress
-from velox.runtime.output import CaptureOutput, DiscardOutput, Output
+from velox.runtime.ingress import Ingress
+from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.sinks import CaptureOutput, DiscardOutput
+from velox.runtime.sources import PoissonIngress
 from velox.telemetry import HistogramLog, document, terminal, write_document
 
 __all__ = ["add_pipeline_options", "configuration", "drive"]

@@ -14,7 +14,7 @@ from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
 from velox.errors import ConfigError, FeedError
-from velox.runtime.ingress import ReplayIngress
+from velox.runtime.sources import ReplayIngress
 
 __all__ = ["add_replay"]
 

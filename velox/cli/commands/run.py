@@ -12,7 +12,8 @@ from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError
-from velox.runtime.ingress import Ingress, PoissonIngress
+from velox.runtime.ingress import Ingress
+from velox.runtime.sources import PoissonIngress
 
 __all__ = ["add_run"]
 
