@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,9 +59,19 @@ def known_difference(step: Step, real: Outcome, ours: Outcome) -> str | None:
 
 
 class Session:
-    """One pair of worlds and what is run in them. Not thread-safe."""
+    """Worlds with the same market in each, and what is run in them. Not thread-safe.
 
-    def __init__(self, real: bytes, ours: bytes, seed: str, hostile: float = 0.04) -> None:
+    Parameters
+    ----------
+    programs : sequence of bytes
+        The first one is what the generator looks at.
+    seed : str
+        Of everything in it.
+    hostile : float
+        The share of damaged steps.
+    """
+
+    def __init__(self, programs: Sequence[bytes], seed: str, hostile: float = 0.04) -> None:
         self.seed = seed
         rng = random.Random(seed)
         base_program = rng.choice([TOKEN, TOKEN, TOKEN, TOKEN_2022])
@@ -74,7 +85,7 @@ class Session:
                 quote_program=quote_program,
                 deposits=0,
             )
-            for program in (real, ours)
+            for program in programs
         ]
         for world in self.worlds:
             for number in range(3):
@@ -88,15 +99,18 @@ class Session:
             *(key for pair in world.wallets for key in pair),
         ]
 
+    def step(self) -> tuple[Step, list[Outcome]]:
+        """Run the next step in each world."""
+        step = self.generator.step(self.worlds[0])
+        if step.slots:
+            for world in self.worlds:
+                world.enter_slot(world.slot + step.slots)
+        return step, [each.send(step.instruction, payer=step.payer) for each in self.worlds]
+
     def run(self, steps: int, tally: Tally) -> Difference | None:
         """Run so many steps, or until the programs disagree."""
-        real = self.worlds[0]
         for number in range(steps):
-            step = self.generator.step(real)
-            if step.slots:
-                for world in self.worlds:
-                    world.enter_slot(world.slot + step.slots)
-            theirs, mine = (each.send(step.instruction, payer=step.payer) for each in self.worlds)
+            step, (theirs, mine) = self.step()
             tally.steps += 1
             tally.kinds[step.kind] += 1
             tally.errors[f"{step.kind.split()[0]}: {theirs.error}"] += 1

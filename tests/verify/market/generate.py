@@ -271,9 +271,10 @@ class Generator:
             at = rng.randrange(len(accounts))
             before = accounts[at]
             accounts[at] = AccountMeta(before.pubkey, before.is_signer, False)
+        # Somebody else may pay the fee: else the trader's rights come from that.
         return Step(
             f"damaged {step.kind} {roll}",
-            step.payer,
+            step.payer if rng.random() < 0.5 else world.fees,
             Instruction(PROGRAM, bytes(data), accounts),
             step.slots,
         )

@@ -226,6 +226,7 @@ class MarketWorld(World):
         self.vaults = tuple(vault(self.market, each) for each in self.mints)
         self.svm.set_account(self.market, Account(10**7, bytes(HEADER_BYTES), PROGRAM))
         self.creator = self.fund(address("creator"))
+        self.fees = self.fund(address("the payer of fees"))
         made = self.send(create(self.creator, self.market, *self.mints), payer=self.creator)
         assert made.error is None, (made.error, made.logs)
         self.traders = [self.fund(address(f"trader {number}")) for number in range(traders)]
