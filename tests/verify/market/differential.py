@@ -10,6 +10,7 @@ from typing import Final
 
 from solders.pubkey import Pubkey
 
+from .extensions import fee, transfer_fee
 from .generate import Generator, Step
 from .wire import EVENTS, TOKEN, TOKEN_2022
 from .world import MarketWorld, Outcome
@@ -77,12 +78,22 @@ class Session:
         base_program = rng.choice([TOKEN, TOKEN, TOKEN, TOKEN_2022])
         quote_program = rng.choice([TOKEN, TOKEN, TOKEN, TOKEN_2022])
         deposits = rng.choice([10**15, 10**15, 10**15, 10**6, 2**60])
+        extensions = [
+            transfer_fee(
+                fee(0, rng.choice([0, 3, 2**64 - 1]), rng.choice([0, 1, 300, 9_999, 10_000])),
+                fee(rng.choice([0, 1]), rng.choice([1, 50, 2**40]), rng.randrange(2_000)),
+            )
+            if program == TOKEN_2022 and rng.random() < 0.4
+            else (b"", b"")
+            for program in (base_program, quote_program)
+        ]
         self.worlds = [
             MarketWorld(
                 program,
                 traders=4,
                 base_program=base_program,
                 quote_program=quote_program,
+                extensions=(extensions[0], extensions[1]),
                 deposits=0,
             )
             for program in programs
