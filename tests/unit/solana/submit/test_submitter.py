@@ -88,7 +88,7 @@ def test_a_bundle_of_the_block_engine_lands_whole(cluster: LocalCluster, tmp_pat
 
 
 def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="rpc_fallback = True: a node knows no atomic"):
+    with pytest.raises(ConfigError, match="rpc_fallback = True: cannot be combined with atomic"):
         SubmitOptions(atomic=True, rpc_fallback=True)
     harness = Harness(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
     # Signed and journalled; then the process ends.
