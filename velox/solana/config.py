@@ -18,7 +18,7 @@ from velox.errors import ConfigError, MarketError
 from velox.settings import suggestion
 from velox.solana.files import read_regular
 from velox.solana.net.tips import Percentile
-from velox.solana.orders.queue import MAX_CAPACITY, Shedding
+from velox.solana.orders.queue import DEFAULT_CAPACITY, MAX_CAPACITY, Shedding
 from velox.solana.tx.limits import MIN_TIP_LAMPORTS
 from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
@@ -344,7 +344,7 @@ class QueueConfig:
         Which orders are shed first when it is full.
     """
 
-    capacity: int = 8192
+    capacity: int = DEFAULT_CAPACITY
     shedding: Shedding = "oldest"
 
     def __post_init__(self) -> None:

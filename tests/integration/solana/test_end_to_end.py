@@ -172,7 +172,7 @@ def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     harness.abandon()
 
 
-def test_an_egress_waits_for_no_pipeline_that_still_runs(
+def test_the_workers_wait_for_no_pipeline_that_still_runs(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     harness = Harness(cluster, tmp_path / "journal", options={"poll_ns": 10_000_000})
@@ -208,7 +208,7 @@ def test_a_deadline_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("source", [velox.DiscardOutput(), None])
-def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
+def test_the_workers_refuse_what_has_no_bundles_and_what_submits_none(
     cluster: LocalCluster, tmp_path: Path, source: Any
 ) -> None:
     harness = Harness(cluster, tmp_path / "journal")
@@ -220,7 +220,7 @@ def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
 
 
 @pytest.mark.parametrize("thread", ["velox-intake", "velox-submit", "velox-closing"])
-def test_an_egress_without_a_thread_says_so_and_leaves_none(
+def test_workers_without_a_thread_say_so_and_leaves_none(
     cluster: LocalCluster, tmp_path: Path, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start

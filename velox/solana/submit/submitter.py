@@ -68,7 +68,13 @@ from velox.solana.orders.in_flight import (
     reason_of,
 )
 from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
-from velox.solana.orders.queue import OrderBatch, OrderQueue, Shedding, transactions_in
+from velox.solana.orders.queue import (
+    DEFAULT_CAPACITY,
+    OrderBatch,
+    OrderQueue,
+    Shedding,
+    transactions_in,
+)
 from velox.solana.orders.reports import Reporter
 from velox.solana.submit.account_watch import MarketWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
@@ -200,7 +206,7 @@ class Submitter:
         journal: SubmissionJournal,
         *,
         options: SubmitOptions | None = None,
-        capacity: int = 8192,
+        capacity: int = DEFAULT_CAPACITY,
         shedding: Shedding = "oldest",
         observer: Observer | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -423,9 +429,9 @@ class Submitter:
         for _ in range(len(tasks)):
             if not self._may_send():
                 break
-            turn = tasks[0]
+            task = tasks[0]
             tasks.rotate(-1)
-            done += turn(now)
+            done += task(now)
         return done
 
     def _note(self, error: VeloxError | str) -> None:

@@ -188,8 +188,9 @@ def test_what_cannot_be_kept_is_not_cut_off(
         return real(*arguments, **named)
 
     monkeypatch.setattr(os, call, fails)
-    with pytest.raises(JournalError, match=r"journal\.torn: No space left"):
+    with pytest.raises(JournalError) as caught:
         SubmissionJournal(path)
+    assert caught.value.path == str(path.with_name("journal.torn"))
     monkeypatch.undo()
     assert path.read_bytes() == damaged
     assert os.listdir(tmp_path) == ["journal"]
@@ -282,9 +283,9 @@ def test_after_a_failed_write_nothing_more_is_taken(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fails)
         journal.append(HEADER)
-        with pytest.raises(JournalError, match=r"journal: Input/output error$") as caught:
+        with pytest.raises(JournalError) as caught:
             journal.commit()
-        assert caught.value.errno == errno.EIO
+        assert (caught.value.path, caught.value.errno) == (journal.path, errno.EIO)
     with pytest.raises(JournalError, match="an earlier write failed"):
         journal.commit()
 

@@ -210,14 +210,14 @@ def test_a_cancel_of_an_unsent_replacement_cancels_what_it_was_to_replace() -> N
     assert len(watched.queue.working) == 0
 
 
-def test_a_pack_takes_the_oldest_that_fit() -> None:
+def test_a_batch_takes_the_oldest_that_fit() -> None:
     watched = Watched()
     watched.push(*((ADD, id, 100, id) for id in range(1, 6)))
     assert watched.sent(2) == [(ADD, 1, 1), (ADD, 2, 2)]
     assert watched.sent(9) == [(ADD, 3, 3), (ADD, 4, 4), (ADD, 5, 5)]
 
 
-def test_lanes_do_not_share_a_pack() -> None:
+def test_routes_do_not_share_a_batch() -> None:
     watched = Watched(route_of_market=[market % 2 for market in range(256)])
     watched.push(*((ADD, id, 100, 1, 0, id % 2) for id in range(1, 6)))
     assert [each[1] for each in watched.sent()] == [1, 3, 5]
@@ -373,7 +373,7 @@ def recovered(places: int, *, left: int = 0) -> tuple[Watched, OrderBatch]:
     return watched, batch
 
 
-def test_what_a_lost_pack_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
+def test_what_a_lost_batch_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
     watched, batch = recovered(7)
     assert watched.queue.working.find(0, 11) is batch.places[0]
     watched.queue.lost(batch)
@@ -652,7 +652,7 @@ class Market:
         return dict(totals)
 
 
-def assert_the_desk_is(watched: Watched, market: Market) -> None:
+def assert_working_orders_are(watched: Watched, market: Market) -> None:
     resting = watched.queue.working.resting()
     assert {each: each.chain for each in resting} == market.lots
     assert len(watched.queue.working) == len(resting)
@@ -731,7 +731,7 @@ class Run:
         before, self.watched = self.market, Watched(**self.options)
         in_flight, self.in_flight = self.in_flight, []
         self.market, self.pushed, ticket = Market(), 0, -1000
-        anew: dict[RestingOrder, RestingOrder] = {}
+        replaced: dict[RestingOrder, RestingOrder] = {}
 
         def again(old: RestingOrder, lots: int) -> RestingOrder:
             nonlocal ticket
@@ -739,15 +739,15 @@ class Run:
             return RestingOrder(ticket, old.id, old.market, old.side, old.price, lots)
 
         for old, lots in before.lots.items():
-            anew[old] = again(old, lots)
-            self.watched.queue.working.admit(anew[old])
-            anew[old].chain = lots
-            self.watched.queue.working.rest(anew[old])
-            self.market.lots[anew[old]] = lots
-        for old_pack in in_flight:
-            batch = OrderBatch(cancels={anew[old]: 0 for old in old_pack.cancels})
-            placed = [*zip(old_pack.places, old_pack.sizes, strict=True)]
-            for old, lots in (*placed, *((old, left) for old, left in old_pack.cancels.items())):
+            replaced[old] = again(old, lots)
+            self.watched.queue.working.admit(replaced[old])
+            replaced[old].chain = lots
+            self.watched.queue.working.rest(replaced[old])
+            self.market.lots[replaced[old]] = lots
+        for old_batch in in_flight:
+            batch = OrderBatch(cancels={replaced[old]: 0 for old in old_batch.cancels})
+            placed = [*zip(old_batch.places, old_batch.sizes, strict=True)]
+            for old, lots in (*placed, *((old, left) for old, left in old_batch.cancels.items())):
                 if lots:
                     batch.places.append(again(old, lots))
                     batch.sizes.append(lots)
@@ -761,7 +761,7 @@ class Run:
             self.take(3)
             if self.in_flight:
                 self.execute(self.in_flight.pop(0))
-        assert_the_desk_is(self.watched, self.market)
+        assert_working_orders_are(self.watched, self.market)
         assert sorted(self.watched.ends) == list(range(self.pushed))
         assert self.watched.tally.ledger().delivered == self.pushed
         assert self.watched.tally.ledger().balanced
@@ -790,7 +790,7 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
 @given(
     moves("land", "lose", "give back", "alone", "restart"), st.sampled_from(["oldest", "newest"])
 )
-def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_executed(
+def test_whatever_is_lost_each_order_ends_once_and_the_working_orders_are_what_the_chain_executed(
     moves: list[Any], shedding: Any
 ) -> None:
     run = Run(capacity=6, shedding=shedding)
@@ -827,7 +827,7 @@ def test_whatever_is_shed_no_order_outlives_a_later_one_with_its_id(
         assert not order.id or newest[order.market, order.id] == order.ticket
 
 
-def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
+def test_what_is_drained_leaves_the_working_orders_as_the_chain_is() -> None:
     watched = Watched()
     watched.push((ADD, 1, 100, 5))
     watched.sent()
@@ -856,7 +856,7 @@ def test_an_add_waits_for_all_who_take_from_what_it_replaces() -> None:
     watched.sent()
     watched.push((ADD, 8, 100, 5))
     in_flight = watched.take()
-    # The cancellation waits for the end of the one that flies, and the new order for that.
+    # The cancellation waits for the end of the one in flight, and the new order for that.
     watched.push((CANCEL, 0, 100, 15), (ADD, 7, 105, 4))
     assert watched.queue.take(up_to(9)) is None
     watched.land(in_flight)
