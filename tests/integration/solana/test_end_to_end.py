@@ -454,7 +454,7 @@ def test_status_asks_no_node_of_another_cluster(
     with LocalCluster(seed=7) as other:
         config = configuration(tmp_path, other)
         assert cli.main(["status", str(tmp_path / "journal"), "--config", str(config)]) == 2
-    assert "cluster.rpc: of genesis" in capsys.readouterr().err
+    assert "cluster.rpc: the cluster" in capsys.readouterr().err
     missing = str(tmp_path / "missing.toml")
     assert cli.main(["status", str(tmp_path / "journal"), "--config", missing]) == 2
 
@@ -501,7 +501,7 @@ def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]
     [
         (["run", "--submit", "missing.toml"], "missing.toml: No such file"),
         (["run", "--journal", "x"], "journal = 'x': only with --submit"),
-        (["run", "--submit", "localnet", "--capture", "x.npy"], "capture and submit"),
+        (["run", "--submit", "localnet", "--capture", "x.npy"], "--capture and --submit cannot be combined"),
         (["submit", "missing.npy"], "missing.npy: No such file"),
         (["status", "missing"], "missing: no such file"),
         (["resume", "missing.toml"], "missing.toml: No such file"),
