@@ -13,7 +13,15 @@ import numpy.typing as npt
 import velox
 from velox import feeds
 
-__all__ = ["BASE_PRICE", "TICK_SIZE", "binance", "clears", "recorded", "synthetic"]
+__all__ = [
+    "BASE_PRICE",
+    "TICK_SIZE",
+    "binance",
+    "clears",
+    "interleaved",
+    "recorded",
+    "synthetic",
+]
 
 SEED = 1
 TICK_SIZE = 100
@@ -26,11 +34,12 @@ RECORDED = {
 }
 
 
-def clears() -> npt.NDArray[np.void]:
-    """Return the two records that empty the book of market 0."""
+def clears(market: int = 0) -> npt.NDArray[np.void]:
+    """Return the two records that empty the book of a market."""
     records = np.zeros(2, velox.TRANSACTION_DTYPE)
     records["kind"] = velox.Kind.CLEAR
     records["side"] = velox.Side.BID, velox.Side.ASK
+    records["market"] = market
     return records
 
 
@@ -39,6 +48,23 @@ def synthetic(count: int = 100_000) -> npt.NDArray[np.void]:
     """Return a synthetic market that begins with an empty book: it can be replayed back to back."""
     flow = velox.MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
     return np.concatenate([clears(), flow.generate(count - 2)])
+
+
+@cache
+def interleaved(markets: int = 64, count: int = 204_800) -> npt.NDArray[np.void]:
+    """Return the flows of several markets, mixed record by record at random.
+
+    It begins with empty books: it can be replayed back to back.
+    """
+    owners = np.repeat(np.arange(markets), count // markets)
+    np.random.default_rng(SEED).shuffle(owners)
+    mixed = np.zeros(len(owners), velox.TRANSACTION_DTYPE)
+    for market in range(markets):
+        flow = velox.MarketFlow(
+            SEED + market, tick_size=TICK_SIZE, base_price=BASE_PRICE, market=market
+        )
+        mixed[owners == market] = flow.generate(count // markets)
+    return np.concatenate([*(clears(market) for market in range(markets)), mixed])
 
 
 @cache

@@ -25,7 +25,8 @@ try:
         compute_unit_price,
         tip_transfer,
     )
-    from velox.solana.tx.signer import KeypairSigner, SignerPolicy, SpendSummary
+    from velox.solana.tx.signer import KeypairSigner
+    from velox.solana.tx.spend import SignerPolicy, SpendSummary
     from velox.solana.tx.template import TransactionBuilder, WireTransaction
     from velox.solana.venues.manifest.market import MarketSpec
 except ImportError as missing:

@@ -16,7 +16,8 @@ from velox.solana.orders.reports import ReportKind
 from velox.solana.submit.submitter import Submitter
 from velox.solana.submit.workers import SubmissionWorkers
 from velox.solana.tx.carrier import MemoCarrier
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.testing import LocalCluster
 
 SLOT_NS = 50_000_000

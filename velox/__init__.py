@@ -10,8 +10,10 @@ True
 """
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 if find_spec("velox.core.records") is None:
     _NOT_BUILT = "the extension modules are not built: run 'pip install -e .' in the repository"
@@ -22,12 +24,12 @@ if find_spec("velox.core.records") is None:
     raise ImportError(_NOT_BUILT)
 
 from velox.config import PipelineConfig
-from velox.core.book import ApplyResult, Books, OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
 from velox.core.flow import MarketFlow
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.order_book import ApplyResult, Books, OrderBook
 from velox.core.records import (
     BUNDLE_DTYPE,
     PRICE_SCALE,
@@ -43,13 +45,15 @@ from velox.core.records import (
 )
 from velox.core.ring import BundleRing, RingStatistics, TransactionRing
 from velox.runtime.capture import recover_capture
-from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
+from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
 from velox.runtime.numba_strategy import numba_strategy
-from velox.runtime.output import CaptureOutput, DiscardOutput, Output, PullOutput
+from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.report import Report, Statistics
 from velox.runtime.signature import BOOK_VIEW_DTYPE, STRATEGY_CTYPE, strategy_signature
+from velox.runtime.sinks import CaptureOutput, DiscardOutput, PullOutput
+from velox.runtime.sources import PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.strategy import Strategy
 
 __version__ = "0.1.0"
@@ -98,6 +102,13 @@ __all__ = [
     "to_fixed",
     "validate",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # A program that reads no recording does not pay for importing the readers.
+    if name == "feeds":
+        return import_module("velox.feeds")
+    raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 
 def get_include() -> str:

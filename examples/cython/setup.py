@@ -14,5 +14,9 @@ import velox
 PACKAGES = str(Path(velox.__file__).parents[1])
 
 setup(
-    ext_modules=cythonize(["total.pyx", "imbalance.pyx"], language_level=3, include_path=[PACKAGES])
+    ext_modules=cythonize(
+        ["total.pyx", "imbalance.pyx", "source_and_sink.pyx"],
+        language_level=3,
+        include_path=[PACKAGES],
+    )
 )

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from velox.core.atomic cimport give_core_away, kernel_ns, relax
-from velox.core.book cimport OrderBook
+from velox.core.order_book cimport OrderBook
 from velox.core.bundle cimport bundle_builder, bundle_builder_add, bundle_builder_init
 from velox.core.clock cimport Clock, clock_now
 from velox.core.histogram cimport LatencyHistogram, histogram_record
@@ -182,7 +182,7 @@ cdef uint64_t consume_in_batches(
 
 
 def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
-    """Take what another thread `produce`s and check each; timed from the first that arrives."""
+    """Take what another thread produces and check each; timed from the first that arrives."""
     cdef uint32_t pauses = pauses_of(tight)
     cdef uint64_t right, end_ns
     cdef uint64_t start_ns = 0

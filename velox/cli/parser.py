@@ -1,7 +1,7 @@
-"""Which commands there are, and what was asked of one.
+"""The commands, and the parser of their options.
 
-A command's module is loaded, and its options are made, only where it is the one that is asked for:
-the feeds, the benchmarks and the chain are nothing that a run should wait for.
+Only the module of the command that is asked for is loaded. A run does not wait for the feeds, the
+benchmarks or the chain.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["parse"]
 
-# By name: the module of this package that has its `add_NAME`, and what it does.
+# By name: the module of `velox.cli.commands` that has its `add_NAME`, and what it does.
 COMMANDS = {
     "run": ("run", "Run the pipeline on synthetic flow; the default command."),
     "replay": ("replay", "Run the pipeline on recorded market data."),
-    "generate": ("generate", "Write synthetic flow to a file, to be replayed."),
-    "recover": ("recover", "Make a capture whole that was cut off by a kill."),
-    "submit": ("chain", "Send the orders of a capture to the chain."),
-    "resume": ("chain", "Follow to its end what an earlier run or submit has left under way."),
-    "status": ("chain", "Say what a journal of submissions holds."),
-    "tips": ("chain", "Say whom a block engine wants tipped, and what landed."),
+    "generate": ("generate", "Write synthetic flow to a file for replay."),
+    "recover": ("recover", "Mend a capture that a kill cut off."),
+    "submit": ("chain", "Send the orders of a capture to Solana."),
+    "resume": ("chain", "Follow the orders that an earlier run or submit left unresolved."),
+    "status": ("chain", "Show the contents of a submission journal."),
+    "tips": ("chain", "Show a block engine's tip accounts and the tips that landed."),
     "localnet": (
         "chain",
-        "Serve a Solana cluster and a block engine of one's own on 127.0.0.1.",
+        "Serve a local Solana cluster and block engine on 127.0.0.1.",
     ),
-    "bench": ("bench", "Measure what the parts cost on this machine."),
-    "hiccups": ("hiccups", "Measure what the host takes away from each CPU."),
+    "bench": ("bench", "Measure the cost of each part on this machine."),
+    "hiccups": ("hiccups", "Measure how much time the host takes from each CPU."),
 }
 
 EXAMPLES = """\
@@ -55,7 +55,7 @@ exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input,
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command and its options; no command is a run, and options alone are a run's.
+    """Parse a command and its options. Without a command, ``run`` is meant.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Returns
     -------
     argparse.Namespace
-        The options, and `command`, a function of them and of the `Signals`, that returns an exit
-        status.
+        The options, and `command`: a function that takes them and the `Signals`, and returns an
+        exit status.
 
     Raises
     ------
@@ -84,11 +84,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, and what it is about; the usage is a --help away."""
+        """Print one line that names the fault, and exit."""
         self.exit(UNUSABLE, f"velox: error: {message}; see '{self.prog} --help'\n")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print a help where it can be read, or fail: argparse would not say that it cannot."""
+        """Print a help text, or fail if it cannot be written: argparse would not say so."""
         if message and file is sys.stdout and sys.stdout is not None:
             with naming(STDOUT):
                 print(message, end="", flush=True)
@@ -97,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parsers(asked: str) -> tuple[_Parser, _Parser]:
-    """Every command with its summary, and the one that is asked for with its options."""
+    """Return the parser of all commands, and the parser of the one that is asked for."""
     parser = _Parser(
         prog="velox",
         description="A lock-free transaction pipeline: ingress, order book, bundles, output.",

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
 from velox.runtime.capture import refuse_unfinished
-from velox.runtime.output import PullOutput
+from velox.runtime.sinks import PullOutput
 from velox.solana import assembly
 from velox.solana.config import load_config
 from velox.solana.files import open_regular

@@ -54,7 +54,7 @@ class Side(IntEnum):
 class Kind(IntEnum):
     """What a transaction does to the level at its price.
 
-    =========== ====================================================================
+    ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
     ``CANCEL``   takes `size` away
     ``EXECUTE``  takes `size` away, because it traded
@@ -63,7 +63,7 @@ class Kind(IntEnum):
     ``DELETE``   empties the level; `size` is ignored
     ``CLEAR``    empties the whole side; `price` and `size` are ignored
     ``TRADE``    a print: changes nothing
-    =========== ====================================================================
+    ============ ===================================================================
     """
 
     ADD = KIND_ADD

@@ -1,27 +1,30 @@
-"""Where transactions enter: what every ingress is, and counts."""
+"""The contract of an ingress, for C: its struct, and what its `do_work` calls.
 
-from libc.stdint cimport uint32_t, uint64_t
+A source in Cython derives from `Ingress` and declares a struct whose first field is an `ingress`.
+Its ``__cinit__`` calls `make` with the struct's size and sets `stage.do_work` and `stage.self`.
+`do_work` pushes at most `batch` records: it claims slots of the ring, fills them, counts them, and
+publishes them. ``docs/howto/add-a-source-or-sink.md`` shows one.
+"""
+
+from libc.stdint cimport uint64_t
 
 from velox.core.atomic cimport atomic_u64, count
 from velox.core.clock cimport Clock, clock_source
-from velox.core.flow cimport MarketFlow, market_flow
-from velox.core.histogram cimport LatencyHistogram, histogram
-from velox.core.records cimport Transaction
-from velox.core.ring cimport TransactionRing, transaction_ring
-from velox.runtime.stage cimport Control, Stage, Turn, control, stage
+from velox.core.histogram cimport LatencyHistogram, histogram, histogram_record_n
+from velox.core.latency cimport elapsed_ns
+from velox.core.ring cimport (
+    TransactionRing,
+    transaction_ring,
+    transaction_ring_close,
+    transaction_ring_room,
+)
+from velox.runtime.stage cimport Control, Stage, control, stage
 
 cdef enum:
-    # A transaction pushed later than this after it was due counts as late.
+    # A record pushed later than this after it was due counts as late.
     LATE_NS = 1_000
 
-cdef extern from *:
-    """
-    /* 146 years: two of them still fit the 63 bits of a clock. */
-    #define VELOX_LONGEST_NS (UINT64_C(1) << 62)
-    """
-    const uint64_t LONGEST_NS "VELOX_LONGEST_NS"
-
-# What the kinds of ingress share; the first field of the struct of each.
+# The first field of the struct of every ingress.
 cdef struct ingress:
     stage *stage
     transaction_ring *ring
@@ -29,11 +32,11 @@ cdef struct ingress:
     const control *control
     histogram *late                 # due -> pushed, in ns
     uint64_t batch                  # the most that one do_work moves
-    bint drop                       # what does not fit is dropped and counted; else it waits
-    # What is due waits for room: no deadline, for no time brings that about. One in the past would
-    # keep a runner awake that has nothing to do.
+    bint drop                       # a full ring drops and counts the newest record; else it waits
+    # A due record waits for room. Then there is no deadline: time brings no room, and a deadline
+    # in the past would keep an idle runner awake.
     bint blocked
-    atomic_u64 generated            # the ingress's own thread writes these
+    atomic_u64 generated            # only the ingress's own thread writes the counters
     atomic_u64 pushed
     atomic_u64 dropped
     atomic_u64 late_count
@@ -49,48 +52,23 @@ cdef class Ingress(Stage):
     cdef int make(self, size_t size) except -1
 
 
-cdef struct poisson_ingress:
-    ingress ingress
-    market_flow *flow
-    bint unpaced                    # rate="max": everything is due now
-    bint started
-    uint64_t next_due_ns
+cdef inline int ingress_finish(ingress *self) noexcept nogil:
+    """Close the ring and end the stage; `do_work` returns the 0 that this returns."""
+    transaction_ring_close(self.ring)
+    self.stage.finished = True
+    return 0
 
 
-cdef class PoissonIngress(Ingress):
-    cdef poisson_ingress *poisson
-    cdef readonly MarketFlow flow
-    cdef readonly object rate
-    cdef readonly object seed
+cdef inline void ingress_record_late(ingress *self, uint64_t due_ns, uint64_t now_ns,
+                                     uint64_t n) noexcept nogil:
+    """Record how late `n` records were that were due at `due_ns` and pushed at `now_ns`."""
+    cdef uint64_t late_ns = elapsed_ns(due_ns, now_ns)
+    histogram_record_n(self.late, late_ns, n)
+    if late_ns > LATE_NS:
+        count(&self.late_count, n)
 
 
-cdef struct replay_ingress:
-    ingress ingress
-    const Transaction *records
-    uint64_t length
-    const Transaction *clears       # what empties the books before each pass but the first
-    uint64_t clears_length
-    bint clearing                   # inside `clears`, not `records`
-    uint64_t position               # in whichever of the two it is
-    uint64_t passes_left            # after this one
-    bint scheduled                  # by the records' own time; else everything is due now
-    double ns_per_ns                # how much slower than the recording
-    uint64_t pass_start_ns          # the clock when the first record of this pass is due
-    uint64_t last_due_ns
-
-
-cdef class ReplayIngress(Ingress):
-    cdef replay_ingress *replay
-    cdef readonly object speed
-    cdef readonly object repeat
-    cdef readonly object transactions
-
-
-cdef class PushIngress(Ingress):
-    cdef Turn turn
-    cdef bint stamp
-    cdef bint running
-
-    cdef uint64_t push_for_a_while(
-        self, const Transaction *first, uint64_t n, uint64_t due_ns,
-        uint32_t patience) noexcept nogil
+cdef inline bint ingress_is_full(ingress *self, uint64_t claimed) noexcept nogil:
+    """Whether the ring has no room beyond `claimed` slots. A claim also ends where the ring wraps.
+    """
+    return transaction_ring_room(self.ring, claimed + 1) <= claimed

@@ -1,76 +1,68 @@
-"""Where transactions enter a pipeline: generated, replayed, or pushed from Python."""
+"""The contract of an ingress: where records enter a pipeline.
 
-from contextlib import suppress
-import operator
-import os
-import time
-from math import isfinite
+`Ingress` is the base of every source. A pipeline asks only what stands here, so a new source needs
+no change of the pipeline. The sources that Velox brings are in `velox.runtime.sources`.
+"""
 
-import numpy as np
-cimport cython
-from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport memcpy
-
-from velox.core.atomic cimport give_core_away, load_relaxed, relax
-from velox.core.bundle cimport NO_DEADLINE
-from velox.core.clock cimport CLOCK_VIRTUAL, clock_now
-from velox.core.flow cimport market_flow_fill, market_flow_gap, market_flow_next
-from velox.core.histogram cimport histogram_record_n
-from velox.core.latency cimport elapsed_ns
+from velox.core.atomic cimport load_relaxed
 from velox.core.memory cimport allocate, release_memory
-from velox.core.records cimport transactions_of
-from velox.core.ring cimport (
-    transaction_ring_claim,
-    transaction_ring_close,
-    transaction_ring_publish,
-    transaction_ring_room,
-)
-from velox.runtime.stage cimport Turn, control_stopped
 
-from velox.core.records import TRANSACTION_DTYPE, Kind, Side
-from velox.errors import ConfigError, PipelineError, RecordError
+from velox.errors import PipelineError
 
-__all__ = ["Ingress", "PoissonIngress", "PushIngress", "ReplayIngress"]
-
-
-cdef inline int finish(ingress *self) noexcept nogil:
-    transaction_ring_close(self.ring)
-    self.stage.finished = True
-    return 0
-
-
-cdef inline void record_late(ingress *self, uint64_t due_ns, uint64_t now_ns, uint64_t n) \
-        noexcept nogil:
-    cdef uint64_t late_ns = elapsed_ns(due_ns, now_ns)
-    histogram_record_n(self.late, late_ns, n)
-    if late_ns > LATE_NS:
-        count(&self.late_count, n)
+__all__ = ["Ingress"]
 
 
 cdef class Ingress(Stage):
-    """What every ingress has in common.
+    """The base of every source of records.
+
+    A source is either driven by a runner, or fed by Python code. A driven one is written in Cython:
+    it sets `stage.do_work`, see ``velox/runtime/ingress.pxd``. The other kind is a
+    `velox.PushIngress`, or a Python subclass of that.
 
     Attributes
     ----------
+    driven : bool
+        A runner calls the ingress. If False, Python code pushes the records, and the pipeline calls
+        `close` when it stops.
+    default_on_full : {"block", "drop"}
+        What ``on_full=None`` of a `PipelineConfig` means for this ingress.
+    endless : bool
+        Every record is due at once, without end. Such an ingress never lets a virtual clock go on,
+        so the pipeline refuses to run it there for a duration.
+    instruments : tuple of Instrument
+        The markets whose tick size the source knows; empty if it knows none. The pipeline makes a
+        book of ``PipelineConfig.levels`` for each.
+    recorded : ndarray or None
+        Every record of one pass, for a source that has them before the start. The pipeline derives
+        from it what `instruments` does not say.
+    pass_length : int
+        Records from the start of one pass to the start of the next; 0 if nothing is recorded.
     late : LatencyHistogram
-        Due to pushed, in ns: how late the host and the ingress were.
+        From due to pushed, in ns. It shows how late the host and the ingress were.
     ring : TransactionRing or None
-        The ring it pushes to, once a pipeline has taken it.
+        The ring that it pushes to, once a pipeline has taken it.
+
+    Notes
+    -----
+    Thread-safety: the counters may be read from any thread. The pipeline calls everything else.
     """
 
-    # What `on_full=None` of a PipelineConfig means for this ingress.
-    default_on_full = "block"
-    # Whether a runner drives it; otherwise Python code does.
     driven = True
+    default_on_full = "block"
+    endless = False
+    instruments = ()
+    recorded = None
+    pass_length = 0
 
     def __cinit__(self, *args, **kwargs):
         self.name = "ingress"
         self.kept = []
         self.late = LatencyHistogram()
-        # Whoever has a struct of its own makes that in place of this one.
+        # A subclass with a larger struct allocates that in place of this one.
         self.make(sizeof(ingress))
 
     cdef int make(self, size_t size) except -1:
+        """Allocate `size` bytes for the struct, which begins with an `ingress`."""
         release_memory(self.ingress)
         self.ingress = <ingress *>allocate(size)
         if self.ingress == NULL:
@@ -84,13 +76,33 @@ cdef class Ingress(Stage):
 
     def attach(self, TransactionRing ring not None, Clock clock not None,
                Control control not None, *, name="ingress", on_full=None, batch=256):
-        """Take a place in a pipeline. Once only: an ingress is not used again."""
+        """Take a place in a pipeline.
+
+        Parameters
+        ----------
+        ring : TransactionRing
+            The ring to push to.
+        clock : Clock
+        control : Control
+            The pipeline's stop flag.
+        name : str
+            The stage's name.
+        on_full : {"block", "drop"}, optional
+            What to do when the ring is full; `default_on_full` if not given.
+        batch : int
+            The most records that one call of `do_work` pushes.
+
+        Raises
+        ------
+        PipelineError
+            The ingress belongs to a pipeline already, or is driven and has no `do_work`.
+        """
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
         if self.driven and self.stage.do_work == NULL:
             raise PipelineError(
-                f"{type(self).__name__} has no work of its own: a runner calls C, not Python; "
-                "PushIngress takes what Python pushes")
+                f"{type(self).__name__} has no do_work: a runner calls C, not Python. "
+                "Use a PushIngress for records that Python pushes")
         ring.attach_producer()
         self.name = name
         self.ring = ring
@@ -102,549 +114,45 @@ cdef class Ingress(Stage):
         self.ingress.batch = batch
         self.ingress.drop = (on_full or self.default_on_full) == "drop"
 
+    def close(self):
+        """End an ingress that Python feeds. A driven ingress ends by itself: nothing happens here.
+        """
+
+    def middle_price(self, market):
+        """Say around which price the records of a market lie.
+
+        Parameters
+        ----------
+        market : int
+
+        Returns
+        -------
+        int or None
+            In 1e-4; None if the source does not know. A shared book centres its window there.
+        """
+        return None
+
     @property
     def generated(self):
-        """int: Transactions that came into being: pushed or dropped."""
+        """int: Records that the source has made or read: pushed or dropped."""
         return load_relaxed(&self.ingress.generated)
 
     @property
     def pushed(self):
-        """int: Transactions that entered the ring."""
+        """int: Records that entered the ring."""
         return load_relaxed(&self.ingress.pushed)
 
     @property
     def dropped(self):
-        """int: Transactions for which the ring had no room."""
+        """int: Records for which the ring had no room."""
         return load_relaxed(&self.ingress.dropped)
 
     @property
     def late_count(self):
-        """int: Transactions pushed more than 1 us after they were due."""
+        """int: Records pushed more than 1 µs after they were due."""
         return load_relaxed(&self.ingress.late_count)
 
     @property
     def behind_ns(self):
-        """int: How far behind its schedule the ingress is; 0 if it has none. Once it has ended."""
+        """int: How far behind its schedule the ingress ended, in ns; 0 if it has no schedule."""
         return 0
-
-
-cdef inline bint is_full(ingress *self, uint64_t claimed) noexcept nogil:
-    """Whether the ring has no room beyond what is claimed; a claim also ends where the ring wraps.
-    """
-    return transaction_ring_room(self.ring, claimed + 1) <= claimed
-
-
-# Poisson
-
-cdef int poisson_do_work(void *pointer) noexcept nogil:
-    cdef poisson_ingress *self = <poisson_ingress *>pointer
-    cdef ingress *base = &self.ingress
-    cdef Transaction *slots
-    cdef Transaction unwanted
-    cdef uint64_t room, now_ns
-    cdef uint64_t n = 0
-    cdef uint64_t dropped = 0
-    cdef uint64_t i, _
-    cdef bint may_drop
-    if control_stopped(base.control):
-        return finish(base)
-    if not self.started:
-        self.started = True
-        self.next_due_ns = clock_now(base.clock)
-        if not self.unpaced:
-            self.next_due_ns += market_flow_gap(self.flow)
-    now_ns = clock_now(base.clock)
-    base.blocked = False
-    if not self.unpaced and self.next_due_ns > now_ns:
-        return 0
-    slots = transaction_ring_claim(base.ring, base.batch, &room)
-    if self.unpaced:
-        n = room
-        market_flow_fill(self.flow, slots, n)
-        for i in range(n):
-            slots[i].ingress_ts_ns = now_ns
-        if n == 0 and base.drop:
-            dropped = base.batch
-            for _ in range(dropped):
-                market_flow_next(self.flow, &unwanted)
-    else:
-        while n < room and self.next_due_ns <= now_ns:
-            market_flow_next(self.flow, &slots[n])
-            slots[n].ingress_ts_ns = self.next_due_ns
-            self.next_due_ns += market_flow_gap(self.flow)
-            n += 1
-        # With `block`, what is due waits for room, and is late by that; its due time stays.
-        may_drop = base.drop and is_full(base, n)
-        while may_drop and n + dropped < base.batch and self.next_due_ns <= now_ns:
-            market_flow_next(self.flow, &unwanted)
-            self.next_due_ns += market_flow_gap(self.flow)
-            dropped += 1
-    base.blocked = n + dropped == 0
-    # Counted first, so that a look at the counters does not find more applied than pushed.
-    count(&base.generated, n + dropped)
-    count(&base.pushed, n)
-    count(&base.dropped, dropped)
-    transaction_ring_publish(base.ring, n)
-    now_ns = clock_now(base.clock)
-    # Published slots may still be read here: only this thread ever writes them.
-    if self.unpaced:
-        if n > 0:
-            record_late(base, slots[0].ingress_ts_ns, now_ns, n)
-    else:
-        for i in range(n):
-            record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
-    return <int>(n + dropped)
-
-
-cdef uint64_t poisson_deadline(void *pointer) noexcept nogil:
-    cdef poisson_ingress *self = <poisson_ingress *>pointer
-    return NO_DEADLINE if self.ingress.blocked else self.next_due_ns
-
-
-@cython.final
-cdef class PoissonIngress(Ingress):
-    """Synthetic flow of a living market at a given rate, open loop.
-
-    Arrivals are a Poisson process: each transaction is due an exponential time after the one
-    before, and carries that due time as `ingress_ts_ns`, however late the thread gets to it. The
-    generator never slows down to be polite; how late it was is in `late`. What the market does is
-    described in `velox.MarketFlow`.
-
-    Parameters
-    ----------
-    rate : float or "max"
-        Transactions a second, 1 to 1e9; ``"max"`` makes each one due when there is room for it.
-    seed : int
-        The same seed gives the same transactions.
-    **market
-        `tick_size`, `base_price`, `market`, `drift`, ... of `velox.MarketFlow`.
-
-    Attributes
-    ----------
-    rate, seed
-    flow : MarketFlow
-        The market; its statistics may be read once the pipeline has stopped.
-
-    Notes
-    -----
-    With ``on_full="drop"``, the default unless the rate is ``"max"``, a full ring costs the newest
-    transaction, and the book downstream may reject what refers to it.
-    """
-
-    def __cinit__(self, rate=100_000, seed=0, **market):
-        self.make(sizeof(poisson_ingress))
-        self.poisson = <poisson_ingress *>self.ingress
-        unpaced = rate == "max"
-        if not unpaced:
-            try:
-                valid = not isinstance(rate, bool) and 1 <= rate <= 1e9
-            except TypeError:
-                valid = False
-            if not valid:
-                raise ConfigError(f"rate = {rate!r}: must be 'max', or 1 to 1e9 a second")
-        self.rate = rate
-        self.seed = seed
-        self.flow = MarketFlow(seed, rate=1e9 if unpaced else float(rate), **market)
-        self.poisson.flow = self.flow.flow
-        self.poisson.unpaced = unpaced
-        self.stage.do_work = poisson_do_work
-        self.stage.deadline = poisson_deadline
-        self.stage.self = self.poisson
-
-    @property
-    def market(self):
-        """int: The market that it makes."""
-        return self.poisson.flow.market
-
-    @property
-    def tick_size(self):
-        """int: The market's price step, in 1e-4."""
-        return self.poisson.flow.tick_size
-
-    @property
-    def base_price(self):
-        """int: The price around which the market lives, in 1e-4."""
-        return self.poisson.flow.twice_base // 2 * self.poisson.flow.tick_size
-
-    @property
-    def default_on_full(self):
-        """str: "drop", or "block" where the rate is "max"."""
-        return "block" if self.rate == "max" else "drop"
-
-    @property
-    def behind_ns(self):
-        """int: How far behind its schedule the ingress is, in ns."""
-        if self.poisson.unpaced or not self.poisson.started:
-            return 0
-        return elapsed_ns(self.poisson.next_due_ns, clock_now(self.ingress.clock))
-
-
-# Replay
-
-cdef bint replay_next_run(replay_ingress *self) noexcept nogil:
-    """Go on to what comes after the run that has just ended; False at the very end."""
-    if self.clearing:
-        self.clearing = False
-    elif self.passes_left == 0:
-        return False
-    else:
-        self.passes_left -= 1
-        self.pass_start_ns = self.last_due_ns
-        self.clearing = self.clears_length > 0
-    self.position = 0
-    return True
-
-
-cdef inline uint64_t replay_due(const replay_ingress *self) noexcept nogil:
-    """When the next record is due. Time never goes back, even where the recording's does."""
-    cdef uint64_t span_ns
-    if self.clearing:
-        return self.last_due_ns
-    span_ns = elapsed_ns(self.records[0].ingress_ts_ns,
-                         self.records[self.position].ingress_ts_ns)
-    if self.ns_per_ns != 1.0:
-        # Saturating: no recording is longer than 146 years, at whatever speed.
-        span_ns = <uint64_t>min(<double>span_ns * self.ns_per_ns, <double>LONGEST_NS)
-    return max(self.last_due_ns, self.pass_start_ns + min(span_ns, <uint64_t>LONGEST_NS))
-
-
-cdef int replay_do_work(void *pointer) noexcept nogil:
-    cdef replay_ingress *self = <replay_ingress *>pointer
-    cdef ingress *base = &self.ingress
-    cdef const Transaction *run
-    cdef Transaction *slots
-    cdef uint64_t room, end, now_ns, due_ns, i
-    cdef uint64_t n = 0
-    cdef uint64_t dropped = 0
-    if control_stopped(base.control):
-        return finish(base)
-    now_ns = clock_now(base.clock)
-    if self.last_due_ns == 0:
-        self.pass_start_ns = self.last_due_ns = now_ns
-    while self.position == (self.clears_length if self.clearing else self.length):
-        if not replay_next_run(self):
-            return finish(base)
-    run = self.clears if self.clearing else self.records
-    end = min(self.clears_length if self.clearing else self.length, self.position + base.batch)
-    slots = transaction_ring_claim(base.ring, base.batch, &room)
-    base.blocked = False
-    if not self.scheduled:
-        n = min(end - self.position, room)
-        memcpy(slots, &run[self.position], n * sizeof(Transaction))
-        for i in range(n):
-            slots[i].ingress_ts_ns = now_ns
-        if base.drop and self.position + n < end and is_full(base, n):
-            dropped = end - self.position - n
-        self.last_due_ns = now_ns
-        self.position += n + dropped
-        base.blocked = n + dropped == 0
-    while self.scheduled and self.position < end:
-        due_ns = replay_due(self)
-        if due_ns > now_ns:
-            break
-        if n < room:
-            memcpy(&slots[n], &run[self.position], sizeof(Transaction))
-            slots[n].ingress_ts_ns = due_ns
-            n += 1
-        elif base.drop and (dropped > 0 or is_full(base, n)):
-            dropped += 1
-        else:
-            base.blocked = True
-            break
-        self.last_due_ns = due_ns
-        self.position += 1
-    # Counted first, so that a look at the counters does not find more applied than pushed.
-    count(&base.generated, n + dropped)
-    count(&base.pushed, n)
-    count(&base.dropped, dropped)
-    transaction_ring_publish(base.ring, n)
-    if n == 0:
-        return <int>dropped
-    now_ns = clock_now(base.clock)
-    # Published slots may still be read here: only this thread ever writes them.
-    if self.scheduled:
-        for i in range(n):
-            record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
-    else:
-        record_late(base, slots[0].ingress_ts_ns, now_ns, n)
-    return <int>(n + dropped)
-
-
-cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
-    cdef replay_ingress *self = <replay_ingress *>pointer
-    if self.ingress.blocked:
-        return NO_DEADLINE
-    if not self.scheduled or self.position == (
-            self.clears_length if self.clearing else self.length):
-        return 0
-    return replay_due(self)
-
-
-cdef object clears_for(object transactions):
-    """What empties every book that `transactions` touch; empty where they begin with that."""
-    markets = np.unique(transactions["market"])
-    clears = np.zeros(2 * len(markets), TRANSACTION_DTYPE)
-    clears["kind"] = Kind.CLEAR
-    clears["market"] = np.repeat(markets, 2)
-    clears["side"] = np.tile([Side.BID, Side.ASK], len(markets))
-    head = transactions[:len(clears)]
-    if len(head) == len(clears):
-        fields = ["kind", "market", "side"]
-        if set(head[fields].tolist()) == set(clears[fields].tolist()):
-            return clears[:0]
-    return clears
-
-
-@cython.final
-cdef class ReplayIngress(Ingress):
-    """Recorded transactions, once or several times over.
-
-    Parameters
-    ----------
-    transactions : ndarray or path
-        An array of TRANSACTION_DTYPE, or a ``.npy`` file of them, which is mapped, not read.
-    speed : float or "max"
-        1.0 keeps the recording's own time, 2.0 halves it; with ``"max"`` each transaction is due
-        when there is room for it.
-    repeat : int
-        How many passes. The books are cleared before each but the first, by transactions of
-        `Kind.CLEAR` which count like any other, unless the recording begins with these itself.
-
-    Attributes
-    ----------
-    transactions, speed, repeat
-
-    Raises
-    ------
-    ConfigError, RecordError
-
-    Notes
-    -----
-    `ingress_ts_ns` of what is pushed is when it was due on the pipeline's clock. On a virtual
-    clock, as in ``"invoker"`` placement, that is the recording's own time, whatever the speed.
-    """
-
-    def __cinit__(self, transactions, speed="max", repeat=1):
-        cdef Py_ssize_t length, clears_length
-        self.make(sizeof(replay_ingress))
-        self.replay = <replay_ingress *>self.ingress
-        if isinstance(transactions, (str, os.PathLike)):
-            try:
-                transactions = np.load(transactions, mmap_mode="r")
-            except (OSError, ValueError, EOFError) as error:
-                raise RecordError(f"cannot map {os.fspath(transactions)}: {error}") from error
-        if isinstance(transactions, np.memmap):
-            transactions = transactions.view(np.ndarray)
-        self.replay.records = transactions_of(transactions, &length)
-        self.replay.length = length
-        if speed != "max":
-            try:
-                valid = isfinite(speed) and speed > 0
-            except TypeError:
-                valid = False
-            if not valid:
-                raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
-        try:
-            passes = 0 if isinstance(repeat, bool) else operator.index(repeat)
-        except TypeError:
-            passes = 0
-        if not 1 <= passes < 2**63:
-            raise ConfigError(f"repeat = {repeat!r}: must be an integer, 1 to 2**63 - 1")
-        self.transactions = transactions
-        self.speed = speed
-        self.repeat = passes
-        self.replay.scheduled = speed != "max"
-        self.replay.ns_per_ns = 1.0 if speed == "max" else 1.0 / float(speed)
-        self.replay.passes_left = passes - 1
-        clears = clears_for(transactions) if passes > 1 else transactions[:0]
-        self.replay.clears = transactions_of(clears, &clears_length)
-        self.replay.clears_length = clears_length
-        self.kept.append(clears)
-        self.stage.do_work = replay_do_work
-        self.stage.deadline = replay_deadline
-        self.stage.self = self.replay
-
-    def begin(self):
-        if self.ring is None:
-            raise PipelineError("begin of an ingress that no pipeline has taken")
-        if self.clock.clock.kind == CLOCK_VIRTUAL and self.replay.length > 0:
-            self.replay.scheduled = True
-            self.replay.ns_per_ns = 1.0
-            first_ns = int(self.transactions["ingress_ts_ns"][0])
-            if first_ns > LONGEST_NS:
-                raise RecordError(
-                    f"transactions[0].ingress_ts_ns = {first_ns}: is later than a clock can be",
-                    index=0, field="ingress_ts_ns")
-            self.clock.set(max(first_ns, self.clock.now(), 1))
-
-    @property
-    def pass_length(self):
-        """int: Transactions of each pass but the first: the recording, and what clears the books.
-        """
-        return self.replay.length + self.replay.clears_length
-
-
-# Push
-
-# How often a push looks for room before it sees to signals, and to its time if that is limited.
-cdef enum:
-    PATIENCE = 10_000
-    SHORT_PATIENCE = 200
-
-
-cdef double checked_timeout(object timeout) except -1:
-    cdef double seconds = -1.0
-    with suppress(TypeError, ValueError, OverflowError):
-        seconds = float(timeout)
-    if isinstance(timeout, (bool, str)) or not seconds >= 0:
-        raise ConfigError(f"timeout = {timeout!r}: must be a number of seconds, or None")
-    return seconds
-
-
-@cython.final
-cdef class PushIngress(Ingress):
-    """Transactions that Python pushes, from one thread at a time.
-
-    Parameters
-    ----------
-    stamp : bool
-        Whether `ingress_ts_ns` becomes the moment of the push; otherwise the caller has set it, in
-        ns of the pipeline's `Clock`.
-
-    Examples
-    --------
-    >>> import numpy as np, velox
-    >>> orders = np.zeros(100, velox.TRANSACTION_DTYPE)
-    >>> orders["price"], orders["size"] = 1_000_000, 1
-    >>> ingress = velox.PushIngress()
-    >>> with velox.Pipeline(ingress) as pipeline:
-    ...     pushed = ingress.push(orders)
-    >>> pushed, pipeline.report().ledger.delivered_transactions
-    (100, 100)
-    """
-
-    driven = False
-
-    def __cinit__(self, *, stamp=True):
-        self.turn = Turn()
-        self.stamp = stamp
-
-    def begin(self):
-        self.running = True
-        self.turn.stay()
-
-    def push(self, transactions, timeout=None):
-        """Push transactions into the pipeline.
-
-        Parameters
-        ----------
-        transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
-        timeout : float, optional
-            The longest to wait for room, in seconds; 0 waits for none. Who polls the output on the
-            same thread needs one: the pipeline holds some 25 000 transactions, and then waits.
-
-        Returns
-        -------
-        int
-            How many went in. With ``on_full="block"``, the default, the call waits for room,
-            without the GIL, and returns fewer than n only where the pipeline is stopped meanwhile
-            or the time is over: push the rest again. With ``"drop"`` it returns at once, and the
-            rest is counted as dropped.
-
-        Raises
-        ------
-        PipelineError
-            The pipeline is not running, or not in this process, or another thread is pushing.
-        RecordError
-            `transactions` is no contiguous array of that dtype.
-        ConfigError
-            `timeout` is negative, or no number.
-
-        Notes
-        -----
-        Thread-safety: one thread at a time; several may take turns.
-        """
-        cdef Py_ssize_t n
-        cdef const Transaction *first = transactions_of(transactions, &n)
-        cdef uint64_t done = 0
-        cdef uint64_t due_ns
-        cdef double end = 0.0
-        cdef uint32_t patience = PATIENCE
-        if timeout is not None:
-            end = time.monotonic() + checked_timeout(timeout)
-            patience = SHORT_PATIENCE if timeout > 0 else 0
-        if self.ring is None:
-            raise PipelineError("push to an ingress that no pipeline has taken")
-        if not self.running:
-            raise PipelineError("push to a pipeline that is not running: start it first")
-        if self.turn.is_forked():
-            raise PipelineError("push in a fork of the pipeline's process, which has its threads")
-        if not self.turn.take():
-            raise PipelineError("another thread is pushing; an ingress takes one at a time")
-        try:
-            if self.stage.finished:
-                raise PipelineError("push to a pipeline that has been stopped")
-            due_ns = clock_now(self.ingress.clock)
-            while True:
-                with nogil:
-                    done += self.push_for_a_while(first + done, n - done, due_ns, patience)
-                # Ctrl-C may interrupt the wait.
-                PyErr_CheckSignals()
-                if done == <uint64_t>n or self.ingress.drop or control_stopped(
-                        self.ingress.control):
-                    break
-                if timeout is not None and time.monotonic() >= end:
-                    break
-            if self.ingress.drop:
-                count(&self.ingress.generated, n - done)
-                count(&self.ingress.dropped, n - done)
-        finally:
-            self.turn.leave()
-        return done
-
-    cdef uint64_t push_for_a_while(
-            self, const Transaction *first, uint64_t n, uint64_t due_ns,
-            uint32_t patience) noexcept nogil:
-        cdef ingress *base = self.ingress
-        cdef uint64_t done = 0
-        cdef uint64_t now_ns, room, i
-        cdef uint32_t waits = 0
-        cdef Transaction *slots
-        while done < n:
-            slots = transaction_ring_claim(base.ring, n - done, &room)
-            if room == 0:
-                waits += 1
-                if base.drop or waits > patience or control_stopped(base.control):
-                    break
-                if waits < 100:
-                    relax()
-                else:
-                    give_core_away()
-                continue
-            memcpy(slots, first + done, room * sizeof(Transaction))
-            if self.stamp:
-                for i in range(room):
-                    slots[i].ingress_ts_ns = due_ns
-            count(&base.generated, room)
-            count(&base.pushed, room)
-            transaction_ring_publish(base.ring, room)
-            now_ns = clock_now(base.clock)
-            for i in range(room):
-                record_late(base, slots[i].ingress_ts_ns, now_ns, 1)
-            done += room
-        return done
-
-    def close(self):
-        """Say that nothing more will come, so that the pipeline drains and ends. Idempotent."""
-        if self.ring is None:
-            raise PipelineError("close of an ingress that no pipeline has taken")
-        if self.turn.is_forked():
-            raise PipelineError("close in a fork of the pipeline's process, which has its threads")
-        # A push that is under way sees the pipeline's stop and leaves soon.
-        while not self.turn.take():
-            PyErr_CheckSignals()
-            with nogil:
-                give_core_away()
-        if not self.stage.finished:
-            finish(self.ingress)
-        self.turn.leave()

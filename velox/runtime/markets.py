@@ -1,18 +1,19 @@
-"""Which books a pipeline needs, where nobody says: what its ingresses trade in."""
+"""The books that a pipeline needs: from what the caller gives, or from what its ingresses know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import gcd
 
 import numpy as np
 import numpy.typing as npt
 
 from velox.config import PipelineConfig
-from velox.core.book import Books, OrderBook
 from velox.core.instrument import Instrument
+from velox.core.order_book import Books, OrderBook
 from velox.errors import ConfigError
-from velox.runtime.ingress import Ingress, PoissonIngress, ReplayIngress
+from velox.runtime.ingress import Ingress
 
 __all__ = ["books_for"]
 
@@ -77,23 +78,33 @@ def _checked(books: Books, config: PipelineConfig) -> Books:
 
 
 def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:
-    """Say what the ingresses trade in; a price step of 1e-4 where nobody knows."""
-    ticks: dict[int, int] = {}
-    # Whoever pushes may push any price.
-    all_known = all(isinstance(each, PoissonIngress | ReplayIngress) for each in ingresses)
+    """Say what the ingresses trade in. A market that nothing describes has a price step of 1e-4."""
+    markets: dict[int, Instrument] = {}
     for ingress in ingresses:
-        if isinstance(ingress, PoissonIngress):
-            ticks[ingress.market] = gcd(ticks.get(ingress.market, 0), ingress.tick_size)
-        elif isinstance(ingress, ReplayIngress):
-            recorded = ingress.transactions
-            for market in np.unique(recorded["market"]).tolist():
-                known = ticks.get(market, 0)
+        for each in ingress.instruments:
+            tick = gcd(
+                each.tick_size, markets[each.market].tick_size if each.market in markets else 0
+            )
+            markets[each.market] = replace(each, tick_size=tick, levels=config.levels)
+    # Python code may push any price, so a recording beside it says nothing about the step.
+    all_known = all(each.instruments or each.recorded is not None for each in ingresses)
+    for ingress in ingresses:
+        if (recorded := ingress.recorded) is None:
+            continue
+        for market in np.unique(recorded["market"]).tolist():
+            known = markets.get(market)
+            if known is not None and not all_known:
+                continue
+            tick = 1
+            if all_known:
                 prices = recorded["price"][recorded["market"] == market]
-                ticks[market] = _common_step(prices, known) if all_known else known or 1
-    return [
-        Instrument(market=market, tick_size=tick, levels=config.levels)
-        for market, tick in (ticks or {0: 1}).items()
-    ]
+                tick = _common_step(prices, known.tick_size if known else 0)
+            markets[market] = (
+                replace(known, tick_size=tick)
+                if known
+                else Instrument(market=market, tick_size=tick, levels=config.levels)
+            )
+    return list(markets.values()) or [Instrument(levels=config.levels)]
 
 
 def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
@@ -110,18 +121,12 @@ def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
 
 
 def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
-    """Where the fixed window of a shared book begins: around the middle of what will come."""
-    middles = []
-    for ingress in ingresses:
-        if isinstance(ingress, PoissonIngress) and ingress.market == instrument.market:
-            middles.append(ingress.base_price)
-        elif isinstance(ingress, ReplayIngress):
-            mine = ingress.transactions["market"] == instrument.market
-            prices = ingress.transactions["price"][mine]
-            prices = prices[prices > 0]
-            if len(prices):
-                # Not the middle of the range: a book's far ends are far indeed.
-                middles.append(int(np.median(prices)))
+    """Return where the fixed window of a shared book begins: its middle is that of the prices."""
+    middles = [
+        middle
+        for ingress in ingresses
+        if (middle := ingress.middle_price(instrument.market)) is not None
+    ]
     if not middles:
         raise ConfigError(
             f"market {instrument.market}: a book with several writers needs a base_price; "

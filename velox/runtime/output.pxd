@@ -1,16 +1,22 @@
-"""Where bundles leave: what every output is, and counts."""
+"""The contract of an output, for C: its struct, and what its `do_work` calls.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+A sink in Cython derives from `Output` and declares a struct whose first field is an `output`. Its
+``__cinit__`` calls `make` with the struct's size and sets `stage.do_work` and `stage.self`.
+`do_work` peeks at most `batch` bundles of the ring, times and counts them, and releases them.
+``docs/howto/add-a-source-or-sink.md`` shows one.
+"""
+
+from libc.stdint cimport uint64_t
 
 from velox.core.atomic cimport atomic_u64, count
 from velox.core.clock cimport Clock, clock_now, clock_source
 from velox.core.histogram cimport LatencyHistogram, histogram, histogram_record
 from velox.core.latency cimport elapsed_ns, record_since_due
 from velox.core.records cimport Bundle
-from velox.core.ring cimport BundleRing, bundle_ring
-from velox.runtime.stage cimport Control, Stage, Turn, control, stage
+from velox.core.ring cimport BundleRing, bundle_ring, bundle_ring_drained
+from velox.runtime.stage cimport Control, Stage, control, stage
 
-# What the kinds of output share; the first field of the struct of each.
+# The first field of the struct of every output.
 cdef struct output:
     stage *stage
     bundle_ring *ring
@@ -19,13 +25,14 @@ cdef struct output:
     uint64_t batch
     histogram *delivery                 # sealed -> taken, in ns, one value a bundle
     histogram *total                    # due -> taken, in ns, one value a transaction
-    atomic_u64 delivered_bundles        # the output's own thread writes these
+    atomic_u64 delivered_bundles        # only the output's own thread writes the counters
     atomic_u64 delivered_transactions
     atomic_u64 undelivered_bundles
     atomic_u64 undelivered_transactions
 
 
 cdef inline uint64_t output_transactions(const Bundle *first, uint64_t n) noexcept nogil:
+    """Return how many records `n` bundles hold."""
     cdef uint64_t transactions = 0
     cdef uint64_t i
     for i in range(n):
@@ -42,6 +49,13 @@ cdef inline void output_taken(output *self, const Bundle *first, uint64_t n) noe
         record_since_due(self.total, first[i].transactions, first[i].count, now_ns)
 
 
+cdef inline int output_finish_if_drained(output *self) noexcept nogil:
+    """End the stage if the ring is closed and empty; `do_work` returns the 0 that this returns."""
+    if bundle_ring_drained(self.ring):
+        self.stage.finished = True
+    return 0
+
+
 cdef class Output(Stage):
     cdef output *output
     cdef readonly LatencyHistogram delivery
@@ -51,22 +65,3 @@ cdef class Output(Stage):
     cdef Control control
 
     cdef int make(self, size_t size) except -1
-
-
-cdef struct capture_output:
-    output output
-    int descriptor
-    int failure                         # errno of the write that failed, or 0
-
-
-cdef class CaptureOutput(Output):
-    cdef capture_output *capture
-    cdef readonly str path
-    cdef object file
-
-
-cdef class PullOutput(Output):
-    cdef Turn turn
-    cdef object backlog                 # what a stop took out of the ring for whoever polls next
-
-    cdef void taken(self, const Bundle *first, uint64_t n) noexcept nogil

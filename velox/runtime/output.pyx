@@ -1,46 +1,41 @@
-"""Where bundles leave a pipeline: counted, captured to a file, or pulled by Python."""
+"""The contract of an output: where bundles leave a pipeline.
 
-from collections import deque
-from errno import errorcode
-import os
-
-cimport cython
-from libc.errno cimport EINTR, EIO, errno
+`Output` is the base of every sink. A pipeline asks only what stands here, so a new sink needs no
+change of the pipeline. The sinks that Velox brings are in `velox.runtime.sinks`.
+"""
 
 from velox.core.atomic cimport load_relaxed
 from velox.core.memory cimport allocate, release_memory
-from velox.core.records cimport view_bundles
-from velox.core.ring cimport (
-    bundle_ring_drained,
-    bundle_ring_peek,
-    bundle_ring_release,
-    checked_count,
-)
-from velox.runtime.stage cimport Turn, control_stop
 
-from velox.errors import CaptureError, PipelineError
-from velox.runtime.capture import begin_capture, finish_capture
+from velox.errors import PipelineError
 
-cdef extern from "<unistd.h>" nogil:
-    ssize_t write(int descriptor, const void *bytes, size_t size) noexcept
-
-__all__ = ["CaptureOutput", "DiscardOutput", "Output", "PullOutput"]
+__all__ = ["Output"]
 
 
 cdef class Output(Stage):
-    """What every output has in common.
+    """The base of every sink of bundles.
+
+    A sink is either driven by a runner, or polled by Python code. A driven one is written in
+    Cython: it sets `stage.do_work`, see ``velox/runtime/output.pxd``. The other kind is a
+    `velox.PullOutput`, or a Python subclass of that.
 
     Attributes
     ----------
+    driven : bool
+        A runner calls the output. If False, Python code polls it, and the pipeline calls `drain`
+        when it stops.
     delivery : LatencyHistogram
-        Sealed to taken by the output, in ns, one value a bundle.
+        From sealed to taken by the output, in ns, one value a bundle.
     total : LatencyHistogram
-        Due to taken by the output, in ns, one value a transaction.
+        From due to taken by the output, in ns, one value a record.
     ring : BundleRing or None
-        The ring it takes from, once a pipeline has it.
+        The ring that it takes from, once a pipeline has taken it.
+
+    Notes
+    -----
+    Thread-safety: the counters may be read from any thread. The pipeline calls everything else.
     """
 
-    # Whether a runner drives it; otherwise Python code does.
     driven = True
 
     def __cinit__(self, *args, **kwargs):
@@ -48,10 +43,11 @@ cdef class Output(Stage):
         self.kept = []
         self.delivery = LatencyHistogram()
         self.total = LatencyHistogram()
-        # Whoever has a struct of its own makes that in place of this one.
+        # A subclass with a larger struct allocates that in place of this one.
         self.make(sizeof(output))
 
     cdef int make(self, size_t size) except -1:
+        """Allocate `size` bytes for the struct, which begins with an `output`."""
         release_memory(self.output)
         self.output = <output *>allocate(size)
         if self.output == NULL:
@@ -66,13 +62,29 @@ cdef class Output(Stage):
 
     def attach(self, BundleRing ring not None, Clock clock not None, Control control not None, *,
                batch=256):
-        """Take a place in a pipeline. Once only: an output is not used again."""
+        """Take a place in a pipeline.
+
+        Parameters
+        ----------
+        ring : BundleRing
+            The ring to take from.
+        clock : Clock
+        control : Control
+            The pipeline's stop flag.
+        batch : int
+            The most bundles that one call of `do_work` takes.
+
+        Raises
+        ------
+        PipelineError
+            The output belongs to a pipeline already, or is driven and has no `do_work`.
+        """
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
         if self.driven and self.stage.do_work == NULL:
             raise PipelineError(
-                f"{type(self).__name__} has no work of its own: a runner calls C, not Python; "
-                "PullOutput is polled from Python")
+                f"{type(self).__name__} has no do_work: a runner calls C, not Python. "
+                "Use a PullOutput for bundles that Python polls")
         ring.attach_consumer()
         self.ring = ring
         self.clock = clock
@@ -82,6 +94,16 @@ cdef class Output(Stage):
         self.output.control = control.control
         self.output.batch = batch
 
+    def drain(self):
+        """Take what is left in the ring of an output that Python polls, when the pipeline stops.
+
+        Returns
+        -------
+        bool
+            Whether nothing more will come. A driven output returns True: its runner drains it.
+        """
+        return True
+
     @property
     def delivered_bundles(self):
         """int: Bundles that the output has taken."""
@@ -89,293 +111,15 @@ cdef class Output(Stage):
 
     @property
     def delivered_transactions(self):
-        """int: Transactions in them."""
+        """int: Records in the bundles that the output has taken."""
         return load_relaxed(&self.output.delivered_transactions)
 
     @property
     def undelivered_bundles(self):
-        """int: Bundles that the output gave up, having failed."""
+        """int: Bundles that the output gave up after it had failed."""
         return load_relaxed(&self.output.undelivered_bundles)
 
     @property
     def undelivered_transactions(self):
-        """int: Transactions in them."""
+        """int: Records in the bundles that the output gave up."""
         return load_relaxed(&self.output.undelivered_transactions)
-
-
-cdef int finish_if_drained(output *self) noexcept nogil:
-    if bundle_ring_drained(self.ring):
-        self.stage.finished = True
-    return 0
-
-
-cdef int discard_do_work(void *pointer) noexcept nogil:
-    cdef output *self = <output *>pointer
-    cdef uint64_t n
-    cdef const Bundle *first = bundle_ring_peek(self.ring, self.batch, &n)
-    if n == 0:
-        return finish_if_drained(self)
-    output_taken(self, first, n)
-    count(&self.delivered_bundles, n)
-    count(&self.delivered_transactions, output_transactions(first, n))
-    bundle_ring_release(self.ring, n)
-    return <int>n
-
-
-@cython.final
-cdef class DiscardOutput(Output):
-    """Counts and times the bundles, and lets them go."""
-
-    def __cinit__(self):
-        self.stage.do_work = discard_do_work
-        self.stage.self = self.output
-
-
-cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t n) noexcept nogil:
-    """Returns how many whole bundles were written; fewer than `n` where the system refused."""
-    cdef const char *bytes = <const char *>first
-    cdef uint64_t size = n * sizeof(Bundle)
-    cdef uint64_t written = 0
-    cdef ssize_t step
-    while written < size:
-        step = write(self.descriptor, bytes + written, size - written)
-        if step > 0:
-            written += step
-        elif step == 0:
-            # POSIX does not rule it out. Tried again, it could go on for ever.
-            self.failure = EIO
-            break
-        elif errno != EINTR:
-            self.failure = errno
-            break
-    return written // sizeof(Bundle)
-
-
-cdef int capture_do_work(void *pointer) noexcept nogil:
-    cdef capture_output *self = <capture_output *>pointer
-    cdef output *base = &self.output
-    cdef uint64_t n
-    cdef uint64_t written = 0
-    cdef const Bundle *first = bundle_ring_peek(base.ring, base.batch, &n)
-    if n == 0:
-        return finish_if_drained(base)
-    output_taken(base, first, n)
-    if self.failure == 0:
-        written = write_bundles(self, first, n)
-        if self.failure != 0:
-            # What comes now cannot be kept; it is still counted.
-            control_stop(base.control)
-    count(&base.delivered_bundles, written)
-    count(&base.delivered_transactions, output_transactions(first, written))
-    count(&base.undelivered_bundles, n - written)
-    count(&base.undelivered_transactions, output_transactions(first + written, n - written))
-    bundle_ring_release(base.ring, n)
-    return <int>n
-
-
-@cython.final
-cdef class CaptureOutput(Output):
-    """Writes the bundles to a ``.npy`` file that NumPy maps.
-
-    Parameters
-    ----------
-    path : path
-        Created, or emptied, when the pipeline starts.
-
-    Attributes
-    ----------
-    path : str
-
-    Raises
-    ------
-    CaptureError
-        The file cannot be created; or, when the pipeline stops, that it could not be written, with
-        the system's error as its cause. What was written until then is whole.
-
-    Notes
-    -----
-    The file is complete after every stop in order, an interrupt or an error included. After a kill
-    `recover_capture` makes it so. ``write(2)`` is called on the output's thread, straight from the
-    ring: give that thread a core of its own where the latency of the others matters.
-
-    Examples
-    --------
-    >>> bundles = np.load("flow.npy", mmap_mode="r")                            # doctest: +SKIP
-    >>> bundles["transactions"][0]["price"][:bundles["count"][0]]               # doctest: +SKIP
-    """
-
-    def __cinit__(self, path):
-        self.make(sizeof(capture_output))
-        self.capture = <capture_output *>self.output
-        self.path = os.fsdecode(path)
-        self.stage.do_work = capture_do_work
-        self.stage.self = self.capture
-
-    def begin(self):
-        self.file = begin_capture(self.path)
-        self.capture.descriptor = self.file.fileno()
-
-    def end(self):
-        if self.file is not None:
-            file, self.file = self.file, None
-            finish_capture(file, self.path, self.delivered_bundles)
-        self.check()
-
-    cdef int check(self) except -1:
-        if self.capture.failure != 0:
-            number = self.capture.failure
-            raise CaptureError(
-                number,
-                f"{errorcode.get(number, number)} while writing {self.path}: "
-                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles"
-            ) from OSError(number, os.strerror(number), self.path)
-        return 0
-
-
-@cython.final
-cdef class PullOutput(Output):
-    """Bundles that Python polls, without a copy, from one thread at a time.
-
-    Examples
-    --------
-    >>> import numpy as np, velox
-    >>> output = velox.PullOutput()
-    >>> with velox.Pipeline(velox.PoissonIngress(rate="max", seed=1), output) as pipeline:
-    ...     taken = 0
-    ...     while taken < 1000:
-    ...         with output.poll() as bundles:
-    ...             taken += int(bundles["count"].sum())
-    """
-
-    driven = False
-
-    def __cinit__(self):
-        self.turn = Turn()
-        self.backlog = deque()
-
-    def poll(self, max_bundles=None):
-        """Take the bundles that there are.
-
-        Parameters
-        ----------
-        max_bundles : int, optional
-            The most to take.
-
-        Returns
-        -------
-        context manager
-            Entering it gives a read-only array of BUNDLE_DTYPE, shape (n,), empty where there is
-            none. It lies in the ring: leaving the ``with`` block gives its memory back to the
-            pipeline, so copy what shall live longer. Where the block raises, the bundles count as
-            delivered all the same.
-
-        Raises
-        ------
-        PipelineError
-            No pipeline has this output, or not in this process, or another poll is open.
-        RingError
-            `max_bundles` is no count.
-
-        Notes
-        -----
-        Thread-safety: one thread at a time; several may take turns. What is still inside when the
-        pipeline stops is kept for later polls.
-        """
-        return Poll(self, max_bundles)
-
-    def begin(self):
-        self.turn.stay()
-
-    def end(self):
-        # Also where the pipeline never ran: nothing more will come.
-        self.stage.finished = True
-
-    @property
-    def exhausted(self):
-        """bool: Whether the pipeline has ended and everything has been polled."""
-        return bool(self.stage.finished) and not self.backlog
-
-    def drain(self):
-        """Move what is in the ring to where later polls find it; for a pipeline that stops.
-
-        Returns
-        -------
-        bool
-            Whether the ring is closed and empty, so that nothing more will come.
-        """
-        cdef uint64_t n
-        cdef const Bundle *first
-        if self.ring is None:
-            raise PipelineError("drain of an output that no pipeline has")
-        if not self.turn.take():
-            if self.turn.is_mine():
-                raise PipelineError(
-                    "stop from within a poll of the pipeline's output: leave the with block first")
-            return False
-        first = bundle_ring_peek(self.output.ring, self.output.ring.capacity, &n)
-        if n > 0:
-            kept = view_bundles(first, n, None).copy()
-            kept.flags.writeable = False
-            self.backlog.append(kept)
-            self.taken(first, n)
-            bundle_ring_release(self.output.ring, n)
-        else:
-            finish_if_drained(self.output)
-        self.turn.leave()
-        return bool(self.stage.finished)
-
-    cdef void taken(self, const Bundle *first, uint64_t n) noexcept nogil:
-        output_taken(self.output, first, n)
-        count(&self.output.delivered_bundles, n)
-        count(&self.output.delivered_transactions, output_transactions(first, n))
-
-
-@cython.final
-cdef class Poll:
-    cdef PullOutput source
-    cdef object max_bundles
-    cdef uint64_t lent
-    cdef bint entered
-
-    def __cinit__(self, PullOutput source not None, max_bundles):
-        self.source = source
-        self.max_bundles = max_bundles
-
-    def __enter__(self):
-        cdef uint64_t wanted
-        cdef const Bundle *first
-        if self.source.ring is None:
-            raise PipelineError("poll of an output that no pipeline has")
-        wanted = self.source.output.ring.capacity
-        if self.max_bundles is not None:
-            wanted = checked_count(self.max_bundles, "max_bundles")
-        if self.source.turn.is_forked():
-            raise PipelineError("poll in a fork of the pipeline's process, which has its threads")
-        if not self.source.turn.take():
-            raise PipelineError("another poll is open; an output takes one at a time")
-        self.entered = True
-        self.lent = 0
-        if self.source.backlog:
-            return self.from_backlog(wanted)
-        first = bundle_ring_peek(self.source.output.ring, wanted, &self.lent)
-        if self.lent == 0 and wanted > 0:
-            finish_if_drained(self.source.output)
-        self.source.taken(first, self.lent)
-        return view_bundles(first, self.lent, self.source.ring)
-
-    cdef object from_backlog(self, uint64_t wanted):
-        bundles = self.source.backlog.popleft()
-        if wanted < <uint64_t>len(bundles):
-            self.source.backlog.appendleft(bundles[wanted:])
-            bundles = bundles[:wanted]
-        return bundles
-
-    def __exit__(self, kind, value, traceback):
-        if not self.entered:
-            return False
-        self.entered = False
-        if self.lent > 0:
-            bundle_ring_release(self.source.output.ring, self.lent)
-        self.lent = 0
-        self.source.turn.leave()
-        return False

@@ -13,10 +13,10 @@ from typing import NoReturn
 
 from velox.config import Clock as ClockSource
 from velox.config import PipelineConfig, stage_names
-from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.order_book import Books, OrderBook
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
@@ -24,13 +24,14 @@ from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
-from velox.runtime.ingress import Ingress, PoissonIngress, PushIngress, ReplayIngress
+from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for
-from velox.runtime.output import DiscardOutput, Output, PullOutput
+from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics
 from velox.runtime.runner import Runner
+from velox.runtime.sinks import DiscardOutput
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy
 from velox.runtime.threads import Latch, RunnerThreads
@@ -195,12 +196,12 @@ class Pipeline:
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
         if checks is None:
             return None
-        replay = self.ingresses[0]
-        if len(self.ingresses) != 1 or not isinstance(replay, ReplayIngress):
-            raise ConfigError("checks need a ReplayIngress, and one lane")
-        if (self.config.on_full or replay.default_on_full) != "block":
+        ingress = self.ingresses[0]
+        if len(self.ingresses) != 1 or ingress.recorded is None:
+            raise ConfigError("checks need one lane, and an ingress with a recording")
+        if (self.config.on_full or ingress.default_on_full) != "block":
             raise ConfigError("checks need on_full = 'block': a dropped record changes the book")
-        return Verifier(checks, self.books, pass_length=replay.pass_length)
+        return Verifier(checks, self.books, pass_length=ingress.pass_length)
 
     def _join(self, verifier: Verifier | None) -> None:
         """Make the rings and the stages between them."""
@@ -309,7 +310,7 @@ class Pipeline:
                 raise
             self._state = "stopped"
             self._control.stop()
-            self._close_pushes()
+            self._close_ingresses()
             for stage in begun:
                 # What ended the start is what the caller has to know.
                 with suppress(Exception):
@@ -393,12 +394,7 @@ class Pipeline:
         return self.report()
 
     def _refuse_endless(self) -> None:
-        unpaced = [
-            each
-            for each in self.ingresses
-            if isinstance(each, PoissonIngress) and each.rate == "max"
-        ]
-        if unpaced and self.clock.source == "virtual":
+        if self.clock.source == "virtual" and any(each.endless for each in self.ingresses):
             raise ConfigError(
                 "rate = 'max' for a duration on a virtual clock, which would never be over; give "
                 "a rate, or a real clock"
@@ -448,19 +444,17 @@ class Pipeline:
         if interrupts:
             raise interrupts[0]
 
-    def _close_pushes(self) -> None:
+    def _close_ingresses(self) -> None:
         for ingress in self.ingresses:
-            if isinstance(ingress, PushIngress):
-                ingress.close()
+            ingress.close()
 
     def _drain(self) -> None:
-        self._close_pushes()
+        self._close_ingresses()
         if self.plan.placement == "invoker":
             while not self._runners[0].drive(STEPS_AT_ONCE):
                 pass
-        if isinstance(self.output, PullOutput):
-            while not self.output.drain():
-                self._threads.wait(LOOK_AGAIN_S)
+        while not self.output.drain():
+            self._threads.wait(LOOK_AGAIN_S)
         self._threads.wait()
         self._threads.join()
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from velox.core.histogram import LatencyHistogram
-    from velox.runtime.huge_pages import HugePages
-    from velox.runtime.ledger import Ledger
-    from velox.runtime.placement import Plan
-    from velox.runtime.verify import Verification
+from velox.core.histogram import LatencyHistogram
+from velox.runtime.huge_pages import HugePages
+from velox.runtime.ledger import Ledger
+from velox.runtime.placement import Plan
+from velox.runtime.report_text import latency_table, row, seals, verification
+from velox.runtime.verify import Verification
 
-__all__ = ["LATENCIES", "Report", "Statistics", "figures"]
-
-# name -> from what to what, as docs/measuring.md explains
-LATENCIES = {
-    "late": "due → pushed",
-    "transit": "due → accepted into a bundle",
-    "hold": "accepted → sealed",
-    "delivery": "sealed → taken by the output",
-    "total": "due → taken by the output",
-}
+__all__ = ["Report", "Statistics", "figures"]
 
 
 def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
@@ -66,7 +58,7 @@ class Report:
     ----------
     ledger : Ledger
     latency : dict of str to LatencyHistogram
-        In ns; the keys are those of `LATENCIES`.
+        In ns; the keys are ``late``, ``transit``, ``hold``, ``delivery``, ``total``.
     elapsed_s : float
         From the start to the end of the last stage, on the pipeline's clock.
     plan : Plan
@@ -104,10 +96,41 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """What a terminal shows: the ledger, the throughput, the latencies, the warnings."""
-        from velox.telemetry.terminal import closing  # noqa: PLC0415 - which knows reports
+        return "\n".join([*self.lines(), *(f"warning: {each}" for each in self.warnings)]).strip()
 
-        return "\n".join([*closing(self), *(f"warning: {each}" for each in self.warnings)]).strip()
+    def lines(self, beside: Sequence[str] = ()) -> list[str]:
+        """Return what a terminal shows: the ledger, the throughput, the latencies, the checks.
+
+        Parameters
+        ----------
+        beside : sequence of str
+            Lines to put below the latencies, such as the host's own hiccups.
+
+        Returns
+        -------
+        list of str
+            The warnings are not among them.
+        """
+        ledger = self.ledger
+        late = f"{self.late_count:,} of {ledger.pushed:,} pushed over 1 µs after they were due"
+        full = ", ".join(f"{name} {count:,}" for name, count in self.full.items())
+        lines = [
+            "",
+            *ledger.format(forwarding=self.forwarding).splitlines(),
+            "",
+            row("throughput", f"{self.throughput_per_s:,.0f}/s over {self.elapsed_s:.3f} s"),
+            row("seals", seals(ledger)),
+            row("late", late),
+            row("ring full", full),
+        ]
+        if self.timeouts:
+            lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
+        lines += ["", *latency_table(self.latency)]
+        if beside:
+            lines += ["", *beside]
+        if self.verification is not None:
+            lines += ["", *verification(self.verification)]
+        return lines
 
     @property
     def throughput_per_s(self) -> float:

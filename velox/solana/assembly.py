@@ -16,14 +16,15 @@ from typing import Any
 from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
 from velox.solana.config import ORDER_TYPES, ChainConfig, QueueConfig, SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
+from velox.solana.net.address import Secret
 from velox.solana.net.block_engine import TIP_FLOOR_URL, BlockEngineClient
-from velox.solana.net.endpoint import Secret
 from velox.solana.net.rpc import RpcClient
 from velox.solana.net.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
 from velox.solana.orders.outcomes import Observer
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import Carrier, ManifestCarrier, MemoCarrier
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 
 __all__ = [
     "Submission",

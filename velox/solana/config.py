@@ -17,9 +17,10 @@ from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
 from velox.solana.files import read_regular
-from velox.solana.net.tips import MIN_TIP_LAMPORTS, Percentile
+from velox.solana.net.tips import Percentile
 from velox.solana.orders.queue import MAX_CAPACITY, Shedding
 from velox.solana.tx.instructions import OrderType
+from velox.solana.tx.limits import MIN_TIP_LAMPORTS
 from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [

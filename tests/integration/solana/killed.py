@@ -19,7 +19,8 @@ from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import MemoCarrier
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 
 from .support import adds, bundles_of
 

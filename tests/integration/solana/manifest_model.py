@@ -18,7 +18,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from velox.solana.net.rpc import Account, Blockhash, SignatureStatus, TransactionInfo
+from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
 from velox.solana.orders.reports import FILL_EVENT, NO_INDEX, PLACE_EVENT
 from velox.solana.tx.instructions import MANIFEST_PROGRAM, OrderType, decode_batch_update
 from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE

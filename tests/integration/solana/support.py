@@ -20,8 +20,10 @@ from velox.solana.net.tips import FixedTip
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import MemoCarrier, decode_memo
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.testing import LocalCluster
+from velox.testing.transport import Interceptor
 
 SLOT_NS = 400_000_000
 ADD, CANCEL = int(Kind.ADD), int(Kind.CANCEL)
@@ -86,8 +88,15 @@ class Harness:
         self.ends: dict[int, tuple[Outcome, str]] = {}
         self.signer = signer if signer is not None else new_signer(cluster)
         self.journal = SubmissionJournal(journal)
+        # What a test puts between the submitter and the node.
+        self.network = Interceptor()
         self.rpc = RpcClient(
-            cluster.url, retries=0, timeout_s=10.0, clock=cluster.clock, rng=random.Random(seed)
+            cluster.url,
+            retries=0,
+            timeout_s=10.0,
+            clock=cluster.clock,
+            rng=random.Random(seed),
+            transport=self.network,
         )
         self.engine = None
         if engine:

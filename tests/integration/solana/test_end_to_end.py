@@ -751,7 +751,7 @@ def test_an_interrupted_run_follows_what_it_sent_to_its_end(tmp_path: Path) -> N
 
 
 def test_the_page_on_a_key_and_a_configuration_works_as_written(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "chain.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "howto" / "submit-to-a-chain.md").read_text(encoding="utf-8")
     section = page.partition("## A key and a configuration\n")[2].partition("\n## ")[0]
     first, config, second = re.findall(r"```(?:sh|toml)\n(.*?)```", section, re.DOTALL)
 

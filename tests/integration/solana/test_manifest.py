@@ -43,7 +43,8 @@ from velox.solana.tx.instructions import (
     create_manifest_market,
     deposit,
 )
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.tx.template import build_transaction
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing import LocalCluster

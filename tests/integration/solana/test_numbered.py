@@ -23,7 +23,8 @@ from velox.solana.orders.reports import ReportKind
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import ManifestCarrier
 from velox.solana.tx.instructions import OrderType
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 from velox.solana.venues.manifest.market import MarketSpec
 
 from .manifest_model import FINALIZED, OTHERS, ModelChain, Release, Resting

@@ -23,6 +23,7 @@ from velox import bench, cli
 from velox.cli.commands import generate, run
 from velox.cli.parser import COMMANDS, parse
 from velox.cli.pipeline import configuration
+from velox.config import PipelineConfig
 from velox.core.flow import MarketFlow
 from velox.core.histogram import HOUR_NS
 
@@ -95,7 +96,7 @@ def test_no_command_is_a_run_and_options_alone_are_options_of_it() -> None:
     assert parse(["--seed", "3"]) == parse(["run", "--seed", "3"])
     assert parse([]).duration == 10.0
     assert parse([]).rate == 100_000.0
-    assert parse([]).placement == "auto"
+    assert configuration(parse([])) == PipelineConfig()
     done = velox_run("--duration", "0.05", "--quiet")
     assert done.returncode == 0
     assert "balanced" in done.stdout
@@ -273,7 +274,7 @@ def test_lanes_and_writers_share_one_book(options: list[str], tmp_path: Path) ->
 @pytest.mark.parametrize("lanes", [2, 5])
 def test_the_flows_of_lanes_can_interleave_in_one_book(lanes: int) -> None:
     options = parse(["run", "--lanes", str(lanes), "--seed", "7"])
-    config = configuration(options, lanes=lanes)
+    config = configuration(options)
     assert config.writers == lanes
     ingresses = run._flows(options, config)
     assert [each.rate for each in ingresses] == [100_000 / lanes] * lanes
@@ -291,7 +292,7 @@ def test_the_flows_of_lanes_can_interleave_in_one_book(lanes: int) -> None:
 @pytest.mark.parametrize("levels", [64, 256, 65536])
 def test_the_flow_of_a_shared_book_stays_in_its_window(levels: int) -> None:
     options = parse(["run", "--writers", "2", "--levels", str(levels)])
-    [ingress] = run._flows(options, configuration(options, lanes=1))
+    [ingress] = run._flows(options, configuration(options))
     prices = ingress.flow.generate(50_000)["price"]
     assert (prices.max() - prices.min()) // 100 < levels
     assert abs(prices - 1_000_000).max() // 100 < levels // 2
@@ -408,7 +409,7 @@ def test_a_killed_capture_is_recovered(started: Any, tmp_path: Path) -> None:
 def test_a_file_that_has_no_room_is_refused_before_it_is_written(tmp_path: Path) -> None:
     done = velox_run("generate", "--count", 10**12, "-o", tmp_path / "flow.npy")
     assert done.returncode == 1
-    assert "flow.npy: No space left on device: 32,000,000.0 MB wanted, " in done.stderr
+    assert "flow.npy: No space left on device: 32,000,000.0 MB needed, " in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -517,7 +518,9 @@ def test_a_file_that_is_full_is_named_as_it_was_given(arguments: list[str], tmp_
     link.symlink_to("/dev/full")
     done = velox_run(*arguments, link)
     assert done.returncode == 1
-    assert done.stderr == f"velox: error: {link}: No space left on device\n"
+    # A run on a busy machine may warn before it.
+    assert done.stderr.splitlines()[-1] == f"velox: error: {link}: No space left on device"
+    assert done.stderr.count("velox: error: ") == 1
 
 
 def test_a_panic_and_a_thread_that_cannot_be_had_are_one_line_and_status_1(
@@ -546,7 +549,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
     assert done.returncode == 1
     assert "verified=2 mismatched=1" in done.stdout
     assert "first mismatch: after transaction" in done.stdout
-    assert "the book differs from its oracle at 1 of 2 moments" in done.stderr
+    assert "the book differs from the recording's check at 1 of 2 events" in done.stderr
     value = json.loads(path.read_text())
     assert value["passed"] is False
     assert value["verify"]["checked"] == 2
@@ -564,7 +567,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--rate", "inf"], "argument --rate: 'inf'"),
         (["--rate", "abc"], "argument --rate: 'abc'"),
         (["--rate", "1e10"], "argument --rate: '1e10': must be"),
-        (["--duration", "0"], "argument --duration: '0': must be a number above 0"),
+        (["--duration", "0"], "argument --duration: '0': must be a finite number above 0"),
         (["--duration", "nan"], "argument --duration: 'nan'"),
         (["--seed", "-1"], "argument --seed: '-1': must be at least 0"),
         (["--seed", "x"], "argument --seed: 'x': must be an integer"),
@@ -575,22 +578,22 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--writers", "0"], "writers = 0: must be"),
         (["--cpus", "9999"], "cpus names CPU 9999, which is not among those"),
         (["--cpus", "0-"], "argument --cpus: '0-': must be CPU numbers and ranges"),
-        (["--cpus", "3-1"], "argument --cpus: '3-1': '3-1' is no range"),
-        (["--cpus", "0-99999999999"], "is no range of CPU numbers"),
+        (["--cpus", "3-1"], "argument --cpus: '3-1': '3-1' is not a range"),
+        (["--cpus", "0-99999999999"], "is not a range of CPU numbers"),
         (["--cpus", "a"], "argument --cpus: 'a'"),
         (["--cpus", "0,0"], "cpus = [0, 0]: must name at least one CPU, each once"),
         (["--placement", "everywhere"], "placement = 'everywhere': must be one of"),
         (["--placement", "ingress=a"], "'ingress=a' is not of the form STAGE=CPU"),
-        (["--placement", "ingress=0,ingress=1"], "'ingress' is there twice"),
+        (["--placement", "ingress=0,ingress=1"], "'ingress' is given twice"),
         (["--placement", "ingress=0"], "names no CPU for 'orderbook'"),
         (["--placement", "kitchen=0"], "placement names 'kitchen'"),
-        (["--placement", "invoker", "--rate", "max"], "rate = 'max': in placement 'invoker'"),
+        (["--placement", "invoker", "--rate", "max"], "rate = 'max': the virtual clock of"),
         (["--placement", "dedicated", "--cpus", "{cpu}", "--strict"], "idle = 'spin': "),
         (["--idle", "sleep"], "idle = 'sleep': must be one of"),
         (["--clock", "sundial"], "clock = 'sundial': must be one of"),
         (["--clock", OTHER_COUNTER], f"clock = '{OTHER_COUNTER}': this processor has none"),
         (["--clock", "virtual", "--placement", "shared"], "clock = 'virtual'"),
-        (["--on-full", "wait"], "argument --on-full: invalid choice: 'wait'"),
+        (["--on-full", "wait"], "on_full = 'wait': must be one of"),
         (["--on-cross", "panic"], "on_cross = 'panic': must be one of"),
         (["--seal", "never"], "seal = 'never': must be one of"),
         (["--bundle-timeout-us", "0"], "argument --bundle-timeout-us: '0'"),
@@ -605,7 +608,7 @@ def test_a_book_that_differs_from_its_oracle_fails_and_says_where(tmp_path: Path
         (["--json", "{folder}/missing/x.json"], "{folder}/missing/x.json: No such file"),
         (["--json", "{folder}"], "{folder}: Is a directory"),
         (["--hlog", "{folder}/missing/x.hlog"], "{folder}/missing/x.hlog: No such file"),
-        (["--hlog", "-"], "hlog = '-': an .hlog file needs a name"),
+        (["--hlog", "-"], "hlog = '-': --hlog needs the name of a file"),
         (["--hiccups", "-1"], "argument --hiccups: '-1': must be"),
         (["--hiccups", "nan"], "argument --hiccups: 'nan': must be"),
         (["--nonsense"], "unrecognized arguments: --nonsense; see 'velox run --help'"),
@@ -675,7 +678,7 @@ def test_lines_that_are_left_out_are_told(tmp_path: Path) -> None:
     path = lobster_pair(tmp_path) / "T_message_1.csv"
     path.write_text(path.read_text() + "34200.4,1,13,x,999900,1\n")
     done = velox_run("replay", path, "--on-error", "skip")
-    assert "velox: warning: 1 line was left out; the first: " in done.stderr
+    assert "velox: warning: skipped 1 line; the first: " in done.stderr
     assert f"{path}:4" in done.stderr
     assert "velox: error: " not in done.stderr
 
@@ -741,7 +744,7 @@ def test_a_replay_refuses_a_record_that_cannot_be(
         (["{flow}", "{flow}"], "format 'npy' takes one file, not 2"),
         (["{flow}", "--format", "lobster"], "it looks like 'npy'"),
         (["{flow}", "--verify"], "--verify: {flow} holds nothing to compare a book with"),
-        (["{flow}", "--depth", "1"], "depth = 1: only with --verify"),
+        (["{flow}", "--depth", "1"], "depth = 1: --depth needs --verify"),
         (["{flow}", "--verify", "--depth", "0"], "depth = 0: must be"),
         (["{flow}", "--speed", "0"], "argument --speed: '0': must be 'max', or a number above 0"),
         (["{flow}", "--speed", "fast"], "argument --speed: 'fast'"),

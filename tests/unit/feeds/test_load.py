@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,3 +262,13 @@ def test_a_format_is_one_registered_function(tmp_path: Path) -> None:
             register("ticks", looks_like=lambda line: False)(read)
     finally:
         del _formats["ticks"]
+
+
+def test_the_front_door_has_the_readers_without_importing_them() -> None:
+    program = (
+        "import sys, velox\n"
+        "assert 'velox.feeds' not in sys.modules\n"
+        "assert velox.feeds.load is sys.modules['velox.feeds'].load\n"
+        "assert not hasattr(velox, 'feed')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

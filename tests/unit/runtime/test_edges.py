@@ -268,7 +268,7 @@ class MyOutput(Output):
 def test_an_ingress_without_work_counts_nothing_and_joins_no_pipeline(kind: type[Ingress]) -> None:
     ingress = kind()
     assert (ingress.generated, ingress.pushed, ingress.dropped, ingress.late_count) == (0, 0, 0, 0)
-    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no work of its own"):
+    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no do_work"):
         Pipeline(ingress)
 
 
@@ -276,7 +276,7 @@ def test_an_ingress_without_work_counts_nothing_and_joins_no_pipeline(kind: type
 def test_an_output_without_work_counts_nothing_and_joins_no_pipeline(kind: type[Output]) -> None:
     output = kind()
     assert (output.delivered_bundles, output.undelivered_transactions) == (0, 0)
-    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no work of its own"):
+    with pytest.raises(PipelineError, match=rf"^{kind.__name__} has no do_work"):
         Pipeline(PoissonIngress(), output)
 
 

@@ -45,7 +45,7 @@ from velox import (
     PushIngress,
     ReplayIngress,
 )
-from velox.core.book import Books
+from velox.core.order_book import Books
 from velox.errors import (
     BookError,
     CaptureError,
@@ -425,7 +425,7 @@ def depth_checks(position: int, market: int = 0) -> DepthChecks:
 
 
 def test_checks_need_a_replay_that_loses_nothing() -> None:
-    with pytest.raises(ConfigError, match="ReplayIngress"):
+    with pytest.raises(ConfigError, match="an ingress with a recording"):
         Pipeline(PoissonIngress(), checks=depth_checks(1), config=config())
     with pytest.raises(ConfigError, match="on_full"):
         Pipeline(ReplayIngress(orders(2)), checks=depth_checks(1), config=config(on_full="drop"))

@@ -15,12 +15,14 @@ import pytest
 import velox
 from velox.bench import Result
 from velox.core.histogram import LatencyHistogram
+from velox.runtime import report_text
 from velox.runtime.hardware import UsableCpus
 from velox.runtime.hiccups import Hiccups
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan, plan
-from velox.runtime.report import LATENCIES, Report, Statistics
+from velox.runtime.report import Report, Statistics
+from velox.runtime.report_text import LATENCIES
 from velox.telemetry import document, naming, replacing, terminal, write_document, writing
 
 
@@ -161,7 +163,7 @@ def test_the_opening_says_where_nothing_has_a_thread() -> None:
 
 
 def test_the_latency_table_gives_percentiles_no_higher_than_the_maximum(report: Report) -> None:
-    heads, *rows = terminal.latency_table(report.latency)
+    heads, *rows = report_text.latency_table(report.latency)
     assert heads.split() == ["latency", "p50", "p90", "p99", "p99.9", "max"]
     assert [row.split()[0] for row in rows] == ["late", "transit", "hold", "delivery", "total"]
     for row in rows:
@@ -170,13 +172,13 @@ def test_the_latency_table_gives_percentiles_no_higher_than_the_maximum(report: 
 
 
 def test_a_latency_without_values_has_no_figures() -> None:
-    _, row = terminal.latency_table({"late": LatencyHistogram()})
+    _, row = report_text.latency_table({"late": LatencyHistogram()})
     assert row.split()[:6] == ["late", *"-----"]
 
 
 def test_seals_are_shares_of_the_bundles_by_reason(report: Report) -> None:
-    assert terminal.seals(report.ledger) == ("size 50.0%, timeout 50.0%; 8.5 transactions a bundle")
-    assert terminal.seals(Ledger()) == "none"
+    assert report_text.seals(report.ledger) == "size 50.0%, timeout 50.0%; 8.5 records a bundle"
+    assert report_text.seals(Ledger()) == "none"
 
 
 def test_the_closing_holds_ledger_throughput_and_latencies(report: Report) -> None:
@@ -195,7 +197,7 @@ def test_the_closing_ends_with_the_verification_where_there_was_one(report: Repo
     fields["timeouts"] = 4
     lines = terminal.closing(Report(**fields))
     assert lines[-2:] == ["verified=999 mismatched=2", "first mismatch: after transaction 7"]
-    assert "book busy   4 transactions were tried again" in lines
+    assert "book busy   4 records were tried again" in lines
 
 
 def test_benchmark_lines_stand_under_their_heading() -> None:

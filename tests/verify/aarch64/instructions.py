@@ -25,8 +25,8 @@ DUE = {
 STAGES = {
     "runtime/book_stage": ("stlr", "ldar"),
     "runtime/bundle_stage": ("stlr", "ldar"),
-    "runtime/ingress": ("stlr", "ldar"),
-    "runtime/output": ("stlr", "ldar"),
+    "runtime/sources": ("stlr", "ldar"),
+    "runtime/sinks": ("stlr", "ldar"),
     "core/ring": ("stlr", "ldar"),
     "core/clock": ("isb",),
     "runtime/runner": ("isb",),

@@ -19,6 +19,7 @@ from velox.feeds.decode.okx import CHANNELS, OkxSession
 from velox.feeds.files.options import checked_choice, checked_levels, checked_name
 from velox.feeds.files.registry import register
 from velox.feeds.files.source import Place, Source, first_line, numbered_lines
+from velox.feeds.okx_checksum import OkxChecksum
 from velox.feeds.recording import Recording
 from velox.runtime.checks import ChecksumChecks
 
@@ -160,6 +161,7 @@ def read(
             position=moved(session.positions),
             market=np.array(session.markets, np.uint8),
             checksum=np.array(session.checksums, np.int32),
+            algorithm=OkxChecksum(),
         )
     return Recording(
         transactions=transactions,

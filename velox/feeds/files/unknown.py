@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from velox.core.book import OrderBook
+from velox.core.order_book import OrderBook
 from velox.core.instrument import Instrument
 from velox.runtime.checks import DepthChecks
 

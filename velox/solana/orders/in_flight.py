@@ -10,7 +10,7 @@ from velox.solana.journal.records import Signed
 from velox.solana.orders.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from velox.solana.net.rpc import Commitment, SignatureStatus
+    from velox.solana.net.rpc_types import Commitment, SignatureStatus
     from velox.solana.orders.queue import OrderBatch
 
 __all__ = ["COMMITMENTS", "InFlight", "SubmissionBatch", "Verdict", "judge", "reason_of"]

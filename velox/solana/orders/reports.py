@@ -1,8 +1,8 @@
 """What happened to our orders, as arrays: placed, filled, cancelled, rejected.
 
 Manifest says what it did in two ways. Its answer, the return data, has a number for each order it
-placed; the log repeats it, as base 64 after ``Program return: ``. And the log has an event for each
-fill, from older releases also for each placement, as base 64 after ``Program data: ``; an event
+placed; the log repeats it, as base 64 after ``Program return:``. And the log has an event for each
+fill, from older releases also for each placement, as base 64 after ``Program data:``; an event
 begins with eight bytes that say which it is::
 
     PlaceOrderLog, 120 bytes                       FillLog, 232 bytes

@@ -15,7 +15,8 @@ from solders.pubkey import Pubkey
 from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import REMAINS_DTYPE, Remains
-from velox.solana.net.rpc import Commitment, RpcClient
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import Commitment
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes

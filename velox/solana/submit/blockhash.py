@@ -6,7 +6,8 @@ import threading
 from typing import Final
 
 from velox.errors import ConfigError, TransportError
-from velox.solana.net.rpc import Blockhash, RpcClient
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import Blockhash
 
 __all__ = ["BLOCKHASH_VALID_BLOCKS", "BlockhashCache"]
 

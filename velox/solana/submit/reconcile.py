@@ -12,7 +12,8 @@ from solders.pubkey import Pubkey
 from velox.errors import RpcError, VeloxError
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import NOTHING_RESTS, REMAINS_DTYPE, RESTING_DTYPE, Remains
-from velox.solana.net.rpc import RpcClient, TransactionInfo
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
 from velox.solana.orders.reports import Fill, placed_orders, read_log

@@ -16,7 +16,8 @@ from velox.errors import (
     VeloxError,
 )
 from velox.solana.net.block_engine import BlockEngineClient, BundleError
-from velox.solana.net.rpc import Commitment, RpcClient
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import Commitment
 from velox.solana.net.tips import TipAccounts, TipPolicy
 from velox.solana.orders.in_flight import SubmissionBatch, reason_of
 

@@ -15,7 +15,7 @@ from velox.errors import (
     VeloxError,
 )
 from velox.solana.config import SubmitOptions
-from velox.solana.net.rpc import Blockhash
+from velox.solana.net.rpc_types import Blockhash
 from velox.solana.submit.routing import Route, TransactionPlan
 from velox.solana.submit.sending import Sender
 

@@ -55,10 +55,11 @@ from velox.solana.journal.records import (
     Header,
     Signed,
 )
-from velox.solana.net.block_engine import MAX_BUNDLE_TRANSACTIONS, BlockEngineClient
-from velox.solana.net.endpoint import time_limit
+from velox.solana.net.block_engine import BlockEngineClient
+from velox.solana.net.deadline import time_limit
 from velox.solana.net.rate_limit import SteadyClock
-from velox.solana.net.rpc import MAX_STATUSES, Blockhash, RpcClient, SignatureStatus
+from velox.solana.net.rpc import MAX_STATUSES, RpcClient
+from velox.solana.net.rpc_types import Blockhash, SignatureStatus
 from velox.solana.net.tips import TipPolicy
 from velox.solana.orders.in_flight import InFlight, SubmissionBatch, Verdict, judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
@@ -72,7 +73,9 @@ from velox.solana.submit.routing import Routes, TransactionPlan
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier
-from velox.solana.tx.signer import Signer, SpendSummary
+from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
+from velox.solana.tx.signer import Signer
+from velox.solana.tx.spend import SpendSummary
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 

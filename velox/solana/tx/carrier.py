@@ -20,7 +20,6 @@ from velox.solana.tx.instructions import (
     CANCEL_BYTES,
     HINTED_CANCEL_BYTES,
     MANIFEST_PROGRAM,
-    MAX_COMPUTE_UNITS,
     MEMO_PROGRAM,
     PLACE,
     Cancel,
@@ -30,6 +29,7 @@ from velox.solana.tx.instructions import (
     manifest_instruction,
     memo,
 )
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.tx.template import MessageTemplate, room_for_payload
 from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, MarketSpec
 

@@ -23,6 +23,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from velox.errors import RecordError, TransactionTooLargeError
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT
 
 __all__ = [
@@ -31,9 +32,7 @@ __all__ = [
     "DONT_FRONT",
     "MANIFEST_MARKET_BYTES",
     "MANIFEST_PROGRAM",
-    "MAX_COMPUTE_UNITS",
     "MEMO_PROGRAM",
-    "MIN_TIP_LAMPORTS",
     "PLACE",
     "PLACE_BYTES",
     "SYSTEM_PROGRAM",
@@ -67,8 +66,6 @@ TOKEN_2022_PROGRAM: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHn
 # is not the first.
 DONT_FRONT: Final = Pubkey.from_string("jitodontfront111111111111111111111111111111")
 
-MAX_COMPUTE_UNITS: Final = 1_400_000
-MIN_TIP_LAMPORTS: Final = 1_000
 # A new market's account: what the program asks for before it grows by itself.
 MANIFEST_MARKET_BYTES: Final = 256
 
@@ -459,7 +456,7 @@ def tip_transfer(
     ----------
     payer, tip_account : Pubkey
     lamports : int
-        u64. An engine asks for `MIN_TIP_LAMPORTS` at least; that is for who chooses the tip.
+        u64. The function does not check that an engine takes so small a tip.
     dont_front : bool
         Name `DONT_FRONT`, so that nobody is placed before this transaction in its bundle. It
         stands here, since Manifest refuses accounts that it does not know.

@@ -43,22 +43,15 @@ from velox.errors import (
     SolanaError,
     TransportError,
 )
-from velox.solana.net.endpoint import (
-    Address,
-    Endpoint,
-    Secret,
-    _DeadlineBackend,
-    _retry_after_s,
-    require_loopback,
-    time_left_s,
-    time_limit,
-    tls_context,
-)
+from velox.solana.net.address import Address, Secret, require_loopback
+from velox.solana.net.answer import retry_after_s
+from velox.solana.net.deadline import DeadlineBackend, time_left_s, time_limit
+from velox.solana.net.endpoint import Endpoint
 from velox.solana.net.rate_limit import RetryPolicy
-from velox.solana.net.rpc import (
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import (
     Account,
     Blockhash,
-    RpcClient,
     SignatureStatus,
     Simulation,
     TransactionInfo,
@@ -142,10 +135,10 @@ def test_statuses_come_one_for_each_signature_in_order():
         assert stranger.requests[0].call["params"][1] == {"searchTransactionHistory": True}
         assert rpc.get_signature_statuses([]) == []
         assert len(stranger.requests) == 1
-        with pytest.raises(ConfigError, match="257, where 256"):
+        with pytest.raises(ConfigError, match=r"^signatures: 257"):
             rpc.get_signature_statuses([SIGNATURE] * 257)
         assert len(rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=7)) == 4
-        with pytest.raises(TransportError, match="slot 7, where 8 was asked for"):
+        with pytest.raises(TransportError, match="is 7; at least 8"):
             rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=8)
         with pytest.raises(TransportError, match="has 4 statuses for 2 signatures"):
             rpc.get_signature_statuses([SIGNATURE] * 2)
@@ -180,11 +173,13 @@ def test_a_transaction_is_sent_in_base64_and_without_retries_of_the_node():
 
 
 def test_connections_are_used_again():
-    with client_of(result(1)) as (stranger, rpc, _):
-        assert [rpc.get_slot() for _ in range(3)] == [1, 1, 1]
+    with Stranger(result(1)) as stranger:
+        endpoint = Endpoint(stranger.url)
+        assert [endpoint.call("getSlot").integer() for _ in range(3)] == [1, 1, 1]
         numbers = [request.call["id"] for request in stranger.requests]
         assert len(set(numbers)) == 3
-        assert len(rpc._endpoint._pool.connections) == 1
+        assert endpoint.transport.open_connections == 1
+        endpoint.close()
 
 
 def test_threads_share_a_client():
@@ -270,7 +265,7 @@ def test_an_answer_beyond_the_bound_is_not_read_to_its_end():
 
     with Stranger(endless) as stranger:
         endpoint = Endpoint(stranger.url, max_response_bytes=1 << 20)
-        with pytest.raises(TransportError, match="an answer of over 1048576 bytes"):
+        with pytest.raises(TransportError, match="more than 1048576 bytes"):
             endpoint.call("getSlot")
         stranger.answers(result(5))
         assert endpoint.call("getSlot").integer() == 5
@@ -339,30 +334,26 @@ def test_an_answer_that_came_before_its_request_is_not_taken_for_the_next():
 def test_a_server_that_speaks_no_tls_is_a_transport_error():
     with client_of(result(5)) as (stranger, _, _):
         url = stranger.url.replace("http", "https")
-        with RpcClient(url, retries=0, ws_url=url.replace("https", "wss")) as rpc:
+        with RpcClient(url, retries=0) as rpc:
             with pytest.raises(TransportError, match="getSlot: ConnectError"):
                 rpc.get_slot()
-            with pytest.raises(TransportError, match="signatureSubscribe: SSLError"):
-                rpc.signature_subscribe(SIGNATURE)
 
 
 def test_a_server_that_is_silent_in_the_handshake_of_tls_does_not_hold_a_caller():
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}"
-        with RpcClient(url, retries=0, timeout_s=0.1, ws_url=url.replace("https", "wss")) as rpc:
+        with RpcClient(url, retries=0, timeout_s=0.1) as rpc:
             with pytest.raises(TransportError, match=r"no answer within 0\.1 s"):
                 rpc.get_slot()
-            with pytest.raises(TransportError, match="signatureSubscribe: TimeoutError"):
-                rpc.signature_subscribe(SIGNATURE)
 
 
 def test_a_connection_that_is_too_late_for_its_handshake_is_closed():
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
-        stream = _DeadlineBackend().connect_tcp(host, port, time.monotonic() + 5)
+        stream = DeadlineBackend().connect_tcp(host, port, time.monotonic() + 5)
         connection = stream.get_extra_info("socket")
         with pytest.raises(httpcore.ConnectTimeout):
-            stream.start_tls(tls_context(), host, time.monotonic() - 1)
+            stream.start_tls(ssl.create_default_context(), host, time.monotonic() - 1)
         assert connection.fileno() == -1
 
 
@@ -385,9 +376,6 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
         with RpcClient(stranger.url, retries=0) as rpc:
             with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
                 rpc.get_slot()
-        with RpcClient("http://127.0.0.1:1", ws_url=stranger.url.replace("https", "wss")) as rpc:
-            with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
-                rpc.signature_subscribe(SIGNATURE)
         assert not stranger.requests
 
 
@@ -574,7 +562,7 @@ def test_too_many_requests_is_told_apart_whatever_it_comes_as(behaviour, after):
 
 @given(after=st.text("0123456789 ,:+-.GMTWedOctJan()", max_size=40))
 def test_any_retry_after_is_a_wait_or_none(after):
-    wait_s = _retry_after_s("", {"retry-after": after, "date": after[::-1]})
+    wait_s = retry_after_s("", {"retry-after": after, "date": after[::-1]})
     assert wait_s is None or 0 <= wait_s <= 60
 
 
@@ -625,7 +613,7 @@ def test_a_call_ends_when_a_common_time_is_over_and_none_begins_after_it():
             with pytest.raises(TransportError, match=r"no answer within 0\.05 s"):
                 rpc.get_slot()
             left_s.pop(0)
-            with pytest.raises(TransportError, match="not asked: no time is left"):
+            with pytest.raises(TransportError, match="no time is left"):
                 rpc.get_slot()
             assert (len(stranger.requests), waits) == (1, [])
         assert time_left_s() == float("inf")
@@ -677,8 +665,9 @@ def test_a_transaction_is_never_sent_again_by_itself():
 def test_a_wait_that_the_node_asks_for_is_kept_or_handed_on():
     short, long = (body(b"", status=429, retry_after=after) for after in ("1", "30"))
     with client_of(short, long, result(8), retries=5) as (stranger, rpc, waits):
-        with pytest.raises(RateLimitedError, match=r"again in 30\.000 s"):
+        with pytest.raises(RateLimitedError) as caught:
             rpc.get_slot()
+    assert caught.value.retry_after_s == 30.0
     assert len(stranger.requests) == 2
     assert 1 <= waits[0] <= 1.1
 
@@ -694,7 +683,6 @@ def test_a_wait_that_the_node_asks_for_is_kept_or_handed_on():
         "http://localhost:8899/",
         "http://LOCALHOST",
         "https://[::1]:8899/x?y",
-        "ws://127.0.0.1:8900",
     ],
 )
 def test_this_machine_is_always_allowed(url):
@@ -773,15 +761,6 @@ def test_any_text_is_an_address_of_this_machine_or_refused(text):
         assert " " not in address.target()
 
 
-def test_a_websocket_is_no_endpoint_for_requests_nor_the_reverse():
-    with pytest.raises(EndpointRefusedError, match="must be http or https"):
-        RpcClient("ws://127.0.0.1:8900")
-    with pytest.raises(EndpointRefusedError, match="must be ws or wss"):
-        RpcClient("http://127.0.0.1:8899", ws_url="http://127.0.0.1:8900")
-    with pytest.raises(EndpointRefusedError, match="allow_mainnet"):
-        RpcClient("http://127.0.0.1:8899", ws_url="wss://example.com")
-
-
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_a_timeout_that_is_none_is_refused(timeout):
     with pytest.raises(ConfigError, match="timeout_s"):
@@ -846,10 +825,6 @@ def test_a_key_in_the_url_is_in_no_error_repr_or_log(url, caplog):
             assert all(KEYED in request.target for request in stranger.requests)
             assert KEYED not in repr(rpc)
             assert KEYED not in repr(vars(rpc))
-            assert KEYED not in repr(vars(rpc._endpoint))
-            with pytest.raises(TransportError) as caught:
-                rpc.signature_subscribe(SIGNATURE)
-            assert not leaks(caught.value, KEYED)
     assert KEYED not in caplog.text
 
 
@@ -879,7 +854,7 @@ def test_a_secret_shows_itself_to_nobody():
 def test_a_secret_that_a_header_cannot_hold_is_refused_without_being_shown(value):
     with pytest.raises(ConfigError) as caught:
         Secret(value, "auth")
-    assert str(caught.value) == "auth: must be visible ASCII characters, and at least one"
+    assert str(caught.value) == "auth: must be one or more visible ASCII characters"
 
 
 def test_a_path_is_put_before_the_query():

@@ -19,7 +19,8 @@ from velox.solana.orders.working import RestingOrder, WorkingOrders
 from velox.solana.submit.account_watch import POLLS_A_ROUND, MarketWatch
 from velox.solana.submit.routing import Routes
 from velox.solana.tx.carrier import ManifestCarrier
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
 
 POLL = 1000
 

@@ -18,10 +18,12 @@ from tests.integration.solana.support import (
     executed_orders,
     new_signer,
 )
-from velox.errors import RateLimitedError, SpendRefusedError, TransportError
-from velox.solana.net.endpoint import time_left_s
+from velox.errors import SpendRefusedError
+from velox.solana.net.deadline import time_left_s
+from velox.solana.net.transport import ExchangeFailedError, HttpRequest
 from velox.solana.orders.outcomes import Outcome
 from velox.testing import Fault, FaultPlan, LocalCluster
+from velox.testing.transport import method_of, rate_limited
 
 NS = 10**9
 
@@ -39,16 +41,15 @@ def desk(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
     made.abandon()
 
 
-def between(client: Any, meets: Callable[[str, Any], Any]) -> list[str]:
-    """Let `meets(method, go_on)` answer for an endpoint; the methods it is asked, as they come."""
-    (endpoint,) = [client._endpoint] if hasattr(client, "_endpoint") else client._regions
-    exchange, asked = endpoint._exchange, []
+def between(desk: Harness, meets: Callable[[str, Any], Any]) -> list[str]:
+    """Let `meets(method, go_on)` answer for the node; return the methods, as they are called."""
+    asked: list[str] = []
 
-    def met(verb: str, method: str, *arguments: Any) -> Any:
-        asked.append(method)
-        return meets(method, lambda: exchange(verb, method, *arguments))
+    def handle(request: HttpRequest, forward: Any) -> Any:
+        asked.append(method_of(request))
+        return meets(asked[-1], forward)
 
-    endpoint._exchange = met
+    desk.network.handler = handle
     return asked
 
 
@@ -70,10 +71,10 @@ def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and
 
     def meets(method: str, go_on: Any) -> Any:
         if full and method == "sendTransaction":
-            raise RateLimitedError(desk.rpc.label, after)
+            return rate_limited(after)
         return go_on()
 
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     desk.submitter.intake(bundles_of(adds(orders)))
     desk.submitter.step()
     assert asked.count("sendTransaction") == 1, "the first limit ends the volley"
@@ -93,10 +94,10 @@ def test_what_a_node_asks_for_is_kept_by_whatever_it_is_asked(desk: Harness, lim
 
     def meets(method: str, go_on: Any) -> Any:
         if method == limited and strikes:
-            raise RateLimitedError(desk.rpc.label, strikes.pop())
+            return rate_limited(strikes.pop())
         return go_on()
 
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     desk.submitter.intake(bundles_of(adds(900)))
     while strikes:
         desk.submitter.step()
@@ -115,12 +116,12 @@ def test_a_node_that_gives_no_answer_is_not_asked_at_full_speed(desk: Harness) -
 
     def meets(method: str, go_on: Any) -> Any:
         if dead:
-            raise TransportError(desk.rpc.label, method, "refused")
+            raise ExchangeFailedError("refused")
         return go_on()
 
     desk.submitter.intake(bundles_of(adds(900)))
     desk.submitter.step()
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     run(desk, 40.0)
     assert 6 <= len(asked) <= 25
     dead = False
@@ -239,10 +240,10 @@ def test_it_closes_in_time_however_slow_the_node_is(
             return go_on()
         cluster.sleep(min(takes_s, left_s))
         if left_s < takes_s:
-            raise TransportError(desk.rpc.label, method, "no answer")
+            raise ExchangeFailedError("no answer")
         return go_on()
 
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     desk.submitter.intake(bundles_of(adds(2000)))
     begin = cluster.clock()
     ledger = desk.submitter.close(1.0)
@@ -260,7 +261,7 @@ def test_a_close_that_sends_nothing_sheds_what_waits_and_follows_what_is_under_w
     desk.submitter.intake(bundles_of(adds(200)))
     desk.submitter.step()
     told: list[Counter[Outcome]] = []
-    between(desk.rpc, lambda _, go_on: (told.append(desk.outcomes()), go_on())[1])
+    between(desk, lambda _, go_on: (told.append(desk.outcomes()), go_on())[1])
     ledger = desk.submitter.close(send_waiting=False)
     ledger.check()
     assert told[0] == {Outcome.SHED: ledger.shed}, "before anything is asked"
@@ -282,7 +283,7 @@ def test_a_close_that_sends_nothing_sends_nothing_again_and_signs_nothing_anew(
         if isolate:
             # It fails, so that each of its orders would go by itself.
             cluster.set_account(desk.signer.pubkey, None)
-        asked = between(desk.rpc, lambda _, go_on: go_on())
+        asked = between(desk, lambda _, go_on: go_on())
         ledger = desk.submitter.close(600.0, send_waiting=False)
         ledger.check()
         assert not {"sendTransaction", "getLatestBlockhash"} & set(asked)
@@ -315,7 +316,7 @@ def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_j
         return said
 
     told: list[bool] = []
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     cluster.tick()
     ledger = desk.submitter.close(send_waiting=send_waiting, hurry=hurry)
     ledger.check()
@@ -347,7 +348,7 @@ def test_a_close_that_is_to_hurry_finishes_one_request_and_signs_and_sends_nothi
         pressed = method == pressed_during
         return answer
 
-    asked = between(desk.rpc, meets)
+    asked = between(desk, meets)
     desk.submitter.intake(bundles_of(adds(900)))
     ledger = desk.submitter.close(hurry=lambda: pressed)
     ledger.check()

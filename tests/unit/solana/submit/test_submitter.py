@@ -21,14 +21,16 @@ from tests.integration.solana.support import (
 )
 from tests.unit.solana.orders.test_queue import records
 from velox import BUNDLE_DTYPE
-from velox.errors import ConfigError, JournalError, RateLimitedError, SubmitError
+from velox.errors import ConfigError, JournalError, SubmitError
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import read_journal
-from velox.solana.net.rpc import RpcClient, SignatureStatus
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import SignatureStatus
 from velox.solana.orders.in_flight import judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Outcome
 from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
 from velox.testing import Fault, FaultPlan, LocalCluster
+from velox.testing.transport import method_of, rate_limited
 
 
 @pytest.fixture
@@ -334,16 +336,16 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
 def test_a_wait_that_an_endpoint_asks_for_is_kept_however_long(
     desk: Harness, cluster: LocalCluster
 ) -> None:
-    exchange, asked = desk.rpc._endpoint._exchange, []
+    asked = []
 
-    def limited(verb: str, method: str, *arguments: Any) -> Any:
-        if method == "sendTransaction":
+    def limited(request: Any, forward: Any) -> Any:
+        if method_of(request) == "sendTransaction":
             asked.append(cluster.clock())
             if len(asked) == 1:
-                raise RateLimitedError("http://127.0.0.1:1", 20.0)
-        return exchange(verb, method, *arguments)
+                return rate_limited(20.0)
+        return forward()
 
-    desk.rpc._endpoint._exchange = limited  # type: ignore[method-assign]
+    desk.network.handler = limited
     desk.submitter.intake(bundles_of(adds(10)))
     desk.submitter.step()
     desk.jump_ns = -90 * 10**9
@@ -489,7 +491,8 @@ def test_orders_of_a_market_that_nothing_carries_fail(
 def test_nothing_of_a_key_is_in_the_journal_or_a_repr(desk: Harness, tmp_path: Path) -> None:
     from solders.keypair import Keypair  # noqa: PLC0415
 
-    from velox.solana.tx.signer import KeypairSigner, SignerPolicy  # noqa: PLC0415
+    from velox.solana.tx.signer import KeypairSigner  # noqa: PLC0415
+    from velox.solana.tx.spend import SignerPolicy  # noqa: PLC0415
 
     keypair = Keypair()
     policy = SignerPolicy(

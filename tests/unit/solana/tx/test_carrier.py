@@ -22,7 +22,6 @@ from velox.solana.tx.carrier import (
     memos_in,
 )
 from velox.solana.tx.instructions import (
-    MAX_COMPUTE_UNITS,
     Cancel,
     OrderType,
     Place,
@@ -30,6 +29,7 @@ from velox.solana.tx.instructions import (
     manifest_batch_update,
     memo,
 )
+from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.venues.manifest.market import MarketSpec
 
 PAYER, MARKET, BASE, QUOTE = (Pubkey(bytes([each]) * 32) for each in range(1, 5))

@@ -1,0 +1,331 @@
+"""The work that is compared between two revisions of Velox, as a program of its own.
+
+``benchmarks.instructions`` and ``benchmarks.against`` start this file in each revision's tree::
+
+    PYTHONPATH=TREE python -P benchmarks/workloads.py prepare|count|time FOLDER [WORKLOAD]
+
+The same file must run in every revision that is compared. So it imports nothing of ``benchmarks``,
+and of Velox only public names: ``velox.X``, ``velox.feeds.load`` and the C header of strategies.
+The single exception is `_ring`, which says so.
+
+FOLDER holds the inputs, the same bytes for both revisions: ``flow.npy``, ``markets.npy``,
+``binance.npy`` and ``inputs.json``. ``prepare`` compiles the strategies; ``count`` does the work
+once, for callgrind; ``time`` does it several times. The last two print one line of JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import velox
+from velox import feeds
+
+__all__ = ["WORKLOADS", "UnavailableError", "Workload"]
+
+SOURCE = Path(__file__).with_name("strategies.c")
+COUNTED = 60_000
+MARKETS = 64
+LEVELS = 1024
+BINANCE_LEVELS = 8192
+# No bundle is sealed by time, so that the same records make the same bundles on a slow CPU too.
+TIMEOUT_NS = 10**10
+# The stages' own functions: what the runner does between them, and Python, is not counted.
+STAGES = "*do_work*"
+
+# Operations done, and the nanoseconds that they took.
+Done = tuple[int, int]
+Work = Callable[[], Done]
+Records = npt.NDArray[np.void]
+
+
+class UnavailableError(Exception):
+    """This work cannot be done here: the revision or the machine lacks something."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folder of inputs, and how much of them to use."""
+
+    folder: Path
+    counting: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """dict: What ``inputs.json`` says."""
+        found: dict[str, Any] = json.loads((self.folder / "inputs.json").read_text("utf-8"))
+        return found
+
+    def records(self, name: str) -> Records:
+        """Return the records of a file, the first 60 000 of them where they are counted."""
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            raise UnavailableError(f"VELOX_DATA names no folder with the {name} recording")
+        found: Records = np.load(path)
+        return found[:COUNTED].copy() if self.counting else found
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One piece of work.
+
+    Attributes
+    ----------
+    title : str
+    make : callable
+        Takes `Inputs`, prepares, and returns the function that does the work once and checks it.
+    counted : str or None
+        The functions whose instructions count, as a pattern of callgrind; None: it is timed only.
+    reads : str
+        The file of records that it needs.
+    runs : int
+        How often the work is timed by one process, after one run that does not count.
+    """
+
+    title: str
+    make: Callable[[Inputs], Work]
+    counted: str | None = None
+    reads: str = "flow"
+    runs: int = 5
+
+
+def require(what: str, found: object, expected: object) -> None:
+    """Raise if a result is wrong: a wrong answer has no speed."""
+    if found != expected:
+        raise RuntimeError(f"{what}: found {found!r}, expected {expected!r}")
+
+
+def _book(inputs: Inputs, *, writers: int = 1, market: int = 0) -> velox.OrderBook:
+    tick_size, middle = inputs.facts["tick_size"], inputs.facts["base_price"]
+    base_price = middle - LEVELS // 2 * tick_size
+    return velox.OrderBook(LEVELS, tick_size, base_price, writers=writers, market=market)
+
+
+# Pipelines
+
+
+def _strategy(inputs: Inputs, name: str) -> velox.Strategy:
+    library = ctypes.CDLL(str(inputs.folder / "strategies.so"))
+    address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+    assert address is not None
+    return velox.Strategy(address)
+
+
+def _pipeline(
+    inputs: Inputs,
+    *,
+    records: str = "flow",
+    due_ns: int = 0,
+    writers: int = 1,
+    markets: int = 1,
+    strategy: str | None = None,
+    placement: Any = "shared",
+) -> Work:
+    """From records in an array to bundles that leave.
+
+    `due_ns` is the time from one record to the next. Every record is late, whatever the CPU, and
+    each by a time of its own. With 0 the records that move together are due together.
+    """
+    transactions = inputs.records(records)
+    if due_ns:
+        transactions["ingress_ts_ns"] = 1 + due_ns * np.arange(len(transactions), dtype=np.uint64)
+    repeat = 1 if inputs.counting else 20
+    asked = None if strategy is None else _strategy(inputs, strategy)
+    made = repeat * len(transactions)
+
+    def work() -> Done:
+        books = [_book(inputs, writers=writers, market=each) for each in range(markets)]
+        report = velox.Pipeline(
+            velox.ReplayIngress(transactions, speed=1.0 if due_ns else "max", repeat=repeat),
+            strategy=asked,
+            books=velox.Books(books),
+            config=velox.PipelineConfig(
+                placement=placement, writers=writers, bundle_timeout_ns=TIMEOUT_NS
+            ),
+        ).run()
+        require("records applied", report.ledger.applied, made)
+        require("whether the ledger balances", report.ledger.balanced, True)
+        return made, round(report.elapsed_s * 1e9)
+
+    return work
+
+
+# Parts
+
+
+def _binance(inputs: Inputs) -> Work:
+    """Apply the recorded Binance stream, from its snapshot on."""
+    transactions = inputs.records("binance")
+    book = velox.OrderBook(BINANCE_LEVELS, inputs.facts["binance_tick_size"])
+
+    def work() -> Done:
+        start_ns = time.perf_counter_ns()
+        applied = book.apply(transactions).applied
+        elapsed_ns = time.perf_counter_ns() - start_ns
+        require("records applied", applied, len(transactions))
+        return applied, elapsed_ns
+
+    return work
+
+
+def _ring(inputs: Inputs) -> Work:
+    """Push one record and pop it again, in C.
+
+    The loop is a module of `velox.bench`, not a public name. A revision without it has no figure.
+    """
+    try:
+        from velox.bench import loops  # noqa: PLC0415
+    except ImportError as missing:
+        raise UnavailableError(f"this revision has no velox.bench.loops: {missing}") from missing
+    operations = COUNTED if inputs.counting else 4_000_000
+    return lambda: (operations, loops.ring_push_pop(velox.TransactionRing(), operations))
+
+
+def _histogram(inputs: Inputs) -> Work:
+    """Record values that are spread over the buckets as latencies are."""
+    count = COUNTED if inputs.counting else 2_000_000
+    values = np.random.default_rng(1).lognormal(6, 1.5, count).astype(np.uint64)
+
+    def work() -> Done:
+        histogram = velox.LatencyHistogram()
+        start_ns = time.perf_counter_ns()
+        histogram.record_many(values)
+        elapsed_ns = time.perf_counter_ns() - start_ns
+        require("values in the histogram", histogram.count, count)
+        return count, elapsed_ns
+
+    return work
+
+
+def _bundle(inputs: Inputs) -> Work:
+    """Add records to bundles; what takes the bundles from their ring is not measured."""
+    transactions = inputs.records("flow")
+    # As many as fill the ring of 1024 bundles.
+    together, rounds = 16 * 1024, 1 if inputs.counting else 20
+    chunks = [
+        transactions[first : first + together]
+        for first in range(0, len(transactions) - together + 1, together)
+    ]
+    expected = rounds * together * len(chunks)
+
+    def work() -> Done:
+        ring = velox.BundleRing()
+        builder = velox.BundleBuilder(ring)
+        elapsed_ns = taken = 0
+        for chunk in rounds * chunks:
+            start_ns = time.perf_counter_ns()
+            builder.add(chunk, now_ns=0)
+            elapsed_ns += time.perf_counter_ns() - start_ns
+            taken += int(ring.pop()["count"].sum())
+        require("records in bundles", taken, expected)
+        return expected, elapsed_ns
+
+    return work
+
+
+def _load(inputs: Inputs) -> Work:
+    """Read the recorded Binance stream from its file."""
+    paths = inputs.facts["binance_paths"]
+    if not paths:
+        raise UnavailableError("VELOX_DATA names no folder with the binance recording")
+
+    def work() -> Done:
+        start_ns = time.perf_counter_ns()
+        recording = feeds.load(paths, "binance")
+        elapsed_ns = time.perf_counter_ns() - start_ns
+        require("records", len(recording), inputs.facts["binance_records"])
+        return len(recording), elapsed_ns
+
+    return work
+
+
+WORKLOADS = {
+    "pipeline": Workload("pipeline, one writer", _pipeline, STAGES),
+    "shared-book": Workload("pipeline, shared book", partial(_pipeline, writers=2), STAGES),
+    "forward": Workload(
+        "pipeline, strategy that forwards", partial(_pipeline, strategy="forward"), STAGES
+    ),
+    "nothing": Workload(
+        "pipeline, strategy that does nothing", partial(_pipeline, strategy="nothing"), STAGES
+    ),
+    "markets": Workload(
+        "pipeline, 64 markets",
+        partial(_pipeline, records="markets", markets=MARKETS),
+        STAGES,
+        reads="markets",
+    ),
+    "due-times": Workload("pipeline, distinct due times", partial(_pipeline, due_ns=1), STAGES),
+    "paired": Workload("pipeline, two threads", partial(_pipeline, placement="paired"), runs=3),
+    "binance": Workload(
+        "book apply, Binance", _binance, "__pyx_pw_*OrderBook_*apply", reads="binance"
+    ),
+    "ring": Workload("ring push and pop", _ring, "__pyx_pw_*ring_push_pop"),
+    "histogram": Workload(
+        "histogram record", _histogram, "__pyx_pw_*LatencyHistogram_*record_many"
+    ),
+    "bundle": Workload("bundle add", _bundle, "__pyx_pw_*BundleBuilder_*add"),
+    "load": Workload("load, Binance", _load, reads="binance", runs=1),
+}
+
+
+def _compile_strategies(folder: Path) -> None:
+    command = [
+        *shlex.split(os.environ.get("CC", "cc")),
+        "-std=c11",
+        "-O3",
+        "-fPIC",
+        "-shared",
+        f"-I{velox.get_include()}",
+        str(SOURCE),
+        "-o",
+        str(folder / "strategies.so"),
+    ]
+    subprocess.run(command, check=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line asks for, in the tree that PYTHONPATH names."""
+    action, folder, *names = arguments
+    tree, found = Path(os.environ["PYTHONPATH"]).resolve(), Path(velox.__file__).resolve()
+    # Another velox than the one that was asked for would be measured without a word.
+    require("the folder of velox", found.parents[1], tree)
+    if action == "prepare":
+        _compile_strategies(Path(folder))
+        return 0
+    [name] = names
+    workload = WORKLOADS[name]
+    try:
+        work = workload.make(Inputs(Path(folder), counting=action == "count"))
+    except UnavailableError as why:
+        print(json.dumps({"unavailable": str(why)}))
+        return 0
+    if action == "count":
+        operations, _ = work()
+        print(json.dumps({"operations": operations, "process": os.getpid()}))
+        return 0
+    if workload.runs > 1:
+        work()
+    costs = []
+    for _ in range(workload.runs):
+        operations, elapsed_ns = work()
+        costs.append(elapsed_ns / operations)
+    print(json.dumps({"ns": median(costs)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
