@@ -22,12 +22,12 @@ if find_spec("velox.core.records") is None:
     raise ImportError(_NOT_BUILT)
 
 from velox.config import PipelineConfig
-from velox.core.book import ApplyResult, Books, OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
 from velox.core.flow import MarketFlow
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.order_book import ApplyResult, Books, OrderBook
 from velox.core.records import (
     BUNDLE_DTYPE,
     PRICE_SCALE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -270,7 +271,11 @@ def doc_of(module: Module, statement: ast.stmt, path: str) -> str:
 
 def docstring(doc: str) -> str:
     """Render a numpydoc docstring as reStructuredText."""
-    return str(SphinxDocString(doc, config=NUMPYDOC)).strip() if doc else ""
+    if not doc:
+        return ""
+    # The plural of a name, `Name`s, is none in reStructuredText without a separator.
+    doc = re.sub(r"(?<![`\w])(`[^`\n]+`)(?=[a-z])", r"\1\\ ", doc)
+    return str(SphinxDocString(doc, config=NUMPYDOC)).strip()
 
 
 def directive(

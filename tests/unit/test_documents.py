@@ -151,6 +151,17 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_sources_name_pages_by_their_place() -> None:
+    astray = []
+    for folder in ("velox", "tests", "benchmarks", "examples"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".in", ".c", ".h", ".md"}:
+                for page in re.findall(r"\bdocs/[\w/-]+\.md", text_of(path)):
+                    if not (ROOT / page).parent.is_dir() or (ROOT / page).parent == DOCS:
+                        astray.append(f"{name_of(path)}: {page}")
+    assert astray == []
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=name_of)
 def test_every_page_is_in_the_table_of_contents(page: Path) -> None:
     name = str(page.relative_to(DOCS).with_suffix(""))

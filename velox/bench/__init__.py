@@ -21,11 +21,11 @@ import numpy as np
 
 from velox.bench import loops, strategies
 from velox.config import PipelineConfig
-from velox.core.book import OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
 from velox.core.flow import MarketFlow
 from velox.core.histogram import LatencyHistogram
+from velox.core.order_book import OrderBook
 from velox.core.records import Kind
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, LedgerError

@@ -1,6 +1,6 @@
-from velox.core.book import OrderBook
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
+from velox.core.order_book import OrderBook
 from velox.core.ring import BundleRing, TransactionRing
 
 __all__ = [

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from velox.core.atomic cimport give_core_away, kernel_ns, relax
-from velox.core.book cimport OrderBook
+from velox.core.order_book cimport OrderBook
 from velox.core.bundle cimport bundle_builder, bundle_builder_add, bundle_builder_init
 from velox.core.clock cimport Clock, clock_now
 from velox.core.histogram cimport LatencyHistogram, histogram_record

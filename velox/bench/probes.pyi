@@ -1,7 +1,7 @@
 from typing import Literal, final
 
-from velox.core.book import OrderBook
 from velox.core.clock import Clock
+from velox.core.order_book import OrderBook
 
 __all__ = ["HandOver", "ticks_read", "top_reads"]
 

@@ -18,7 +18,7 @@ from velox.core.atomic cimport (
     store_release,
     ticks_ordered,
 )
-from velox.core.book cimport OrderBook
+from velox.core.order_book cimport OrderBook
 from velox.core.clock cimport Clock, clock_now, clock_source
 from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.top cimport book_top, top_line_try_read

@@ -14,11 +14,9 @@ A writer that meets a reader says so, and waits. The reader looks every few doze
 breaks its copy off, and hands the book over to that very writer.
 """
 
-cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64
-from velox.core.crc32 cimport decimal_unit
 from velox.core.grid cimport tick_grid
 from velox.core.ladder cimport ladder
 from velox.core.mailbox cimport depth_counts, depth_row, mailbox
@@ -42,6 +40,11 @@ cdef enum:
     CROSS_REJECT = 1
     CROSS_UNCROSS = 2
     CROSS_MATCH = 3
+
+# What one lot is worth: mantissa / 10**decimals.
+cdef struct decimal_unit:
+    uint64_t mantissa           # under 2**63, so that a quantity of lots fits 128 bits
+    uint64_t decimals           # at most 36
 
 cdef struct book_access:
     atomic_u64 state
@@ -107,21 +110,19 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
 # On the writer's thread, or while nobody writes: plain reads of the newest state.
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                                   int64_t *quantities) noexcept nogil
-cdef int32_t book_checksum_okx(book *self) noexcept nogil
+cdef depth_counts book_writer_rows(book *self, Py_ssize_t n, depth_row *rows) noexcept nogil
 
+# A book without levels, of the shared kind for several writers; NULL if there is no memory. Once it
+# is in a table, its market must not change.
+cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
+                    uint64_t cold_levels, Py_ssize_t depth_capacity, int64_t tick_size,
+                    page_choice when) noexcept nogil
+cdef void book_free(book *self) noexcept nogil
+cdef void books_add(books *self, book *member) noexcept nogil
+# How many levels a side has; roughly, while others write.
+cdef uint64_t book_levels(const book *self, uint8_t side) noexcept nogil
 
-@cython.final
-cdef class OrderBook:
-    cdef book *core
-    cdef books *table                   # of this book alone
-    cdef page_choice when               # what its blocks asked for
-    cdef readonly object instrument
-    cdef object read_rows(self, Py_ssize_t n, object timeout, depth_counts *counts)
-    cdef object read_all(self, object timeout, depth_counts *counts)
-    cdef object update(self, uint8_t kind, object side, object price, object size)
-
-
-@cython.final
-cdef class Books:
-    cdef books *table
-    cdef dict by_market                 # keeps the books alive
+# Between a successful `book_try_begin_reading` and `book_end_reading` any thread may read the
+# ladders as they stand. A writer may be there already: then it fails.
+cdef bint book_try_begin_reading(book *self) noexcept nogil
+cdef void book_end_reading(book *self) noexcept nogil

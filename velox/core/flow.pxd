@@ -2,8 +2,8 @@
 
 `TRADERS` traders have at most one order each in the book. At each event one of them, drawn
 uniformly, acts: who has an order resting withdraws it; who has none places one, or takes from the
-opposite best. docs/flow.md says whose model that is, and what it is not. It is chosen for what it
-costs: the book is bounded by construction, so nothing is allocated; an order lives in its trader's
+opposite best. docs/explanation/order-flow.md names the model and its limits. It is chosen for its
+cost: the book is bounded by construction, so nothing is allocated; an order lives in its trader's
 place, so none is searched for; and every draw is an event, so none is rejected.
 
 One 64-bit draw an event, and integers from there on: the same market on every platform. ::

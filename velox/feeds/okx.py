@@ -20,6 +20,7 @@ from velox.errors import ConfigError, FeedError
 from velox.feeds.decimals import PRICE_PLACES, size_units, to_units
 from velox.feeds.levels import LevelRecorder, Market
 from velox.feeds.messages import integer, member, name_of, obj
+from velox.feeds.okx_checksum import OkxChecksum
 from velox.feeds.options import checked_levels
 from velox.feeds.recording import Recording
 from velox.feeds.registry import register
@@ -314,6 +315,7 @@ def read(
             position=np.array(reader.position, np.int64),
             market=np.array(reader.market, np.uint8),
             checksum=np.array(reader.checksum, np.int32),
+            algorithm=OkxChecksum(),
         )
         if reader.checksum
         else None,

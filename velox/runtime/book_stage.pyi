@@ -1,7 +1,7 @@
 from typing import Self, final
 
-from velox.core.book import Books
 from velox.core.clock import Clock
+from velox.core.order_book import Books
 from velox.core.ring import TransactionRing
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy

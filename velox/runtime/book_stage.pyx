@@ -6,7 +6,6 @@ from libc.string cimport memcpy, memset
 
 from velox.core.atomic cimport count, load_relaxed
 from velox.core.book cimport (
-    Books,
     book,
     book_top,
     book_writer_depth,
@@ -18,6 +17,7 @@ from velox.core.book cimport (
 )
 from velox.core.clock cimport Clock, clock_now
 from velox.core.memory cimport allocate, release_memory
+from velox.core.order_book cimport Books
 from velox.core.records cimport STATUS_APPLIED, STATUS_TIMEOUT, Transaction
 from velox.core.ring cimport (
     TransactionRing,

@@ -1,4 +1,4 @@
-"""What a book must be at given moments of a recording: oracles, as arrays that C can compare."""
+"""What a book must be at given moments of a recording, as arrays that C can compare."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.errors import RecordError
+from velox.runtime.checksum import BookChecksum
 
 __all__ = ["ChecksumChecks", "DepthChecks"]
 
@@ -120,30 +121,33 @@ class ChecksumChecks:
         Whose book.
     checksum : ndarray, shape (n,), dtype int32
         What the venue said.
-    kind : str
-        How the venue computes it: ``"okx"`` is the CRC32 of the best 25 levels a side.
+    algorithm : BookChecksum
+        How the venue computes it; a feed supplies it.
 
     Raises
     ------
     RecordError
-        An array is not of its dtype or shape, positions descend, or the kind is unknown.
+        An array is not of its dtype or shape, positions descend, or `algorithm` is no
+        `BookChecksum`.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from velox.feeds.okx_checksum import OkxChecksum
     >>> checks = ChecksumChecks(
     ...     position=np.array([4]),
     ...     market=np.zeros(1, np.uint8),
     ...     checksum=np.array([-914047754], np.int32),
+    ...     algorithm=OkxChecksum(),
     ... )
-    >>> len(checks), checks.kind
-    (1, 'okx')
+    >>> len(checks), checks.algorithm.levels
+    (1, 25)
     """
 
     position: npt.NDArray[np.int64]
     market: npt.NDArray[np.uint8]
     checksum: npt.NDArray[np.int32]
-    kind: str = "okx"
+    algorithm: BookChecksum
 
     def __post_init__(self) -> None:
         _require("position", self.position, np.int64, (None,))
@@ -151,8 +155,10 @@ class ChecksumChecks:
         _require("market", self.market, np.uint8, (count,))
         _require("checksum", self.checksum, np.int32, (count,))
         _require_positions(self.position)
-        if self.kind != "okx":
-            raise RecordError(f"kind = {self.kind!r}: the only kind known is 'okx'", field="kind")
+        if not isinstance(self.algorithm, BookChecksum):
+            raise RecordError(
+                f"algorithm = {self.algorithm!r}: must be a BookChecksum", field="algorithm"
+            )
 
     def __len__(self) -> int:
         return len(self.position)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.config import PipelineConfig
-from velox.core.book import Books, OrderBook
 from velox.core.instrument import Instrument
+from velox.core.order_book import Books, OrderBook
 from velox.errors import ConfigError
 from velox.runtime.ingress import Ingress
 

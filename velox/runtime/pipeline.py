@@ -13,10 +13,10 @@ from typing import NoReturn
 
 from velox.config import Clock as ClockSource
 from velox.config import PipelineConfig, stage_names
-from velox.core.book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.order_book import Books, OrderBook
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage

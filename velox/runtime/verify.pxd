@@ -1,10 +1,11 @@
-"""The book against a recording's own oracle, on the book's thread, after every event that has one.
-"""
+"""Compares books with what a recording expects, on the thread that writes the books."""
 
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64
 from velox.core.book cimport books
+from velox.core.mailbox cimport depth_row
+from velox.runtime.checksum cimport checksum_function
 
 # What was expected and found at the first mismatch.
 cdef struct mismatch:
@@ -22,11 +23,13 @@ cdef struct verifier:
     const int64_t *prices           # [check][side][level], or NULL
     const int64_t *quantities
     const int32_t *checksums        # [check], or NULL
+    checksum_function checksum      # how the venue computes them
     uint64_t checks
-    uint64_t depth
+    uint64_t depth                  # levels a side that a check covers
     uint64_t pass_length            # from one pass to the next, in records taken
     int64_t *found_prices           # room for `depth` levels
     int64_t *found_quantities
+    depth_row *found_rows           # the same for a checksum
     uint64_t next_check             # within the pass
     uint64_t pass_start             # where the records of the pass begin, among all taken
     atomic_u64 checked

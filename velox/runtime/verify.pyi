@@ -1,6 +1,6 @@
 from typing import NamedTuple, Self, final
 
-from velox.core.book import Books
+from velox.core.order_book import Books
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 __all__ = ["Verification", "Verifier"]

@@ -7,9 +7,13 @@ import numpy as np
 cimport numpy as cnp
 
 from velox.core.atomic cimport count, load_relaxed
-from velox.core.book cimport Books, book, book_checksum_okx, book_writer_depth
+from velox.core.book cimport book, book_writer_depth, book_writer_rows
+from velox.core.mailbox cimport depth_counts, depth_row
 from velox.core.memory cimport allocate, release_memory
+from velox.core.order_book cimport Books
+from velox.runtime.checksum cimport BookChecksum
 
+from velox.core.order_book import DEPTH_DTYPE
 from velox.core.records import Side, from_fixed
 from velox.errors import ConfigError
 from velox.runtime.checks import ChecksumChecks, DepthChecks
@@ -59,7 +63,9 @@ cdef bint depth_matches(verifier *self, book *market_book, uint64_t check) noexc
 
 
 cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
-    cdef int32_t found = book_checksum_okx(market_book)
+    cdef depth_counts counts = book_writer_rows(
+        market_book, <Py_ssize_t>self.depth, self.found_rows)
+    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot)
     if found == self.checksums[check]:
         return True
     if load_relaxed(&self.mismatched) == 0:
@@ -114,6 +120,7 @@ cdef class Verifier:
     """
 
     def __cinit__(self, checks, Books books not None, *, pass_length):
+        cdef BookChecksum algorithm
         if not isinstance(checks, (DepthChecks, ChecksumChecks)):
             raise ConfigError(f"checks = {checks!r}: must be DepthChecks or ChecksumChecks")
         unknown = set(np.unique(checks.market).tolist()) - set(books)
@@ -135,8 +142,16 @@ cdef class Verifier:
         self.verifier.positions = <const int64_t *>kept_data(self.kept, checks.position, np.int64)
         self.verifier.markets = <const uint8_t *>kept_data(self.kept, checks.market, np.uint8)
         if isinstance(checks, ChecksumChecks):
+            algorithm = checks.algorithm
+            if algorithm.function == NULL:
+                raise ConfigError(
+                    f"checks.algorithm = {algorithm!r}: computes nothing; a feed supplies one")
             self.verifier.checksums = <const int32_t *>kept_data(
                 self.kept, checks.checksum, np.int32)
+            self.verifier.checksum = algorithm.function
+            self.verifier.depth = algorithm.levels
+            rows = np.zeros(algorithm.levels, DEPTH_DTYPE)
+            self.verifier.found_rows = <depth_row *>kept_data(self.kept, rows, DEPTH_DTYPE)
             return
         self.verifier.depth = checks.prices.shape[2]
         self.verifier.prices = <const int64_t *>kept_data(self.kept, checks.prices, np.int64)

@@ -25,9 +25,10 @@ from velox.runtime.threads import Latch, start_thread
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
-from velox.testing.rpc import RpcService
+from velox.testing.rpc.service import RpcService
 from velox.testing.server.http import HttpServer
 from velox.testing.server.jsonrpc import Reply, Request
+from velox.testing.server.loop import LoopThread
 from velox.testing.server.websocket import WebSocketServer
 from velox.testing.svm import Execution
 
@@ -57,8 +58,8 @@ class LocalCluster:
         Length of a slot, nanoseconds.
     faults : FaultPlan, optional
         What goes wrong. Nothing, without it.
-    programs : mapping of Pubkey to path, optional
-        Programs to load, each an ELF file.
+    programs : mapping of Pubkey to bytes or path, optional
+        Programs to load: the bytes of an ELF file, or its path.
     port : int
         Of the RPC and the block engine; the websocket is at the next one. 0 finds a free pair.
     seed : int
@@ -94,7 +95,7 @@ class LocalCluster:
         slots: Literal["manual", "real"] = "manual",
         slot_ns: int = 400_000_000,
         faults: FaultPlan | None = None,
-        programs: Mapping[Pubkey, str | Path] = MappingProxyType({}),
+        programs: Mapping[Pubkey, bytes | str | Path] = MappingProxyType({}),
         port: int = 0,
         seed: int = 0,
         rate_per_s: float | None = 1.0,
@@ -118,8 +119,8 @@ class LocalCluster:
         self._chain = Chain(self._injector, slot_ns, seed)
         self._first_slot = self._chain.head.slot
         self.faucet: Keypair = self._chain.faucet
-        for pubkey, path in programs.items():
-            self.add_program(pubkey, path)
+        for pubkey, program in programs.items():
+            self.add_program(pubkey, program)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
         with ExitStack() as stack:
@@ -129,8 +130,11 @@ class LocalCluster:
             self.port: int = http.getsockname()[1]
             self.url = self.block_engine_url = f"http://{HOST}:{self.port}"
             self.ws_url = f"ws://{HOST}:{self.port + 1}"
-            stack.callback(HttpServer(http, _weakly(self._post), _weakly(self._get)).close)
-            stack.callback(WebSocketServer(websocket, self._chain).close)
+            thread = LoopThread("velox-localnet")
+            stack.callback(thread.close)
+            post, get = _weakly(self._post), _weakly(self._get)
+            stack.callback(HttpServer(http, post, get, thread).close)
+            stack.callback(WebSocketServer(websocket, self._chain, thread).close)
             if not self._manual:
                 stack.callback(_start_ticking(self._chain))
             self._stack = stack.pop_all()
@@ -225,10 +229,11 @@ class LocalCluster:
         with self._chain.lock:
             self._chain.svm.set_account(pubkey, account)
 
-    def add_program(self, pubkey: Pubkey, path: str | Path) -> None:
-        """Load a program from an ELF file."""
+    def add_program(self, pubkey: Pubkey, program: bytes | str | Path) -> None:
+        """Load a program: an ELF file's bytes, or its path."""
+        source = program if isinstance(program, bytes) else Path(program)
         with self._chain.lock:
-            self._chain.svm.add_program(pubkey, Path(path))
+            self._chain.svm.add_program(pubkey, source)
 
     def rotate_tip_accounts(self) -> None:
         """Retire the tip accounts: what pays them no longer counts as a tip."""

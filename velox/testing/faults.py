@@ -18,7 +18,7 @@ __all__ = ["Fault", "FaultInjector", "FaultPlan", "Lie", "Strike"]
 
 
 class Fault(StrEnum):
-    """What a `LocalCluster` can do wrong. ``docs/localnet.md`` says what a client then sees."""
+    """What a `LocalCluster` can do wrong; ``docs/reference/local-cluster.md`` has the effects."""
 
     RESPONSE_LOST = "response_lost"
     RATE_LIMITED_NULL_ID = "rate_limited_null_id"
@@ -76,8 +76,8 @@ _FITS: Mapping[str, Callable[[Fault, Any], bool]] = MappingProxyType(
 class FaultPlan:
     """Which faults strike, and when: a pure function of the seed.
 
-    Each fault counts its own opportunities from 0 (``docs/localnet.md`` says what they are), and
-    strikes at those in `calls`, and at any other with the probability in `rates`. Whether it
+    Each fault counts its own opportunities from 0; ``docs/reference/local-cluster.md`` lists them.
+    It strikes at those in `calls`, and at any other with the probability in `rates`. Whether it
     strikes at opportunity n depends on the seed, the fault and n alone: the same requests in the
     same order meet the same faults.
 

@@ -7,10 +7,10 @@ import pytest
 
 from velox import bench
 from velox.bench import loops, strategies
-from velox.core.book import OrderBook
 from velox.core.bundle import BundleBuilder
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
+from velox.core.order_book import OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Side
 from velox.core.ring import BundleRing, TransactionRing
 from velox.errors import ConfigError, LedgerError

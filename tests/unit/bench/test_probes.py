@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from velox.bench import probes
-from velox.core.book import OrderBook
+from velox.core.order_book import OrderBook
 from velox.core.records import Side
 from velox.errors import ConfigError, LedgerError
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import zlib
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from velox.core.book import DEPTH_DTYPE, ApplyResult, Books, BookTop, OrderBook
 from velox.core.instrument import Instrument
+from velox.core.order_book import DEPTH_DTYPE, ApplyResult, Books, BookTop, OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
 from velox.errors import BookError, RecordError, RejectedError
 
@@ -345,58 +344,6 @@ def test_loading_a_refused_level_says_which() -> None:
         book.load(records((3, 0, 100, 1), (3, 0, 105, 1)))
 
 
-def okx(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> int:
-    fields: list[str] = []
-    for row in range(25):
-        for side in (bids, asks):
-            if row < len(side):
-                fields += side[row]
-    crc = zlib.crc32(":".join(fields).encode())
-    return crc - 2**32 if crc >= 2**31 else crc
-
-
-@pytest.mark.parametrize(
-    ("bids", "asks"), [(3, 3), (1, 4), (4, 1), (0, 2), (2, 0), (0, 0), (40, 30)]
-)
-def test_the_okx_checksum_alternates_until_a_side_runs_out(bids: int, asks: int) -> None:
-    book = OrderBook(tick_size=1000, lot_size=Decimal("0.001"))
-    bid_rows = [(100_000 - 1000 * row, 1 + 33_333 * row) for row in range(bids)]
-    ask_rows = [(101_000 + 1000 * row, 10**row if row < 18 else row) for row in range(asks)]
-    for price, quantity in bid_rows:
-        book.set(BID, price, quantity)
-    for price, quantity in ask_rows:
-        book.set(ASK, price, quantity)
-
-    def text(value: Decimal) -> str:
-        return f"{value.normalize():f}"
-
-    def rows(levels: list[tuple[int, int]]) -> list[tuple[str, str]]:
-        return [(text(Decimal(p) / 10_000), text(Decimal(q) / 1000)) for p, q in levels]
-
-    assert book.checksum() == okx(rows(bid_rows), rows(ask_rows))
-
-
-@pytest.mark.parametrize(
-    ("lot_size", "quantity", "expected"),
-    [
-        ("1", 7, "7"),
-        ("100", 7, "700"),
-        ("1E+2", 7, "700"),
-        ("0.5", 3, "1.5"),
-        ("0.00000001", 5, "0.00000005"),
-        ("0.00000001", 100_000_000, "1"),
-        ("25", HIGHEST, str(25 * HIGHEST)),
-        ("1E-18", HIGHEST, "9.223372036854775807"),
-    ],
-)
-def test_the_checksum_writes_the_shortest_decimal(
-    lot_size: str, quantity: int, expected: str
-) -> None:
-    book = OrderBook(lot_size=Decimal(lot_size))
-    book.set(BID, 10_005, quantity)
-    assert book.checksum() == okx([("1.0005", expected)], [])
-
-
 def test_books_route_by_market() -> None:
     own = OrderBook(market=200, name="own")
     books = Books([Instrument(name="a", market=7, tick_size=10), own])
@@ -492,8 +439,6 @@ def test_wrong_arguments_are_typed_errors() -> None:
         book.depth(0)
     with pytest.raises(BookError, match="quantity = 0"):
         book.vwap(0, 0)
-    with pytest.raises(BookError, match="venue = 'kraken'"):
-        book.checksum("kraken")  # type: ignore[arg-type]
     with pytest.raises(BookError, match="timeout = -1"):
         book.depth(timeout=-1)
     with pytest.raises(BookError, match="instrument = 3"):

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from velox.core.book import OrderBook
+from velox.core.order_book import OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
 
 LEVELS = 64

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from velox.errors import RecordError
+from velox.feeds.okx_checksum import OkxChecksum
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 
@@ -23,6 +24,7 @@ def checksum_columns(count: int = 3) -> dict[str, Any]:
         "position": np.arange(count, dtype=np.int64),
         "market": np.zeros(count, np.uint8),
         "checksum": np.zeros(count, np.int32),
+        "algorithm": OkxChecksum(),
     }
 
 
@@ -69,7 +71,7 @@ def test_depth_checks_refuse_an_array_that_c_could_not_read(field: str, array: A
         ("checksum", np.zeros(3, np.uint32)),
         ("checksum", np.zeros(4, np.int32)),
         ("position", np.array([2, 1, 0])),
-        ("kind", "kraken"),
+        ("algorithm", "kraken"),
     ],
 )
 def test_checksum_checks_refuse_what_they_cannot_mean(field: str, value: Any) -> None:

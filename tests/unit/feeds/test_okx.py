@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from velox.core.records import Flags, Kind
 from velox.errors import ConfigError, FeedError
 from velox.feeds import Recording, load
+from velox.feeds.okx_checksum import OkxChecksum
 from velox.runtime.checks import ChecksumChecks
 
 
@@ -103,7 +104,7 @@ def test_each_checksum_is_due_behind_its_message(tmp_path: Path) -> None:
     ]
     checks = load(written(tmp_path, *messages), "okx").checks
     assert isinstance(checks, ChecksumChecks)
-    assert checks.kind == "okx"
+    assert isinstance(checks.algorithm, OkxChecksum)
     assert checks.position.tolist() == [4, 8, 10, 10]
     assert checks.market.tolist() == [0, 1, 0, 0]
     assert checks.checksum.tolist() == [-5, 7, 2**31 - 1, 9]

@@ -45,7 +45,7 @@ from velox import (
     PushIngress,
     ReplayIngress,
 )
-from velox.core.book import Books
+from velox.core.order_book import Books
 from velox.errors import (
     BookError,
     CaptureError,

@@ -36,7 +36,9 @@ def main() -> int:
     began = time.perf_counter()
     while tally.steps < asked.count and found < asked.keep_going:
         steps = min(STEPS_A_SESSION, asked.count - tally.steps)
-        difference = Session(real, ours, f"{asked.seed}/{session}", asked.hostile).run(steps, tally)
+        difference = Session((real, ours), f"{asked.seed}/{session}", asked.hostile).run(
+            steps, tally
+        )
         session += 1
         if difference is not None:
             found += 1

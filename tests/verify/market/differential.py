@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from solders.pubkey import Pubkey
 
+from .extensions import fee, transfer_fee
 from .generate import Generator, Step
 from .wire import EVENTS, TOKEN, TOKEN_2022
 from .world import MarketWorld, Outcome
@@ -58,23 +60,43 @@ def known_difference(step: Step, real: Outcome, ours: Outcome) -> str | None:
 
 
 class Session:
-    """One pair of worlds and what is run in them. Not thread-safe."""
+    """Worlds with the same market in each, and what is run in them. Not thread-safe.
 
-    def __init__(self, real: bytes, ours: bytes, seed: str, hostile: float = 0.04) -> None:
+    Parameters
+    ----------
+    programs : sequence of bytes
+        The first one is what the generator looks at.
+    seed : str
+        Of everything in it.
+    hostile : float
+        The share of damaged steps.
+    """
+
+    def __init__(self, programs: Sequence[bytes], seed: str, hostile: float = 0.04) -> None:
         self.seed = seed
         rng = random.Random(seed)
         base_program = rng.choice([TOKEN, TOKEN, TOKEN, TOKEN_2022])
         quote_program = rng.choice([TOKEN, TOKEN, TOKEN, TOKEN_2022])
         deposits = rng.choice([10**15, 10**15, 10**15, 10**6, 2**60])
+        extensions = [
+            transfer_fee(
+                fee(0, rng.choice([0, 3, 2**64 - 1]), rng.choice([0, 1, 300, 9_999, 10_000])),
+                fee(rng.choice([0, 1]), rng.choice([1, 50, 2**40]), rng.randrange(2_000)),
+            )
+            if program == TOKEN_2022 and rng.random() < 0.4
+            else (b"", b"")
+            for program in (base_program, quote_program)
+        ]
         self.worlds = [
             MarketWorld(
                 program,
                 traders=4,
                 base_program=base_program,
                 quote_program=quote_program,
+                extensions=(extensions[0], extensions[1]),
                 deposits=0,
             )
-            for program in (real, ours)
+            for program in programs
         ]
         for world in self.worlds:
             for number in range(3):
@@ -88,15 +110,18 @@ class Session:
             *(key for pair in world.wallets for key in pair),
         ]
 
+    def step(self) -> tuple[Step, list[Outcome]]:
+        """Run the next step in each world."""
+        step = self.generator.step(self.worlds[0])
+        if step.slots:
+            for world in self.worlds:
+                world.enter_slot(world.slot + step.slots)
+        return step, [each.send(step.instruction, payer=step.payer) for each in self.worlds]
+
     def run(self, steps: int, tally: Tally) -> Difference | None:
         """Run so many steps, or until the programs disagree."""
-        real = self.worlds[0]
         for number in range(steps):
-            step = self.generator.step(real)
-            if step.slots:
-                for world in self.worlds:
-                    world.enter_slot(world.slot + step.slots)
-            theirs, mine = (each.send(step.instruction, payer=step.payer) for each in self.worlds)
+            step, (theirs, mine) = self.step()
             tally.steps += 1
             tally.kinds[step.kind] += 1
             tally.errors[f"{step.kind.split()[0]}: {theirs.error}"] += 1

@@ -64,11 +64,16 @@ class Generator:
     def __post_init__(self) -> None:
         rng = self.rng
         self.character = rng.choice(
-            ["dense", "dense", "reverse", "wide", "extreme", "tiny", "mixed"]
+            ["dense", "dense", "reverse", "merge", "wide", "extreme", "tiny", "mixed"]
         )
         self.exponent = rng.choice([-18, -9, -4, -3, -1, 0, 3, 8])
         self.middle = rng.choice([10, 100, 1_000, 10**6, 2**31])
         self.spread = rng.choice([0, 1, 2, 5, 50, 1_000, 50_000, 65_535])
+        if self.character == "merge":
+            # Prices of few units, so that what comes back meets orders that are 1 off.
+            self.exponent = -18
+            self.middle = rng.choice([12, 100, 1_000, 40_000])
+            self.spread = rng.choice([1, 100, 3_000, 50_000])
 
     def step(self, world: MarketWorld) -> Step:
         rng = self.rng
@@ -108,7 +113,7 @@ class Generator:
         rng = self.rng
         return rng.choice(
             [
-                rng.randrange(1, 20),
+                rng.randrange(1, 20) * (10**17 if self.character == "merge" else 1),
                 rng.randrange(1, 20),
                 rng.randrange(1, 10**4),
                 rng.randrange(1, 10**9),
@@ -170,7 +175,7 @@ class Generator:
             kind = rng.choices(
                 [LIMIT, IMMEDIATE_OR_CANCEL, POST_ONLY, GLOBAL, REVERSE, REVERSE_TIGHT],
                 [30, 15, 15, 0.1, 40, 40]
-                if self.character == "reverse"
+                if self.character in ("reverse", "merge")
                 else [50, 15, 15, 0.1, 8, 8],
             )[0]
             last = 0
@@ -271,9 +276,10 @@ class Generator:
             at = rng.randrange(len(accounts))
             before = accounts[at]
             accounts[at] = AccountMeta(before.pubkey, before.is_signer, False)
+        # Somebody else may pay the fee: else the trader's rights come from that.
         return Step(
             f"damaged {step.kind} {roll}",
-            step.payer,
+            step.payer if rng.random() < 0.5 else world.fees,
             Instruction(PROGRAM, bytes(data), accounts),
             step.slots,
         )

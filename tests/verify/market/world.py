@@ -203,6 +203,8 @@ class MarketWorld(World):
         How many.
     base_program, quote_program : Pubkey
         The token program of each mint.
+    extensions : tuple of two tuples of bytes
+        Of each mint of Token-2022: its extensions, and those of its accounts.
     deposits : int
         Atoms of each mint that every trader deposits; 0 claims no seats either.
     """
@@ -214,25 +216,30 @@ class MarketWorld(World):
         traders: int = 3,
         base_program: Pubkey = TOKEN,
         quote_program: Pubkey = TOKEN,
+        extensions: tuple[tuple[bytes, bytes], tuple[bytes, bytes]] = ((b"", b""), (b"", b"")),
         deposits: int = 10**15,
     ) -> None:
         super().__init__(program)
         self.market = address("market")
         self.programs = (base_program, quote_program)
         self.mints = (
-            self.mint("base", 9, owner=base_program),
-            self.mint("quote", 6, owner=quote_program),
+            self.mint("base", 9, owner=base_program, extensions=extensions[0][0]),
+            self.mint("quote", 6, owner=quote_program, extensions=extensions[1][0]),
         )
         self.vaults = tuple(vault(self.market, each) for each in self.mints)
         self.svm.set_account(self.market, Account(10**7, bytes(HEADER_BYTES), PROGRAM))
         self.creator = self.fund(address("creator"))
-        made = self.send(create(self.creator, self.market, *self.mints), payer=self.creator)
-        assert made.error is None, (made.error, made.logs)
+        self.fees = self.fund(address("the payer of fees"))
+        self.created = self.send(create(self.creator, self.market, *self.mints), payer=self.creator)
         self.traders = [self.fund(address(f"trader {number}")) for number in range(traders)]
         self.wallets = [
             tuple(
-                self.tokens(f"{side} of {number}", mint, trader, program=owner)
-                for side, mint, owner in zip("bq", self.mints, self.programs, strict=True)
+                self.tokens(
+                    f"{side} of {number}", mint, trader, program=owner, extensions=of_account
+                )
+                for side, mint, owner, (_, of_account) in zip(
+                    "bq", self.mints, self.programs, extensions, strict=True
+                )
             )
             for number, trader in enumerate(self.traders)
         ]

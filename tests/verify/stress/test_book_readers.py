@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support import rounds
-from velox.core.book import OrderBook
+from velox.core.order_book import OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 
 BASE = 100_000

@@ -10,10 +10,11 @@ from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64, load_acquire, load_relaxed, store_release
 from velox.core.book cimport (
-    OrderBook, book, book_read, book_read_top, books, books_apply, books_begin_writing,
+    book, book_read, book_read_top, books, books_apply, books_begin_writing,
     books_end_writing,
 )
 from velox.core.mailbox cimport depth_counts, depth_row
+from velox.core.order_book cimport OrderBook
 from velox.core.records cimport (
     FLAG_LAST, KIND_CLEAR, KIND_SET, SIDE_ASK, SIDE_BID, Transaction,
 )
@@ -21,7 +22,7 @@ from velox.core.top cimport book_top
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread
 
-from velox.core.book import OrderBook
+from velox.core.order_book import OrderBook
 
 cdef enum:
     RECORDS = 3                         # of an event

@@ -7,7 +7,7 @@ is the sum of what was applied; each lane passes on its own, in order, what was 
 from libc.stdint cimport uint64_t
 
 from velox.core.atomic cimport load_relaxed
-from velox.core.book cimport Books, OrderBook
+from velox.core.order_book cimport Books, OrderBook
 from velox.core.clock cimport Clock
 from velox.core.records cimport (
     KIND_ADD, KIND_CANCEL, SIDE_ASK, STATUSES, Transaction,
@@ -22,7 +22,7 @@ from velox.runtime.stage cimport Control, stage
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread, wait
 
-from velox.core.book import Books, OrderBook
+from velox.core.order_book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.ring import TransactionRing
 from velox.runtime.book_stage import BookStage

@@ -8,7 +8,7 @@ strategy is asked once about each applied transaction.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from velox.core.atomic cimport load_relaxed
-from velox.core.book cimport Books, OrderBook
+from velox.core.order_book cimport Books, OrderBook
 from velox.core.clock cimport Clock
 from velox.core.records cimport KIND_ADD, Transaction
 from velox.core.ring cimport (
@@ -21,7 +21,7 @@ from velox.runtime.strategy cimport book_view, new_strategy
 
 from models.model cimport check, model_allocate, model_finish, model_name, model_thread, wait
 
-from velox.core.book import Books, OrderBook
+from velox.core.order_book import Books, OrderBook
 from velox.core.clock import Clock
 from velox.core.ring import TransactionRing
 from velox.runtime.book_stage import BookStage

@@ -79,7 +79,7 @@ static inline struct reader read_data(void)
 }
 
 /* The time of the instruction. */
-static void read_slot(void)
+static void read_clock(void)
 {
     u64 clock[5];
     sol_get_clock_sysvar(clock);
@@ -341,7 +341,7 @@ static status batch(void)
     TRY(next_system());
     TRY(batch_globals());
     charge(CHARGE_BATCH);
-    read_slot();
+    read_clock();
     TRY(seat_of(payer->key, G->data[1], read_u32(G->data + 2), &seat));
     TRY(cancel_all(payer->key, seat, cancels));
     TRY(place_all(payer, seat, places));
@@ -443,7 +443,7 @@ static status swap(void)
         return BORSH_IO_ERROR;
     TRY(swap_accounts(&swap));
     charge(CHARGE_SWAP);
-    read_slot();
+    read_clock();
     u32 seat = find_seat(swap.owner->key);
     int is_new = seat == NOWHERE;
     if (is_new) {
@@ -452,8 +452,11 @@ static status swap(void)
         TRY(grow_if_full(swap.payer));
     }
     u64 base_before = seat_at(seat)->base, quote_before = seat_at(seat)->quote;
-    TRY(credit(seat, swap.base_in, swap.in));
-    if (swap.exact_in && balance(swap.tokens[swap.base_in ? 0 : 1]) < swap.in)
+    int in_side = swap.base_in ? 0 : 1;
+    u64 arrives = after_fee(swap.mints[in_side], swap.in);
+    u64 leaves = swap.exact_in ? swap.out : before_fee(swap.mints[!in_side], swap.out);
+    TRY(credit(seat, swap.base_in, arrives));
+    if (swap.exact_in && balance(swap.tokens[in_side]) < swap.in)
         return OVERFLOW;
     request->seat = seat;
     request->is_bid = !swap.base_in;
@@ -466,13 +469,12 @@ static status swap(void)
         TRY(price_of(0xffffffffu, HIGHEST_EXPONENT, HIGHEST_EXPONENT, &request->price));
     }
     if (swap.exact_in == swap.base_in)
-        request->atoms = swap.exact_in ? swap.in : swap.out;
+        request->atoms = swap.exact_in ? arrives : leaves;
     else
         TRY(base_for_quote_on_book(request->is_bid, !swap.exact_in,
-                                   swap.exact_in ? swap.in : swap.out, &request->atoms));
+                                   swap.exact_in ? arrives : leaves, &request->atoms));
     TRY(place());
     u64 base_after = seat_at(seat)->base, quote_after = seat_at(seat)->quote;
-    int in_side = swap.base_in ? 0 : 1;
     u64 paid, got;
     if (swap.base_in) {
         paid = base_before + swap.in - base_after;
@@ -486,6 +488,9 @@ static status swap(void)
     u64 traded_out = swap.base_in ? G->placed.quote : G->placed.base;
     if (swap.exact_in ? traded_out < swap.out : traded_in > swap.in)
         return SWAP_LIMIT;
+    /* A fee may leave less of `in` than is traded: the seat does not pay the rest. */
+    if (base_after < base_before || quote_after < quote_before)
+        return OVERFLOW;
     TRY(swap_transfer(&swap, in_side, 0, paid));
     TRY(swap_transfer(&swap, !in_side, 1, got));
     seat_at(seat)->base = base_before;

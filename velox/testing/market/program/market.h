@@ -127,6 +127,10 @@ status cancel_by_sequence(u32 seat, u64 sequence);
 /* Base atoms that `quote` atoms trade for on the other side's orders. */
 status base_for_quote_on_book(int is_bid, int up, u64 quote, u64 *base);
 
+/* fees.c: what the transfer fee of a mint (0: none) leaves of what is sent, and asks to be sent. */
+u64 after_fee(const struct account *mint, u64 atoms);
+u64 before_fee(const struct account *mint, u64 atoms);
+
 /* events.c: what the log tells. */
 void log_create(const struct key *creator);
 void log_seat(const struct key *trader);

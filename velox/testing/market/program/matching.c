@@ -141,7 +141,8 @@ __attribute__((noinline)) static status come_back(const struct order *maker, u64
     u32 index = find_twin(order);
     if (index != NOWHERE) {
         struct order *twin = order_at(index);
-        TRY(lock(twin->seat, is_bid, &twin->price, order->atoms));
+        /* As the real program does: at the new order's price, though the twin's may be 1 off. */
+        TRY(lock(twin->seat, is_bid, &order->price, order->atoms));
         twin->atoms += order->atoms;
         return OK;
     }

@@ -1,43 +1,41 @@
-"""CRC-32 as ISO-HDLC and Ethernet define it (polynomial 0xEDB88320, reflected), and the checksum
-that OKX derives from it.
+"""The checksum that OKX sends with its books.
 
-Half a byte at a time, from a table of sixteen words: a checksum covers a kilobyte and is asked for
-once an event, which is no reason to keep a larger table in the cache.
+It is the CRC-32 of ISO-HDLC and Ethernet (polynomial 0xEDB88320, reflected) over the text
+``bid:quantity:ask:quantity:...`` of the best 25 levels.
 """
 
+cimport cython
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
+from velox.core.book cimport decimal_unit
 from velox.core.mailbox cimport depth_counts, depth_row
+from velox.runtime.checksum cimport BookChecksum
+
+__all__ = ["OkxChecksum"]
 
 cdef extern from *:
     """
-    #ifndef VELOX_CRC32_INCLUDED
-    #define VELOX_CRC32_INCLUDED
     #include <stdint.h>
     typedef unsigned __int128 velox_wide;
+    /* Half a byte at a time: one checksum a message does not pay for a larger table. */
     static const uint32_t velox_crc32_table[16] = {
         0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158,
         0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4,
         0xA00AE278, 0xBDBDF21C,
     };
-    #endif
     """
     const uint32_t crc32_table "velox_crc32_table"[16]
     # 128 bits: the arithmetic is C's, Cython need only know that it is wide and unsigned.
     ctypedef unsigned long long wide "velox_wide"
 
 cdef enum:
+    # 128 bits have 39 digits; `decimal_unit` has at most 36 decimals.
     DECIMAL_TEXT_SIZE = 80
     OKX_LEVELS = 25
 
-# What one lot is worth: mantissa / 10**decimals.
-cdef struct decimal_unit:
-    uint64_t mantissa       # under 2**63, so that a quantity of lots fits 128 bits
-    uint64_t decimals       # at most 36, so that its text fits DECIMAL_TEXT_SIZE
-
 
 cdef inline uint32_t crc32_update(uint32_t crc, const char *text, size_t size) noexcept nogil:
-    """Carry on from `crc`, which begins and ends inverted: start with ~0, finish with ~crc."""
+    """Continue a CRC, which is kept inverted: start with ~0, finish with ~crc."""
     cdef size_t index
     for index in range(size):
         crc ^= <unsigned char>text[index]
@@ -47,9 +45,10 @@ cdef inline uint32_t crc32_update(uint32_t crc, const char *text, size_t size) n
 
 
 cdef inline size_t decimal_text(char *text, int64_t units, decimal_unit unit) noexcept nogil:
-    """Write ``units * unit`` as its shortest decimal text at the *end* of DECIMAL_TEXT_SIZE bytes.
+    """Write ``units * unit`` as a decimal at the *end* of DECIMAL_TEXT_SIZE bytes.
 
-    Returns where it begins. No trailing zeros, no lone point, "0.5" rather than ".5".
+    Returns where it begins. The text is the shortest: no trailing zero, no point without decimals,
+    "0.5" and not ".5".
     """
     cdef wide value = <wide>units * unit.mantissa
     cdef uint64_t decimals = unit.decimals if units != 0 else 0
@@ -85,11 +84,11 @@ cdef inline uint32_t crc32_field(uint32_t crc, int64_t units, decimal_unit unit,
     return crc32_update(crc, text + begin, DECIMAL_TEXT_SIZE - begin)
 
 
-cdef inline int32_t okx_checksum(const depth_row *rows, depth_counts counts,
-                                 decimal_unit lot) noexcept nogil:
+cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts,
+                          decimal_unit lot) noexcept nogil:
     """OKX's checksum: the signed CRC-32 of ``bid:quantity:ask:quantity:...`` over 25 levels.
 
-    Bids and asks alternate; where one side has no more levels the other goes on alone.
+    Bids and asks alternate. Once one side has no more levels, the other continues alone.
     """
     cdef decimal_unit price_unit
     cdef uint32_t crc = ~<uint32_t>0
@@ -107,3 +106,21 @@ cdef inline int32_t okx_checksum(const depth_row *rows, depth_counts counts,
             crc = crc32_field(crc, rows[row].ask_quantity, lot, False)
             first = False
     return <int32_t>~crc
+
+
+@cython.final
+cdef class OkxChecksum(BookChecksum):
+    """The checksum of OKX: the signed CRC-32 of the best 25 levels a side, as text.
+
+    Examples
+    --------
+    >>> from velox import OrderBook
+    >>> book = OrderBook(tick_size=100)
+    >>> book.add(0, 1_000_000, 3)
+    >>> OkxChecksum().of(book)
+    341492853
+    """
+
+    def __cinit__(self):
+        self.function = okx_checksum
+        self.levels = OKX_LEVELS

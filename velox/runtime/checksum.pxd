@@ -1,0 +1,20 @@
+"""The contract of a checksum that a venue sends with its book.
+
+A feed derives from `BookChecksum` and sets `function` and `levels`. The verifier then calls
+`function` on the thread that writes the books, with the newest rows of the book.
+"""
+
+from libc.stdint cimport int32_t
+
+from velox.core.book cimport decimal_unit
+from velox.core.mailbox cimport depth_counts, depth_row
+
+# The checksum of the best levels of a book: `counts` says how many each side has, `lot` what one
+# unit of quantity is worth.
+ctypedef int32_t (*checksum_function)(const depth_row *rows, depth_counts counts,
+                                      decimal_unit lot) noexcept nogil
+
+
+cdef class BookChecksum:
+    cdef checksum_function function
+    cdef readonly Py_ssize_t levels

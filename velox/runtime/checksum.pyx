@@ -1,0 +1,60 @@
+"""A checksum of a book, as a venue computes it. A feed supplies the computation."""
+
+cimport numpy as cnp
+
+from velox.core.order_book cimport OrderBook
+
+from velox.errors import ConfigError
+
+cnp.import_array()
+
+__all__ = ["BookChecksum"]
+
+
+cdef class BookChecksum:
+    """The base of the checksums that feeds know, such as `velox.feeds.okx_checksum.OkxChecksum`.
+
+    Attributes
+    ----------
+    levels : int
+        How many levels a side it covers.
+
+    Notes
+    -----
+    Thread-safety: an instance has no state, and may be used from any thread.
+    """
+
+    def of(self, OrderBook book not None, *, timeout=1.0):
+        """Compute the checksum of a book as it is now.
+
+        Parameters
+        ----------
+        book : OrderBook
+        timeout : float
+            Seconds to wait while another thread writes the book, as for `OrderBook.depth`.
+
+        Returns
+        -------
+        int
+            A signed 32-bit integer.
+
+        Raises
+        ------
+        ConfigError
+            This class computes nothing; use one that a feed supplies.
+        TimeoutError
+            As for `OrderBook.depth`.
+        """
+        cdef depth_counts counts
+        if self.function == NULL:
+            raise ConfigError(
+                f"{type(self).__name__} computes nothing: a feed supplies the function")
+        rows = book.depth(self.levels, timeout=timeout)
+        # A level that is there holds at least one lot; the rows below the last are zero.
+        counts.bids = int((rows["bid_quantity"] > 0).sum())
+        counts.asks = int((rows["ask_quantity"] > 0).sum())
+        return self.function(
+            <const depth_row *>cnp.PyArray_DATA(<cnp.ndarray>rows), counts, book.core.lot)
+
+    def __reduce__(self):
+        return type(self), ()
