@@ -438,7 +438,7 @@ def test_what_is_cut_off_a_journal_is_told(
     assert cli.main(["resume", str(config)]) == 0
     error = capsys.readouterr().err
     assert f"velox: warning: {journal}: 14 bytes after the last valid frame were cut off" in error
-    assert f"kept in {journal}.torn: " in error
+    assert f"saved in {journal}.torn. " in error
     assert Path(f"{journal}.torn").read_bytes() == b"VXJ1 and so on"
     assert cli.main(["resume", str(config)]) == 0
     assert not capsys.readouterr().err
