@@ -1,4 +1,4 @@
-"""A process that makes others to be killed: each one submits orders until it is, or is done.
+"""Forks processes that are to be killed. Each submits orders until it is killed or done.
 
 It loads everything once and forks; a line on its input is ``URL KEY JOURNAL COMPACT FIRST COUNT``,
 or ``CAPTURE CONFIG`` for what ``velox submit`` does, and ``velox resume`` where that is refused.

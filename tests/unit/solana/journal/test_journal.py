@@ -1,4 +1,4 @@
-"""A journal tells after any crash what was signed, and refuses to guess."""
+"""After any crash a journal has what was signed, or is refused."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_capture_that_was_begun_is_remembered(tmp_path: Path) -> None:
             journal.append(record)
             journal.commit()
     assert read_journal(path).captures == {first.digest: 7, second.digest: 2**40}
-    # Also through a compaction, whatever else has come and gone.
+    # This also holds through a compaction.
     with SubmissionJournal(path, compact_bytes=1000) as journal:
         for number in range(100):
             journal.append(signed(number))
@@ -328,7 +328,7 @@ def test_any_bytes_are_a_journal_or_a_typed_error(data: bytes, framed: bool) -> 
 
 
 def compacted(path: Path, count: int = 40) -> SubmissionJournal:
-    """A journal of `count` transactions of which the last two are under way, that was compacted."""
+    """A compacted journal of `count` transactions, the last two of them in flight."""
     journal = SubmissionJournal(path, compact_bytes=4096)
     journal.append(HEADER)
     for number in range(count):
@@ -403,7 +403,7 @@ def test_a_compaction_that_fails_leaves_the_long_journal(
         journal.append(signed(number))
         journal.append(Ended(number, Outcome.LANDED, 9))
         journal.commit()
-    # It was tried, and not at each commit.
+    # Compaction was tried, but not at each commit.
     assert 1 <= len(news) < 10
     monkeypatch.undo()
     assert journal.size > 4096

@@ -1,4 +1,4 @@
-"""The way of a transaction, one duty cycle after another, on a cluster whose time stands still."""
+"""A submitter step by step, on a cluster whose time stands still."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         harness.submitter.step()
     harness.abandon()
-    # The next one has no block engine: what it found it follows, and sends no part of.
+    # The next one has no block engine: it follows what it found, and resends nothing.
     after = Harness(cluster, tmp_path / "journal", harness.signer)
     after.drive()
     ledger = after.submitter.close()
@@ -276,7 +276,7 @@ def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path
             if search_history:
                 asked.append(least_slot)
                 if len(asked) < 5:
-                    # As of a node that has not got so far.
+                    # The answer of a node that lags behind.
                     least_slot = cluster.slot + 1
             return ask(signatures, search_history, least_slot=least_slot)
 
@@ -329,7 +329,7 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
         blockhash = rpc.get_latest_blockhash()
     for _ in range(2):
         harness = Harness(cluster, tmp_path / "journal", signer)
-        # A node that is behind, or a proxy that remembers, gives the same one to both.
+        # A lagging node, or a caching proxy, gives both the same one.
         harness.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
         harness.submitter.intake(bundles_of(adds(10)))
         harness.drive()
@@ -400,7 +400,7 @@ def test_what_the_signer_refuses_has_failed_for_that_rule(
     harness.submitter.intake(bundles_of(adds(100)))
     harness.submitter.step()
     harness.drive(10)
-    # Two transactions are what a minute may cost; the rest waits for its room, and is not lost.
+    # The limit of a minute covers two transactions. The rest waits, and is not lost.
     assert Outcome.FAILED not in harness.outcomes()
     assert len(cluster.executions) == 2
     signer.kill("enough")
@@ -436,7 +436,7 @@ def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_noth
 def test_what_every_endpoint_refused_has_failed_for_that_reason(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None) as cluster:
         harness = Harness(cluster, tmp_path / "journal", options={"skip_preflight": False})
-        # The payer is emptied between the look at its purse and the first transaction.
+        # The payer is emptied between the check of its balance and the first transaction.
         cluster.set_account(harness.signer.pubkey, None)
         harness.submitter.intake(bundles_of(adds(10)))
         harness.drive()
