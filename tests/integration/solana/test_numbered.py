@@ -544,7 +544,7 @@ def test_orders_that_others_fill_take_no_memory(trader: Trader) -> None:
         for _ in range(10):
             trader.submitter.step()
     # Some come in between two reads of an account that is not in doubt.
-    assert len(trader.journal.unsettled.resting) < 100
+    assert len(trader.journal.state.resting) < 100
     assert len(read_journal(trader.journal.path).resting) < 100
 
 

@@ -76,7 +76,7 @@ from velox.solana.orders.queue import (
     transactions_in,
 )
 from velox.solana.orders.reports import Reporter
-from velox.solana.submit.account_watch import MarketWatch
+from velox.solana.submit.account_watch import AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
@@ -249,7 +249,7 @@ class Submitter:
         # Expired submissions that are to be signed again.
         self._to_sign_again: list[SubmissionBatch] = []
         self._transaction_signer = TransactionSigner(self._sender, options, self._note)
-        self._watch = MarketWatch(
+        self._watch = AccountWatch(
             rpc,
             self._routes,
             self._queue.working,
@@ -280,7 +280,7 @@ class Submitter:
         # Transactions in a Jito bundle; fewer for a while after the signer's limit had no room.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
-        self._next_number = journal.unsettled.next_number
+        self._next_number = journal.state.next_number
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -290,7 +290,7 @@ class Submitter:
 
     def _introduce(self) -> None:
         header = Header(self._signer.pubkey, self._rpc.get_genesis_hash())
-        found = self._journal.unsettled.header
+        found = self._journal.state.header
         if found is None:
             self._journal.append(header)
             self._journal.commit()
@@ -304,7 +304,7 @@ class Submitter:
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
-        self._transaction_signer.recent.update(self._journal.unsettled.recent)
+        self._transaction_signer.recent.update(self._journal.state.recent)
         for submission in recover(self._journal, self._routes, self._queue):
             self._track(submission)
             for in_flight in submission.transactions:

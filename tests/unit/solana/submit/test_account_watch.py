@@ -17,7 +17,7 @@ from velox.solana.journal.records import Ended
 from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.orders.working import RestingOrder, WorkingOrders
-from velox.solana.submit.account_watch import POLLS_A_ROUND, MarketWatch
+from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
 from velox.solana.submit.routing import Routes
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
@@ -43,7 +43,7 @@ class Watched:
         self.working.rest(self.order)
         self.journal = SubmissionJournal(path)
         self.errors: list[Any] = []
-        self.watch = MarketWatch(
+        self.watch = AccountWatch(
             self.chain,  # type: ignore[arg-type]
             Routes(ManifestCarrier(SPEC), signer),
             self.working,

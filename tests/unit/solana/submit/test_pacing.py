@@ -409,7 +409,7 @@ def test_a_bundle_of_which_the_cap_refuses_one_waits_whole(
     harness, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {3: CAP}))
     harness.submitter.step()
     assert sent == []
-    assert not harness.journal.unsettled.transactions
+    assert not harness.journal.state.transactions
     assert not harness.ends
     assert harness.submitter.statistics().queued == 81
     harness.drive()

@@ -127,9 +127,7 @@ def test_what_is_dropped_expires_only_once_its_blockhash_has(tmp_path: Path) -> 
         harness = Harness(cluster, tmp_path / "journal")
         harness.submitter.intake(bundles_of(adds(10)))
         harness.submitter.step()
-        last = min(
-            e.last_valid_block_height for e in harness.journal.unsettled.transactions.values()
-        )
+        last = min(e.last_valid_block_height for e in harness.journal.state.transactions.values())
         while not harness.submitter.idle:
             # A finalized block lags behind the newest one.
             assert harness.ends == {}
@@ -310,7 +308,7 @@ def test_what_was_signed_and_not_sent_before_the_kill_has_failed_for_it(
 
     def killed_meanwhile() -> None:
         commit()
-        if harness.journal.unsettled.transactions:
+        if harness.journal.state.transactions:
             harness.signer.kill("enough")
 
     harness.journal.commit = killed_meanwhile  # type: ignore[method-assign]
