@@ -151,6 +151,13 @@ def checked_deadline(deadline_s: float) -> float:
     return deadline_s
 
 
+def _check_records(orders: Array) -> None:
+    if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
+        raise ConfigError(
+            f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
+        )
+
+
 class Submitter:
     """Takes orders, and sends what the venues need. It is a `velox.venue.Venue`.
 
@@ -352,10 +359,7 @@ class Submitter:
         """
         if self._closed:
             raise SubmitError("the submitter is closed: it takes no more orders")
-        if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
-            raise ConfigError(
-                f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
-            )
+        _check_records(orders)
         if len(orders):
             self._queue.push(orders)
 
@@ -373,6 +377,7 @@ class Submitter:
         SubmitError, ConfigError
             As `submit`.
         """
+        _check_records(orders)
         cancels = orders.copy()
         cancels["kind"] = Kind.CANCEL
         self.submit(cancels)

@@ -470,6 +470,14 @@ def test_bundles_of_another_type_are_refused(harness: Harness) -> None:
     harness.submitter.intake(np.zeros(0, BUNDLE_DTYPE))
 
 
+@pytest.mark.parametrize("orders", [np.zeros(3), np.zeros((2, 2), adds(1).dtype)])
+def test_orders_of_another_type_are_refused(harness: Harness, orders: Any) -> None:
+    for take in (harness.submitter.submit, harness.submitter.cancel):
+        with pytest.raises(ConfigError, match="TRANSACTION_DTYPE"):
+            take(orders)
+    assert harness.submitter.ledger().delivered == 0
+
+
 def test_atomic_needs_a_block_engine_and_that_a_tip(cluster: LocalCluster, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="atomic"):
         Harness(cluster, tmp_path / "a", options={"atomic": True}).abandon()
