@@ -14,9 +14,9 @@ import time
 
 from velox.cli import submission as command
 from velox.errors import SolanaError, SubmitError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy

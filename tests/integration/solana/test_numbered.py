@@ -16,9 +16,9 @@ from solders.pubkey import Pubkey
 
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, ORDERS, OneByOne, records
 from velox.errors import RpcError, TransportError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.orders.outcomes import Outcome
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy

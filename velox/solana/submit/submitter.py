@@ -49,7 +49,6 @@ from velox.errors import (
     TransportError,
     VeloxError,
 )
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import Ended, Header
 from velox.solana.net.block_engine import BlockEngineClient
@@ -78,6 +77,7 @@ from velox.solana.orders.queue import (
 from velox.solana.orders.reports import Reporter
 from velox.solana.submit.account_watch import AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
 from velox.solana.submit.routing import Routes

@@ -22,12 +22,12 @@ from tests.integration.solana.support import (
 from tests.unit.solana.orders.test_queue import records
 from velox import BUNDLE_DTYPE
 from velox.errors import ConfigError, JournalError, SubmitError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import read_journal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import SignatureStatus
 from velox.solana.orders.in_flight import judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Outcome
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.memo import MemoCarrier
 from velox.testing import Fault, FaultPlan, LocalCluster
