@@ -71,7 +71,6 @@ class ClusterConfig:
     # A key may have been pasted here, or a URL with one.
     PRIVATE: ClassVar = frozenset({"rpc"})
 
-    # The path may hold a provider's key.
     rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
