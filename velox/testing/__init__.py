@@ -15,10 +15,27 @@ if TYPE_CHECKING:
     from velox.testing.cluster import LocalCluster
     from velox.testing.faults import Fault, FaultPlan, Lie, Strike
     from velox.testing.svm import Execution
+    from velox.testing.venue import LocalMarket, MarketPlan
 
-__all__ = ["Bundle", "Execution", "Fault", "FaultPlan", "Lie", "LocalCluster", "Strike"]
+__all__ = [
+    "Bundle",
+    "Execution",
+    "Fault",
+    "FaultPlan",
+    "Lie",
+    "LocalCluster",
+    "LocalMarket",
+    "MarketPlan",
+    "Strike",
+]
 
-_HOMES = {"Bundle": "chain", "Execution": "svm", "LocalCluster": "cluster"}
+_HOMES = {
+    "Bundle": "chain",
+    "Execution": "svm",
+    "LocalCluster": "cluster",
+    "LocalMarket": "venue",
+    "MarketPlan": "venue",
+}
 
 
 def __getattr__(name: str) -> Any:

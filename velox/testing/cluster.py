@@ -24,13 +24,16 @@ from velox.errors import LocalnetError
 from velox.runtime.threads import Latch, start_thread
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
+from velox.testing.crowd import Crowd
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
+from velox.testing.market import MARKET_ADDRESS, market_program
 from velox.testing.rpc.service import RpcService
 from velox.testing.server.http import HttpServer
 from velox.testing.server.jsonrpc import Reply, Request
 from velox.testing.server.loop import BACKLOG, LoopThread
 from velox.testing.server.websocket import WebSocketServer
 from velox.testing.svm import Execution
+from velox.testing.venue import LocalMarket, MarketPlan
 
 __all__ = ["LocalCluster"]
 
@@ -65,6 +68,8 @@ class LocalCluster:
         Blockhashes, the faucet and tip accounts come from it.
     rate_per_s : float or None
         Requests a second that the block engine takes from one client. None does not limit them.
+    market : bool or MarketPlan
+        Whether the chain has a market with a crowd, see `market`. A plan says what it is like.
 
     Attributes
     ----------
@@ -98,19 +103,10 @@ class LocalCluster:
         port: int = 0,
         seed: int = 0,
         rate_per_s: float | None = 1.0,
+        market: bool | MarketPlan = False,
     ) -> None:
-        if slots not in ("manual", "real"):
-            raise LocalnetError(f"slots = {slots!r}: must be 'manual' or 'real'")
-        if not isinstance(slot_ns, int) or slot_ns < 1_000_000:
-            raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
-        if not isinstance(port, int) or not 0 <= port < 65_535:
-            raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
-        if not isinstance(seed, int):
-            raise LocalnetError(f"seed = {seed!r}: must be an integer")
-        if faults is not None and not isinstance(faults, FaultPlan):
-            raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
-        if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
-            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
+        _check_settings(slots=slots, slot_ns=slot_ns, faults=faults, port=port, seed=seed)
+        _check_market(rate_per_s, market)
         self._manual = slots == "manual"
         self._rate_per_s = rate_per_s
         self._now_ns = 0
@@ -118,8 +114,18 @@ class LocalCluster:
         self._chain = Chain(self._injector, slot_ns, seed)
         self._first_slot = self._chain.head.slot
         self.faucet: Keypair = self._chain.faucet
+        if market and MARKET_ADDRESS not in programs:
+            self.add_program(MARKET_ADDRESS, market_program())
         for pubkey, program in programs.items():
             self.add_program(pubkey, program)
+        self._market: LocalMarket | None = None
+        self._crowd: Crowd | None = None
+        if market:
+            plan = MarketPlan() if isinstance(market, bool) else market
+            with self._chain.lock:
+                self._market = LocalMarket(self._chain, plan)
+                if plan.crowd_rate_per_s:
+                    self._crowd = Crowd(self._chain, self._market, plan)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
         with ExitStack() as stack:
@@ -234,6 +240,24 @@ class LocalCluster:
         with self._chain.lock:
             self._chain.svm.add_program(pubkey, source)
 
+    @property
+    def market(self) -> LocalMarket:
+        """The market: a book on the chain, where `LocalMarket.admit` gives traders a seat.
+
+        Raises
+        ------
+        LocalnetError
+            The cluster was made without a market.
+        """
+        if self._market is None:
+            raise LocalnetError("market: the cluster has none; make it with market=True")
+        return self._market
+
+    @property
+    def crowd(self) -> Crowd | None:
+        """The counterparties on the market; None if there are none."""
+        return self._crowd
+
     def rotate_tip_accounts(self) -> None:
         """Retire the tip accounts: what pays them no longer counts as a tip."""
         with self._chain.lock:
@@ -294,6 +318,29 @@ class LocalCluster:
                     self._chain, region, self.clock, self._rate_per_s
                 )
             return self._engines[region]
+
+
+def _check_settings(
+    *, slots: object, slot_ns: object, faults: object, port: object, seed: object
+) -> None:
+    """Refuse settings of a `LocalCluster` that are out of range."""
+    if slots not in ("manual", "real"):
+        raise LocalnetError(f"slots = {slots!r}: must be 'manual' or 'real'")
+    if not isinstance(slot_ns, int) or slot_ns < 1_000_000:
+        raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
+    if not isinstance(port, int) or not 0 <= port < 65_535:
+        raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
+    if not isinstance(seed, int):
+        raise LocalnetError(f"seed = {seed!r}: must be an integer")
+    if faults is not None and not isinstance(faults, FaultPlan):
+        raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
+
+
+def _check_market(rate_per_s: float | None, market: object) -> None:
+    if not isinstance(market, bool | MarketPlan):
+        raise LocalnetError(f"market = {market!r}: must be true, false or a MarketPlan")
+    if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
+        raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
 
 
 def _start_ticking(chain: Chain) -> Callable[[], None]:
