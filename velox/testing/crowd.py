@@ -19,7 +19,8 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from velox.errors import RecordError
-from velox.solana.tx.instructions import Cancel, OrderType, Place, manifest_batch_update
+from velox.solana.tx.carrier import Cancel
+from velox.solana.venues.manifest.instructions import OrderType, Place, manifest_batch_update
 from velox.testing.chain import Chain
 from velox.testing.market_account import MarketAccount, MarketOrder
 from velox.testing.received import Received

@@ -14,15 +14,15 @@ from solders.token.state import Mint, TokenAccount, TokenAccountState
 from solders.transaction import VersionedTransaction
 
 from velox.errors import LocalnetError, UnrepresentableError
-from velox.solana.tx.instructions import (
+from velox.solana.tx.instructions import TOKEN_PROGRAM
+from velox.solana.tx.limits import LAMPORTS_PER_SOL
+from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
-    TOKEN_PROGRAM,
     claim_seat,
     create_manifest_market,
     deposit,
 )
-from velox.solana.tx.limits import LAMPORTS_PER_SOL
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing.chain import Chain
 from velox.testing.market_account import MarketAccount, MarketOrder, Seat

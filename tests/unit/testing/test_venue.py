@@ -15,9 +15,9 @@ from solders.pubkey import Pubkey
 
 from tests.unit.testing.localnet_support import Client, Wallet
 from velox.errors import LocalnetError, RecordError
-from velox.solana.tx.instructions import (
+from velox.solana.tx.carrier import Cancel
+from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
-    Cancel,
     OrderType,
     Place,
     manifest_batch_update,
