@@ -1,7 +1,6 @@
-"""A Solana cluster and a Jito block engine in this process, which fail as they are told to.
+"""A Solana cluster, a market and a Jito block engine in this process, with faults to order.
 
-Needs ``pip install -e '.[solana]'`` in the repository; nothing of it is loaded before a name is
-asked for.
+Needs ``pip install -e '.[solana]'`` in the repository. A name is loaded when it is used first.
 """
 
 from __future__ import annotations
