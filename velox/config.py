@@ -135,7 +135,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.strict, bool):
-            raise ConfigError(f"strict = {self.strict!r}: must be True or False")
+            raise ConfigError("must be True or False", field="strict", value=self.strict)
 
         for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
@@ -153,8 +153,10 @@ class PipelineConfig:
 
         if self.lanes > 1 and writers < self.lanes:
             raise ConfigError(
-                f"writers = {writers}: must be at least {self.lanes}, since lanes = "
-                f"{self.lanes} and each lane writes the same book"
+                f"must be at least {self.lanes}, since lanes = {self.lanes} and each lane writes "
+                "the same book",
+                field="writers",
+                value=writers,
             )
 
         # These two last, for they depend on the lanes.
@@ -174,8 +176,9 @@ class PipelineConfig:
         for stage in self.placement:
             if stage not in stages:
                 raise ConfigError(
-                    f"placement names {stage!r}: with lanes = {self.lanes} the stages are "
-                    f"{', '.join(stages)}"
+                    f"names {stage!r}, but with lanes = {self.lanes} the stages are "
+                    f"{', '.join(stages)}",
+                    field="placement",
                 )
         placed = {
             stage: _integer(f"placement[{stage!r}]", cpu, 0, MAX_INT)
@@ -188,15 +191,21 @@ class PipelineConfig:
             return None
         if not isinstance(self.placement, str):
             raise ConfigError(
-                f"cpus = {self.cpus!r}: must be None where placement names a CPU for each stage"
+                "must be None where placement names a CPU for each stage",
+                field="cpus",
+                value=self.cpus,
             )
         if not isinstance(self.cpus, Sequence) or isinstance(self.cpus, str | bytes):
-            raise ConfigError(f"cpus = {self.cpus!r}: must be a list of CPU numbers, or None")
+            raise ConfigError(
+                "must be a list of CPU numbers, or None", field="cpus", value=self.cpus
+            )
         checked = tuple(
             _integer(f"cpus[{index}]", cpu, 0, MAX_INT) for index, cpu in enumerate(self.cpus)
         )
         if not checked or len(set(checked)) < len(checked):
-            raise ConfigError(f"cpus = {list(checked)}: must name at least one CPU, each once")
+            raise ConfigError(
+                "must name at least one CPU, each once", field="cpus", value=list(checked)
+            )
         return checked
 
     @classmethod
@@ -218,16 +227,16 @@ class PipelineConfig:
         >>> PipelineConfig.from_mapping({"lane": 2})
         Traceback (most recent call last):
             ...
-        velox.errors.ConfigError: 'lane' is not a setting of a pipeline; did you mean 'lanes'?
+        velox.errors.ConfigError: lane: not a setting of a pipeline; did you mean 'lanes'?
         """
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"a pipeline's settings must be a mapping, not {mapping!r}")
+            raise ConfigError("must be a mapping of settings", field="mapping", value=mapping)
         names = [each.name for each in fields(cls)]
         for key in mapping:
             if key not in names:
                 near = get_close_matches(str(key), names, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"these are: {', '.join(names)}"
-                raise ConfigError(f"{key!r} is not a setting of a pipeline; {hint}")
+                raise ConfigError(f"not a setting of a pipeline; {hint}", field=str(key))
         return cls(**mapping)
 
     def to_dict(self) -> dict[str, Any]:
@@ -275,12 +284,12 @@ _POWERS_OF_TWO = {
 def _check_choice(name: str, value: object, choices: tuple[str, ...], more: str = "") -> None:
     if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(map(repr, choices))
-        raise ConfigError(f"{name} = {value!r}: must be one of {allowed}{more}")
+        raise ConfigError(f"must be one of {allowed}{more}", field=name, value=value)
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     """Return a Python int for any integer but a bool, which `operator.index` would take."""
-    refusal = ConfigError(f"{name} = {value!r}: must be an integer, {low} to {high}")
+    refusal = ConfigError(f"must be an integer, {low} to {high}", field=name, value=value)
     if isinstance(value, bool):
         raise refusal
     try:
@@ -295,5 +304,5 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
 def _power_of_two(name: str, value: Any, low: int, high: int) -> int:
     number = _integer(name, value, low, high)
     if number & (number - 1):
-        raise ConfigError(f"{name} = {number}: must be a power of two, {low} to {high}")
+        raise ConfigError(f"must be a power of two, {low} to {high}", field=name, value=number)
     return number

@@ -180,7 +180,7 @@ class ManifestCarrier(Carrier):
             OrderType.IMMEDIATE_OR_CANCEL,
             OrderType.POST_ONLY,
         }:
-            raise RecordError(f"order_type = {order_type!r}: not carried", field="order_type")
+            raise RecordError("not carried", field="order_type", value=order_type)
         self.spec = spec
         self.order_type = order_type
         self._head = batch_update_head(trader_hint)
@@ -209,9 +209,7 @@ class ManifestCarrier(Carrier):
         last_valid_slot: int = 0,
     ) -> bytes:
         if not 0 <= last_valid_slot <= _U32:
-            raise RecordError(
-                f"last_valid_slot = {last_valid_slot}: must fit 32 bits", field="last_valid_slot"
-            )
+            raise RecordError("must fit 32 bits", field="last_valid_slot", value=last_valid_slot)
         if orders.dtype != TRANSACTION_DTYPE:
             raise RecordError(f"orders of {orders.dtype}, not of TRANSACTION_DTYPE")
         spec = self.spec
@@ -245,7 +243,7 @@ def _not_placed(index: int, market: int, side: int, kind: int, of_market: int) -
         field, why = "market", f"{of_market}: the carrier's is {market}"
     else:
         field, why = "side", f"{side}: must be 0 or 1"
-    return RecordError(f"orders[{index}]: {field} {why}", index=index, field=field)
+    return RecordError(why, array="orders", index=index, field=field)
 
 
 # A memo says what it is, and in which format.
