@@ -309,8 +309,8 @@ def validate(transactions):
     if fault != STATUS_APPLIED:
         field, why = FAULTY_FIELD[fault]
         raise RecordError(
-            f"transactions[{index}].{field} = {transactions[index][field]}: {why}",
-            index=index, field=field)
+            why, array="transactions", index=index, field=field,
+            value=transactions[index][field].item())
 
 
 def to_fixed(value):
@@ -337,18 +337,18 @@ def to_fixed(value):
     1002500
     """
     if isinstance(value, bool):
-        raise RecordError(f"a price must be a number, not {value!r}")
+        raise RecordError("must be a number", field="price", value=value)
     try:
         price = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
-        raise RecordError(f"{value!r} is not a decimal number") from None
+        raise RecordError("not a decimal number", field="price", value=value) from None
     if not price.is_finite():
-        raise RecordError(f"{value!r} is not a finite number")
+        raise RecordError("not a finite number", field="price", value=value)
     # In integers: Decimal's own arithmetic rounds to whatever context the caller has set.
     sign, digits, exponent = price.as_tuple()
     units = int("".join(map(str, digits)))
     if units and price.adjusted() > 18:
-        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
+        raise RecordError("does not fit 64 bits at 4 decimals", field="price", value=value)
     if exponent >= -4:
         scaled, rest = (units * 10**(exponent + 4) if units else 0), 0
     elif -4 - exponent > len(digits):
@@ -358,10 +358,10 @@ def to_fixed(value):
     if rest:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
-        raise RecordError(f"{value!r} has more than 4 decimals{hint}")
+        raise RecordError(f"has more than 4 decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
     if not -2**63 <= scaled < 2**63:
-        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
+        raise RecordError("does not fit 64 bits at 4 decimals", field="price", value=value)
     return scaled
 
 
@@ -391,5 +391,6 @@ def from_fixed(fixed):
     try:
         units = operator.index(fixed)
     except TypeError:
-        raise RecordError(f"{fixed!r} is no integer of units of 1e-4") from None
+        raise RecordError(
+            "not an integer of units of 1e-4", field="price", value=fixed) from None
     return Decimal((units < 0, tuple(map(int, str(abs(units)))), -4))
