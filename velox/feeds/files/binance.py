@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +22,7 @@ from velox.feeds.files.options import (
     checked_tick,
 )
 from velox.feeds.files.registry import register
-from velox.feeds.files.source import Place, Source, numbered_lines
+from velox.feeds.files.source import Place, Source, blocks
 from velox.feeds.files.unknown import within_the_known
 from velox.feeds.recording import Recording
 from velox.runtime.checks import DepthChecks
@@ -72,15 +74,23 @@ def _looks_like(line: bytes) -> bool:
 def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit: Any) -> bool:
     """Feed every line; returns whether the limit ended it."""
     stamps = _Stamps(unit)
+    session.stamps(stamps.factor, told=stamps.told)
+
+    def enough() -> bool:
+        return source.reached(recorder.count)
+
     for path in source.paths:
-        with numbered_lines(path, source.faults) as lines:
-            for number, raw in lines:
-                place = Place(path, number)
-                try:
-                    _line(raw, session, stamps, place)
-                except MalformedError as error:
-                    source.faults.report(place.error(error))
-                if source.reached(recorder.count):
+
+        def careful(raw: bytes, number: int, path: Path = path) -> None:
+            place = Place(path, number)
+            try:
+                _line(raw, session, stamps, place)
+            except MalformedError as error:
+                source.faults.report(place.error(error))
+
+        with blocks(path, source.faults) as all_blocks:
+            for first, content in all_blocks:
+                if session.feed_lines(content, first, careful, partial(Place, path), enough):
                     return True
     return False
 
@@ -96,7 +106,7 @@ def _line(raw: bytes, session: BinanceSession, stamps: _Stamps, place: Place) ->
         raise MalformedError(
             f"expected 'local_timestamp_ns JSON', got {shown(raw.decode('latin-1'))}"
         )
-    session.feed(match[2].rstrip(), None if match[1] is None else stamps(match[1]), place)
+    session.feed_careful(match[2].rstrip(), None if match[1] is None else stamps(match[1]), place)
 
 
 @register("binance", looks_like=_looks_like)
@@ -111,6 +121,7 @@ def read(
     tick_size: int | None = None,
     lot_size: object = None,
     time_unit: str | None = None,
+    careful: bool = False,
     levels: int = 8192,
 ) -> Recording:
     """Read recorded Binance streams.
@@ -149,6 +160,8 @@ def read(
     time_unit : {'ns', 'us', 'ms', 's'}, optional
         What the timestamps of the lines count. Unless told: nanoseconds, and numbers of another
         size are refused. The venue's own times are known by their size.
+    careful : bool
+        Whether every line is read in the careful form, which is slower and gives the same.
     levels : int
         Levels a side that the instruments' books keep hot.
 
@@ -181,6 +194,7 @@ def read(
         tick=None if tick_size is None else checked_tick(tick_size),
         lot=None if lot_size is None else checked_lot(lot_size),
         default_name=source.paths[0].name.partition(".")[0] or "BINANCE",
+        careful=bool(careful),
     )
     recorder.listeners.append(session.grown)
     levels = checked_levels(levels)
