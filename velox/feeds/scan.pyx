@@ -198,8 +198,10 @@ cdef class BinanceScanner:
         That line without its line end.
     first, final, previous, has_previous, named
         The ids of a diff, and whether its stream's name said that it is one.
-    time, has_time, event_time
-        Times of the newest message in ns; `event_time` is 0 where it has none.
+    time, has_time
+        The time in ns of the newest message that `advance` has just read and that has one.
+    event_time
+        The event time of the newest message in ns; 0 where it has none.
     symbol : int
         Which symbol it is of, as `add` returned it.
     identity, price, size, maker_buys
@@ -324,6 +326,7 @@ cdef class BinanceScanner:
             DIFF, TRADE, OTHER, or END behind the last line.
         """
         cdef int code
+        self.any_time = False
         with nogil:
             code = self.run()
         return code

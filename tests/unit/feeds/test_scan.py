@@ -178,6 +178,16 @@ def test_a_session_reads_single_messages_as_it_reads_a_file(tmp_path: Path) -> N
     assert session.symbols["SOLUSDT"].ticker_ids.tolist() == [8]
 
 
+def test_a_line_of_the_careful_form_leaves_its_time_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "recording"
+    timeless = DIFF_LINE[3:].replace(b'"E":1700000000123,', b"")
+    for line in (b'18 {"x":1}', b'19 {"u":1,"s":"SOLUSDT","b":"1","B":"1","a":"2","A":"1"}'):
+        opening = b'17 {"lastUpdateId":4,"bids":[],"asks":[],"symbol":"SOLUSDT"}'
+        path.write_bytes(b"\n".join([opening, TRADE_LINE, line, timeless]))
+        assert compare(path) is None
+        assert load(path, "binance").transactions["ingress_ts_ns"][-1] == int(line[:2])
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_both_forms_read_mutated_lines_alike(tmp_path: Path, seed: int) -> None:
     assert differences(6_000, seed, tmp_path) is None

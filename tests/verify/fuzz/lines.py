@@ -179,8 +179,13 @@ def main() -> int:
     seed = given.seed if given.seed is not None else int.from_bytes(os.urandom(3), "little")
     with tempfile.TemporaryDirectory() as directory:
         found = differences(given.lines, seed, Path(directory))
-    print(f"lines: {given.lines} lines, seed {seed}: {'equal' if found is None else found}")
-    return int(found is not None)
+    if found is None:
+        print(f"lines: {given.lines} lines, seed {seed}: equal")
+        return 0
+    path = Path(tempfile.gettempdir(), f"velox-lines-{seed}")
+    path.write_bytes(found[0])
+    print(f"FAILED: seed {seed}: {path} with {found[1]}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -333,7 +333,10 @@ class BinanceSession:
         code = scanner.advance()
         if code == OTHER:
             return False
-        self.time = scanner.time if recv_ns is None else recv_ns
+        if recv_ns is not None:
+            self.time = recv_ns
+        elif scanner.has_time:
+            self.time = scanner.time
         if code == END:
             self._absorb(scanner)
         else:

@@ -165,10 +165,16 @@ class Numbers(dict[str, int]):
                 f"{shown(text)} needs units of 1e-{places}, in which "
                 f"{decimal_of(self.largest, self.places):f} does not fit 63 bits"
             )
+        self.rescale(factor, places)
+        raise Grown(self.what, factor)
+
+    def rescale(self, factor: int, places: int) -> None:
+        """Make the unit finer by a factor; the caller brings what was read before to it."""
         self.clear()
         self.largest *= factor
         self.places = places
-        raise Grown(self.what, factor)
+        if self.step is not None:
+            self.step *= factor
 
     def _off_step(self, text: str) -> MalformedError:
         assert self.step is not None

@@ -16,6 +16,7 @@ from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.files.options import (
     checked_choice,
+    checked_decimals,
     checked_levels,
     checked_lot,
     checked_name,
@@ -118,6 +119,7 @@ def read(
     depth_stream: str = "auto",
     on_gap: str = "clear",
     trades: bool = False,
+    price_decimals: int | None = None,
     tick_size: int | None = None,
     lot_size: object = None,
     time_unit: str | None = None,
@@ -153,8 +155,12 @@ def read(
         diffs are applied on; or the load stops. Gaps are counted in `Recording.gaps`.
     trades : bool
         Whether trades become TRADE records; `side` is that of the resting order.
+    price_decimals : int, optional
+        Decimals of the prices, 0 to 18; a finer price is refused then. Unless told: 4, or as many
+        as the prices of each market need.
     tick_size : int, optional
-        In units of 1e-4. Unless told: the greatest common divisor of all prices.
+        In units of ten to the minus `price_decimals`, which is 4 unless told. Without it: the
+        greatest common divisor of all prices.
     lot_size : str, int or decimal.Decimal, optional
         In the base currency. Unless told: the greatest common divisor of all sizes.
     time_unit : {'ns', 'us', 'ms', 's'}, optional
@@ -191,6 +197,7 @@ def read(
         ),
         on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
         trades=bool(trades),
+        places=None if price_decimals is None else checked_decimals(price_decimals),
         tick=None if tick_size is None else checked_tick(tick_size),
         lot=None if lot_size is None else checked_lot(lot_size),
         default_name=source.paths[0].name.partition(".")[0] or "BINANCE",
