@@ -143,9 +143,7 @@ def token_balances_json(keys: Sequence[Pubkey], account_of: AccountOf) -> list[A
                     "mint": str(token.mint),
                     "owner": str(token.owner),
                     "programId": str(account.owner),
-                    "uiTokenAmount": amount_json(
-                        token.amount, 0 if mint is None else mint.decimals
-                    ),
+                    "uiTokenAmount": amount_json(token.amount, decimals),
                 }
             )
     return found

@@ -154,7 +154,8 @@ def test_a_command_loads_nothing_that_only_others_need(arguments: list[str]) -> 
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
-    assert done.stderr == "set()\n"
+    # A run on a busy machine may warn before it.
+    assert done.stderr.splitlines()[-1] == "set()"
 
 
 def test_a_run_says_where_it_runs_then_how_it_goes_then_what_it_came_to() -> None:
