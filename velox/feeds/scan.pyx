@@ -38,10 +38,12 @@ cdef int64_t MICROSECONDS_FROM = 10 ** 14
 cdef int64_t NANOSECONDS_FROM = 10 ** 17
 
 # The numbers of one symbol: `limit` is the first that does not fit, `step` 0 where any fits.
+# `largest` is of the lines that were read; `seen` adds the line that is being read.
 cdef struct units:
     int64_t limit
     int64_t step
     int64_t largest
+    int64_t seen
     int places
 
 cdef struct ticker:
@@ -134,8 +136,8 @@ cdef inline const char *decimal(const char *at, units *unit, int64_t *value) noe
         mantissa //= power
     if mantissa >= unit.limit or (unit.step > 1 and mantissa % unit.step != 0):
         return NULL
-    if mantissa > unit.largest:
-        unit.largest = mantissa
+    if mantissa > unit.seen:
+        unit.seen = mantissa
     value[0] = mantissa
     return at + 1
 
@@ -290,7 +292,7 @@ cdef class BinanceScanner:
         unit.places = places
         unit.limit = limit
         unit.step = step
-        unit.largest = 0
+        unit.largest = unit.seen = 0
 
     def largest(self, Py_ssize_t index):
         """The largest price and size of a symbol that were scanned since its units were set."""
@@ -359,18 +361,29 @@ cdef class BinanceScanner:
         cdef int code
         while self.next():
             code = self.scan(self.line_begin, self.line_end)
-            if code != CODE_OTHER and self.found.has_time:
-                self.newest_time = self.found.time
-                self.any_time = True
+            if code != CODE_OTHER:
+                self.accept()
             if code != CODE_NEXT:
                 return code
         return CODE_END
+
+    cdef void accept(self) noexcept nogil:
+        """Note what a line that was read says of times and of the largest numbers."""
+        cdef symbol *of
+        if self.found.has_time:
+            self.newest_time = self.found.time
+            self.any_time = True
+        if self.found.symbol >= 0:
+            of = &self.symbols[self.found.symbol]
+            of.prices.largest = of.prices.seen
+            of.sizes.largest = of.sizes.seen
 
     cdef int scan(self, const char *at, const char *end) noexcept nogil:
         cdef const char *data
         cdef const char *stream = NULL
         cdef Py_ssize_t length = 0
         memset(&self.found, 0, sizeof(message))
+        self.found.symbol = -1
         if at < end and 48 <= at[0] <= 57:
             if not self.stamped:
                 return CODE_OTHER
@@ -442,16 +455,15 @@ cdef class BinanceScanner:
         """The symbol of a name, or NULL."""
         cdef symbol *each
         cdef Py_ssize_t index
-        if self.symbol_count == 0:
-            return NULL
-        each = &self.symbols[self.last_symbol]
-        if each.length == length and memcmp(each.name, at, length) == 0:
-            self.found.symbol = self.last_symbol
-            return each
-        for index in range(self.symbol_count):
+        for index in range(-1, self.symbol_count):
+            # The last one first: most lines are of the symbol of the line before.
+            if index < 0:
+                index = self.last_symbol
             each = &self.symbols[index]
             if each.length == length and memcmp(each.name, at, length) == 0:
                 self.last_symbol = self.found.symbol = index
+                each.prices.seen = each.prices.largest
+                each.sizes.seen = each.sizes.largest
                 return each
         return NULL
 
@@ -586,6 +598,7 @@ cdef class BinanceScanner:
     cdef const char *half(self, const char *at, const char *end, const char *price_key,
                           const char *size_key, symbol *of, int64_t *best) noexcept nogil:
         """Behind one side of a ticker, or NULL. An empty side is 0 and 0."""
+        cdef int64_t seen = of.prices.seen
         at = literal(at, end, price_key, 6)
         if at != NULL:
             at = decimal(at, &of.prices, &best[0])
@@ -597,6 +610,7 @@ cdef class BinanceScanner:
             return NULL
         if best[1] == 0:
             best[0] = 0
+            of.prices.seen = seen       # the price of an empty side is none
         elif best[0] == 0:
             return NULL
         return at
@@ -675,7 +689,9 @@ cdef class BinanceScanner:
         if of == NULL:
             self.ignored += 1
             return CODE_NEXT
-        if self.found.size != 0 and self.found.price == 0:
+        if self.found.size == 0:
+            of.prices.seen = of.prices.largest      # neither is that of a trade of nothing
+        elif self.found.price == 0:
             return CODE_OTHER
         return CODE_TRADE
 

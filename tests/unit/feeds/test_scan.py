@@ -188,6 +188,16 @@ def test_a_line_of_the_careful_form_leaves_its_time_to_the_next(tmp_path: Path) 
         assert load(path, "binance").transactions["ingress_ts_ns"][-1] == int(line[:2])
 
 
+def test_numbers_of_a_line_that_is_not_read_do_not_count() -> None:
+    scan = scanner()
+    empty = TICKER_LINE.replace(b'"b":"20.10","B":"3"', b'"b":"9999","B":"0"')
+    nothing = TRADE_LINE.replace(b'"p":"20.1","q":"2"', b'"p":"9999","q":"0"')
+    broken = DIFF_LINE.replace(b'["20.30","1.5"]', b'["9999","9999"]')[:-1]
+    scan.begin(b"\n".join([TICKER_LINE, empty, broken, nothing]))
+    assert [scan.advance(), scan.advance(), scan.advance()] == [OTHER, TRADE, END]
+    assert scan.largest(0) == (201_000, 30)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_both_forms_read_mutated_lines_alike(tmp_path: Path, seed: int) -> None:
     assert differences(6_000, seed, tmp_path) is None
