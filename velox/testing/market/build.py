@@ -26,7 +26,17 @@ from velox.testing.market.link import link
 __all__ = ["SHIPPED_COMPILER", "build", "compiler", "main"]
 
 SOURCES: Final = Path(__file__).with_name("program")
-PARTS: Final = ("entry", "matching", "tree", "market", "price", "wide", "accounts", "fees", "events")
+PARTS: Final = (
+    "entry",
+    "matching",
+    "tree",
+    "market",
+    "price",
+    "wide",
+    "accounts",
+    "fees",
+    "events",
+)
 """The C files of the market, in the order in which they are linked."""
 
 SHIPPED_COMPILER: Final = "Debian clang version 14."
