@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from velox.core.order_book import OrderBook
 from velox.core.instrument import Instrument
+from velox.core.order_book import OrderBook
 from velox.runtime.checks import DepthChecks
 
 __all__ = ["within_the_known"]
