@@ -118,7 +118,8 @@ class PipelineConfig:
     """Every setting of a pipeline; the defaults run anywhere.
 
     A NumPy integer is taken for an integer and a list for a tuple. A bool is never a number.
-    A config is immutable, so threads may share it.
+    A config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields
+    as a table, with their options.
 
     Attributes
     ----------
@@ -145,7 +146,7 @@ class PipelineConfig:
             "A mapping gives the CPU of each stage. Stages on the same CPU share a thread.",
             choices={
                 "auto": "by the CPUs that the process may use",
-                "invoker": "no thread: the caller drives the stages",
+                "invoker": "no thread; the caller drives the stages",
                 "shared": "one thread",
                 "paired": "two threads",
                 "dedicated": "a thread for each stage",
