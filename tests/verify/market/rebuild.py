@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Final
 
 from tests.unit.testing.market.checks import CHECKS
 from velox.errors import ProgramBuildError
 from velox.testing.market.build import HERE, SHIPPED, SHIPPED_COMPILER, build, compiler
 
 from .recorded import first_difference, too_far
+
+OTHER_COMPILERS: Final = 0.25
+"""How far from the real program's compute units another compiler's program may be."""
 
 
 def compare_bytes(built: dict[str, bytes]) -> list[str]:
@@ -32,8 +36,11 @@ def compare_behaviour(program: bytes) -> list[str]:
     difference = first_difference(program)
     if difference is not None:
         found.append(difference)
-    found += too_far(program, (0, 50, 2_000))
+    # Another compiler makes shorter or longer code.
+    found += too_far(program, (0, 50, 2_000), OTHER_COMPILERS)
     for name, check in CHECKS.items():
+        if name == "compute":
+            continue
         try:
             check(program)
         except AssertionError as error:
