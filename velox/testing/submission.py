@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from velox.solana.assembly import Submission
-from velox.solana.config import QueueConfig, SubmitOptions
+from velox.solana.config import QueueConfig
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.orders.outcomes import Observer
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import Carrier
 from velox.solana.tx.signer import KeypairSigner

@@ -1,4 +1,4 @@
-"""Blockhashes are aged by block height, and what a node says of theirs is looked at."""
+"""The blockhash cache: age by block height, and checks of what a node answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from velox.solana.submit.blockhash import BlockhashCache
 
 
 def blockhash(last_valid: int) -> dict:
-    """An answer whose hash was born 150 blocks before `last_valid`."""
+    """An answer with a blockhash 150 blocks before `last_valid`."""
     value = {"blockhash": str(Hash(last_valid.to_bytes(32))), "lastValidBlockHeight": last_valid}
     return {"context": CONTEXT, "value": value}
 
