@@ -79,7 +79,7 @@ class PipelineConfig:
         What the ingress does when the ring is full: wait, or drop the newest and count it. None
         leaves it to the ingress: replay blocks, open-loop flow drops.
     transaction_capacity : int
-        Slots of each transaction ring: a power of two, 2 to 16,777,216.
+        Slots of each record ring: a power of two, 2 to 16,777,216.
     bundle_capacity : int
         Slots of the bundle ring: a power of two, 2 to 16,777,216.
     bundle_timeout_ns : int
@@ -220,7 +220,8 @@ class PipelineConfig:
         Raises
         ------
         ConfigError
-            A key is no field, with the nearest one suggested; or a value cannot be used.
+            A key is not a field, in which case the nearest field is suggested; or a value cannot be
+            used.
 
         Examples
         --------

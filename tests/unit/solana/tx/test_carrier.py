@@ -129,7 +129,7 @@ def test_what_the_specification_maps_is_what_is_carried(
 def test_a_record_that_is_not_placed_is_refused_and_named(field: str, value: int, why: str) -> None:
     batch = orders(3, market=3)
     batch[field][1] = value
-    with pytest.raises(RecordError, match=rf"orders\[1\]: {field} {int(value)}") as caught:
+    with pytest.raises(RecordError, match=rf"orders\[1\]\.{field}: {int(value)}") as caught:
         MANIFEST.payload(batch)
     assert why in str(caught.value)
     assert (caught.value.index, caught.value.field) == (1, field)
