@@ -145,7 +145,7 @@ def measure(name: str) -> float:
 
 def _require_known(name: str) -> None:
     if name not in _BENCHMARKS:
-        raise ConfigError(f"benchmark = {name!r}: must be one of {', '.join(names())}")
+        raise ConfigError(f"must be one of {', '.join(names())}", field="benchmark", value=name)
 
 
 def _results(wanted: tuple[str, ...]) -> Iterator[tuple[str, Result]]:

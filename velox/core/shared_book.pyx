@@ -417,12 +417,14 @@ cdef class SharedLadder:
     def __cinit__(self, levels=1024, *, base_tick=0, tries=SHARED_BOOK_TRIES):
         if not MIN_LEVELS <= levels <= MAX_LEVELS or levels & (levels - 1):
             raise BookError(
-                f"levels = {levels}: must be a power of two, {MIN_LEVELS} to {MAX_LEVELS}")
+                f"must be a power of two, {MIN_LEVELS} to {MAX_LEVELS}",
+                field="levels", value=levels)
         if not -2**63 <= base_tick <= 2**63 - levels:
             raise BookError(
-                f"base_tick = {base_tick}: the window of {levels} ticks does not fit 64 bits")
+                f"the window of {levels} ticks does not fit 64 bits",
+                field="base_tick", value=base_tick)
         if not 1 <= tries < 2**32:
-            raise BookError(f"tries = {tries}: must be at least 1, and fit 32 bits")
+            raise BookError("must be at least 1, and fit 32 bits", field="tries", value=tries)
         self.book = shared_book_new(levels, base_tick, HUGE_PAGES_AUTO)
         if self.book == NULL:
             raise MemoryError(f"no memory for a ladder of {levels} levels")
@@ -507,7 +509,8 @@ cdef class SharedLadder:
             if not (isinstance(best, np.ndarray) and best.dtype == np.int64
                     and best.shape == (count,) and best.flags.carray):
                 raise BookError(
-                    f"best = {best!r}: must be a writable contiguous array of {count} int64")
+                    f"must be a writable contiguous array of {count} int64",
+                    field="best", value=best)
             best_tick = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>best)
         for number in range(STATUSES + 1):
             totals[number] = 0
@@ -575,7 +578,7 @@ cdef class SharedLadder:
         cdef cnp.ndarray ticks, quantities
         check_side(side)
         if n < 0:
-            raise BookError(f"n = {n}: must not be negative")
+            raise BookError("must not be negative", field="n", value=n)
         n = min(n, <Py_ssize_t>self.book.levels)
         ticks = np.empty(n, np.int64)
         quantities = np.empty(n, np.int64)
@@ -630,5 +633,5 @@ cdef class SharedLadder:
 
 cdef int check_side(uint8_t side) except -1:
     if side > SIDE_ASK:
-        raise BookError(f"side = {side}: must be 0 (bid) or 1 (ask)")
+        raise BookError("must be 0 (bid) or 1 (ask)", field="side", value=side)
     return 0

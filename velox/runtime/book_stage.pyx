@@ -242,7 +242,7 @@ cdef class BookStage(Stage):
                   Books books not None, Clock clock not None, Control control not None, *,
                   Strategy strategy=None, Verifier verifier=None, batch=256, name="orderbook"):
         if batch < 1:
-            raise ConfigError(f"batch = {batch}: must be at least 1")
+            raise ConfigError("must be at least 1", field="batch", value=batch)
         input.attach_consumer()
         output.attach_producer()
         self.name = name
@@ -285,9 +285,9 @@ cdef class BookStage(Stage):
         if self.book_stage.strategy_failed:
             failure = self.book_stage.strategy_failure
             raise StrategyError(
-                f"the strategy returned {failure} at transaction {self.book_stage.failed_at}, "
-                "which is " + ("its own error code" if failure < 0 else
-                               f"more than its room of {self.book_stage.room}"))
+                "its own error code" if failure < 0 else
+                f"more than its room of {self.book_stage.room} records",
+                returned=failure, position=self.book_stage.failed_at)
         return 0
 
     @property

@@ -126,11 +126,12 @@ cdef class BundleStage(Stage):
         inputs = tuple(inputs)
         if not 1 <= len(inputs) <= MOST_LANES:
             raise ConfigError(
-                f"inputs: a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}")
+                f"a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}", field="inputs")
         for index, each in enumerate(inputs):
             if not isinstance(each, TransactionRing):
                 raise ConfigError(
-                    f"inputs[{index}] must be a TransactionRing, not {type(each).__name__}")
+                    f"must be a TransactionRing, not {type(each).__name__}",
+                    field=f"inputs[{index}]")
         self.name = "bundle"
         self.kept = [inputs, output, clock]
         self.transit = LatencyHistogram()

@@ -62,10 +62,12 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
             file.close()
             raise
     except OSError as error:
-        raise CaptureError(
-            error.errno, f"cannot capture to {path}: {error.strerror or error}"
-        ) from error
+        raise _capture_error("cannot be created", path, error) from error
     return file
+
+
+def _capture_error(what: str, path: str | os.PathLike[str], error: OSError) -> CaptureError:
+    return CaptureError(f"{what}: {error.strerror or error}", path=path, number=error.errno)
 
 
 def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
@@ -78,7 +80,7 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            raise OSError(errno.ESPIPE, "it is a pipe, and a capture is a file")
+            raise OSError(errno.ESPIPE, "it is a pipe, but a capture is a file")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -104,9 +106,7 @@ def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -
             _write_all(file, header(bundles))
             os.fsync(file.fileno())
     except OSError as error:
-        raise CaptureError(
-            error.errno, f"cannot complete the capture {path}: {error.strerror}"
-        ) from error
+        raise _capture_error("cannot be completed", path, error) from error
 
 
 def recover_capture(path: str | os.PathLike[str]) -> int:
@@ -144,9 +144,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     except OSError as error:
         if isinstance(error, CaptureError):
             raise
-        raise CaptureError(
-            error.errno, f"cannot recover {path}: {error.strerror or error}"
-        ) from error
+        raise _capture_error("cannot be recovered", path, error) from error
 
 
 def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str]) -> None:
@@ -187,5 +185,5 @@ def _promised_bundles(head: bytes, path: object) -> int:
     shape = head[expected.find(b"'shape'") :]
     digits = shape[shape.find(b"(") + 1 : shape.find(b",)")].decode("latin1")
     if not (digits.isascii() and digits.isdecimal()) or head != header(int(digits)):
-        raise CaptureError(f"{path} is no capture of bundles")
+        raise CaptureError("not a capture of bundles", path=path)
     return int(digits)

@@ -34,7 +34,8 @@ cdef watch_result watch_clock(
 
 cdef int refuse_virtual(Clock clock) except -1:
     if clock.clock.kind == CLOCK_VIRTUAL:
-        raise ConfigError("clock = 'virtual': it has no gaps but those that its driver makes")
+        raise ConfigError(
+            "it has no gaps but those that its driver makes", field="clock", value="virtual")
     return 0
 
 

@@ -139,7 +139,7 @@ def measure_hiccups(
         except threading.BrokenBarrierError:
             pass
         except OSError as error:
-            errors.append(PipelineError(f"a thread cannot be pinned to cpu {cpu}: {error}"))
+            errors.append(PipelineError(f"a thread cannot be pinned to CPU {cpu}: {error}"))
             together.abort()
         except Exception as error:
             errors.append(error)
@@ -169,16 +169,19 @@ def _checked_cpus(cpus: Sequence[int | None] | None) -> tuple[int | None, ...]:
         return usable.allowed if usable.can_pin else (None,)
     chosen = tuple(dict.fromkeys(cpus))
     if not chosen:
-        raise ConfigError("cpus = []: must name at least one")
+        raise ConfigError("must name at least one", field="cpus", value=[])
     for cpu in chosen:
         if cpu is None:
             continue
         if not usable.can_pin:
-            raise ConfigError(f"cpus = {list(cpus)}: this system cannot pin threads to CPUs")
+            raise ConfigError(
+                "this system cannot pin threads to CPUs", field="cpus", value=list(cpus)
+            )
         if cpu not in usable.allowed:
             raise ConfigError(
-                f"cpus names CPU {cpu}, which is not among those this process may use: "
-                f"{format_cpus(usable.allowed)}"
+                f"names CPU {cpu}; this process may use {format_cpus(usable.allowed)}",
+                field="cpus",
+                value=list(chosen),
             )
     return chosen
 
@@ -189,5 +192,5 @@ def _checked_duration(duration: float) -> int:
     except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise ConfigError(f"duration = {duration!r}: must be above 0, at most 1e9 seconds")
+        raise ConfigError("must be above 0, at most 1e9 seconds", field="duration", value=duration)
     return max(1, round(duration * 1e9))

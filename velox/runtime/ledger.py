@@ -108,7 +108,7 @@ class Ledger:
             value = getattr(self, each.name)
             if each.name in ("rejected", "bundles"):
                 if not isinstance(value, Mapping):
-                    raise LedgerError(f"{each.name} = {value!r}: must be a dict of counts")
+                    raise LedgerError("must be a dict of counts", field=each.name, value=value)
                 for key, count in value.items():
                     _check_count(f"{each.name}[{key!r}]", count)
                 object.__setattr__(self, each.name, dict(value))
@@ -116,7 +116,9 @@ class Ledger:
                 _check_count(each.name, value)
         if set(self.bundles) != set(SEAL_REASONS):
             raise LedgerError(
-                f"bundles = {self.bundles!r}: must have exactly the keys {', '.join(SEAL_REASONS)}"
+                f"must have exactly the keys {', '.join(SEAL_REASONS)}",
+                field="bundles",
+                value=self.bundles,
             )
 
     def equations(self, *, forwarding: bool = False) -> list[Equation]:
@@ -239,4 +241,4 @@ class Ledger:
 
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise LedgerError(f"{name} = {value!r}: must be a count, an int of at least 0")
+        raise LedgerError("must be a count, an int of at least 0", field=name, value=value)

@@ -26,7 +26,7 @@ from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
-from velox.runtime.markets import books_for
+from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics
@@ -51,7 +51,7 @@ def _checked_config(config: PipelineConfig | None) -> PipelineConfig:
     if config is None:
         return PipelineConfig()
     if not isinstance(config, PipelineConfig):
-        raise ConfigError(f"config = {config!r}: must be a PipelineConfig")
+        raise ConfigError("must be a PipelineConfig", field="config", value=config)
     return config
 
 
@@ -61,12 +61,12 @@ def _checked_ingresses(given: Ingress | Sequence[Ingress], lanes: int) -> tuple[
     elif isinstance(given, Sequence):
         ingresses = tuple(given)
     else:
-        raise ConfigError(f"ingress = {given!r}: must be an Ingress, or a sequence of them")
+        raise ConfigError("must be an Ingress, or a sequence of them", field="ingress", value=given)
     for each in ingresses:
         if not isinstance(each, Ingress):
-            raise ConfigError(f"ingress = {given!r}: {each!r} is no Ingress")
+            raise ConfigError(f"{each!r} is no Ingress", field="ingress", value=given)
     if len(ingresses) != lanes:
-        raise ConfigError(f"lanes = {lanes}, but {len(ingresses)} ingresses were given")
+        raise ConfigError(f"{len(ingresses)} ingresses were given", field="lanes", value=lanes)
     return ingresses
 
 
@@ -76,14 +76,14 @@ def _check_duration(duration: float) -> None:
     except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise ConfigError(f"duration = {duration!r}: must be 0 to 1e9 seconds")
+        raise ConfigError("must be 0 to 1e9 seconds", field="duration", value=duration)
 
 
 def _checked_output(output: Output | None) -> Output:
     if output is None:
         return DiscardOutput()
     if not isinstance(output, Output):
-        raise ConfigError(f"output = {output!r}: must be an Output")
+        raise ConfigError("must be an Output", field="output", value=output)
     return output
 
 
@@ -138,6 +138,8 @@ class Pipeline:
         self.config = config = _checked_config(config)
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
+        if strategy is not None:
+            refuse_other_scales(books)
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
@@ -146,7 +148,7 @@ class Pipeline:
         try:
             self.clock = Clock(self._clock_source())
         except ConfigError as error:
-            raise ConfigError(str(error).replace("source =", "clock =", 1)) from None
+            raise ConfigError(error.why, field="clock", value=error.value) from None
         self._control = Control()
         self._join(self._verifier(checks))
         self.huge_pages = look(
@@ -184,13 +186,19 @@ class Pipeline:
             stages_present=[name for name in names if name not in absent],
         )
         if self.plan.placement == "invoker" and absent:
-            raise ConfigError("placement 'invoker' runs every stage: it takes no Push or Pull")
+            raise ConfigError(
+                "drives every stage, so it takes no PushIngress and no PullOutput",
+                field="placement",
+                value="invoker",
+            )
 
     def _clock_source(self) -> ClockSource:
         if self.config.clock == "auto" and self.plan.placement == "invoker":
             return "virtual"
         if self.config.clock == "virtual" and self.plan.placement != "invoker":
-            raise ConfigError("clock = 'virtual': only placement 'invoker' can drive it")
+            raise ConfigError(
+                "only placement 'invoker' can drive it", field="clock", value="virtual"
+            )
         return self.config.clock
 
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
@@ -198,9 +206,13 @@ class Pipeline:
             return None
         ingress = self.ingresses[0]
         if len(self.ingresses) != 1 or ingress.recorded is None:
-            raise ConfigError("checks need one lane, and an ingress with a recording")
+            raise ConfigError("need one lane, and an ingress with a recording", field="checks")
         if (self.config.on_full or ingress.default_on_full) != "block":
-            raise ConfigError("checks need on_full = 'block': a dropped record changes the book")
+            raise ConfigError(
+                "must be 'block' for checks: a dropped record changes the book",
+                field="on_full",
+                value="drop",
+            )
         return Verifier(checks, self.books, pass_length=ingress.pass_length)
 
     def _join(self, verifier: Verifier | None) -> None:
@@ -396,8 +408,9 @@ class Pipeline:
     def _refuse_endless(self) -> None:
         if self.clock.source == "virtual" and any(each.endless for each in self.ingresses):
             raise ConfigError(
-                "rate = 'max' for a duration on a virtual clock, which would never be over; give "
-                "a rate, or a real clock"
+                "never over on a virtual clock that an ingress with rate = 'max' does not move; "
+                "give a rate, or a real clock",
+                field="duration",
             )
 
     def _invoke(self, duration: float | None) -> None:

@@ -115,10 +115,11 @@ cdef class Runner:
                   alone=False):
         cdef Stage member
         if idle not in STRATEGIES:
-            raise ConfigError(f"idle = {idle!r}: must be one of {', '.join(STRATEGIES)}")
+            raise ConfigError(f"must be one of {', '.join(STRATEGIES)}", field="idle", value=idle)
         self.stages = tuple(stages)
         if not 1 <= len(self.stages) <= MOST_STAGES:
-            raise ConfigError(f"a runner takes 1 to {MOST_STAGES} stages, not {len(self.stages)}")
+            raise ConfigError(
+                f"a runner takes 1 to {MOST_STAGES} stages, not {len(self.stages)}", field="stages")
         self.name = name
         self.cpu = cpu
         self.clock = clock
@@ -127,13 +128,15 @@ cdef class Runner:
             raise MemoryError("no memory for a runner")
         for index, each in enumerate(self.stages):
             if not isinstance(each, Stage):
-                raise ConfigError(f"stages[{index}] must be a Stage, not {type(each).__name__}")
+                raise ConfigError(
+                    f"must be a Stage, not {type(each).__name__}", field=f"stages[{index}]")
             member = each
             if member.stage.do_work == NULL:
-                raise ConfigError(f"{member.name or type(member).__name__}: no runner drives it")
+                raise ConfigError(
+                    "no runner drives it", field=member.name or type(member).__name__)
             # The ends of a pipeline get their rings from it; what lies between is made with them.
             if getattr(member, "ring", self) is None:
-                raise ConfigError(f"{member.name}: no pipeline has taken it")
+                raise ConfigError("no pipeline has taken it", field=member.name)
             self.runner.stages[index] = &member.stage
         self.runner.stage_count = len(self.stages)
         self.runner.idle.strategy = STRATEGIES[idle]

@@ -2,7 +2,6 @@
 
 import os
 from collections import deque
-from errno import errorcode
 
 cimport cython
 from libc.errno cimport EINTR, EIO, errno
@@ -138,9 +137,8 @@ cdef class CaptureOutput(Output):
         if self.capture.failure != 0:
             number = self.capture.failure
             raise CaptureError(
-                number,
-                f"{errorcode.get(number, number)} while writing {self.path}: "
-                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles"
+                f"cannot be written: {os.strerror(number)}", path=self.path, number=number,
+                bundles=self.delivered_bundles,
             ) from OSError(number, os.strerror(number), self.path)
         return 0
 

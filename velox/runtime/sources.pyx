@@ -135,7 +135,7 @@ cdef class PoissonIngress(Ingress):
             except TypeError:
                 valid = False
             if not valid:
-                raise ConfigError(f"rate = {rate!r}: must be 'max', or 1 to 1e9 a second")
+                raise ConfigError("must be 'max', or 1 to 1e9 a second", field="rate", value=rate)
         self.rate = rate
         self.seed = seed
         self.flow = MarketFlow(seed, rate=1e9 if unpaced else float(rate), **market)
@@ -340,7 +340,8 @@ cdef class ReplayIngress(Ingress):
             try:
                 transactions = np.load(transactions, mmap_mode="r")
             except (OSError, ValueError, EOFError) as error:
-                raise RecordError(f"cannot map {os.fspath(transactions)}: {error}") from error
+                raise RecordError(
+                    f"cannot map {os.fspath(transactions)}: {error}") from error
         if isinstance(transactions, np.memmap):
             transactions = transactions.view(np.ndarray)
         self.replay.records = transactions_of(transactions, &length)
@@ -351,13 +352,13 @@ cdef class ReplayIngress(Ingress):
             except TypeError:
                 valid = False
             if not valid:
-                raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
+                raise ConfigError("must be 'max' or a positive number", field="speed", value=speed)
         try:
             passes = 0 if isinstance(repeat, bool) else operator.index(repeat)
         except TypeError:
             passes = 0
         if not 1 <= passes < 2**63:
-            raise ConfigError(f"repeat = {repeat!r}: must be an integer, 1 to 2**63 - 1")
+            raise ConfigError("must be an integer, 1 to 2**63 - 1", field="repeat", value=repeat)
         self.transactions = transactions
         self.speed = speed
         self.repeat = passes
@@ -381,8 +382,8 @@ cdef class ReplayIngress(Ingress):
             first_ns = int(self.transactions["ingress_ts_ns"][0])
             if first_ns > LONGEST_NS:
                 raise RecordError(
-                    f"transactions[0].ingress_ts_ns = {first_ns}: is later than a clock can be",
-                    index=0, field="ingress_ts_ns")
+                    "later than a clock can be", array="transactions", index=0,
+                    field="ingress_ts_ns", value=first_ns)
             self.clock.set(max(first_ns, self.clock.now(), 1))
 
     @property
@@ -416,7 +417,7 @@ cdef double checked_timeout(object timeout) except -1:
     with suppress(TypeError, ValueError, OverflowError):
         seconds = float(timeout)
     if isinstance(timeout, (bool, str)) or not seconds >= 0:
-        raise ConfigError(f"timeout = {timeout!r}: must be a number of seconds, or None")
+        raise ConfigError("must be a number of seconds, or None", field="timeout", value=timeout)
     return seconds
 
 

@@ -65,7 +65,8 @@ cdef bint depth_matches(verifier *self, book *market_book, uint64_t check) noexc
 cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
     cdef depth_counts counts = book_writer_rows(
         market_book, <Py_ssize_t>self.depth, self.found_rows)
-    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot)
+    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot,
+                                       self.price_decimals)
     if found == self.checksums[check]:
         return True
     if load_relaxed(&self.mismatched) == 0:
@@ -122,15 +123,16 @@ cdef class Verifier:
     def __cinit__(self, checks, Books books not None, *, pass_length):
         cdef BookChecksum algorithm
         if not isinstance(checks, (DepthChecks, ChecksumChecks)):
-            raise ConfigError(f"checks = {checks!r}: must be DepthChecks or ChecksumChecks")
+            raise ConfigError("must be DepthChecks or ChecksumChecks", field="checks", value=checks)
         unknown = set(np.unique(checks.market).tolist()) - set(books)
         if unknown:
-            raise ConfigError(f"the checks are of markets without a book: {sorted(unknown)}")
+            raise ConfigError(f"markets without a book: {sorted(unknown)}", field="checks")
         position = np.asarray(checks.position)
         if len(position) and not (
                 position.min() >= 1 and position.max() <= pass_length
                 and (np.diff(position) >= 0).all()):
-            raise ConfigError("the checks' positions must ascend from 1 to the recording's length")
+            raise ConfigError(
+                "must ascend from 1 to the recording's length", field="checks.position")
         self.checks = checks
         self.kept = [books]
         self.verifier = <verifier *>allocate(sizeof(verifier))
@@ -145,10 +147,12 @@ cdef class Verifier:
             algorithm = checks.algorithm
             if algorithm.function == NULL:
                 raise ConfigError(
-                    f"checks.algorithm = {algorithm!r}: computes nothing; a feed supplies one")
+                    "computes nothing; a feed supplies one",
+                    field="checks.algorithm", value=algorithm)
             self.verifier.checksums = <const int32_t *>kept_data(
                 self.kept, checks.checksum, np.int32)
             self.verifier.checksum = algorithm.function
+            self.verifier.price_decimals = algorithm.price_decimals
             self.verifier.depth = algorithm.levels
             rows = np.zeros(algorithm.levels, DEPTH_DTYPE)
             self.verifier.found_rows = <depth_row *>kept_data(self.kept, rows, DEPTH_DTYPE)

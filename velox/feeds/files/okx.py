@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from velox.feeds.decode.binance import OnGap
+from velox.feeds.decode.decimals import PRICE_PLACES
 from velox.feeds.decode.fields import nanoseconds
 from velox.feeds.decode.levels import LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
@@ -124,6 +125,8 @@ def read(
     Recording
         `ingress_ts_ns` is the line's timestamp, or else the message's `ts`. An instrument that no
         REST list names has the greatest common divisors of its prices and sizes as tick and lot.
+        Prices have 4 decimals, or as many as the tick or the prices need. Instruments with
+        checksums share the finest scale among them.
 
     Raises
     ------
@@ -148,8 +151,12 @@ def read(
     _walk(source, session, recorder)
     if not recorder.count:
         raise source.nothing(f"messages of the channels {', '.join(CHANNELS)}")
-    grids = recorder.grids()
+    decimals = PRICE_PLACES
     try:
+        if session.checksums:
+            # One computation of the checksum covers all instruments.
+            decimals = recorder.share_scale()
+        grids = recorder.grids()
         transactions, moved = recorder.transactions(grids)
     except MalformedError as error:
         raise Place(source.paths[0], 1).error(error) from None
@@ -161,7 +168,7 @@ def read(
             position=moved(session.positions),
             market=np.array(session.markets, np.uint8),
             checksum=np.array(session.checksums, np.int32),
-            algorithm=OkxChecksum(),
+            algorithm=OkxChecksum(decimals),
         )
     return Recording(
         transactions=transactions,

@@ -176,7 +176,9 @@ class Submitter:
     journal : SubmissionJournal
         A journal of this signer on this cluster, or a new one. Its open transactions are followed.
     options : SubmitOptions, optional
-    capacity, shedding
+    capacity : int
+        See `OrderQueue`.
+    shedding : str
         See `OrderQueue`.
     observer : callable, optional
         Called with each outcome; see `Tally`.
