@@ -1,4 +1,4 @@
-"""Transaction and Bundle: the records, their NumPy dtypes, and what makes one valid."""
+"""Record and Bundle: the records, their NumPy dtypes, and what makes one valid."""
 
 import operator
 from decimal import Decimal, InvalidOperation
@@ -45,14 +45,14 @@ cdef enum:
 
 
 class Side(IntEnum):
-    """The side of the book that a transaction changes."""
+    """The side of the book that a record changes."""
 
     BID = SIDE_BID
     ASK = SIDE_ASK
 
 
 class Kind(IntEnum):
-    """What a transaction does to the level at its price.
+    """What a record does to the level at its price.
 
     ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
@@ -77,7 +77,7 @@ class Kind(IntEnum):
 
 
 class Flags(IntFlag):
-    """What else is known of a transaction; the bits are those of Databento's ``flags``."""
+    """What else is known of a record; the bits are those of Databento's ``flags``."""
 
     NONE = 0
     MBP = FLAG_MBP
@@ -250,7 +250,7 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """What is wrong with a transaction whatever book it goes to, or STATUS_APPLIED."""
+    """What is wrong with a record whatever book it goes to, or STATUS_APPLIED."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND
@@ -266,7 +266,7 @@ cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
 
 
 FAULTY_FIELD = {
-    STATUS_KIND: ("kind", "is no kind of transaction"),
+    STATUS_KIND: ("kind", "not a kind of record"),
     STATUS_SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
     STATUS_PRICE: ("price", "must be positive"),
     STATUS_SIZE: ("size", "must not be 0 for this kind"),
@@ -309,14 +309,14 @@ def validate(transactions):
     if fault != STATUS_APPLIED:
         field, why = FAULTY_FIELD[fault]
         raise RecordError(
-            f"transactions[{index}].{field} = {transactions[index][field]}: {why}",
-            index=index, field=field)
+            why, array="transactions", index=index, field=field,
+            value=transactions[index][field].item())
 
 
 cdef int price_places(object decimals) except -1:
     """Check how many decimals prices have."""
     if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 18:
-        raise RecordError(f"decimals = {decimals!r}: must be an integer from 0 to 18")
+        raise RecordError("must be an integer from 0 to 18", field="decimals", value=decimals)
     return decimals
 
 
@@ -339,7 +339,7 @@ def to_fixed(value, decimals=4):
     Raises
     ------
     RecordError
-        The value is no number, has more decimals, or does not fit 64 bits.
+        The value is not a number, has more decimals, or does not fit 64 bits.
 
     Examples
     --------
@@ -350,20 +350,20 @@ def to_fixed(value, decimals=4):
     """
     cdef int places = price_places(decimals)
     if isinstance(value, bool):
-        raise RecordError(f"a price must be a number, not {value!r}")
+        raise RecordError("must be a number", field="price", value=value)
     if isinstance(value, str) and (not value.isascii() or "_" in value):
-        raise RecordError(f"{value!r} is not a decimal number")
+        raise RecordError("not a decimal number", field="price", value=value)
     try:
         price = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
-        raise RecordError(f"{value!r} is not a decimal number") from None
+        raise RecordError("not a decimal number", field="price", value=value) from None
     if not price.is_finite():
-        raise RecordError(f"{value!r} is not a finite number")
+        raise RecordError("not a finite number", field="price", value=value)
     # In integers: Decimal's own arithmetic rounds to whatever context the caller has set.
     sign, digits, exponent = price.as_tuple()
     units = int("".join(map(str, digits)))
     if units and price.adjusted() > 18:
-        raise RecordError(f"{value!r} does not fit 64 bits at {places} decimals")
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     if exponent >= -places:
         scaled, rest = (units * 10**(exponent + places) if units else 0), 0
     elif -places - exponent > len(digits):
@@ -373,10 +373,10 @@ def to_fixed(value, decimals=4):
     if rest:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
-        raise RecordError(f"{value!r} has more than {places} decimals{hint}")
+        raise RecordError(f"has more than {places} decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
     if not -2**63 <= scaled < 2**63:
-        raise RecordError(f"{value!r} does not fit 64 bits at {places} decimals")
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     return scaled
 
 
@@ -397,7 +397,7 @@ def from_fixed(fixed, decimals=4):
     Raises
     ------
     RecordError
-        `fixed` is no integer.
+        `fixed` is not an integer.
 
     Examples
     --------
@@ -409,5 +409,6 @@ def from_fixed(fixed, decimals=4):
     try:
         units = operator.index(fixed)
     except TypeError:
-        raise RecordError(f"{fixed!r} is no integer of units of 1e-{places}") from None
+        raise RecordError(
+            f"not an integer of units of 1e-{places}", field="price", value=fixed) from None
     return Decimal((units < 0, tuple(map(int, str(abs(units)))), -places))

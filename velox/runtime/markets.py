@@ -88,12 +88,13 @@ def books_for(
 
 def _checked(books: Books, config: PipelineConfig) -> Books:
     if len(books) == 0:
-        raise ConfigError("books: there is none; a pipeline needs at least one")
+        raise ConfigError("empty; a pipeline needs at least one book", field="books")
     for book in books.values():
         if config.lanes > 1 and book.writers == 1:
             raise ConfigError(
-                f"books: {book.name!r} allows one writer, and lanes = {config.lanes} need "
-                "OrderBook(writers='n', base_price=...)"
+                f"{book.name!r} allows one writer, and lanes = {config.lanes} need "
+                "OrderBook(writers='n', base_price=...)",
+                field="books",
             )
     return books
 
@@ -150,8 +151,9 @@ def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
     ]
     if not middles:
         raise ConfigError(
-            f"market {instrument.market}: a book with several writers needs a base_price; "
-            "pass books=OrderBook(...)"
+            f"market {instrument.market} needs a base_price, since its book has several writers; "
+            "pass books=OrderBook(...)",
+            field="books",
         )
     middle = sum(middles) // len(middles) // instrument.tick_size
     return int(max(1, middle - instrument.levels // 2) * instrument.tick_size)
