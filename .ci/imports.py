@@ -22,8 +22,9 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().paren
 # From the ground up. A room may import its own modules and those of lower floors; rooms of one
 # floor do not import each other.
 FLOORS = [
-    {"errors", "settings"},
+    {"errors"},
     {"core"},
+    {"settings"},
     {"config", "venue"},
     {"runtime"},
     {"feeds", "telemetry", "bench"},
