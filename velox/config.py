@@ -380,7 +380,8 @@ class PipelineConfig:
         Raises
         ------
         ConfigError
-            A key is no field, with the nearest one suggested; or a value cannot be used.
+            A key is not a field, in which case the nearest field is suggested; or a value cannot be
+            used.
 
         Examples
         --------

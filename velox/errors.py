@@ -92,7 +92,7 @@ class _PlainError(VeloxError):
 
 
 class _Nothing:
-    """The value of a `ValueFault` that has none; a None would be a value."""
+    """Stands for an absent value, since None is a value."""
 
     def __repr__(self) -> str:
         return "<no value>"

@@ -97,7 +97,7 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
     Raises
     ------
     ConfigError
-        The book has several writers, and so no top line.
+        The book has several writers, and therefore no top line.
     LedgerError
         A read was wrong.
     """

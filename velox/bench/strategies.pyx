@@ -91,6 +91,6 @@ def address(str name not None):
     Raises
     ------
     ConfigError
-        There is none of that name.
+        There is no strategy of that name.
     """
     return <size_t><void *>function_of(name)

@@ -28,12 +28,12 @@ cdef uint64_t checked_time(object now_ns) except? 0:
 
 @cython.final
 cdef class BundleBuilder:
-    """Groups transactions by sixteen, or by a timeout, in place in a `BundleRing`.
+    """Groups records by sixteen, or by a timeout, in place in a `BundleRing`.
 
     Parameters
     ----------
     ring : BundleRing
-        Takes the sealed bundles. The builder is its producer: nobody else may push.
+        Takes the sealed bundles. The builder is its producer: no other code may push.
     timeout_ns : int
         How long a bundle stays open after its first transaction.
 
@@ -90,7 +90,7 @@ cdef class BundleBuilder:
         return 0
 
     def add(self, transactions, *, now_ns):
-        """Accept transactions, after sealing the open bundle if its deadline has come.
+        """Accept records, after sealing the open bundle if its deadline has come.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ cdef class BundleBuilder:
         RingError
             The ring is closed, or another thread is its producer.
         RecordError
-            `transactions` is no contiguous array of that dtype.
+            `transactions` is not a contiguous array of that dtype.
         """
         cdef Py_ssize_t n
         cdef Py_ssize_t accepted = 0
@@ -161,7 +161,7 @@ cdef class BundleBuilder:
 
     @property
     def deadline_ns(self):
-        """int or None: When the open bundle must be sealed; None where none is open."""
+        """int or None: When the open bundle must be sealed; None if no bundle is open."""
         return None if self.builder.deadline_ns == NO_DEADLINE else self.builder.deadline_ns
 
     @property

@@ -62,7 +62,7 @@ cdef struct clock_point:
     uint64_t ticks
     uint64_t ns
 
-# The process's line from ticks to nanoseconds; a multiplier of 0 says that there is none yet.
+# The process's line from ticks to nanoseconds. A multiplier of 0 means that it is not measured yet.
 cdef struct clock_line:
     clock_point first
     uint64_t multiplier

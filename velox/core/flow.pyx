@@ -222,7 +222,7 @@ cdef class MarketFlow:
         `id` of the first event; each next one has the next.
     order_ids : bool, default False
         Whether the `id` of a ``CANCEL`` is that of the ``ADD`` which it withdraws, as a submitter
-        needs it; otherwise it is the event's own, so that none can get lost unseen.
+        needs it; otherwise it is the event's own, so a lost event leaves a gap.
     reach : int, default 200
         How many ticks away from the opposite best an order is placed at most, 1 to 255; never
         more than `half_width`.

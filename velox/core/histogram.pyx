@@ -81,7 +81,7 @@ cdef histogram *histogram_new(
     h.limit = (<uint64_t>1 << (magnitude + unit + buckets)) - 1
     h.half_bytes = half_bytes
     h.block_bytes = sizeof(histogram) + 2 * half_bytes
-    # Relaxed: nobody else knows the block yet.
+    # Relaxed: no other thread knows the block yet.
     store_relaxed(&histogram_half_of(h, 0).minimum, NONE_YET)
     store_relaxed(&histogram_half_of(h, 1).minimum, NONE_YET)
     return h
@@ -97,7 +97,7 @@ cdef void begin_change(histogram *h) noexcept nogil:
 
 
 cdef void end_change(histogram *h) noexcept nogil:
-    # Release: who sees this sees the whole change.
+    # Release: a thread that sees this sees the whole change.
     store_release(&h.version, load_relaxed(&h.version) + 1)
 
 
@@ -408,9 +408,9 @@ cdef class LatencyHistogram:
 
     cdef int wait_for_turn(self) except -1:
         if self.process != forks:
-            # Who recorded when this process was forked off is not here.
+            # A thread that was recording when this process was forked does not exist here.
             self.process, self.recording, self.recording_lock = forks, False, Lock()
-        # Whoever holds the GIL and finds nobody recording without it is alone.
+        # This thread holds the GIL and no thread records without it: so it is alone.
         while self.recording:
             with self.recording_lock:
                 pass
@@ -439,7 +439,7 @@ cdef class LatencyHistogram:
         Raises
         ------
         ConfigError
-            The layout is none, or the length of `counts` is not the layout's.
+            The layout is not possible, or the length of `counts` is not the layout's.
         RecordError
             A count is negative, or `min`, `max` or `saturated` contradict the counts.
         """
@@ -497,7 +497,7 @@ cdef class LatencyHistogram:
         Raises
         ------
         RecordError
-            The value is no integer, negative, or over 64 bits.
+            The value is not an integer, is negative, or does not fit 64 bits.
         """
         if not hasattr(value, "__index__"):
             raise RecordError("must be an integer", field="value", value=value)
@@ -507,7 +507,7 @@ cdef class LatencyHistogram:
         histogram_record(self.histogram, value)
 
     def record_many(self, values):
-        """Record an array of values, without the GIL: all of them or, if one is negative, none.
+        """Record an array of values, without the GIL. If one is negative, nothing is recorded.
 
         Parameters
         ----------
@@ -517,7 +517,7 @@ cdef class LatencyHistogram:
         Raises
         ------
         RecordError
-            A value is negative; `index` says which. Or `values` is no such array.
+            A value is negative; `index` says which. Or `values` is not such an array.
         """
         cdef cnp.ndarray array = checked_array(values, "values", (UNSIGNED, SIGNED))
         cdef const uint64_t *first = <const uint64_t *>cnp.PyArray_DATA(array)
@@ -682,13 +682,13 @@ cdef class LatencyHistogram:
 
     @property
     def min(self):
-        """The smallest value recorded, exact, in nanoseconds; 0 while there is none (int)."""
+        """int: The smallest value recorded, exact, in ns; 0 while the histogram is empty."""
         cdef Reading reading = self.read()
         return reading.values.minimum if reading.values.count else 0
 
     @property
     def max(self):
-        """The largest value recorded, exact, in nanoseconds; 0 while there is none (int)."""
+        """int: The largest value recorded, exact, in ns; 0 while the histogram is empty."""
         cdef Reading reading = self.read()
         return reading.values.maximum
 

@@ -264,8 +264,8 @@ cdef class OrderBook:
     """The price levels of one market, exact at every price and bounded in memory.
 
     A window of `levels` prices a side follows the best price; levels worse than it stand in a cold
-    store of `cold_levels` a side. A level that fits neither is refused, and counted; nothing is
-    dropped. All memory is taken at construction.
+    store of `cold_levels` a side. A level that fits neither is refused and counted; nothing is
+    dropped silently. All memory is taken at construction.
 
     Parameters
     ----------
@@ -284,11 +284,11 @@ cdef class OrderBook:
         level is changed by compare-and-swap, the window is fixed, and what lies outside it is
         refused with `Rejection.OUT_OF_WINDOW`.
     on_cross : {"count", "reject", "uncross", "match"}
-        What becomes of an update that sets or adds a level at or through the other side's best.
+        What to do with an update that sets or adds a level at or through the other side's best.
         ``count``: applied, and counted. ``reject``: refused with `Rejection.CROSSED`. ``uncross``:
-        applied, and the levels that it crosses are removed. ``match``: an add trades with the
-        other side, best first, and what is left rests; a set acts as under ``uncross``. For
-        simulations only: a feed reports levels after matching. Several writers only count.
+        applied, and the levels that it crosses are removed. ``match``: an add trades with the other
+        side, best first, and what is left rests; a set acts as under ``uncross``. For simulations
+        only: a feed reports levels after matching. Several writers only count.
     publish : {"record", "event"}
         When readers see a change: after each record, or after each record with `Flags.LAST` (and
         at the end of `apply`).
@@ -313,7 +313,7 @@ cdef class OrderBook:
     -----
     Any thread may read at any time. With ``writers=1`` one thread may write at a time; a second one
     is refused with `BookError`. With several, each level is exact at one instant of a read, and
-    each side's best too, but what is read together need not be from the same instant; a transaction
+    each side's best too, but what is read together need not be from the same instant; a record
     that lost its level to others a hundred times over counts as a timeout and is to be applied
     again. Readers never make the writer wait, except at the start of a write: a copy that is
     being made goes on for 128 levels at most, 64 of the window and 64 beyond it, then gives way and
@@ -452,7 +452,7 @@ cdef class OrderBook:
         return book_levels(self.core, SIDE_BID) + book_levels(self.core, SIDE_ASK)
 
     def __bool__(self):
-        # An empty book is a book.
+        # A book without levels is true as well.
         return True
 
     def __repr__(self):
@@ -488,12 +488,12 @@ cdef class OrderBook:
 
     @property
     def best_bid_quantity(self):
-        """int: Lots bid at `best_bid`; 0 if nobody bids."""
+        """int: Lots bid at `best_bid`; 0 if there is no bid."""
         return book_read_top(self.core).bid_quantity
 
     @property
     def best_ask_quantity(self):
-        """int: Lots asked at `best_ask`; 0 if nobody asks."""
+        """int: Lots asked at `best_ask`; 0 if there is no ask."""
         return book_read_top(self.core).ask_quantity
 
     @property
@@ -528,8 +528,8 @@ cdef class OrderBook:
 
     @property
     def imbalance(self):
-        """float: (bid - asked) / (bid + asked) of the best quantities: 1 if nobody asks, -1 if
-        nobody bids, 0 if neither."""
+        """float: (bid - asked) / (bid + asked) of the best quantities; 1 without an ask, -1 without
+        a bid, 0 without either."""
         cdef book_top top = book_read_top(self.core)
         cdef double bid = <double>top.bid_quantity
         cdef double ask = <double>top.ask_quantity
@@ -685,7 +685,7 @@ cdef class OrderBook:
         return average
 
     def snapshot(self, *, timeout=1.0):
-        """Every level as the transactions that rebuild the book.
+        """Every level as the records that rebuild the book.
 
         Returns
         -------
@@ -741,7 +741,7 @@ cdef class OrderBook:
     # Writing.
 
     def apply(self, transactions, statuses=None):
-        """Apply an array of transactions in order; a refused one does not stop the rest.
+        """Apply an array of records in order; a refused one does not stop the rest.
 
         Parameters
         ----------
@@ -835,7 +835,7 @@ cdef class OrderBook:
         RejectedError
             The book refused; `reason` says why, and the book is as before. So for every update.
         BookError
-            An argument is no integer or does not fit its field, or another thread is writing.
+            An argument is not an integer or does not fit its field, or another thread is writing.
         """
         self.update(KIND_ADD, side, price, size)
 
@@ -852,7 +852,7 @@ cdef class OrderBook:
         self.update(KIND_SET, side, price, size)
 
     def delete(self, side, price):
-        """Empty a level; one that is not there is no error. Raises as `add`."""
+        """Empty a level. An empty level is not an error. Raises as `add`."""
         self.update(KIND_DELETE, side, price, 0)
 
     def clear(self, side=None):
@@ -889,7 +889,7 @@ cdef object average_price(object rows, uint8_t side, object wanted):
 
 @cython.final
 cdef class Books:
-    """Order books by market id; an array of mixed transactions finds its books.
+    """Order books by market id; an array of mixed records finds its books.
 
     Parameters
     ----------

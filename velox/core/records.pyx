@@ -1,4 +1,4 @@
-"""Transaction and Bundle: the records, their NumPy dtypes, and what makes one valid."""
+"""Record and Bundle: the records, their NumPy dtypes, and what makes one valid."""
 
 import operator
 from decimal import Decimal, InvalidOperation
@@ -45,14 +45,14 @@ cdef enum:
 
 
 class Side(IntEnum):
-    """The side of the book that a transaction changes."""
+    """The side of the book that a record changes."""
 
     BID = SIDE_BID
     ASK = SIDE_ASK
 
 
 class Kind(IntEnum):
-    """What a transaction does to the level at its price.
+    """What a record does to the level at its price.
 
     ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
@@ -77,7 +77,7 @@ class Kind(IntEnum):
 
 
 class Flags(IntFlag):
-    """What else is known of a transaction; the bits are those of Databento's ``flags``."""
+    """What else is known of a record; the bits are those of Databento's ``flags``."""
 
     NONE = 0
     MBP = FLAG_MBP
@@ -250,7 +250,7 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """What is wrong with a transaction whatever book it goes to, or STATUS_APPLIED."""
+    """What is wrong with a record whatever book it goes to, or STATUS_APPLIED."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND
@@ -266,7 +266,7 @@ cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
 
 
 FAULTY_FIELD = {
-    STATUS_KIND: ("kind", "is no kind of transaction"),
+    STATUS_KIND: ("kind", "not a kind of record"),
     STATUS_SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
     STATUS_PRICE: ("price", "must be positive"),
     STATUS_SIZE: ("size", "must not be 0 for this kind"),
@@ -339,7 +339,7 @@ def to_fixed(value, decimals=4):
     Raises
     ------
     RecordError
-        The value is no number, has more decimals, or does not fit 64 bits.
+        The value is not a number, has more decimals, or does not fit 64 bits.
 
     Examples
     --------
@@ -397,7 +397,7 @@ def from_fixed(fixed, decimals=4):
     Raises
     ------
     RecordError
-        `fixed` is no integer.
+        `fixed` is not an integer.
 
     Examples
     --------

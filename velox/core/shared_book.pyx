@@ -144,17 +144,17 @@ cdef bint shared_book_announce(
     cdef atomic_u64 *word = words + book.tier[tier] + (index >> 5)
     cdef uint64_t seen
     while True:
-        # Acquire: an announcement to the next tier, made because this word is vacant, must come
-        # after the withdrawal that made it so (and after what that withdrawal had read). Where the
-        # word was occupied, another thread announced it, and whoever hears of our update must see
-        # that too.
+        # Acquire: this word is vacant, so its bit is announced to the next tier. That must come
+        # after the withdrawal that vacated it, and after what the withdrawal had read. If the word
+        # was occupied, another thread announced it. A thread that sees our update must see that
+        # announcement too.
         seen = load_acquire(word)
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
-        # Release: who sees this bit sees its word announced above. No acquire: each value of the
-        # word is there only once, so that this reads what was acquired just now. Relaxed on
-        # failure: what it read is not used.
+        # Release: a thread that sees this bit also sees its word announced above. No acquire: each
+        # value of the word is there only once, so that this reads what was acquired just now.
+        # Relaxed on failure: what it read is not used.
         if cas_weak_release_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
             return True
@@ -185,9 +185,9 @@ cdef void withdraw(
             # Relaxed: released by the swap of the parent, as `above` was by that of the word.
             far_above = load_relaxed(words + book.tier[tier + 2] + (index >> 10))
         cleared = (above & ~bit) + BITMAP_VERSION
-        # Release: who misses the bit finds the word vacant. Acquire: who misses the parent's own
-        # bit, cleared below, finds vacant also the words that other threads withdrew from it.
-        # Relaxed on failure: what it read is not used.
+        # Release: a thread that does not see the bit finds the word vacant. Acquire: a thread that
+        # does not see the parent's own bit, cleared below, also finds vacant the words that other
+        # threads withdrew from it. Relaxed on failure: what it read is not used.
         if cas_weak_acq_rel_else_relaxed(parent, &above, cleared):
             if has_grandparent and not cleared & BITMAP_OCCUPIED:
                 withdraw(book, words, tier + 1, index >> 5, far_above, lost)
@@ -201,7 +201,7 @@ cdef void withdraw(
             seen = load_relaxed(word)
             if seen & value:
                 return
-            # Vacant again, under a new counter: whoever announced before this must announce
+            # Vacant again, under a new counter. A thread that announced before this must announce
             # again. Release: `above` was read before. Acquire: as for the swap of the parent.
             # Relaxed on failure: what it read is not used.
             if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):
@@ -269,7 +269,7 @@ cdef bint walk_next(
 
 
 cdef bint walk_held(shared_walk *walk) noexcept nogil:
-    """Whether all words of a walk are still what it read, and so were all so at one instant.
+    """Whether all words of a walk are unchanged. Then they all had these values at one instant.
 
     The last one need not be: that instant is when it was read. A walk that met more bits over
     vacant words than it could remember cannot vouch for them.
@@ -374,8 +374,8 @@ cdef class SharedLadder:
     """The price levels of one market, written by several threads at once without a lock.
 
     The part of a shared `OrderBook` that holds quantities, by itself: integer ticks, a fixed
-    window, no money and no policy. Updates are linearizable, each to one level; none is ever
-    half applied.
+    window, no money and no policy. Updates are linearizable, each to one level; none is ever half
+    applied.
 
     Parameters
     ----------
@@ -396,7 +396,7 @@ cdef class SharedLadder:
     BookError
         A parameter is out of its range; the message names it.
     MemoryError
-        There is no memory for so many levels.
+        There is not enough memory for the levels.
 
     Notes
     -----
@@ -493,9 +493,9 @@ cdef class SharedLadder:
         Raises
         ------
         RecordError
-            `transactions` is no such array.
+            `transactions` is not such an array.
         BookError
-            `best` is no such array.
+            `best` is not such an array.
         """
         cdef Py_ssize_t count
         cdef const Transaction *first = transactions_of(transactions, &count)

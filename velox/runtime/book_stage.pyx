@@ -1,4 +1,4 @@
-"""The stage that applies transactions to their books, and calls the strategy."""
+"""The stage that applies records to their books and calls the strategy."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
@@ -46,9 +46,11 @@ cdef enum:
 
 
 cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
-    """Count why a transaction was not applied; returns 1 if that deals with it."""
+    """Count why a record was not applied. Returns 1 if the record is dealt with, 0 if it must be
+    tried again.
+    """
     if status == STATUS_TIMEOUT:
-        # Another lane was faster a hundred times; the transaction stays in the ring.
+        # Another lane was faster a hundred times. The record stays in the ring.
         count(&self.timeouts, 1)
         return 0
     count(&self.rejected[status], 1)
@@ -57,9 +59,9 @@ cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
 
 cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
                     uint64_t *consumed) noexcept nogil:
-    """Apply up to `n` transactions, to the first that was not; returns how many were.
+    """Apply up to `n` records, up to the first that is not applied; returns how many were applied.
 
-    `consumed` counts a rejected one too: it has been dealt with.
+    `consumed` also counts a rejected record: it is dealt with.
     """
     cdef uint8_t status
     cdef uint64_t applied = books_apply(self.books, first, n, &status)
@@ -71,7 +73,7 @@ cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
 
 
 cdef uint64_t forward(book_stage *self, const Transaction *first, uint64_t n) noexcept nogil:
-    """Apply, and pass on what was applied; returns how many were consumed."""
+    """Apply records and forward those that were applied; returns how many were consumed."""
     cdef uint64_t room, applied, consumed
     cdef Transaction *slots = transaction_ring_claim(self.output, n, &room)
     if room == 0:
@@ -94,11 +96,11 @@ cdef inline void wipe(Transaction *slots, uint64_t n) noexcept nogil:
 
 cdef inline int ask(book_stage *self, const Transaction *record, const book_view *view,
                     Transaction *out) noexcept nogil:
-    """Call the strategy; returns how many transactions it made, or -1 if that was its last call."""
+    """Call the strategy; returns how many records it emitted, or -1 if it failed."""
     cdef int i
     cdef int made = self.strategy(record, view, out, self.room, self.user_data)
     if made < 0 or made > <int>self.room:
-        # The books stay exact to the end: the stage goes on without its strategy.
+        # The stage goes on without its strategy, so the books stay exact to the end.
         self.strategy_failure = made
         self.strategy_failed = True
         self.failed_at = load_relaxed(&self.applied)
@@ -112,10 +114,10 @@ cdef inline int ask(book_stage *self, const Transaction *record, const book_view
 
 
 cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) noexcept nogil:
-    """Apply one by one, and let the strategy write what it makes of each into the output's slots.
+    """Apply records one by one. The strategy writes what it emits into the output's slots.
 
-    Returns how many were consumed: all, unless there may be no room for the most that the strategy
-    makes of the next one, another lane was faster, or the strategy failed.
+    Returns how many were consumed. It stops early if the output may lack room for the next call, if
+    another lane was faster, or if the strategy failed.
     """
     cdef book_view view
     cdef book_top top
@@ -154,7 +156,8 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
         view.book = self.books.by_market[record.market]
         view.tick_size = (<book *>view.book).grid.tick_size
         if free < self.room:
-            # The run ends with the ring: written aside, and copied around its end.
+            # The free slots end with the ring, so the output is written aside and copied around the
+            # end.
             made = ask(self, record, &view, self.aside)
             if made < 0:
                 break
@@ -164,7 +167,7 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
             free = 0
         else:
             if self.clean < self.room:
-                # More than is needed now, so that it is not for every call.
+                # Wipe more than this call needs, so that not every call has to.
                 wiped = min(free - filled, 2 * <uint64_t>self.room)
                 wipe(slots + filled + self.clean, wiped - self.clean)
                 self.clean = wiped
@@ -214,8 +217,8 @@ cdef int book_do_work(void *pointer) noexcept nogil:
             verifier_check(self.verifier)
     transaction_ring_release(self.input, done)
     if self.strategy != NULL and done >= TIMED:
-        # What a slow strategy makes does not wait for more of it; a fast one would only be slowed
-        # down by handing over each alone.
+        # Each record of a slow strategy is published at once. Publishing each alone would slow a
+        # fast strategy down.
         slow = clock_now(self.clock) - self.now_ns > done * SLOW_NS
         self.together = 1 if slow else TOGETHER
     return <int>done
@@ -223,7 +226,7 @@ cdef int book_do_work(void *pointer) noexcept nogil:
 
 @cython.final
 cdef class BookStage(Stage):
-    """Applies transactions to their books, and passes on what the strategy makes of them.
+    """Applies records to their books and forwards what the strategy emits.
 
     Parameters
     ----------
@@ -232,10 +235,10 @@ cdef class BookStage(Stage):
     clock : Clock
     control : Control
     strategy : Strategy, optional
-        The default passes each applied transaction on unchanged.
+        The default forwards each applied record unchanged.
     verifier : Verifier, optional
     batch : int
-        The most transactions that one call moves.
+        The most records that one call moves.
     """
 
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
@@ -292,12 +295,12 @@ cdef class BookStage(Stage):
 
     @property
     def applied(self):
-        """int: Transactions that changed their book as they say."""
+        """int: Records that changed their book."""
         return load_relaxed(&self.book_stage.applied)
 
     @property
     def rejected(self):
-        """dict of str to int: Transactions refused, by the lower-case name of the `Rejection`."""
+        """dict of str to int: Records refused, by the lower-case name of the `Rejection`."""
         return {
             reason.name.lower(): load_relaxed(&self.book_stage.rejected[<int>reason])
             for reason in Rejection
@@ -305,10 +308,10 @@ cdef class BookStage(Stage):
 
     @property
     def emitted(self):
-        """int: Transactions passed on."""
+        """int: Records passed on."""
         return load_relaxed(&self.book_stage.emitted)
 
     @property
     def timeouts(self):
-        """int: How often a shared book was too busy, and the transaction was tried again."""
+        """int: How often a shared book was too busy, so that a record was tried again."""
         return load_relaxed(&self.book_stage.timeouts)

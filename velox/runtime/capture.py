@@ -47,7 +47,7 @@ def header(bundles: int) -> bytes:
 def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
     """Create the file, or empty it, and write a header that promises nothing yet.
 
-    One that was not there before, and has no room for that, is removed again.
+    A new file is removed again if there is no room for the header.
     """
     made = not os.path.lexists(path)
     try:
@@ -75,7 +75,7 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
 
     The lock goes with the descriptor, so a killed writer leaves none behind.
     """
-    # O_NONBLOCK: to open a pipe must not wait for its reader.
+    # O_NONBLOCK: opening a pipe must not wait for its reader.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -92,13 +92,13 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:
-    """Write without a buffer: a disk that is nearly full takes a part, and refuses the next."""
+    """Write without a buffer: a nearly full disk takes a part of the bytes and refuses the rest."""
     while content:
         content = content[file.write(content) :]
 
 
 def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -> None:
-    """Cut off what is not a whole bundle, write the true header, and close."""
+    """Cut off a partial bundle, write the true header, and close."""
     try:
         with file:
             file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
@@ -115,8 +115,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     path : path
-        The file that `CaptureOutput` was writing. It is changed in place; one that is whole stays
-        as it is.
+        The file that `CaptureOutput` was writing. It is changed in place. A whole capture stays as
+        it is.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     CaptureError
-        The file is no capture, or cannot be read or written.
+        The file is not a capture, or cannot be read or written.
     """
     try:
         with _open_locked(path, 0) as file:
@@ -172,7 +172,7 @@ def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
-    """Bundles up to the first that cannot be one: blocks that a crash lost read as zeros."""
+    """Count bundles up to the first impossible one: blocks that a crash lost read as zeros."""
     if written == 0:
         return 0
     found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))

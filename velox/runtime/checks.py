@@ -56,7 +56,7 @@ class DepthChecks:
     Attributes
     ----------
     position : ndarray, shape (n,), dtype int64
-        How many of the recording's transactions have been applied when the check is due; ascending.
+        How many of the recording's records have been applied when the check is due; ascending.
     market : ndarray, shape (n,), dtype uint8
         Whose book.
     prices : ndarray, shape (n, 2, depth), dtype int64
@@ -113,7 +113,7 @@ class ChecksumChecks:
     Attributes
     ----------
     position : ndarray, shape (n,), dtype int64
-        How many of the recording's transactions have been applied when the check is due; ascending.
+        How many of the recording's records have been applied when the check is due; ascending.
     market : ndarray, shape (n,), dtype uint8
         Whose book.
     checksum : ndarray, shape (n,), dtype int32

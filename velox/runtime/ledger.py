@@ -1,4 +1,4 @@
-"""The ledger: where every transaction of a run went, and whether it adds up."""
+"""The ledger: where every record of a run went, and whether the counts add up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEAL_REASONS = ("size", "timeout", "idle", "drain")
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """Two counts of the same transactions, made at different places.
+    """Two counts of the same records, made at different places.
 
     Attributes
     ----------
@@ -45,31 +45,31 @@ def _zero_bundles() -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Counts of transactions and bundles at every edge of a pipeline, after a run.
+    """Counts of records and bundles at every edge of a pipeline, after a run.
 
-    Each count is kept by the stage that did the work, none is derived from another; that is what
-    makes the `equations` between them worth checking. Immutable: the dicts are copies and are not
-    to be changed.
+    Each count is kept by the stage that did the work. No count is derived from another, so the
+    `equations` between them are worth checking. Immutable: the dicts are copies and are not to be
+    changed.
 
     Attributes
     ----------
     generated : int
-        Transactions that the feed had to offer.
+        Records that the feed had to offer.
     pushed : int
-        Transactions that entered the first ring.
+        Records that entered the first ring.
     dropped : int
-        Transactions refused by a full ring, under ``on_full="drop"``.
+        Records refused by a full ring, under ``on_full="drop"``.
     applied : int
-        Transactions that the order book took.
+        Records that the order book took.
     rejected : dict of str to int
-        Transactions that it refused, by reason.
+        Records that it refused, by reason.
     emitted : int
-        Transactions that the strategy sent on. One of the user's may send any number for each
-        that was applied; the default one sends each on.
+        Records that the strategy sent on. A strategy may emit any number for each applied
+        record; the default forwards each.
     bundles : dict of str to int
         Bundles sealed, by reason: ``size``, ``timeout``, ``idle``, ``drain``.
     sealed_transactions : int
-        Transactions in them.
+        Records in them.
     delivered_bundles, delivered_transactions : int
         What the output handed over.
     undelivered_bundles, undelivered_transactions : int
@@ -78,7 +78,7 @@ class Ledger:
     Raises
     ------
     LedgerError
-        A count is no integer or is negative, or `bundles` has other keys.
+        A count is not an integer or is negative, or `bundles` has other keys.
 
     Examples
     --------
@@ -127,7 +127,7 @@ class Ledger:
         Parameters
         ----------
         forwarding : bool
-            Whether the default strategy ran, which sends on each transaction that was applied. A
+            Whether the default strategy ran, which sends on each record that was applied. A
             strategy of the user's need not, so that nothing links the two counts then.
         """
         rejected = sum(self.rejected.values())

@@ -1,4 +1,4 @@
-"""A strategy from a Python function: numba compiles it, and an exception in it ends the run."""
+"""A strategy from a Python function that numba compiles. An exception in it ends the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from velox.runtime.strategy import Strategy
 
 __all__ = ["numba_strategy"]
 
-# What a function that raised returns: the stage takes any negative number for a failure.
+# What a function that raised returns. The stage treats any negative number as a failure.
 RAISED, LEAST = -1, -(2**31)
 ARGUMENTS = ("record", "book", "out", "state")
 LONGEST = 200
@@ -40,7 +40,7 @@ def numba_strategy(
         ``function(record, book, out)``, with `state` as a fourth argument where there is one. It
         gets what is behind the pointers of the published signature: one record of
         TRANSACTION_DTYPE, one of BOOK_VIEW_DTYPE, an array of TRANSACTION_DTYPE to write to, and
-        `state` itself. It returns how many transactions it wrote, 0 to ``len(out)``, on every
+        `state` itself. It returns how many records it wrote, 0 to ``len(out)``, on every
         path. `out` is zeros, but for what an earlier call wrote there and did not return.
     state : ndarray, optional
         Writable and contiguous; shared, not copied: see `Strategy`.
@@ -163,7 +163,7 @@ def _name(function: Function) -> str:
 
 
 def _gist(error: Exception) -> str:
-    """The line of a compiler's page that says what is wrong."""
+    """Return the line of numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if not line.startswith("Failed in")), "")
     found = f"{type(error).__name__}: {found}"

@@ -25,7 +25,7 @@ class RunnerPlan:
     Attributes
     ----------
     name : str
-        The thread's name, at most 15 bytes: that of its first stage.
+        The thread's name, at most 15 bytes. It is made from its first stage's.
     stages : tuple of str
         Its stages, in pipeline order.
     cpu : int or None
@@ -291,7 +291,7 @@ def _guard(
 def _ignored(
     placement: str, config: PipelineConfig, usable: UsableCpus, stages: tuple[str, ...]
 ) -> list[str]:
-    """Name each setting that has no effect, so that none is dropped in silence."""
+    """Name each setting that has no effect."""
     notes = []
     if placement == "invoker" and config.cpus is not None:
         notes.append(f"cpus = {list(config.cpus)}: placement 'invoker' starts no thread to pin")

@@ -91,7 +91,7 @@ cdef void run_until_finished(runner *self) noexcept nogil:
 
 @cython.final
 cdef class Runner:
-    """Runs stages on one thread: the caller's, or one that is pinned to a CPU.
+    """Runs stages on one thread: the caller's, or a thread pinned to a CPU.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ cdef class Runner:
             if member.stage.do_work == NULL:
                 raise ConfigError(
                     "no runner drives it", field=member.name or type(member).__name__)
-            # The ends of a pipeline get their rings from it; what lies between is made with them.
+            # Ingress and output get their rings from the pipeline; the other stages are made with
+            # them.
             if getattr(member, "ring", self) is None:
                 raise ConfigError("no pipeline has taken it", field=member.name)
             self.runner.stages[index] = &member.stage
@@ -173,8 +174,8 @@ cdef class Runner:
     def step(self):
         """Call each stage once, and return how many items moved.
 
-        Where none did and the clock is a virtual one, it advances to the stages' next deadline, so
-        that waiting costs no time.
+        If nothing moved, a virtual clock advances to the stages' next deadline: waiting then takes
+        no time.
 
         Returns
         -------
@@ -195,7 +196,7 @@ cdef class Runner:
         Parameters
         ----------
         steps : int, optional
-            The most to make. Ctrl-C is not heard within a call.
+            The most to make. Ctrl-C has no effect within a call.
         until_ns : int, optional
             When to end, on the runner's clock. A virtual clock goes no further.
 
@@ -217,7 +218,7 @@ cdef class Runner:
         return bool(ended)
 
     cdef void pass_time(self, uint64_t until_ns) noexcept nogil:
-        """Let a virtual clock go on to the next deadline, but not past `until_ns`."""
+        """Advance a virtual clock to the next deadline, but not past `until_ns`."""
         cdef uint64_t deadline_ns
         if self.runner.clock.kind == CLOCK_VIRTUAL:
             deadline_ns = min(

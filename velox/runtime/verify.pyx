@@ -1,4 +1,4 @@
-"""The book against a recording's own oracle."""
+"""Compares books with what a recording says that they hold."""
 
 from typing import NamedTuple
 
@@ -24,12 +24,12 @@ __all__ = ["Verification", "Verifier"]
 
 
 class Verification(NamedTuple):
-    """How the book compared with its oracle.
+    """The result of comparing the books with the recording's checks.
 
     Attributes
     ----------
     checked, mismatched : int
-        Moments compared, and those at which the book was not what the oracle says.
+        Checks made, and checks at which the book was not what the recording says.
     first_mismatch : str or None
         Where, what was expected and what was found.
     """
@@ -76,7 +76,7 @@ cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) no
 
 
 cdef void verifier_check(verifier *self) noexcept nogil:
-    """Do the check that is due. On the thread that writes the books."""
+    """Do the check that is due, on the thread that writes the books."""
     cdef uint64_t check = self.next_check
     cdef book *market_book = self.books.by_market[self.markets[check]]
     cdef bint matches
@@ -104,7 +104,7 @@ cdef const void *kept_data(list kept, object array, object dtype):
 
 @cython.final
 cdef class Verifier:
-    """Compares books with an oracle while a recording is replayed.
+    """Compares books with a recording's checks while it is replayed.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ cdef class Verifier:
         release_memory(self.verifier)
 
     def result(self):
-        """What has been compared so far.
+        """Return the result so far.
 
         Returns
         -------

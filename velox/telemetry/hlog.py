@@ -136,7 +136,7 @@ def decode_histogram(text: str) -> LatencyHistogram:
     Raises
     ------
     RecordError
-        The text is no such encoding; the message says what of it is wrong.
+        The text is not such an encoding; the message says what is wrong.
 
     Notes
     -----

@@ -227,8 +227,14 @@ class LocalCluster:
             self._chain.svm.fund(pubkey, lamports)
 
     def account(self, pubkey: Pubkey) -> Account | None:
+        """Return an account; None if it does not exist."""
         with self._chain.lock:
             return self._chain.svm.account(pubkey)
+
+    def program_accounts(self, program: Pubkey) -> list[tuple[Pubkey, Account]]:
+        """Return the accounts that a program owns, sorted by their keys."""
+        with self._chain.lock:
+            return self._chain.svm.program_accounts(program)
 
     def set_account(self, pubkey: Pubkey, account: Account | None) -> None:
         """Set an account; None deletes it."""

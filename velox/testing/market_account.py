@@ -23,15 +23,19 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from velox.errors import RecordError
+from velox.solana.venues.manifest.account import (
+    BLOCK_BYTES,
+    MARKET_DISCRIMINANT,
+    MARKET_HEADER_BYTES,
+    NOWHERE,
+)
 
 __all__ = ["MARKET_PRICE_ONE", "MarketAccount", "MarketOrder", "Seat"]
 
 #: The price of one quote atom for one base atom.
 MARKET_PRICE_ONE: Final = 10**18
 
-_HEADER_BYTES, _BLOCK_BYTES = 256, 80
-_DISCRIMINANT = (4859840929024028656).to_bytes(8, "little")
-_NONE = 2**32 - 1
+_DISCRIMINANT = MARKET_DISCRIMINANT.to_bytes(8, "little")
 _BID_ROOT, _BEST_BID, _ASK_ROOT, _BEST_ASK, _SEATS_ROOT = 156, 160, 164, 168, 172
 _NODE = struct.Struct("<II")
 _ORDER = struct.Struct("<QQQQIIBB")
@@ -102,7 +106,7 @@ class MarketAccount:
     """
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < _HEADER_BYTES or data[:8] != _DISCRIMINANT:
+        if len(data) < MARKET_HEADER_BYTES or data[:8] != _DISCRIMINANT:
             raise RecordError(f"market account: {len(data)} bytes that are no market")
         self._data = data
 
@@ -114,7 +118,7 @@ class MarketAccount:
     def best(self, *, is_bid: bool) -> MarketOrder | None:
         """Return the best bid or the best ask; None if there is none."""
         index = self._index(_BEST_BID if is_bid else _BEST_ASK)
-        return None if index == _NONE else self._order(index)
+        return None if index == NOWHERE else self._order(index)
 
     def seats(self) -> dict[Pubkey, Seat]:
         """Return the seats by trader."""
@@ -127,10 +131,10 @@ class MarketAccount:
     def _descending(self, root: int) -> Iterator[int]:
         """Return the nodes of a tree from the right to the left, which is from the best."""
         above: list[int] = []
-        left = len(self._data) // _BLOCK_BYTES
+        left = len(self._data) // BLOCK_BYTES
         index = root
-        while above or index != _NONE:
-            while index != _NONE:
+        while above or index != NOWHERE:
+            while index != NOWHERE:
                 left -= 1
                 if left < 0:
                     raise RecordError("market account: a tree leads back to itself")
@@ -141,14 +145,14 @@ class MarketAccount:
             index = self._children(index)[0]
 
     def _children(self, index: int) -> tuple[int, int]:
-        if _HEADER_BYTES + index + _BLOCK_BYTES > len(self._data):
+        if MARKET_HEADER_BYTES + index + BLOCK_BYTES > len(self._data):
             raise RecordError(f"market account: a tree leads to block {index}, beyond the end")
-        left, right = _NODE.unpack_from(self._data, _HEADER_BYTES + index)
+        left, right = _NODE.unpack_from(self._data, MARKET_HEADER_BYTES + index)
         return left, right
 
     def _order(self, index: int) -> MarketOrder:
         low, high, atoms, sequence, seat, last, is_bid, _ = _ORDER.unpack_from(
-            self._data, _HEADER_BYTES + index + _PAYLOAD
+            self._data, MARKET_HEADER_BYTES + index + _PAYLOAD
         )
         return MarketOrder(
             index, sequence, self._seat(seat).trader, bool(is_bid), high << 64 | low, atoms, last
@@ -157,6 +161,6 @@ class MarketAccount:
     def _seat(self, index: int) -> Seat:
         self._children(index)  # refuses an index beyond the end
         trader, base, quote, volume = _SEAT.unpack_from(
-            self._data, _HEADER_BYTES + index + _PAYLOAD
+            self._data, MARKET_HEADER_BYTES + index + _PAYLOAD
         )
         return Seat(index, Pubkey.from_bytes(trader), base, quote, volume)

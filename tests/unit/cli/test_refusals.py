@@ -63,7 +63,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--lanes", "0"], "lanes = 0: must be"),
         (["--lanes", "17"], "lanes = 17: must be"),
         (["--writers", "0"], "writers = 0: must be"),
-        (["--cpus", "9999"], "cpus names CPU 9999, which is not among those"),
+        (["--cpus", "9999"], "cpus: names CPU 9999"),
         (["--cpus", "0-"], "argument --cpus: '0-': must be CPU numbers and ranges"),
         (["--cpus", "3-1"], "argument --cpus: '3-1': '3-1' is not a range"),
         (["--cpus", "0-99999999999"], "is not a range of CPU numbers"),
@@ -73,7 +73,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--placement", "ingress=a"], "'ingress=a' is not of the form STAGE=CPU"),
         (["--placement", "ingress=0,ingress=1"], "'ingress' is given twice"),
         (["--placement", "ingress=0"], "names no CPU for 'orderbook'"),
-        (["--placement", "kitchen=0"], "placement names 'kitchen'"),
+        (["--placement", "kitchen=0"], "placement: names 'kitchen'"),
         (["--placement", "invoker", "--rate", "max"], "rate = 'max': the virtual clock of"),
         (["--placement", "dedicated", "--cpus", "{cpu}", "--strict"], "idle = 'spin': "),
         (["--idle", "sleep"], "idle = 'sleep': must be one of"),
@@ -91,7 +91,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--batch", "0"], "batch = 0: must be"),
         (["--transaction-capacity", "1000"], "transaction_capacity = 1000: must be a power"),
         (["--bundle-capacity", "1"], "bundle_capacity = 1: must be"),
-        (["--capture", "{folder}/missing/x.npy"], "cannot capture to {folder}/missing/x.npy"),
+        (["--capture", "{folder}/missing/x.npy"], "{folder}/missing/x.npy: cannot be created"),
         (["--json", "{folder}/missing/x.json"], "{folder}/missing/x.json: No such file"),
         (["--json", "{folder}"], "{folder}: Is a directory"),
         (["--hlog", "{folder}/missing/x.hlog"], "{folder}/missing/x.hlog: No such file"),
@@ -203,7 +203,9 @@ def test_a_replay_refuses_what_it_cannot_do(
 
 def test_drops_and_checks_do_not_go_together(refusal: Any, tmp_path: Path) -> None:
     pair = lobster_pair(tmp_path)
-    assert "on_full = 'block'" in refusal("replay", pair, "--verify", "--on-full", "drop")
+    assert "on_full = 'drop': must be 'block'" in refusal(
+        "replay", pair, "--verify", "--on-full", "drop"
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,8 @@ def test_generate_refuses_what_it_cannot_do(
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(None, "No such file"), (b"", "is no capture"), (b"\x93NUMPY", "is no")]
+    ("content", "why"),
+    [(None, "No such file"), (b"", "not a capture"), (b"\x93NUMPY", "not a capture")],
 )
 def test_recover_refuses_what_is_no_capture(
     content: bytes | None, why: str, refusal: Any, tmp_path: Path
@@ -247,7 +250,10 @@ def test_recover_refuses_what_is_no_capture(
 
 
 def test_recover_refuses_a_device(refusal: Any) -> None:
-    assert refusal("recover", "/dev/null") == ("cannot recover /dev/null: it is not a regular file")
+    assert (
+        refusal("recover", "/dev/null")
+        == "/dev/null: cannot be recovered: it is not a regular file"
+    )
 
 
 def test_a_replay_does_not_log_over_its_recording(flow: Path, refusal: Any) -> None:

@@ -158,6 +158,20 @@ def test_checksums_of_fine_prices_are_compared(tmp_path: Path, grid: bool) -> No
     assert only.instruments[0].price_decimals == 4
 
 
+def test_checksums_of_scales_that_cannot_be_shared_are_not_compared(tmp_path: Path) -> None:
+    path = tmp_path / "recording"
+    path.write_text(
+        okx("B", "60000.1", "60000.2", checksum=checksum("60000.1:2.5:60000.2:3"))
+        + "\n"
+        + okx("A", "0.0000000000000012", "0.0000000000000013", checksum=5)
+        + "\n"
+    )
+    recording = load(path, "okx")
+    assert sorted(each.price_decimals for each in recording.instruments) == [4, 16]
+    assert recording.checks is not None
+    assert (len(recording.checks), recording.unknown) == (1, 1)
+
+
 def test_a_checksum_has_the_scale_of_its_book() -> None:
     book = OrderBook(tick_size=1)
     book.add(0, 1234, 3)

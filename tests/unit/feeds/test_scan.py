@@ -165,7 +165,7 @@ def test_a_session_reads_single_messages_as_it_reads_a_file(tmp_path: Path) -> N
     path.write_bytes(b"".join(b"%d %b\n" % (100 + n, raw) for n, raw in enumerate(raws)))
     recorder = LevelRecorder()
 
-    def report(error: Exception, origin: object, **more: Any) -> None:
+    def report(error: Exception, origin: object = None, **more: Any) -> None:
         raise error
 
     session = BinanceSession(recorder, report)
@@ -173,7 +173,7 @@ def test_a_session_reads_single_messages_as_it_reads_a_file(tmp_path: Path) -> N
     for index, raw in enumerate(raws):
         session.feed(raw, 100 + index, index)
     session.finish()
-    transactions, _ = recorder.transactions(recorder.grids())
+    transactions, _ = recorder.transactions(recorder.grids(), report)
     assert np.array_equal(transactions, load(path, "binance").transactions)
     assert session.symbols["SOLUSDT"].ticker_ids.tolist() == [8]
 

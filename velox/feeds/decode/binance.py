@@ -37,9 +37,9 @@ from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_unc
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
 
-__all__ = ["BinanceSession", "Depth", "OnGap", "Report", "SymbolState"]
+__all__ = ["BinanceSession", "DepthStream", "OnGap", "Report", "SymbolState"]
 
-Depth = Literal["auto", "diff", "partial"]
+DepthStream = Literal["auto", "diff", "partial"]
 OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
@@ -171,7 +171,7 @@ class BinanceSession:
     snapshot_symbol : str, optional
         Whose the snapshots are that name no symbol. Unless told, such a snapshot is used only
         while one symbol alone has depth.
-    depth : {'auto', 'diff', 'partial'}
+    depth_stream : {'auto', 'diff', 'partial'}
         What a ``depthUpdate`` without the name of its stream is. Partial depth of futures looks
         like a diff; ``auto`` refuses a symbol whose every message could be either.
     on_gap : {'clear', 'continue', 'stop'}
@@ -208,7 +208,7 @@ class BinanceSession:
         *,
         symbol: str | None = None,
         snapshot_symbol: str | None = None,
-        depth: Depth = "auto",
+        depth_stream: DepthStream = "auto",
         on_gap: OnGap = "clear",
         trades: bool = False,
         places: int | None = None,
@@ -221,7 +221,7 @@ class BinanceSession:
         self.report = report
         self.only = symbol
         self.snapshot_symbol = snapshot_symbol
-        self.depth = depth
+        self.depth_stream = depth_stream
         self.on_gap = on_gap
         self.trades = trades
         self.places = places
@@ -239,7 +239,9 @@ class BinanceSession:
         self._nameless: list[_Nameless] = []
         self._assumed: tuple[str, Origin] | None = None
         # A depthUpdate without its stream's name may be a picture, which the scanner cannot tell.
-        self._scanner = None if careful or depth == "partial" else BinanceScanner(trades=trades)
+        self._scanner = (
+            None if careful or depth_stream == "partial" else BinanceScanner(trades=trades)
+        )
         # By the scanner's number.
         self._scanned: list[SymbolState] = []
 
@@ -496,7 +498,7 @@ class BinanceSession:
         if stream and match is None:
             self.ignored[stream.partition("@")[2] or stream] += 1
             return
-        is_picture = bool(match[2]) if match is not None else self.depth == "partial"
+        is_picture = bool(match[2]) if match is not None else self.depth_stream == "partial"
         name = name_of(message, "s")
         if not is_picture:
             self._has_depth(name)
@@ -523,7 +525,7 @@ class BinanceSession:
     def _take(self, symbol: SymbolState, diff: _Diff, *, told: bool) -> None:
         """Apply a diff of a symbol, or keep it, or leave it aside."""
         if not symbol.certain:
-            if self.depth == "auto" and not told and diff.previous is not None:
+            if self.depth_stream == "auto" and not told and diff.previous is not None:
                 self._doubt(symbol, diff)
             else:
                 symbol.certain = True
@@ -653,7 +655,7 @@ class BinanceSession:
 
     def _whole_book(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
         """A message with ``lastUpdateId``: partial depth of spot, or a snapshot."""
-        if not stream and self.depth != "partial":
+        if not stream and self.depth_stream != "partial":
             self._snapshot(_Nameless(origin, self.time, message))
             return
         match = _DEPTH_STREAM.fullmatch(stream)
@@ -878,8 +880,8 @@ class BinanceSession:
                 MalformedError(
                     f"each of the {symbol.doubtful} depthUpdate messages of "
                     f"{symbol.market.name} may be a diff or a whole book of "
-                    f"{symbol.doubtful_levels} levels; say which with depth='diff' or "
-                    "depth='partial'",
+                    f"{symbol.doubtful_levels} levels; say which with depth_stream='diff' or "
+                    "depth_stream='partial'",
                     "b",
                 ),
                 symbol.doubt,

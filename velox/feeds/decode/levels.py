@@ -450,23 +450,19 @@ class LevelRecorder:
         return rows
 
     def transactions(
-        self, grids: list[Grid]
+        self, grids: list[Grid], report: Callable[[MalformedError], None]
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """All that was kept, as records; `grids` is the result of the method of that name.
 
         A level over 2**32 - 1 lots is SET_WIDE. A trade over that is several records of the same
-        id and one event, whose sizes add up to it.
+        id and one event, whose sizes add up to it. One that would need more than 65536 records is
+        reported and left out: its market needs a larger lot.
 
         Returns
         -------
         ndarray, shape (n,), dtype TRANSACTION_DTYPE
         callable
             Counts of transactions while this recorder was fed, as counts of these records.
-
-        Raises
-        ------
-        MalformedError
-            A trade would need more than 65536 records: its market needs a larger lot.
         """
         records = np.array(self._records, TRANSACTION_DTYPE)
         transactions = np.repeat(records, np.frombuffer(self._repeats, np.int64))
@@ -490,28 +486,31 @@ class LevelRecorder:
         transactions["id"][wide] = sizes[wide]
         if not len(wide_trades):
             return transactions, _unmoved
-        return self._split(transactions, wide_trades, sizes)
+        return self._split(transactions, wide_trades, sizes, report)
 
     def _split(
         self,
         transactions: npt.NDArray[np.void],
         wide: npt.NDArray[np.intp],
         sizes: npt.NDArray[np.int64],
+        report: Callable[[MalformedError], None],
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """Make several records of each trade that is over the size of one."""
         pieces = np.ones(len(transactions), np.int64)
         pieces[wide] = (sizes[wide] - 1) // U32_MAX + 1
-        most = int(wide[np.argmax(pieces[wide])])
-        if pieces[most] > PIECES_LIMIT:
-            market = self.markets[int(transactions["market"][most])]
-            raise MalformedError(
-                f"a trade of {market.name} is {sizes[most]} lots, which needs more than "
-                f"{PIECES_LIMIT} records; give a larger lot_size, or load without trades",
-                "size",
+        for index in wide[pieces[wide] > PIECES_LIMIT].tolist():
+            market = self.markets[int(transactions["market"][index])]
+            report(
+                MalformedError(
+                    f"a trade of {market.name} is {sizes[index]} lots, which needs more than "
+                    f"{PIECES_LIMIT} records; give a larger lot_size, or load without trades",
+                    "size",
+                )
             )
+            pieces[index] = 0
         ends = np.concatenate(([0], np.cumsum(pieces)))
         split = np.repeat(transactions, pieces)
-        for index in wide.tolist():
+        for index in wide[pieces[wide] > 0].tolist():
             first, end = int(ends[index]), int(ends[index + 1])
             split["size"][first:end] = U32_MAX
             split["size"][end - 1] = sizes[index] - U32_MAX * (end - first - 1)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from velox.feeds.decode.binance import BinanceSession, Depth, OnGap, SymbolState
+from velox.feeds.decode.binance import BinanceSession, DepthStream, OnGap, SymbolState
 from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.files.options import (
@@ -192,8 +192,8 @@ def read(
         source.faults.message,
         symbol=checked_name("symbol", symbol),
         snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
-        depth=cast(
-            Depth, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+        depth_stream=cast(
+            DepthStream, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
         ),
         on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
         trades=bool(trades),
@@ -221,10 +221,7 @@ def _recording(
     grids = recorder.grids(
         {market: (each[:, :, 0].ravel(), each[:, :, 1].ravel()) for market, each in tickers.items()}
     )
-    try:
-        transactions, moved = recorder.transactions(grids)
-    except MalformedError as error:
-        raise Place(source.paths[0], 1).error(error) from None
+    transactions, moved = recorder.transactions(grids, source.late)
     known = recorder.known(grids)
     known["position"] = moved(known["position"])
     instruments = recorder.instruments(grids, levels)

@@ -1,11 +1,11 @@
-/* The strategy of a Velox pipeline, as any language that makes a C function pointer sees it.
+/* The strategy of a Velox pipeline, for any language that can make a C function pointer.
 
-   Between the order book and the bundles stands the strategy: a function that is called on the
-   book's thread after each record that the book applied. It reads the record and the book, writes
-   the transactions that shall leave, and returns how many. It must not block, allocate or take the
+   A strategy is a function between the order book and the bundles. The pipeline calls it on the
+   book's thread after each record that the book applied. The function reads the record and the
+   book, writes the records to emit, and returns how many. It must not block, allocate or take the
    GIL: it runs at the pipeline's speed.
 
-   This header is the ABI. It needs nothing of Python or of Cython. */
+   This header is the ABI. It needs neither Python nor Cython. */
 
 #ifndef VELOX_STRATEGY_H
 #define VELOX_STRATEGY_H
@@ -19,9 +19,9 @@ extern "C" {
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/2"
 
-/* The room that a strategy has for what it emits at one record; less only where the ring behind it
-   has fewer slots. It lies in that ring: a pointer into it is of no use after the call. A strategy
-   finds zeros there, but for what an earlier call wrote and did not return. */
+/* How many records a strategy can emit in one call; fewer only if the ring behind it has fewer
+   slots. `out` lies in that ring: do not keep a pointer into it after the call. `out` holds zeros,
+   except for records that an earlier call wrote and did not return. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */
@@ -34,7 +34,7 @@ typedef struct __attribute__((packed)) velox_transaction {
                                7 TRADE */
     uint8_t flags;
     uint8_t market;
-    uint64_t ingress_ts_ns; /* left 0 in what a strategy emits: that of the record is taken */
+    uint64_t ingress_ts_ns; /* 0 in an emitted record: the time of the input record is taken */
 } velox_transaction;
 
 /* The book of the record's market, after the record, 80 bytes:
@@ -43,7 +43,7 @@ typedef struct __attribute__((packed)) velox_transaction {
     32  position       40  now_ns          48  tick_size     56  market (u64)
     64  book           72  depth
 
-   A quantity of 0 says that the side is empty; its price is then 0. */
+   A quantity of 0 means that the side is empty; its price is then 0. */
 typedef struct velox_book_view {
     int64_t bid_price;
     int64_t bid_quantity;
@@ -58,7 +58,7 @@ typedef struct velox_book_view {
     int64_t (*depth)(void *book, uint8_t side, int64_t n, int64_t *prices, int64_t *quantities);
 } velox_book_view;
 
-/* Returns how many transactions it wrote to out, 0 to room; less than 0 stops the pipeline with a
+/* Returns how many records it wrote to out, 0 to room. A negative number stops the pipeline with a
    StrategyError that carries the number. */
 typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_book_view *book,
                                   velox_transaction *out, uint32_t room, void *user_data);

@@ -137,7 +137,7 @@ class AccountWatch:
             and self._now - watched.at_ns <= self._poll_ns
         )
 
-    def look(self, now: int) -> int:
+    def poll(self, now: int) -> int:
         """Read the accounts that are due; return how many orders had changed."""
         self._now = now
         changed = 0
@@ -150,7 +150,7 @@ class AccountWatch:
                 changed += self._compare(watched)
         return changed
 
-    def look_for(self, batch: OrderBatch) -> bool:
+    def drop_missing(self, batch: OrderBatch) -> bool:
         """Remove orders that a failed batch was to cancel and that the account does not have.
 
         Returns

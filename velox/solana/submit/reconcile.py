@@ -105,7 +105,7 @@ class Reconciler:
         in_flight.looks += 1
         return info
 
-    def look_for(self, in_flight: InFlight) -> bool:
+    def drop_missing(self, in_flight: InFlight) -> bool:
         """Remove orders that a failed transaction was to cancel and that others have filled.
 
         Returns
@@ -116,7 +116,7 @@ class Reconciler:
         in_flight.looks += 1
         if not in_flight.signed.cancels or in_flight.looks > MAX_DETAIL_REQUESTS:
             return True
-        return self._watch.look_for(in_flight.batch)
+        return self._watch.drop_missing(in_flight.batch)
 
     def apply(
         self, in_flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int

@@ -427,7 +427,7 @@ class Submitter:
         if not sends:
             return done
         if not self._rpc.wait_s:
-            done += self._watch.look(now)
+            done += self._watch.poll(now)
         return done + self._run_tasks(self._sending, now)
 
     def _run_tasks(self, tasks: deque[Task], now: int) -> int:
@@ -769,7 +769,7 @@ class Submitter:
     def _failed(self, in_flight: InFlight, slot: int, reason: str) -> int:
         """Settle a failed transaction, once its cancels were compared with the venue's account."""
         batch, signed = in_flight.batch, in_flight.signed
-        if not self._reconciler.look_for(in_flight):
+        if not self._reconciler.drop_missing(in_flight):
             return 0
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(in_flight):

@@ -57,7 +57,7 @@ class Watched:
     def looks(self, now: int) -> int:
         """Return how many reads a duty cycle makes."""
         before = self.chain.looks + len(self.errors)
-        self.watch.look(now)
+        self.watch.poll(now)
         return self.chain.looks + len(self.errors) - before
 
 

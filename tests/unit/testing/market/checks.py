@@ -203,8 +203,8 @@ def check_trees(program: bytes) -> None:
         check_session(program, seed, 150)
 
 
-def check_session(program: bytes, seed: str, steps: int) -> None:
-    session = Session([program], seed, 0.1)
+def check_session(program: bytes, seed: str, steps: int, hostile: float = 0.1) -> None:
+    session = Session([program], seed, hostile)
     (world,) = session.worlds
     # A transfer fee lets a swap leave more or less in a vault, as the real program does.
     with_fees = [len(world.data(mint)) > MINT_BYTES for mint in world.mints]
