@@ -10,12 +10,17 @@ REQUIRED = {
     "velox/core/ring.pyi",
     "velox/core/atomic.pxd",
     "velox/runtime/strategy.pxd",
+    "velox/testing/market/faulty.elf",
+    "velox/testing/market/market.elf",
 }
 REQUIRED_OF_A_SDIST = {
     "velox/core/ring.pxd.in",
     "tests/verify/stress/patterns.c",
     "tests/verify/model/orders.toml",
+    "velox/testing/market/program/entry.c",
+    "velox/testing/market/program/layout.h",
 }
+WRITTEN_C = ("tests/", "velox/testing/market/program/")
 
 
 def names(path: str) -> set[str]:
@@ -31,12 +36,12 @@ for path in sys.argv[1:]:
     held = names(path)
     required = REQUIRED | ({"velox/core/ring.pxd"} if wheel else REQUIRED_OF_A_SDIST)
     missing = required - held
-    # C is what Cython made of velox; that of the tests is theirs.
+    # C is what Cython made of velox; that of the tests and of the market program is written.
     unwanted = {
         name
         for name in held
         if name.endswith((".o", ".pyx", ".in") if wheel else (".o", ".so"))
-        or (name.endswith(".c") and not name.startswith("tests/"))
+        or (name.endswith(".c") and (wheel or not name.startswith(WRITTEN_C)))
     }
     print(f"{path}: {len(held)} files, missing {sorted(missing)}, unwanted {sorted(unwanted)}")
     if missing or unwanted:

@@ -6,13 +6,13 @@ import sys
 def main() -> int:
     """Run the command line; returns its exit status."""
     try:
-        # Here, so that a build that is missing is told in one line.
+        # Imported here, so that a missing build is reported in one line.
         from velox.cli import main as command_line  # noqa: PLC0415
 
-        # A command loads what it needs when it is asked for.
+        # A command loads what it needs when it runs.
         return command_line()
     except KeyboardInterrupt:
-        # Nothing has begun yet, or nothing is left to do: between them it is only noted.
+        # Only before a command starts or after it ends; meanwhile `Signals` counts requests.
         return 130
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("velox."):

@@ -1,28 +1,34 @@
-"""Every setting of a pipeline, checked before a thread starts."""
+"""The definition of every setting of a pipeline.
+
+A setting is one field of `PipelineConfig`. Its default, its limits and its description stand there
+once. The checks, the command line and the documentation read them with
+`PipelineConfig.settings`.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field, fields, replace
+from textwrap import wrap
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from velox.core.instrument import MAX_LEVELS, MIN_LEVELS
 from velox.errors import ConfigError
+from velox.settings import suggestion
 
-__all__ = ["PipelineConfig", "stage_names"]
+__all__ = ["PipelineConfig", "Setting", "stage_names"]
 
 Clock: TypeAlias = Literal["auto", "tsc", "cntvct", "kernel", "virtual"]
 HugePages: TypeAlias = Literal["auto", "always", "never"]
 Idle: TypeAlias = Literal["spin", "yield", "backoff"]
 OnCross: TypeAlias = Literal["count", "reject", "uncross", "match"]
 OnFull: TypeAlias = Literal["block", "drop"]
+Placement: TypeAlias = Literal["auto", "invoker", "shared", "paired", "dedicated"]
 Publish: TypeAlias = Literal["record", "event"]
 Seal: TypeAlias = Literal["timeout", "idle"]
 
-PLACEMENTS = ("auto", "invoker", "shared", "paired", "dedicated")
 MAX_LANES = 16
 MAX_CAPACITY = 1 << 24
 MAX_BATCH = 4096
@@ -47,63 +53,81 @@ def stage_names(lanes: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineConfig:
-    """Every setting of a pipeline; the defaults run anywhere.
-
-    NumPy integers are taken for integers, lists for tuples; a bool is never a number. A config is
-    immutable, so threads may share it.
+class Setting:
+    """What is known of one setting. Immutable, so threads may share it.
 
     Attributes
     ----------
-    placement : {"auto", "invoker", "shared", "paired", "dedicated"} or mapping of str to int
-        Which threads run the stages, see ``docs/placement.md``. A mapping names the CPU of each
-        stage; stages on the same CPU share a thread.
-    cpus : tuple of int or None
-        The CPUs to pin to, first runner first; None chooses from those that the process may use.
-        Not together with a mapping.
-    idle : {"spin", "yield", "backoff"}
-        What a runner does when no stage had work: keep the core, offer it to others, or sleep in
-        growing steps.
-    strict : bool
-        Refuse more spinning runners than usable CPUs, instead of yielding with a warning.
-    lanes : int
-        How many ingress and order book stages run side by side, 1 to 16.
-    writers : int
-        How many threads write the book. 1 is the book of a single writer, without a locked
-        instruction; 2 or more is the shared one. At least `lanes`, which it is unless told.
-    levels : int
-        Price levels a side that a book keeps in its window: a power of two, 64 to 262,144.
-    on_cross : {"count", "reject", "uncross", "match"}
-        What the book does about input that crosses it.
-    on_full : {"block", "drop"} or None
-        What the ingress does when the ring is full: wait, or drop the newest and count it. None
-        leaves it to the ingress: replay blocks, open-loop flow drops.
-    transaction_capacity : int
-        Slots of each record ring: a power of two, 2 to 16,777,216.
-    bundle_capacity : int
-        Slots of the bundle ring: a power of two, 2 to 16,777,216.
-    bundle_timeout_ns : int
-        Longest time that a bundle stays open, in nanoseconds, at least 1.
-    seal : {"timeout", "idle"}
-        When a bundle that is not full is sealed: at its timeout, or also as soon as the input has
-        run dry.
-    batch : int
-        Most items that a stage moves in one duty cycle, 1 to 4096.
-    clock : {"auto", "tsc", "cntvct", "kernel", "virtual"}
-        Where time comes from, as `velox.core.clock.Clock` has it: the CPU's counter under its name
-        on x86-64 or aarch64, the kernel, a clock driven by hand; ``auto`` takes the counter
-        wherever it can be trusted, and the kernel elsewhere.
-    huge_pages : {"auto", "always", "never"}
-        Whether rings and books ask the kernel for huge pages: each block of 2 MiB or more, every
-        block (rounded to 2 MiB), or none. What was granted is in the report.
-    publish : {"record", "event"}
-        When the book's readers see a change: after each record, or after the last record of an
-        event (`Flags.LAST`).
+    name : str
+        The field's name.
+    default : object
+        The value of a field that is not given.
+    type : str
+        The annotation of the field.
+    help : str
+        A phrase that says what the setting does.
+    notes : str
+        Further sentences, for the documentation.
+    choices : mapping of str to str
+        The words that the setting takes, each with its meaning; empty if it takes none.
+    low, high : int or None
+        The least and the greatest integer, both allowed; None if the setting takes none.
+    power_of_two : bool
+        Whether an integer must be a power of two.
+    unit : str
+        The unit of an integer, or an empty string.
+    absent : str
+        What the default None means.
+    """
+
+    name: str = ""
+    default: Any = None
+    type: str = ""
+    help: str
+    notes: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    low: int | None = None
+    high: int | None = None
+    power_of_two: bool = False
+    unit: str = ""
+    absent: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """str: What the setting takes, in words."""
+        if self.low is not None:
+            kind = "a power of two" if self.power_of_two else "an integer"
+            return f"{kind}, {self.low} to {self.high}"
+        if self.choices:
+            return f"one of {', '.join(map(repr, self.choices))}"
+        return "True or False" if self.type == "bool" else ""
+
+    @property
+    def default_text(self) -> str:
+        """str: The default, or what it means where it is None."""
+        return self.absent if self.default is None else str(self.default)
+
+
+def _about(help: str, notes: str = "", **rest: Any) -> dict[str, Setting]:
+    """Return the metadata of a field."""
+    return {"setting": Setting(help=help, notes=notes, **rest)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConfig:
+    """Every setting of a pipeline; the defaults run anywhere.
+
+    A NumPy integer is taken for an integer and a list for a tuple. A bool is never a number.
+    A config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields
+    as a table, with their options.
+
+    Attributes
+    ----------
 
     Raises
     ------
     ConfigError
-        A field cannot be used; the message names it, its value, and what is allowed.
+        A field cannot be used. The message has its name, its value, and what is allowed.
 
     Examples
     --------
@@ -115,51 +139,171 @@ class PipelineConfig:
     velox.errors.ConfigError: batch = 0: must be an integer, 1 to 4096
     """
 
-    placement: str | Mapping[str, int] = "auto"
-    cpus: tuple[int, ...] | None = None
-    idle: Idle = "spin"
-    strict: bool = False
-    lanes: int = 1
-    writers: int | None = None
-    levels: int = 1024
-    on_cross: OnCross = "count"
-    on_full: OnFull | None = None
-    transaction_capacity: int = 4096
-    bundle_capacity: int = 1024
-    bundle_timeout_ns: int = 100_000
-    seal: Seal = "timeout"
-    batch: int = 256
-    clock: Clock = "auto"
-    huge_pages: HugePages = "auto"
-    publish: Publish = "record"
+    placement: str | Mapping[str, int] = field(
+        default="auto",
+        metadata=_about(
+            "which threads run the stages",
+            "A mapping gives the CPU of each stage. Stages on the same CPU share a thread.",
+            choices={
+                "auto": "by the CPUs that the process may use",
+                "invoker": "no thread; the caller drives the stages",
+                "shared": "one thread",
+                "paired": "two threads",
+                "dedicated": "a thread for each stage",
+            },
+        ),
+    )
+    cpus: tuple[int, ...] | None = field(
+        default=None,
+        metadata=_about(
+            "the CPUs to pin threads to, the first thread's first",
+            "It cannot be combined with a mapping in `placement`.",
+            absent="chosen from the CPUs that the process may use",
+        ),
+    )
+    idle: Idle = field(
+        default="spin",
+        metadata=_about(
+            "what a thread does when no stage has work",
+            choices={
+                "spin": "keep the core",
+                "yield": "offer the core to other threads",
+                "backoff": "sleep in growing steps",
+            },
+        ),
+    )
+    strict: bool = field(
+        default=False,
+        metadata=_about(
+            "refuse more spinning threads than usable CPUs",
+            "Without it, such threads yield, and the pipeline warns.",
+        ),
+    )
+    lanes: int = field(
+        default=1,
+        metadata=_about(
+            "ingress and book stages that run side by side on one book", low=1, high=MAX_LANES
+        ),
+    )
+    writers: int | None = field(
+        default=None,
+        metadata=_about(
+            "threads that may write the book; 2 or more use the shared, fixed-window book",
+            "The book of one writer needs no locked instruction. It must be at least `lanes`.",
+            low=1,
+            high=MAX_INT,
+            absent="lanes",
+        ),
+    )
+    levels: int = field(
+        default=1024,
+        metadata=_about(
+            "price levels on each side that a book keeps in its window",
+            low=MIN_LEVELS,
+            high=MAX_LEVELS,
+            power_of_two=True,
+        ),
+    )
+    on_cross: OnCross = field(
+        default="count",
+        metadata=_about(
+            "what the book does with a record whose price crosses the other side",
+            choices={
+                "count": "apply and count it",
+                "reject": "reject and count it",
+                "uncross": "apply it and remove the levels that it crosses",
+                "match": "fill it from the other side, best price first",
+            },
+        ),
+    )
+    on_full: OnFull | None = field(
+        default=None,
+        metadata=_about(
+            "what the ingress does when its ring is full",
+            choices={"block": "wait", "drop": "drop and count the newest record"},
+            absent="drop at a given rate, else block",
+        ),
+    )
+    transaction_capacity: int = field(
+        default=4096,
+        metadata=_about(
+            "slots of each transaction ring", low=2, high=MAX_CAPACITY, power_of_two=True
+        ),
+    )
+    bundle_capacity: int = field(
+        default=1024,
+        metadata=_about("slots of the bundle ring", low=2, high=MAX_CAPACITY, power_of_two=True),
+    )
+    bundle_timeout_ns: int = field(
+        default=100_000,
+        metadata=_about("longest time that a bundle stays open", low=1, high=MAX_INT64, unit="ns"),
+    )
+    seal: Seal = field(
+        default="timeout",
+        metadata=_about(
+            "when a bundle that is not full is sealed",
+            choices={
+                "timeout": "at its timeout",
+                "idle": "at its timeout, or earlier if there is no input",
+            },
+        ),
+    )
+    batch: int = field(
+        default=256,
+        metadata=_about("most items that a stage moves in one duty cycle", low=1, high=MAX_BATCH),
+    )
+    clock: Clock = field(
+        default="auto",
+        metadata=_about(
+            "where time comes from",
+            choices={
+                "auto": "the CPU's counter if it can be trusted, else the kernel",
+                "tsc": "the counter of x86-64",
+                "cntvct": "the counter of aarch64",
+                "kernel": "clock_gettime",
+                "virtual": "a clock that the caller moves",
+            },
+        ),
+    )
+    huge_pages: HugePages = field(
+        default="auto",
+        metadata=_about(
+            "which rings and books ask the kernel for huge pages",
+            "The report says what the kernel granted.",
+            choices={
+                "auto": "blocks of 2 MiB or more",
+                "always": "every block, rounded up to 2 MiB",
+                "never": "none",
+            },
+        ),
+    )
+    publish: Publish = field(
+        default="record",
+        metadata=_about(
+            "when readers of the book see a change",
+            choices={
+                "record": "after each record",
+                "event": "after the last record of an event",
+            },
+        ),
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strict, bool):
-            raise ConfigError("must be True or False", field="strict", value=self.strict)
+        if self.writers is None:
+            object.__setattr__(self, "writers", self.lanes)
+        for name, setting in _SETTINGS.items():
+            # These two depend on the lanes.
+            if name not in ("placement", "cpus"):
+                object.__setattr__(self, name, _checked(setting, getattr(self, name)))
 
-        for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
-        if self.on_full is not None:
-            _check_choice(
-                "on_full", self.on_full, get_args(OnFull), "; None leaves it to the ingress"
-            )
-
-        writers = self.lanes if self.writers is None else self.writers
-        object.__setattr__(self, "writers", writers)
-        for name, (low, high) in _RANGES.items():
-            object.__setattr__(self, name, _integer(name, getattr(self, name), low, high))
-        for name, (low, high) in _POWERS_OF_TWO.items():
-            object.__setattr__(self, name, _power_of_two(name, getattr(self, name), low, high))
-
-        if self.lanes > 1 and writers < self.lanes:
+        if self.lanes > 1 and self.writers is not None and self.writers < self.lanes:
             raise ConfigError(
                 f"must be at least {self.lanes}, since lanes = {self.lanes} and each lane writes "
                 "the same book",
                 field="writers",
-                value=writers,
+                value=self.writers,
             )
 
-        # These two last, for they depend on the lanes.
         object.__setattr__(self, "placement", self._checked_placement())
         object.__setattr__(self, "cpus", self._checked_cpus())
 
@@ -170,7 +314,12 @@ class PipelineConfig:
 
     def _checked_placement(self) -> str | Mapping[str, int]:
         if not isinstance(self.placement, Mapping):
-            _check_choice("placement", self.placement, PLACEMENTS, ", or a mapping of stage to CPU")
+            setting = _SETTINGS["placement"]
+            if not isinstance(self.placement, str) or self.placement not in setting.choices:
+                raise ConfigError(
+                    f"placement = {self.placement!r}: must be {setting.allowed}, or a mapping of "
+                    "stage to CPU"
+                )
             return self.placement
         stages = stage_names(self.lanes)
         for stage in self.placement:
@@ -209,6 +358,17 @@ class PipelineConfig:
         return checked
 
     @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        """Return what is known of each setting, by name, in the order of the fields.
+
+        Examples
+        --------
+        >>> PipelineConfig.settings()["batch"].allowed
+        'an integer, 1 to 4096'
+        """
+        return _SETTINGS
+
+    @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> PipelineConfig:
         """Build a config from what a TOML or JSON file holds.
 
@@ -235,9 +395,9 @@ class PipelineConfig:
         names = [each.name for each in fields(cls)]
         for key in mapping:
             if key not in names:
-                near = get_close_matches(str(key), names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"these are: {', '.join(names)}"
-                raise ConfigError(f"not a setting of a pipeline; {hint}", field=str(key))
+                raise ConfigError(
+                    f"not a setting of a pipeline; {suggestion(str(key), names)}", field=str(key)
+                )
         return cls(**mapping)
 
     def to_dict(self) -> dict[str, Any]:
@@ -261,31 +421,53 @@ class PipelineConfig:
         return type(self).from_mapping, (self.to_dict(),)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "idle": get_args(Idle),
-    "on_cross": get_args(OnCross),
-    "seal": get_args(Seal),
-    "clock": get_args(Clock),
-    "huge_pages": get_args(HugePages),
-    "publish": get_args(Publish),
-}
-_RANGES = {
-    "lanes": (1, MAX_LANES),
-    "writers": (1, MAX_INT),
-    "bundle_timeout_ns": (1, MAX_INT64),
-    "batch": (1, MAX_BATCH),
-}
-_POWERS_OF_TWO = {
-    "levels": (MIN_LEVELS, MAX_LEVELS),
-    "transaction_capacity": (2, MAX_CAPACITY),
-    "bundle_capacity": (2, MAX_CAPACITY),
-}
+_SETTINGS = MappingProxyType(
+    {
+        each.name: replace(
+            each.metadata["setting"], name=each.name, default=each.default, type=str(each.type)
+        )
+        for each in fields(PipelineConfig)
+    }
+)
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...], more: str = "") -> None:
-    if not isinstance(value, str) or value not in choices:
-        allowed = ", ".join(map(repr, choices))
-        raise ConfigError(f"must be one of {allowed}{more}", field=name, value=value)
+def _described(setting: Setting) -> str:
+    """Return a setting's entry in the docstring of `PipelineConfig`."""
+    about = [f"{setting.help[0].upper()}{setting.help[1:]}."]
+    about += [f"``{word}``: {meaning}." for word, meaning in setting.choices.items()]
+    if setting.low is not None:
+        unit = f", in {setting.unit}" if setting.unit else ""
+        about.append(f"{setting.allowed[0].upper()}{setting.allowed[1:]}{unit}.")
+    about.append(setting.notes)
+    about.append(f"Default: {setting.default_text}.")
+    text = wrap(
+        " ".join(filter(None, about)), 96, initial_indent=" " * 8, subsequent_indent=" " * 8
+    )
+    return "\n".join([f"    {setting.name} : {setting.type}", *text])
+
+
+# One text for each setting: the docstring is completed from it.
+PipelineConfig.__doc__ = (PipelineConfig.__doc__ or "").replace(
+    "    ----------\n",
+    "    ----------\n" + "\n".join(map(_described, _SETTINGS.values())) + "\n",
+    1,
+)
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    """Return the value as the setting stores it; raise ConfigError if it cannot be used."""
+    if value is None and setting.default is None:
+        return None
+    if setting.low is not None and setting.high is not None:
+        number = _integer(setting.name, value, setting.low, setting.high)
+        if setting.power_of_two and number & (number - 1):
+            raise ConfigError(f"must be {setting.allowed}", field=setting.name, value=number)
+        return number
+    choices = setting.choices or (True, False)
+    if not isinstance(value, str if setting.choices else bool) or value not in choices:
+        none = f"; None: {setting.absent}" if setting.default is None else ""
+        raise ConfigError(f"must be {setting.allowed}{none}", field=setting.name, value=value)
+    return value
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
@@ -299,11 +481,4 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
         raise refusal from None
     if not low <= number <= high:
         raise refusal
-    return number
-
-
-def _power_of_two(name: str, value: Any, low: int, high: int) -> int:
-    number = _integer(name, value, low, high)
-    if number & (number - 1):
-        raise ConfigError(f"must be a power of two, {low} to {high}", field=name, value=number)
     return number

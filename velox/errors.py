@@ -27,6 +27,7 @@ __all__ = [
     "LocalnetError",
     "MarketError",
     "PipelineError",
+    "ProgramBuildError",
     "RateLimitedError",
     "RecordError",
     "RejectedError",
@@ -606,3 +607,41 @@ class SubmitError(_PlainError, SolanaError, RuntimeError):
 @dataclass(eq=False, repr=False)
 class LocalnetError(_ValueFaultError, SolanaError, RuntimeError):
     """A local cluster that cannot be started, or was asked for what it cannot do."""
+
+
+class ProgramBuildError(VeloxError, RuntimeError):
+    """A program for the Solana VM that cannot be compiled or linked.
+
+    Attributes
+    ----------
+    path : str
+        The source, the object or the tool at fault.
+    section : str or None
+        The section of the object.
+    offset : int or None
+        The byte in that section.
+    symbol : str or None
+        The symbol that is undefined, defined twice or out of reach.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        path: object,
+        section: str | None = None,
+        offset: int | None = None,
+        symbol: str | None = None,
+    ) -> None:
+        where = str(path)
+        if section is not None:
+            where += f": {section}"
+        if offset is not None:
+            where += f"+{offset:#x}"
+        if symbol is not None:
+            where += f": {symbol}"
+        super().__init__(f"{where}: {why}")
+        self.path = str(path)
+        self.section = section
+        self.offset = offset
+        self.symbol = symbol

@@ -7,6 +7,7 @@ import json
 import pickle
 import tomllib
 from dataclasses import FrozenInstanceError, fields
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -223,8 +224,8 @@ def test_a_toml_table_makes_a_config():
         ("lane", "did you mean 'lanes'"),
         ("bundle_timeout", "did you mean 'bundle_timeout_ns'"),
         ("Idle", "did you mean 'idle'"),
-        ("zzz", "these are: placement, cpus, "),
-        (7, "these are: "),
+        ("zzz", "the keys are placement, cpus, "),
+        (7, "the keys are "),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_one(key, hint):
@@ -250,6 +251,25 @@ def test_fields_are_given_by_name_alone():
 def test_every_field_is_documented():
     for each in fields(PipelineConfig):
         assert f"\n{each.name} : " in inspect.getdoc(PipelineConfig)
+
+
+def test_the_words_of_a_choice_are_those_of_its_type():
+    annotations = get_type_hints(PipelineConfig)
+    for name, setting in PipelineConfig.settings().items():
+        if setting.choices and name != "placement":
+            words = [get_args(each) or [each] for each in get_args(annotations[name])]
+            named = [word for group in words for word in group if word is not type(None)]
+            assert list(setting.choices) == named
+    assert tuple(PipelineConfig.settings()["placement"].choices) == get_args(module.Placement)
+
+
+def test_a_setting_says_what_its_check_says():
+    for name, setting in PipelineConfig.settings().items():
+        if name != "cpus":
+            with pytest.raises(ConfigError) as caught:
+                build(name, object())
+            expected = "an integer" if setting.low is not None else setting.allowed
+            assert f": must be {expected}" in str(caught.value)
 
 
 def test_the_examples_of_the_module_run():

@@ -182,7 +182,7 @@ cdef uint64_t consume_in_batches(
 
 
 def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
-    """Take what another thread `produce`s and check each; timed from the first that arrives."""
+    """Take what another thread produces and check each; timed from the first that arrives."""
     cdef uint32_t pauses = pauses_of(tight)
     cdef uint64_t right, end_ns
     cdef uint64_t start_ns = 0

@@ -1,6 +1,6 @@
-"""The command line: options in, a `Pipeline` run, a report out.
+"""The command line: it turns options into a run of a `Pipeline`, and prints the report.
 
-Nothing is decided here. `velox.config`, the ingresses and the feeds check what an option means.
+It decides nothing itself. `velox.config`, the ingresses and the feeds check what an option means.
 This package turns text into their arguments, and their errors into one line.
 """
 

@@ -14,7 +14,7 @@ from velox.errors import LedgerError, ThreadError, VeloxError
 
 __all__ = ["main"]
 
-# Of the system rather than of what was asked for.
+# Failures of the system, not of the arguments.
 SYSTEM_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` and ``--version``, and for usage errors: as argparse does it.
     """
-    # A path need not be text, nor a terminal speak UTF-8; neither is worth an exception.
+    # A path need not be valid text, and a terminal need not know UTF-8.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     with Signals() as signals:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = failed or getattr(error, "errno", None) in SYSTEM_FAILURES
             return FAILED if failed else UNUSABLE
         except BaseException as error:
-            # What an extension in Rust panics with is no Exception.
+            # A panic of an extension in Rust is not an Exception.
             if type(error).__module__ != "pyo3_runtime":
                 raise
             complain(one_line(error))

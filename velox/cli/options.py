@@ -1,5 +1,6 @@
-"""What options of several commands share: what their text becomes, and ``--hiccups``.
+"""Options that several commands share, and what their text becomes.
 
+An option of a pipeline's setting is made from the setting's definition in `velox.config`.
 What a value means is checked where it is used.
 """
 
@@ -7,15 +8,23 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any
+
+from velox.config import PipelineConfig
 
 __all__ = [
+    "DEFAULT_RATE",
+    "LEAST_RATE",
     "add_hiccups_option",
+    "add_setting",
     "count",
     "cpus",
     "events_a_second",
     "integer",
     "microseconds",
     "not_negative",
+    "option_of",
     "path",
     "placement",
     "positive",
@@ -24,14 +33,14 @@ __all__ = [
 ]
 
 MOST_CPUS = 1 << 16
-# Those of MarketFlow.
-LEAST_RATE, MOST_RATE = 1.0, 1e9
+# The limits and the default of MarketFlow.
+LEAST_RATE, MOST_RATE, DEFAULT_RATE = 1.0, 1e9, 100_000.0
 # The durations of a configuration are nanoseconds in 63 bits.
 MOST_US = (2**63 - 1) // 1000
 
 
 def integer(text: str) -> int:
-    """An integer, whatever its sign."""
+    """Convert to an integer of any sign."""
     try:
         return int(text)
     except ValueError:
@@ -39,7 +48,7 @@ def integer(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """An integer of at least 0."""
+    """Convert to an integer of at least 0."""
     number = integer(text)
     if number < 0:
         raise _refused(text, "must be at least 0")
@@ -47,41 +56,41 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """A number above 0, and finite."""
+    """Convert to a finite number above 0."""
     try:
         number = float(text)
     except ValueError:
         raise _refused(text, "must be a number") from None
     if not (math.isfinite(number) and number > 0):
-        raise _refused(text, "must be a number above 0, and finite")
+        raise _refused(text, "must be a finite number above 0")
     return number
 
 
 def not_negative(text: str) -> float:
-    """A number of at least 0, and finite."""
+    """Convert to a finite number of at least 0."""
     try:
         return 0.0 if float(text) == 0 else positive(text)
     except (ValueError, argparse.ArgumentTypeError):
-        raise _refused(text, "must be a number of at least 0, and finite") from None
+        raise _refused(text, "must be a finite number of at least 0") from None
 
 
-def microseconds(text: str) -> float:
-    """A duration above 0, of up to 292 years."""
+def microseconds(text: str) -> int:
+    """Convert microseconds above 0, up to 292 years, to nanoseconds."""
     number = positive(text)
     if number > MOST_US:
         raise _refused(text, f"must be at most {MOST_US} us")
-    return number
+    return round(number * 1000)
 
 
 def path(text: str) -> str:
-    """The name of a file, which may be anything but nothing."""
+    """Check that the name of a file is not empty."""
     if not text:
         raise _refused(text, "must be the name of a file")
     return text
 
 
 def speed(text: str) -> float | str:
-    """``max``, or a number above 0."""
+    """Convert to ``max`` or a finite number above 0."""
     if text == "max":
         return text
     try:
@@ -91,7 +100,7 @@ def speed(text: str) -> float | str:
 
 
 def events_a_second(text: str) -> float:
-    """A rate that synthetic flow can have."""
+    """Convert to a rate that synthetic flow can have."""
     try:
         number = float(text)
     except ValueError:
@@ -102,7 +111,7 @@ def events_a_second(text: str) -> float:
 
 
 def rate(text: str) -> float | str:
-    """``max``, or a rate that synthetic flow can have."""
+    """Convert to ``max`` or a rate that synthetic flow can have."""
     if text == "max":
         return text
     try:
@@ -112,7 +121,7 @@ def rate(text: str) -> float | str:
 
 
 def cpus(text: str) -> tuple[int, ...]:
-    """CPUs and ranges of them, as in ``0,2-3``."""
+    """Convert a list of CPUs and ranges, as in ``0,2-3``."""
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -120,13 +129,13 @@ def cpus(text: str) -> tuple[int, ...]:
             raise _refused(text, "must be CPU numbers and ranges, as in 0,2-3")
         low, high = int(first), int(last if dash else first)
         if not low <= high < MOST_CPUS:
-            raise _refused(text, f"{part!r} is no range of CPU numbers")
+            raise _refused(text, f"{part!r} is not a range of CPU numbers")
         numbers.extend(range(low, high + 1))
     return tuple(numbers)
 
 
 def placement(text: str) -> str | dict[str, int]:
-    """The name of a placement, or the CPU of each stage, as in ``ingress=0,output=1``."""
+    """Convert to a placement's name or the CPU of each stage, as in ``ingress=0,output=1``."""
     if "=" not in text:
         return text
     placed: dict[str, int] = {}
@@ -135,7 +144,7 @@ def placement(text: str) -> str | dict[str, int]:
         if not (stage and cpu.isdecimal()):
             raise _refused(text, f"{part!r} is not of the form STAGE=CPU")
         if stage in placed:
-            raise _refused(text, f"{stage!r} is there twice")
+            raise _refused(text, f"{stage!r} is given twice")
         placed[stage] = int(cpu)
     return placed
 
@@ -144,12 +153,78 @@ def _refused(text: str, why: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f"{text!r}: {why}")
 
 
+# Settings whose option is not simply a word or an integer: the flag, the metavar, the conversion
+# of the text, and the way a value is shown.
+_SPECIAL: dict[str, tuple[str, str, Callable[[str], Any], Callable[[Any], str]]] = {
+    "placement": ("--placement", "P", placement, str),
+    "cpus": ("--cpus", "LIST", cpus, str),
+    "bundle_timeout_ns": (
+        *("--bundle-timeout-us", "US", microseconds),
+        lambda nanoseconds: f"{nanoseconds / 1000:g}",
+    ),
+}
+_MORE = {
+    "placement": "; or the CPU of each stage, as in ingress=0,orderbook=0,bundle=1,output=1",
+    "cpus": ", as in 0,2-3",
+    "bundle_timeout_ns": ", in microseconds",
+}
+
+
+def add_setting(
+    parser: argparse._ActionsContainer, name: str, *, default_text: str | None = None
+) -> None:
+    """Give a parser the option of one setting, made from the setting's definition.
+
+    The option's value is None if it is not given, so that the definition's default holds.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or group
+    name : str
+        A field of `PipelineConfig`.
+    default_text : str, optional
+        What the help says of the default, where the command has its own.
+    """
+    setting = PipelineConfig.settings()[name]
+    if setting.type == "bool":
+        parser.add_argument(option_of(name), action="store_true", default=None, help=setting.help)
+        return
+    plain = str if setting.choices else integer
+    metavar = "WORD" if setting.choices else "N"
+    flag, metavar, convert, show = _SPECIAL.get(name, (option_of(name), metavar, plain, str))
+    text = setting.help + (", a power of two" if setting.power_of_two else "")
+    if setting.choices:
+        words = [f"{word} ({meaning})" for word, meaning in setting.choices.items()]
+        text += f": {', '.join(words)}"
+    if default_text is None:
+        default_text = setting.absent if setting.default is None else show(setting.default)
+    parser.add_argument(
+        flag,
+        type=convert,
+        metavar=metavar,
+        dest=name,
+        help=f"{text}{_MORE.get(name, '')} (default: {default_text})",
+    )
+
+
+def option_of(name: str) -> str:
+    """Return the option of a setting of a pipeline.
+
+    Examples
+    --------
+    >>> option_of("bundle_timeout_ns")
+    '--bundle-timeout-us'
+    """
+    return _SPECIAL[name][0] if name in _SPECIAL else f"--{name.replace('_', '-')}"
+
+
 def add_hiccups_option(parser: argparse._ActionsContainer) -> None:
-    """Let the host's own hiccups be measured once a command has run."""
+    """Add ``--hiccups``, which measures the host's hiccups after a command has run."""
     parser.add_argument(
         "--hiccups",
         type=not_negative,
         default=0.25,
         metavar="S",
-        help="seconds for which the same CPUs' own hiccups are measured afterwards; 0: not (0.25)",
+        help="afterwards, measure the hiccups of the same CPUs for S seconds; 0: do not "
+        "(default: %(default)s)",
     )

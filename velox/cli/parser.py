@@ -1,7 +1,7 @@
-"""Which commands there are, and what was asked of one.
+"""The commands, and the parser of their options.
 
-A command's module is loaded, and its options are made, only where it is the one that is asked for:
-the feeds, the benchmarks and the chain are nothing that a run should wait for.
+Only the module of the command that is asked for is loaded. A run does not wait for the feeds, the
+benchmarks or the chain.
 """
 
 from __future__ import annotations
@@ -19,24 +19,21 @@ from velox.telemetry.files import naming
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["parse"]
+__all__ = ["COMMANDS", "parse", "parsers"]
 
-# By name: the module of this package that has its `add_NAME`, and what it does.
+# What each command does. Its module in `velox.cli.commands` has its name, and an `add_NAME`.
 COMMANDS = {
-    "run": ("run", "Run the pipeline on synthetic flow; the default command."),
-    "replay": ("replay", "Run the pipeline on recorded market data."),
-    "generate": ("generate", "Write synthetic flow to a file, to be replayed."),
-    "recover": ("recover", "Make a capture whole that was cut off by a kill."),
-    "submit": ("chain", "Send the orders of a capture to the chain."),
-    "resume": ("chain", "Follow to its end what an earlier run or submit has left under way."),
-    "status": ("chain", "Say what a journal of submissions holds."),
-    "tips": ("chain", "Say whom a block engine wants tipped, and what landed."),
-    "localnet": (
-        "chain",
-        "Serve a Solana cluster and a block engine of one's own on 127.0.0.1.",
-    ),
-    "bench": ("bench", "Measure what the parts cost on this machine."),
-    "hiccups": ("hiccups", "Measure what the host takes away from each CPU."),
+    "run": "Run the pipeline on synthetic flow; the default command.",
+    "replay": "Run the pipeline on recorded market data.",
+    "generate": "Write synthetic flow to a file for replay.",
+    "recover": "Mend a capture that a kill cut off.",
+    "submit": "Send the orders of a capture to Solana.",
+    "resume": "Follow the orders that an earlier run or submit left unresolved.",
+    "status": "Show the contents of a submission journal.",
+    "tips": "Show a block engine's tip accounts and the tips that landed.",
+    "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
+    "bench": "Measure the cost of each part on this machine.",
+    "hiccups": "Measure how much time the host takes from each CPU.",
 }
 
 EXAMPLES = """\
@@ -55,7 +52,7 @@ exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input,
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command and its options; no command is a run, and options alone are a run's.
+    """Parse a command and its options. Without a command, ``run`` is meant.
 
     Parameters
     ----------
@@ -64,8 +61,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Returns
     -------
     argparse.Namespace
-        The options, and `command`, a function of them and of the `Signals`, that returns an exit
-        status.
+        The options, and `command`: a function that takes them and the `Signals`, and returns an
+        exit status.
 
     Raises
     ------
@@ -75,7 +72,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = list(arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given.insert(0, "run")
-    parser, asked = _parsers(given[0])
+    parser, asked = parsers(given[0])
     options, unknown = parser.parse_known_args(given)
     if unknown:
         asked.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -84,11 +81,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, and what it is about; the usage is a --help away."""
+        """Print one line that names the fault, and exit."""
         self.exit(UNUSABLE, f"velox: error: {message}; see '{self.prog} --help'\n")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print a help where it can be read, or fail: argparse would not say that it cannot."""
+        """Print a help text, or fail if it cannot be written: argparse would not say so."""
         if message and file is sys.stdout and sys.stdout is not None:
             with naming(STDOUT):
                 print(message, end="", flush=True)
@@ -96,8 +93,8 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
-def _parsers(asked: str) -> tuple[_Parser, _Parser]:
-    """Every command with its summary, and the one that is asked for with its options."""
+def parsers(asked: str) -> tuple[_Parser, _Parser]:
+    """Return the parser of all commands, and the parser of the one that is asked for."""
     parser = _Parser(
         prog="velox",
         description="A lock-free transaction pipeline: ingress, order book, bundles, output.",
@@ -108,11 +105,11 @@ def _parsers(asked: str) -> tuple[_Parser, _Parser]:
     parser.add_argument("--version", action="version", version=f"velox {velox.__version__}")
     chosen = parser
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, description=summary, prog=f"velox {name}", allow_abbrev=False
         )
         if name == asked:
-            getattr(import_module(f"velox.cli.commands.{module}"), f"add_{name}")(command)
+            getattr(import_module(f"velox.cli.commands.{name}"), f"add_{name}")(command)
             chosen = command
     return parser, chosen

@@ -1,4 +1,4 @@
-"""The files that a command leaves, beside a capture."""
+"""The files that a command writes, apart from a capture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Files: TypeAlias = Iterable[tuple[str, str | os.PathLike[str] | None]]
 
 @contextmanager
 def json_file(path: str | None) -> Iterator[IO[bytes] | None]:
-    """Where the document goes; opened before anything runs, so that it does not run for nothing."""
+    """Open the JSON document before the command runs, so that a bad path fails at once."""
     if path is None:
         yield None
     elif path == "-":
@@ -40,24 +40,24 @@ def json_file(path: str | None) -> Iterator[IO[bytes] | None]:
 
 @contextmanager
 def histogram_log(path: str | None) -> Iterator[HistogramLog | None]:
-    """Open the log, whose lines can be read while they come; None where there is to be none."""
+    """Open the log, whose lines can be read while it grows; yield None without a path."""
     if path is None:
         yield None
         return
     if path == "-":
-        raise ConfigError("hlog = '-': an .hlog file needs a name")
+        raise ConfigError("hlog = '-': --hlog needs the name of a file")
     with writing(path) as file:
         comment = f"velox {velox.__version__}, {describe_machine()}; values in ns"
         yield HistogramLog(file, time.time(), comment)
 
 
 def refuse_sharing(outputs: Files, inputs: Files = ()) -> None:
-    """Refuse, before any is opened, an output that is also an input or another output.
+    """Raise ConfigError if an output is also an input or another output. Opens none of them.
 
     Parameters
     ----------
     outputs, inputs : iterable of (str, path or None)
-        What each is, and where. None and ``"-"`` are no files.
+        A name for each, and its path. None and ``"-"`` are skipped.
     """
     taken = {mark: name for name, path in inputs for mark in _marks(path)}
     for name, path in outputs:
@@ -68,7 +68,7 @@ def refuse_sharing(outputs: Files, inputs: Files = ()) -> None:
 
 
 def _marks(path: str | os.PathLike[str] | None) -> Iterator[object]:
-    """By what a file is known, whatever it is called and whether or not it is there yet."""
+    """Yield what identifies a file under any name, whether or not it exists yet."""
     if path is None or path == "-":
         return
     yield os.path.realpath(path)

@@ -1,4 +1,4 @@
-"""What a person reads: lines of a report, warnings, and errors of one line."""
+"""What a person reads: the report, warnings and errors, each of one line."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STDOUT, STDERR = "standard output", "standard error"
 
 
 class Screen:
-    """Where the report goes. One that nobody reads any more ends the run, in order."""
+    """The stream of the report. If its reader goes away, the run stops in order."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.broken = False
 
     def say(self, *lines: str) -> None:
-        """Print at once; not at all any more where nobody reads."""
+        """Print lines at once; do nothing once the reader has gone."""
         if self.broken:
             return
         try:
@@ -52,7 +52,7 @@ class Screen:
 
 
 def silence(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's end does not complain."""
+    """Discard buffered output, so that the interpreter does not report it when it exits."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -60,7 +60,7 @@ def silence(stream: TextIO) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, and with which file."""
+    """Return what went wrong, and with which file, as one line."""
     if isinstance(error, CaptureError):
         text = error.strerror or str(error)
     elif isinstance(error, OSError) and error.filename is not None:
@@ -71,12 +71,12 @@ def one_line(error: BaseException) -> str:
 
 
 def complain(text: str) -> None:
-    """Say what failed."""
+    """Print an error."""
     with suppress(OSError):
         print(f"velox: error: {text}", file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    """Say what a person can act on."""
+    """Print a warning that a person can act on."""
     with suppress(OSError):
         print(f"velox: warning: {text}", file=sys.stderr, flush=True)

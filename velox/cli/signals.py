@@ -1,4 +1,4 @@
-"""Requests from outside to end a command."""
+"""Requests from outside to stop a command."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import Any
 
 __all__ = ["Signals"]
 
-# What comes this soon after another is no second request: who has started this command, a wrapper
-# or a `timeout`, may pass on what the terminal has sent to both.
+# Two signals this close count as one request: a wrapper such as `timeout` may pass on the signal
+# that the terminal has sent to both processes.
 ONE_REQUEST_S = 0.3
 
 
 class Signals:
-    """Requests from outside to end: Ctrl-C, a service manager's stop, a terminal that closes.
+    """Requests to stop: Ctrl-C, a service manager's stop, a terminal that closes.
 
-    A request is only noted: a pipeline's stop in order takes milliseconds, and there is nothing
-    that cutting it short would make better. What takes longer, the way to the chain, asks how many
-    there were. Where nothing needs an order, in a block of `immediate`, it raises
-    KeyboardInterrupt.
+    A request is only counted, because an orderly stop of a pipeline takes milliseconds. Submission
+    to Solana takes longer, and asks how many requests there were. In a block of `immediate`,
+    nothing needs an orderly stop, and a request raises KeyboardInterrupt.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class Signals:
     Attributes
     ----------
     requests : int
-        How many there were.
+        The number of requests so far.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,13 +44,13 @@ class Signals:
 
     @property
     def requested(self) -> bool:
-        """bool: Whether there was any."""
+        """bool: Whether there was a request."""
         return self.requests > 0
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                # nohup's word stands.
+                # nohup ignores hangups, and that must stay so.
                 if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                     continue
                 self._previous[number] = signal.signal(number, self._handle)
@@ -64,12 +63,12 @@ class Signals:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            # One who asked more than once must not end the process after all, at its very end.
+            # A further request must not kill the process while it exits.
             signal.signal(number, signal.SIG_IGN if self.requested else handler)
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """Let a request, also one that has come already, end the block at once."""
+        """Let a request, even an earlier one, raise KeyboardInterrupt in the block."""
         self._immediate = True
         try:
             if self.requested:

@@ -298,7 +298,7 @@ cdef class OrderBook:
         Levels a side that readers can get while another thread writes, 1 to 65536.
     huge_pages : {"auto", "always", "never"}
         Whether the book's memory asks the kernel for huge pages: each block of 2 MiB or more; each
-        that is larger than a page, rounded to 2 MiB; or none. See ``docs/placement.md``.
+        that is larger than a page, rounded to 2 MiB; or none. See ``docs/reference/placement.md``.
     market : int
         The market id of its records, 0 to 255; others are refused with `Rejection.MARKET`.
     name : str

@@ -54,7 +54,7 @@ class Side(IntEnum):
 class Kind(IntEnum):
     """What a record does to the level at its price.
 
-    =========== ====================================================================
+    ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
     ``CANCEL``   takes `size` away
     ``EXECUTE``  takes `size` away, because it traded
@@ -63,7 +63,7 @@ class Kind(IntEnum):
     ``DELETE``   empties the level; `size` is ignored
     ``CLEAR``    empties the whole side; `price` and `size` are ignored
     ``TRADE``    a print: changes nothing
-    =========== ====================================================================
+    ============ ===================================================================
     """
 
     ADD = KIND_ADD
@@ -313,31 +313,46 @@ def validate(transactions):
             value=transactions[index][field].item())
 
 
-def to_fixed(value):
-    """A decimal price as the integer of `Transaction.price`: units of 1e-4.
+cdef int price_places(object decimals) except -1:
+    """Check how many decimals prices have."""
+    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 18:
+        raise RecordError("must be an integer from 0 to 18", field="decimals", value=decimals)
+    return decimals
+
+
+def to_fixed(value, decimals=4):
+    """A decimal price as the integer of `Transaction.price`.
 
     Parameters
     ----------
     value : str, int, float or decimal.Decimal
         The price. A float is taken at its exact binary value, so ``0.1`` is refused, ``"0.1"`` is
-        not.
+        not. Text is plain ASCII, without underscores.
+    decimals : int
+        Decimals of the market's prices, 0 to 18; see `Instrument.price_decimals`.
 
     Returns
     -------
     int
+        In units of ten to the minus `decimals`.
 
     Raises
     ------
     RecordError
-        The value is not a number, has more than 4 decimals, or does not fit 64 bits.
+        The value is not a number, has more decimals, or does not fit 64 bits.
 
     Examples
     --------
     >>> to_fixed("100.25")
     1002500
+    >>> to_fixed("0.00001234", 8)
+    1234
     """
+    cdef int places = price_places(decimals)
     if isinstance(value, bool):
         raise RecordError("must be a number", field="price", value=value)
+    if isinstance(value, str) and (not value.isascii() or "_" in value):
+        raise RecordError("not a decimal number", field="price", value=value)
     try:
         price = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
@@ -348,30 +363,32 @@ def to_fixed(value):
     sign, digits, exponent = price.as_tuple()
     units = int("".join(map(str, digits)))
     if units and price.adjusted() > 18:
-        raise RecordError("does not fit 64 bits at 4 decimals", field="price", value=value)
-    if exponent >= -4:
-        scaled, rest = (units * 10**(exponent + 4) if units else 0), 0
-    elif -4 - exponent > len(digits):
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
+    if exponent >= -places:
+        scaled, rest = (units * 10**(exponent + places) if units else 0), 0
+    elif -places - exponent > len(digits):
         scaled, rest = 0, units
     else:
-        scaled, rest = divmod(units, 10**(-4 - exponent))
+        scaled, rest = divmod(units, 10**(-places - exponent))
     if rest:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
-        raise RecordError(f"has more than 4 decimals{hint}", field="price", value=value)
+        raise RecordError(f"has more than {places} decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
     if not -2**63 <= scaled < 2**63:
-        raise RecordError("does not fit 64 bits at 4 decimals", field="price", value=value)
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     return scaled
 
 
-def from_fixed(fixed):
+def from_fixed(fixed, decimals=4):
     """The decimal price that an integer of `Transaction.price` stands for.
 
     Parameters
     ----------
     fixed : int
-        Units of 1e-4.
+        In units of ten to the minus `decimals`.
+    decimals : int
+        Decimals of the market's prices, 0 to 18; see `Instrument.price_decimals`.
 
     Returns
     -------
@@ -387,10 +404,11 @@ def from_fixed(fixed):
     >>> from_fixed(1002500)
     Decimal('100.2500')
     """
+    cdef int places = price_places(decimals)
     # From its digits: Decimal's own arithmetic rounds to whatever context the caller has set.
     try:
         units = operator.index(fixed)
     except TypeError:
         raise RecordError(
-            "not an integer of units of 1e-4", field="price", value=fixed) from None
-    return Decimal((units < 0, tuple(map(int, str(abs(units)))), -4))
+            f"not an integer of units of 1e-{places}", field="price", value=fixed) from None
+    return Decimal((units < 0, tuple(map(int, str(abs(units)))), -places))

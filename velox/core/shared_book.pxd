@@ -12,7 +12,8 @@ Every word is a counter over a value, and is *vacant* while its value is zero::
     | version, 32 bits                | occupied, one bit a word below    |   the bitmap: tiers 1..
     +---------------------------------+-----------------------------------+
 
-Two rules, the same between every tier and the one above it (why: ``docs/shared-book.md``):
+Two rules, the same between every tier and the one above it. ``docs/explanation/shared-book.md``
+proves them:
 
 1. *Announce*: a thread that fills a vacant word first sets its bit in the word above, always under
 a new version, even if the bit is set already. 2. *Withdraw*: a thread that vacates a word gives it

@@ -1,6 +1,6 @@
 """The order book's levels for several writers: what does not need inlining, and `SharedLadder`.
 
-The protocol is drawn in ``shared_book.pxd`` and argued in ``docs/shared-book.md``.
+The protocol is drawn in ``shared_book.pxd`` and argued in ``docs/explanation/shared-book.md``.
 """
 
 import numpy as np
@@ -401,7 +401,7 @@ cdef class SharedLadder:
     Notes
     -----
     Every method may be called from any thread at any time. The protocol, and what a reader may rely
-    on while others write, is described in ``docs/shared-book.md``.
+    on while others write, is described in ``docs/explanation/shared-book.md``.
 
     Examples
     --------

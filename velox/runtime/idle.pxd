@@ -1,13 +1,13 @@
 """What a thread does when its stages had no work.
 
-======== ==================================================== =========================
-name     does                                                 for
-======== ==================================================== =========================
+======== ====================================================== ========================
+name     does                                                   for
+======== ====================================================== ========================
 spin     pauses the processor, for ever                         a core of its own
-yield    100 pauses, then gives its core away, again and again more threads than cores
-backoff  10 pauses, 20 yields, then sleeps 1 us to 1 ms,       a machine that has other
-         doubling; never past a stage's deadline               things to do
-======== ==================================================== =========================
+yield    100 pauses, then gives its core away, again and again  more threads than cores
+backoff  10 pauses, 20 yields, then sleeps 1 us to 1 ms,        a machine that has other
+         doubling; never past a stage's deadline                things to do
+======== ====================================================== ========================
 
 `spin` on a core that another thread needs stops that thread for a whole time slice. A sleep of the
 kernel ends some 1 to 50 us late; the last stretch before a deadline is therefore yielded away, not

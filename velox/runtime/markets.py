@@ -15,7 +15,28 @@ from velox.core.order_book import Books, OrderBook
 from velox.errors import ConfigError
 from velox.runtime.ingress import Ingress
 
-__all__ = ["books_for"]
+__all__ = ["books_for", "refuse_other_scales"]
+
+# Decimals of the prices that a strategy sees: its view of a book does not say how many.
+STRATEGY_DECIMALS = 4
+
+
+def refuse_other_scales(books: Books | OrderBook | Sequence[Instrument] | None) -> None:
+    """Refuse markets whose prices a strategy would take for prices of another scale.
+
+    Raises
+    ------
+    ConfigError
+        An instrument does not have 4 decimals.
+    """
+    if books is None or isinstance(books, (Books, OrderBook)):
+        return
+    for each in books:
+        if isinstance(each, Instrument) and each.price_decimals != STRATEGY_DECIMALS:
+            raise ConfigError(
+                f"strategy: {each.name!r} has price_decimals = {each.price_decimals}, and a "
+                f"strategy takes prices of {STRATEGY_DECIMALS} decimals only"
+            )
 
 
 def books_for(

@@ -26,7 +26,7 @@ from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
-from velox.runtime.markets import books_for
+from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics
@@ -138,6 +138,8 @@ class Pipeline:
         self.config = config = _checked_config(config)
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
+        if strategy is not None:
+            refuse_other_scales(books)
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)

@@ -2,7 +2,7 @@
 
 `plan` is a pure function of the settings and of the CPUs that may be used: it starts nothing and
 reads nothing, so that a test can ask it about machines that it does not run on.
-``docs/placement.md`` says when to choose what.
+``docs/reference/placement.md`` says when to choose what.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ __all__ = [
     "verification",
 ]
 
-# name -> from what to what, as docs/measuring.md explains
+# name -> from what to what, as docs/explanation/measuring.md explains
 LATENCIES = {
     "late": "due → pushed",
     "transit": "due → accepted into a bundle",

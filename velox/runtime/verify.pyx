@@ -65,7 +65,8 @@ cdef bint depth_matches(verifier *self, book *market_book, uint64_t check) noexc
 cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
     cdef depth_counts counts = book_writer_rows(
         market_book, <Py_ssize_t>self.depth, self.found_rows)
-    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot)
+    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot,
+                                       self.price_decimals)
     if found == self.checksums[check]:
         return True
     if load_relaxed(&self.mismatched) == 0:
@@ -151,6 +152,7 @@ cdef class Verifier:
             self.verifier.checksums = <const int32_t *>kept_data(
                 self.kept, checks.checksum, np.int32)
             self.verifier.checksum = algorithm.function
+            self.verifier.price_decimals = algorithm.price_decimals
             self.verifier.depth = algorithm.levels
             rows = np.zeros(algorithm.levels, DEPTH_DTYPE)
             self.verifier.found_rows = <depth_row *>kept_data(self.kept, rows, DEPTH_DTYPE)

@@ -1,6 +1,6 @@
-"""Where to send, what to sign with and how, as one TOML file says it.
+"""The configuration of a submission: one TOML file.
 
-Nothing here opens a connection or a key; `velox.solana.assembly` does.
+This module opens no connection and no key. `velox.solana.assembly` does.
 """
 
 from __future__ import annotations
@@ -9,17 +9,27 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Final, Literal, TypeVar, get_args
 
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
+from velox.settings import (
+    check_choice,
+    check_integers,
+    check_numbers,
+    check_types,
+    kind_of,
+    refusal,
+    suggestion,
+)
 from velox.solana.files import read_regular
-from velox.solana.net.tips import MIN_TIP_LAMPORTS, Percentile
-from velox.solana.orders.queue import MAX_CAPACITY, Shedding
-from velox.solana.tx.instructions import OrderType
+from velox.solana.net.tips import Percentile
+from velox.solana.orders.queue import DEFAULT_CAPACITY, MAX_CAPACITY, Shedding
+from velox.solana.submit.options import SubmitOptions
+from velox.solana.tx.limits import MIN_TIP_LAMPORTS
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [
@@ -29,7 +39,6 @@ __all__ = [
     "MarketConfig",
     "QueueConfig",
     "SignerConfig",
-    "SubmitOptions",
     "TipConfig",
     "load_config",
 ]
@@ -45,169 +54,50 @@ ORDER_TYPES: Final = MappingProxyType(
 )
 
 
-# What a key may have been pasted into, or a URL with one: of their values, only the kind is said.
-_PRIVATE: Final = frozenset(
-    {"auth_file", "floor_url", "key_fd", "key_file", "kill_file", "regions", "rpc"}
-)
-_KINDS: Final[Mapping[type, str]] = MappingProxyType(
-    {
-        str: "a string",
-        int: "an integer",
-        float: "a number",
-        bool: "true or false",
-        list: "a list",
-        dict: "a table",
-    }
-)
-
-
-def _refuse(name: str, value: object, why: str) -> ConfigError:
-    is_private = name.partition("[")[0] in _PRIVATE
-    shown = f"is {_kind_of(value)}" if is_private else f"= {value!r}"
-    return ConfigError(f"{name} {shown}: {why}")
-
-
-def _kind_of(value: object) -> str:
-    return _KINDS.get(type(value), f"a {type(value).__name__}")
-
-
-def _check_integers(table: object, ranges: Mapping[str, tuple[int, int]]) -> None:
-    for name, (least, most) in ranges.items():
-        value = getattr(table, name)
-        if type(value) is not int or not least <= value <= most:
-            raise _refuse(name, value, f"must be an integer, {least} to {most}")
-
-
-def _check_numbers(table: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    for name, (least, most) in ranges.items():
-        value = getattr(table, name)
-        if type(value) not in (int, float) or not least <= value <= most:
-            raise _refuse(name, value, f"must be a number, {least:g} to {most:g}")
-
-
-def _check_types(table: object, kinds: Mapping[type, tuple[str, ...]]) -> None:
-    for kind, names in kinds.items():
-        for name in names:
-            value = getattr(table, name)
-            if type(value) is not kind:
-                raise _refuse(name, value, f"must be {_KINDS[kind]}")
-
-
-def _check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> None:
-    value = getattr(table, name)
-    if type(value) not in (str, int) or value not in choices:
-        raise _refuse(name, value, f"must be one of {', '.join(map(repr, choices))}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitOptions:
-    """How a `Submitter` works; the table ``[submit]``.
-
-    Attributes
-    ----------
-    window : int
-        Transactions under way at once.
-    attempts : int
-        How often an order may be signed. More than 1 places orders that can be a minute old.
-    atomic : bool
-        Whether up to five transactions share a bundle of the block engine: all land, or none.
-    commitment : {"confirmed", "finalized"}
-        How sure an execution must be to count. What is ``finalized`` is for good; to undo what is
-        ``confirmed``, a third of the stake would have to be slashed.
-    poll_ns : int
-        Time between two looks at the chain, 10 s at most.
-    resend_blocks : int
-        Blocks after which the same bytes are sent again; then after twice as many, and so on.
-    order_valid_slots : int
-        Slots that an order lives on the market, from its blockhash on; 0 for ever.
-    unit_price : int
-        Priority, in millionths of a lamport for a compute unit.
-    skip_preflight : bool
-        Whether the node forwards without having simulated.
-    rpc_fallback : bool
-        Whether what the block engine does not take goes to the RPC node, in everybody's sight;
-        not with `atomic`, which a node knows nothing of.
-    isolate : bool
-        Whether the orders of a transaction that the chain executed with an error are signed once
-        more, each by itself, once that failure is *finalized*, whatever `commitment` says. A market
-        executes all of a transaction or nothing: one order that would cross, or the cancel of one
-        that is filled, fails all that are with it. Without it they all end as `FAILED`.
-
-    Raises
-    ------
-    ConfigError
-        A value cannot be used; the message names it.
-    """
-
-    window: int = 32
-    attempts: int = 1
-    atomic: bool = False
-    commitment: Literal["confirmed", "finalized"] = "confirmed"
-    poll_ns: int = 400_000_000
-    resend_blocks: int = 4
-    order_valid_slots: int = 0
-    unit_price: int = 0
-    skip_preflight: bool = True
-    rpc_fallback: bool = False
-    isolate: bool = False
-
-    def __post_init__(self) -> None:
-        _check_integers(
-            self,
-            {
-                "window": (1, 1 << 16),
-                "attempts": (1, 1 << 16),
-                # A blockhash lives for 30 to 60 s.
-                "poll_ns": (0, 10_000_000_000),
-                "resend_blocks": (1, 1 << 16),
-                "order_valid_slots": (0, 1 << 31),
-                "unit_price": (0, 1 << 40),
-            },
-        )
-        _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        _check_choice(self, "commitment", ("confirmed", "finalized"))
-        if self.atomic and self.rpc_fallback:
-            raise _refuse("rpc_fallback", True, "a node knows no atomic = true")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """Whom to ask; the table ``[cluster]``.
+    """The RPC node; the table ``[cluster]``.
 
     Attributes
     ----------
     rpc : str
         The node's URL.
     allow_mainnet : bool
-        Whether endpoints may be other machines'.
+        Whether endpoints may be on other machines.
     timeout_s : float
-        Seconds for one exchange.
+        The time limit of one request, in seconds.
     """
 
-    # A provider's key may be in its path.
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"rpc"})
+
     rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        _check_types(self, {str: ("rpc",), bool: ("allow_mainnet",)})
-        _check_numbers(self, {"timeout_s": (0.001, 600.0)})
+        check_types(self, {str: ("rpc",), bool: ("allow_mainnet",)})
+        check_numbers(self, {"timeout_s": (0.001, 600.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEngineConfig:
-    """Where bundles go; the table ``[block_engine]``, without which transactions go to the node.
+    """The block engine; the table ``[block_engine]``. Without it, transactions go to the node.
 
     Attributes
     ----------
     regions : tuple of str
-        URLs without ``/api/v1``, the first for as long as it works.
+        URLs without ``/api/v1``. The first is used as long as it works.
     rate_per_s : float
-        Requests a second to each.
+        Requests a second to each region.
     burst : int
+        Requests to a region at once.
     auth_file : str
         The file with the UUID for ``x-jito-auth``, of mode 0600 or stricter; empty for none.
     """
+
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"auth_file", "regions"})
 
     regions: tuple[str, ...] = field(repr=False)
     rate_per_s: float = 1.0
@@ -217,32 +107,35 @@ class BlockEngineConfig:
     def __post_init__(self) -> None:
         regions = self.regions
         if not isinstance(regions, list | tuple) or not regions:
-            raise _refuse("regions", regions, "must be a list of URLs, at least one")
+            raise refusal(self, "regions", regions, "must be a list of URLs, at least one")
         for number, each in enumerate(regions):
             if not isinstance(each, str):
-                raise _refuse(f"regions[{number}]", each, "must be a URL")
+                raise refusal(self, f"regions[{number}]", each, "must be a URL")
         object.__setattr__(self, "regions", tuple(regions))
-        _check_numbers(self, {"rate_per_s": (0.001, 1e6)})
-        _check_integers(self, {"burst": (1, 1 << 16)})
-        _check_types(self, {str: ("auth_file",)})
+        check_numbers(self, {"rate_per_s": (0.001, 1e6)})
+        check_integers(self, {"burst": (1, 1 << 16)})
+        check_types(self, {str: ("auth_file",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TipConfig:
-    """What a bundle pays; the table ``[tip]``, needed with a block engine.
+    """The tip of a bundle; the table ``[tip]``, required with a block engine.
 
     Attributes
     ----------
     policy : {"fixed", "floor"}
     lamports : int
-        Of ``fixed``.
+        The tip of the policy ``fixed``, in lamports.
     percentile : {25, 50, 75, 95, 99, "ema50"}
-        Of ``floor``: of the tips that landed.
+        The percentile of landed tips that the policy ``floor`` pays.
     minimum, maximum : int
-        Lamports; `maximum` is also the most that the signer lets a transaction transfer.
+        Lamports. `maximum` is also the most that the signer lets a transaction transfer.
     floor_url : str
-        Where the tips that landed are published; empty for Jito's own.
+        The URL of the landed tips; empty for Jito's own.
     """
+
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"floor_url"})
 
     policy: Literal["fixed", "floor"] = "fixed"
     lamports: int = MIN_TIP_LAMPORTS
@@ -252,29 +145,32 @@ class TipConfig:
     floor_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        _check_choice(self, "policy", ("fixed", "floor"))
-        _check_choice(self, "percentile", get_args(Percentile))
-        _check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, _U63)})
+        check_choice(self, "policy", ("fixed", "floor"))
+        check_choice(self, "percentile", get_args(Percentile))
+        check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, _U63)})
         bounds = (MIN_TIP_LAMPORTS, self.maximum)
-        _check_integers(self, {"lamports": bounds, "minimum": bounds})
-        _check_types(self, {str: ("floor_url",)})
+        check_integers(self, {"lamports": bounds, "minimum": bounds})
+        check_types(self, {str: ("floor_url",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerConfig:
-    """Who signs, and what for at most; the table ``[signer]``.
+    """The signing key and its limits; the table ``[signer]``.
 
     Attributes
     ----------
     key_file : str
-        As the Solana tools write it, of mode 0600 or stricter; or
+        The key file, as the Solana tools write it, of mode 0600 or stricter. Or
     key_fd : int
-        a descriptor that gives the same.
+        a file descriptor of one.
     max_spend_lamports_per_minute : int
-        Fees, tips and deposits together.
+        The limit on fees, tips and deposits together.
     kill_file : str
-        While it exists, nothing is signed; empty for none.
+        While this file exists, nothing is signed; empty for none.
     """
+
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"key_fd", "key_file", "kill_file"})
 
     key_file: str = field(default="", repr=False)
     key_fd: int = -1
@@ -282,22 +178,22 @@ class SignerConfig:
     kill_file: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self, {str: ("key_file", "kill_file")})
-        _check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
+        check_types(self, {str: ("key_file", "kill_file")})
+        check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
         if bool(self.key_file) == (self.key_fd >= 0):
-            raise _refuse("key_file", self.key_file, "give either this or key_fd")
+            raise refusal(self, "key_file", self.key_file, "set either key_file or key_fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketConfig:
-    """A market on Manifest; one of the tables ``[[market]]``.
+    """A Manifest market; one of the tables ``[[market]]``.
 
     Attributes
     ----------
     market, base_mint, quote_mint : str
-        In base 58.
+        Public keys in base 58.
     base_decimals, quote_decimals, lot_atoms, tick_size, velox_market : int
-        As in `MarketSpec`.
+        See `MarketSpec`.
     order_type : {"limit", "immediate_or_cancel", "post_only"}
     """
 
@@ -313,14 +209,14 @@ class MarketConfig:
     spec: MarketSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_choice(self, "order_type", tuple(ORDER_TYPES))
+        check_choice(self, "order_type", tuple(ORDER_TYPES))
         keys: dict[str, Any] = {}
         for name in ("market", "base_mint", "quote_mint"):
             value = getattr(self, name)
             try:
                 keys[name] = Pubkey.from_string(value)
             except (TypeError, ValueError):
-                raise _refuse(name, value, "must be a public key in base 58") from None
+                raise refusal(self, name, value, "must be a public key in base 58") from None
         names = ("base_decimals", "quote_decimals", "lot_atoms", "tick_size", "velox_market")
         try:
             spec = MarketSpec(**keys, **{name: getattr(self, name) for name in names})
@@ -331,27 +227,27 @@ class MarketConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueConfig:
-    """What waits; the table ``[queue]``.
+    """The order queue; the table ``[queue]``.
 
     Attributes
     ----------
     capacity : int
-        Orders.
+        Orders that may wait.
     shedding : {"oldest", "newest"}
-        Which go when there are more.
+        Which orders are shed first when it is full.
     """
 
-    capacity: int = 8192
+    capacity: int = DEFAULT_CAPACITY
     shedding: Shedding = "oldest"
 
     def __post_init__(self) -> None:
-        _check_integers(self, {"capacity": (1, MAX_CAPACITY)})
-        _check_choice(self, "shedding", get_args(Shedding))
+        check_integers(self, {"capacity": (1, MAX_CAPACITY)})
+        check_choice(self, "shedding", get_args(Shedding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainConfig:
-    """All of it.
+    """A whole configuration.
 
     Attributes
     ----------
@@ -363,13 +259,13 @@ class ChainConfig:
     queue : QueueConfig
     markets : tuple of MarketConfig
     memo : bool
-        Whether orders of all other markets are written into memos, which execute nothing.
+        Whether the orders of all other markets go into memos, which execute nothing.
     journal : str
-        The journal's path; empty where the command line says it.
+        The journal's path; empty if the command line gives it.
     deadline_s : float
-        How long the end of a run waits for what is under way.
+        How long the end of a run waits for transactions in flight, in seconds.
     path : str
-        The file, which relative paths in it start from.
+        The configuration file. Relative paths in it start at its folder.
     """
 
     cluster: ClusterConfig
@@ -385,19 +281,19 @@ class ChainConfig:
     path: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self, {bool: ("memo",), str: ("journal", "path")})
-        _check_numbers(self, {"deadline_s": (0.0, 1e6)})
+        check_types(self, {bool: ("memo",), str: ("journal", "path")})
+        check_numbers(self, {"deadline_s": (0.0, 1e6)})
         if not self.markets and not self.memo:
-            raise ConfigError("market: none is given, and memo is not true: nothing can be carried")
+            raise ConfigError("market: at least one is needed, or memo = true")
         numbers = [each.spec.velox_market for each in self.markets]
         for number in numbers:
             if numbers.count(number) > 1:
-                raise _refuse("market.velox_market", number, "is there twice")
+                raise refusal(self, "market.velox_market", number, "occurs twice")
         if self.submit.atomic and self.block_engine is None:
-            raise _refuse("submit.atomic", True, "needs a [block_engine]")
+            raise refusal(self, "submit.atomic", True, "needs a [block_engine]")
 
     def relative(self, path: str) -> str:
-        """Return a path of the file's, from where the file lies."""
+        """Return a path of the file, relative to the file's folder."""
         return os.path.join(os.path.dirname(self.path), os.path.expanduser(path))
 
 
@@ -427,8 +323,8 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     Raises
     ------
     ConfigError
-        It cannot be read, is no TOML, or a value cannot be used; the message names the file, the
-        table and the key, and the value, or its kind alone where it may hold a key or a URL.
+        The file cannot be read, is not TOML, or a value cannot be used. The message names the file,
+        the table, the key and the value. It names only the kind of a value that may be a secret.
     """
     name = os.fspath(path)
     try:
@@ -436,7 +332,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: no TOML: byte {error.start} is not UTF-8") from error
+        raise ConfigError(f"{name}: is not TOML: byte {error.start} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: {error}") from error
     given: dict[str, Any] = {"path": name}
@@ -461,8 +357,8 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
 
 def _table(path: str, table: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, dict):
-        # What is there instead may be a key.
-        raise ConfigError(f"{path}: {table} is {_kind_of(value)}: must be a table")
+        # The value may be a secret.
+        raise ConfigError(f"{path}: {table} is {kind_of(value)}: must be a table")
     known = [each.name for each in fields(kind) if each.init]  # type: ignore[arg-type]
     for key in value:
         _check_key(path, table + ".", key, known)
@@ -489,6 +385,4 @@ def _is_required(each: Any) -> bool:
 
 def _check_key(path: str, prefix: str, key: str, known: list[str]) -> None:
     if key not in known:
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        raise ConfigError(f"{path}: {prefix}{key}: no such key; {hint}")
+        raise ConfigError(f"{path}: {prefix}{key}: unknown key; {suggestion(key, known)}")

@@ -1,7 +1,7 @@
-"""The paths of a Jito block engine.
+"""The methods of a Jito block engine.
 
-It is a stand-in: it does what the public documentation says and what users have seen, which the
-words of `WORDS` come from. What a real engine does beyond that, auctions above all, it does not.
+This is a stand-in. It does what the public documentation says and what users have reported; `WORDS`
+says where each message comes from. It holds no auctions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from typing import Any
 from solders.pubkey import Pubkey
 
 from velox.errors import RpcError
-from velox.testing.chain import BUNDLE_MEMORY_NS, COMMITMENTS, Bundle, Chain, bundle_id
+from velox.solana.net.block_engine import MAX_STATUS_IDS
+from velox.solana.tx.limits import LAMPORTS_PER_SOL, MAX_BUNDLE_TRANSACTIONS, MIN_TIP_LAMPORTS
+from velox.solana.tx.template import bundle_id
+from velox.testing.chain import BUNDLE_MEMORY_NS, COMMITMENTS, Bundle, Chain
 from velox.testing.encoding import decode_transaction
 from velox.testing.faults import Fault
-from velox.testing.rpc import config_of
+from velox.testing.received import Received
+from velox.testing.rpc.params import config_of
 from velox.testing.server.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -29,15 +33,13 @@ from velox.testing.server.jsonrpc import (
     Service,
     refuse,
 )
-from velox.testing.svm import MAX_ACCOUNT_LOCKS, Received, Svm
+from velox.testing.svm import MAX_ACCOUNT_LOCKS, Svm
 
 __all__ = ["WORDS", "BlockEngineService"]
 
-MAX_TRANSACTIONS, MAX_STATUSES = 5, 5
 DONT_FRONT = "jitodontfront"
-LAMPORTS_PER_SOL = 1_000_000_000
-# What a bundle is refused with, and where the words are from: `seen` by users of the engine and
-# told by them, or `assumed` where nobody told.
+# The refusals of a bundle: code, message, and its source. Users of the engine reported those that
+# are `seen`; nobody reported those that are `assumed`.
 WORDS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
     {
         "expired": (INVALID_PARAMS, "bundle contains an expired blockhash", "seen"),
@@ -61,7 +63,7 @@ WORDS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
         "locks": (INTERNAL_ERROR, "transaction has too many account locks", "seen"),
         "content_type": (INVALID_REQUEST, "Unsupported content type", "seen"),
         "empty": (INVALID_PARAMS, "bundle contains no transactions", "assumed"),
-        "undecodable": (INVALID_PARAMS, "{}", "seen"),  # the words of `decode_transaction`
+        "undecodable": (INVALID_PARAMS, "{}", "seen"),  # the message of `decode_transaction`
         "unsigned": (INVALID_PARAMS, "transaction #{} failed signature verification", "assumed"),
         "fronted": (
             INVALID_PARAMS,
@@ -86,9 +88,9 @@ class BlockEngineService(Service):
     chain : Chain
     region : str
     clock : callable
-        Nanoseconds, by which requests are counted.
+        Nanoseconds, for the rate limit.
     rate_per_s : float or None
-        Requests a second of each address, or of each ``x-jito-auth``; None does not limit them.
+        Requests a second from each address, or for each ``x-jito-auth``; None for no limit.
     """
 
     error_status = MappingProxyType(
@@ -157,7 +159,7 @@ class BlockEngineService(Service):
         return str(received.signature)
 
     def _accept(self, texts: list[Any], encoding: Any) -> Bundle:
-        if len(texts) > MAX_TRANSACTIONS:
+        if len(texts) > MAX_BUNDLE_TRANSACTIONS:
             raise _refuse("too_long")
         transactions = tuple(self._decode(text, encoding) for text in texts)
         if len({each.message_hash for each in transactions}) < len(transactions):
@@ -167,7 +169,7 @@ class BlockEngineService(Service):
             keys, writable = self._check(i, received)
             if i and any(str(key).startswith(DONT_FRONT) for key in keys):
                 raise _refuse("fronted")
-            # Those from lookup tables do not count.
+            # Accounts from lookup tables do not count.
             tipped |= any(
                 may_write and key in self.chain.tip_accounts
                 for key, may_write in zip(received.message.account_keys, writable, strict=False)
@@ -183,7 +185,7 @@ class BlockEngineService(Service):
             raise _refuse("undecodable", error) from None
 
     def _check(self, i: int, received: Received) -> tuple[list[Pubkey], list[bool]]:
-        """Refuse what can never land; the transaction's accounts, and which it may write."""
+        """Refuse what can never land; return the accounts, and which are writable."""
         if not received.verified:
             raise _refuse("unsigned", i)
         keys, writable = self._svm.keys(received)
@@ -247,10 +249,10 @@ class BlockEngineService(Service):
         names = params[0] if params else None
         if (
             not isinstance(names, list)
-            or not 0 < len(names) <= MAX_STATUSES
+            or not 0 < len(names) <= MAX_STATUS_IDS
             or not all(isinstance(name, str) for name in names)
         ):
-            raise refuse(INVALID_PARAMS, f"Invalid params: 1 to {MAX_STATUSES} bundle ids")
+            raise refuse(INVALID_PARAMS, f"Invalid params: 1 to {MAX_STATUS_IDS} bundle ids")
         return names
 
     # Tips
@@ -262,8 +264,8 @@ class BlockEngineService(Service):
         return [str(each) for each in accounts]
 
     def tip_floor(self) -> Any:
-        """Percentiles of the tips that landed, in SOL; of the least tip, where none has."""
-        tips = sorted(self.chain.landed_tips) or [1_000]
+        """Return percentiles of landed tips in SOL; of the smallest tip, if none has landed."""
+        tips = sorted(self.chain.landed_tips) or [MIN_TIP_LAMPORTS]
         time = datetime.fromtimestamp(self.chain.head.time_s, UTC)
         document: dict[str, Any] = {"time": time.isoformat()}
         for percentile in (25, 50, 75, 95, 99):

@@ -1,11 +1,11 @@
-"""Slots, blocks, and what lands in them."""
+"""Slots, blocks, and the transactions that land in them."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -16,30 +16,27 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.solana.tx.limits import MIN_TIP_LAMPORTS
+from velox.solana.tx.template import bundle_id
 from velox.testing.faults import Fault, FaultInjector
-from velox.testing.svm import Execution, Received, Svm
+from velox.testing.received import Received
+from velox.testing.svm import Execution, Svm
 
-__all__ = ["COMMITMENTS", "MAX_AGE", "Block", "Bundle", "Chain", "bundle_id"]
+__all__ = ["COMMITMENTS", "MAX_AGE", "Block", "Bundle", "Chain"]
 
-# A blockhash is good in the block that follows its own and in 150 more: a ring of 151.
+# A blockhash is valid in the block after its own and in 150 more: a ring of 151.
 MAX_AGE = 150
-# How many blocks must lie above a block until it counts as that.
+# How many blocks must be on top of a block for each commitment.
 COMMITMENTS = MappingProxyType({"processed": 0, "confirmed": 1, "finalized": 32})
-# How many blocks long a status is known without a search of the history.
+# For how many blocks a status is known without a search of the history.
 STATUS_BLOCKS = 300
 # How long a block engine remembers a bundle.
 BUNDLE_MEMORY_NS = 300_000_000_000
 BLOCKS_KEPT = 512
-# Slots and block heights differ on every real chain, and who confuses them shall notice.
+# Slots and block heights differ on every real chain. Here, too, so that tests notice a confusion.
 GENESIS_HEIGHT = 1_000
 GENESIS_TIME_S = 1_750_000_000
-MINIMUM_TIP = 1_000
 TIP_ACCOUNTS = 8
-
-
-def bundle_id(signatures: Sequence[Signature]) -> str:
-    """The name of a bundle: a hash of the names of its transactions."""
-    return hashlib.sha256(",".join(map(str, signatures)).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -50,13 +47,13 @@ class Block:
     ----------
     slot, parent_slot, height : int
     blockhash : Hash
-        What a transaction of the following blocks may name.
+        The hash that transactions of the following blocks may name.
     time_s : int
         Unix time.
     executions : list of Execution
         In order.
     changed : dict of Pubkey to Account
-        Those of the watched accounts that it may have written, as it left them.
+        The watched accounts that it may have written, in their state after it.
     """
 
     slot: int
@@ -77,13 +74,13 @@ class Bundle:
     id : str
     transactions : tuple of Received
     regions : set of str
-        Those of the block engine that were sent it; others know nothing of it.
+        The regions of the block engine that were sent it. Others do not know it.
     accepted_slot : int
     landed_slot : int or None
     failure : str or None
-        Why it did not land.
+        Why it did not land; None if it landed or still may.
     disowned : bool
-        The block engine calls it ``Invalid``, whatever happens to it.
+        Whether the block engine reports it as ``Invalid`` whatever happens.
     """
 
     id: str
@@ -97,7 +94,7 @@ class Bundle:
 
 @dataclass(slots=True)
 class _Waiting:
-    """What was accepted and has yet to land."""
+    """Transactions that were accepted and have not landed yet."""
 
     due_slot: int
     transactions: tuple[Received, ...]
@@ -106,11 +103,11 @@ class _Waiting:
 
 
 class Chain:
-    """A chain of one validator, which makes a block when `tick` tells it to.
+    """A chain of one validator. `tick` makes a block.
 
-    What is accepted waits, and lands in the next block, in order of acceptance. `lock` guards all
-    of it, and is held for the whole of every change: what another thread reads is the chain
-    between two changes.
+    Accepted transactions land in the next block, in the order of acceptance. `lock` guards
+    everything, and every change holds it from beginning to end. So another thread sees the chain
+    only between two changes.
 
     Parameters
     ----------
@@ -133,11 +130,12 @@ class Chain:
         self.retired_tip_accounts: list[Pubkey] = []
         self.listeners: list[Callable[[Chain], None]] = []
         self.watched: set[Pubkey] = set()
+        self.watched_programs: set[Pubkey] = set()
         self._seed = seed
         self._tip_sets = 0
         self._messages: set[Hash] = set()
         self._waiting: list[_Waiting] = []
-        # By the height at which each fork is given up: what waits again then.
+        # What lands again once its fork is given up, by the height at which that happens.
         self._forks: list[tuple[int, _Waiting]] = []
         self._tips: deque[int] = deque(maxlen=1_000)
         self._ring: dict[Hash, int] = {}
@@ -146,9 +144,9 @@ class Chain:
         first = self.svm.genesis_slot
         for age in range(MAX_AGE, -1, -1):
             self._append(first + MAX_AGE - age, GENESIS_HEIGHT - age)
-        self.faucet = Keypair.from_seed(bytes(self._hash("faucet")))
+        self.faucet = self.keypair("faucet")
         self.svm.fund(self.faucet.pubkey(), 10**17)
-        # Twice, so that there are some that have been retired.
+        # Twice, so that some accounts are retired from the start.
         self.rotate_tip_accounts()
         self.rotate_tip_accounts()
 
@@ -159,17 +157,17 @@ class Chain:
         return self.blocks[-1]
 
     def block(self, commitment: str) -> Block:
-        """The newest block of a commitment, which is a key of `COMMITMENTS`."""
+        """Return the newest block of a commitment, a key of `COMMITMENTS`."""
         return self.blocks[-1 - COMMITMENTS[commitment]]
 
     def tick(self, count: int = 1) -> None:
-        """Make `count` blocks, and land in them what is due."""
+        """Make `count` blocks, and land the transactions that are due."""
         for _ in range(count):
             with self.lock:
                 self.advance(1)
 
     def advance(self, slots: int) -> None:
-        """Make one block, `slots` slots after the last one; the slots between are skipped."""
+        """Make one block, `slots` slots after the last. The slots between are skipped."""
         with self.lock:
             slot = self.head.slot + slots
             if strike := self.injector.meet(Fault.SKIPPED_SLOTS, slot):
@@ -184,7 +182,7 @@ class Chain:
                 listener(self)
 
     def time_s(self, slot: int) -> int:
-        """Unix time of a slot."""
+        """Return the Unix time of a slot, in seconds."""
         return GENESIS_TIME_S + (slot - self.svm.genesis_slot) * self.slot_ns // 1_000_000_000
 
     def _append(self, slot: int, height: int) -> Block:
@@ -205,15 +203,19 @@ class Chain:
     def _hash(self, purpose: str) -> Hash:
         return Hash.from_bytes(hashlib.sha256(f"velox {self._seed} {purpose}".encode()).digest())
 
+    def keypair(self, purpose: str) -> Keypair:
+        """Return the key that the chain's seed gives for a purpose."""
+        return Keypair.from_seed(bytes(self._hash(purpose)))
+
     # Blockhashes, signatures, tips
 
     def last_valid_height(self, blockhash: Hash) -> int | None:
-        """The last block height at which a blockhash is good, unless that has passed."""
+        """Return the last block height at which a blockhash is valid; None if it has passed."""
         height = self._ring.get(blockhash)
         return None if height is None else height + MAX_AGE
 
     def objection(self, received: Received) -> str | None:
-        """Why a transaction could not land now whatever it holds: one already did, or it is old."""
+        """Return why a transaction cannot land: it landed already, or its blockhash is too old."""
         if received.signature in self.statuses or received.message_hash in self._messages:
             return "AlreadyProcessed"
         if received.blockhash in self._ring:
@@ -224,34 +226,35 @@ class Chain:
         return "BlockhashNotFound"
 
     def confirmations(self, execution: Execution) -> int:
-        """How many blocks lie above an execution's."""
+        """Return how many blocks are on top of an execution's block."""
         return self.head.height - execution.block_height
 
     def status(self, signature: Signature, *, search_history: bool) -> Execution | None:
+        """Return the execution of a signature; None if it is unknown, or old and not searched."""
         execution = self.statuses.get(signature)
         if execution is None or search_history:
             return execution
         return execution if self.confirmations(execution) <= STATUS_BLOCKS else None
 
     def rotate_tip_accounts(self) -> None:
-        """Put eight other tip accounts in place of those that were."""
+        """Replace the tip accounts by eight others."""
         self.retired_tip_accounts = self.tip_accounts
         names = [f"tip {self._tip_sets} {i}" for i in range(TIP_ACCOUNTS)]
         self._tip_sets += 1
-        self.tip_accounts = [Keypair.from_seed(bytes(self._hash(name))).pubkey() for name in names]
+        self.tip_accounts = [self.keypair(name).pubkey() for name in names]
         for each in self.tip_accounts:
-            # A transfer to an account that does not exist must make it exempt from rent.
+            # Without this, a small tip would create an account below the rent-exempt minimum.
             self.svm.fund(each, self.svm.rent_exemption(0))
 
     @property
     def landed_tips(self) -> list[int]:
-        """Lamports of the latest bundles' tips."""
+        """The tips of the latest bundles, in lamports."""
         return list(self._tips)
 
     # Acceptance
 
     def waits(self, received: Received) -> bool:
-        """Whether this very transaction has been accepted and not yet landed."""
+        """Return whether this transaction was accepted and has not landed yet."""
         return any(
             each.signature == received.signature
             for waiting in self._waiting
@@ -259,12 +262,17 @@ class Chain:
         )
 
     def accept(self, received: Received) -> None:
-        """Take one transaction, to land by itself."""
+        """Accept one transaction, which lands by itself."""
         with self.lock:
             self._wait(_Waiting(0, (received,)), received.signature)
 
+    def accept_without_faults(self, received: Received) -> None:
+        """Accept one transaction, which lands in the next block whatever the fault plan says."""
+        with self.lock:
+            self._waiting.append(_Waiting(self.head.slot + 1, (received,)))
+
     def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
-        """Take a bundle, to land whole or not at all. One that waits already is not taken twice."""
+        """Accept a bundle, which lands whole or not at all. A waiting bundle is accepted once."""
         with self.lock:
             name = bundle_id([each.signature for each in transactions])
             known, regions = self.bundles.get(name), {region}
@@ -295,7 +303,7 @@ class Chain:
     def _land(self, waiting: _Waiting, block: Block) -> None:
         bundle = waiting.bundle
         if bundle is None or waiting.first_alone:
-            # After an uncled block anyone may send the transactions of a bundle by themselves.
+            # After an uncled block, anyone can send the transactions of a bundle one by one.
             first = waiting.transactions[0]
             if self.objection(first) is None and not self._forks_away(waiting, block):
                 execution = self._execute(first, block, bundle)
@@ -307,7 +315,7 @@ class Chain:
             self._land_whole(bundle, block)
 
     def _forks_away(self, waiting: _Waiting, block: Block) -> bool:
-        """Whether a transaction fails on a fork for now, and will wait again once that is gone."""
+        """Return whether a transaction fails on a fork, and lands again after the fork is gone."""
         (first, *rest) = waiting.transactions
         strike = None
         if waiting.bundle is None and not rest:
@@ -324,14 +332,14 @@ class Chain:
         self._forks = [each for each in self._forks if each[0] > block.height]
         for waiting in over:
             del self.statuses[waiting.transactions[0].signature]
-        # What a fork has executed and the chain has not may land in the next block.
+        # What was executed on a fork only may land in the next block.
         self._waiting += over
 
     def _land_whole(self, bundle: Bundle, block: Block) -> None:
         before: dict[Pubkey, Account | None] = {}
         executions, failure = self._try(bundle, block, before)
         tip = sum(self._tip(each) for each in executions)
-        if failure is None and tip < MINIMUM_TIP:
+        if failure is None and tip < MIN_TIP_LAMPORTS:
             failure = "StateAuctionBidRejected"
         if failure is None:
             self._commit(executions, block)
@@ -344,7 +352,7 @@ class Chain:
     def _try(
         self, bundle: Bundle, block: Block, before: dict[Pubkey, Account | None]
     ) -> tuple[list[Execution], str | None]:
-        """Execute a bundle up to the first transaction that fails, and why it does."""
+        """Execute a bundle up to the first failure; return the executions and the failure."""
         executions: list[Execution] = []
         for received in bundle.transactions:
             failure = self.objection(received)
@@ -363,7 +371,7 @@ class Chain:
         return self.svm.execute(received, block.slot, block.height, name)
 
     def _tip(self, execution: Execution) -> int:
-        """What a transaction gave to tip accounts."""
+        """Return what a transaction gave to tip accounts, in lamports."""
         return sum(
             after - before
             for key, before, after in zip(
@@ -380,3 +388,8 @@ class Chain:
             self._messages.add(each.message_hash)
             for key in self.watched.intersection(each.keys):
                 block.changed[key] = self.svm.account(key)
+            if self.watched_programs:
+                for key in each.keys:
+                    account = self.svm.account(key)
+                    if account is not None and account.owner in self.watched_programs:
+                        block.changed[key] = account

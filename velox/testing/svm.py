@@ -1,4 +1,4 @@
-"""One Solana virtual machine, and what a validator does around it to run a transaction."""
+"""A Solana virtual machine, and what a validator does around it to execute a transaction."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from solders.account import Account
 from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
-from solders.message import Message, MessageV0, to_bytes_versioned
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
-from solders.transaction import SanitizeError, VersionedTransaction
+from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import (
     FailedTransactionMetadata,
     SimulatedTransactionInfo,
@@ -27,105 +26,32 @@ from solders.transaction_metadata import (
 
 from velox.errors import LocalnetError
 from velox.solana.files import read_regular
+from velox.solana.tx.instructions import SYSTEM_PROGRAM
+from velox.testing.received import Received
+from velox.testing.token_accounts import token_balances_json
 
-__all__ = [
-    "MAX_ACCOUNT_LOCKS",
-    "MAX_TRANSACTION_BYTES",
-    "Execution",
-    "Received",
-    "Simulation",
-    "Svm",
-    "describe",
-]
+__all__ = ["MAX_ACCOUNT_LOCKS", "SLOTS_PER_EPOCH", "Execution", "Simulation", "Svm"]
 
-# An IPv6 packet that no router splits, less its headers.
-MAX_TRANSACTION_BYTES = 1232
 MAX_ACCOUNT_LOCKS = 64
-
-SYSTEM_PROGRAM = Pubkey.default()
-ADVANCE_NONCE = (4).to_bytes(4, "little")
-# Of a nonce account's data: version u32, state u32, authority, then the nonce itself.
-NONCE = slice(40, 72)
-LOOKUP_TABLE_META_BYTES = 56
 SLOTS_PER_EPOCH = 432_000
 
-
-class Received:
-    """One transaction as it came over the wire.
-
-    Parameters
-    ----------
-    raw : bytes
-        The signatures and the message.
-
-    Raises
-    ------
-    ValueError
-        The bytes are no transaction of version 0 or before it.
-    """
-
-    def __init__(self, raw: bytes) -> None:
-        self.transaction = VersionedTransaction.from_bytes(raw)
-        message = self.transaction.message
-        if not isinstance(message, Message | MessageV0):
-            raise ValueError("unsupported transaction version")
-        try:
-            self.transaction.sanitize()
-        except SanitizeError as error:
-            raise ValueError(f"failed to sanitize transaction: {error}") from None
-        # What came after the message is not part of it.
-        self.raw = bytes(self.transaction)
-        self.message: Message | MessageV0 = message
-        self.signature: Signature = self.transaction.signatures[0]
-        self.blockhash: Hash = message.recent_blockhash
-
-    @cached_property
-    def message_hash(self) -> Hash:
-        return type(self.message).hash_raw_message(to_bytes_versioned(self.message))
-
-    @cached_property
-    def verified(self) -> bool:
-        """Whether every signature is its signer's."""
-        return all(self.transaction.verify_with_results())
-
-    @property
-    def version(self) -> int | str:
-        return "legacy" if isinstance(self.message, Message) else 0
-
-    @property
-    def written_lookups(self) -> int:
-        """How many of the accounts from lookup tables it may write."""
-        if isinstance(self.message, Message):
-            return 0
-        return sum(len(each.writable_indexes) for each in self.message.address_table_lookups)
-
-    @property
-    def advances_nonce(self) -> Pubkey | None:
-        """The nonce account, where the first instruction advances one."""
-        keys = self.message.account_keys
-        for instruction in self.message.instructions[:1]:
-            if (
-                keys[instruction.program_id_index] == SYSTEM_PROGRAM
-                and bytes(instruction.data[:4]) == ADVANCE_NONCE
-                and instruction.accounts
-                and instruction.accounts[0] < len(keys)
-            ):
-                return keys[instruction.accounts[0]]
-        return None
+# The data of a nonce account: version u32, state u32, authority, then the nonce.
+NONCE = slice(40, 72)
+LOOKUP_TABLE_META_BYTES = 56
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One transaction that the chain has executed: its effects, or its failure, are for good.
+    """One transaction that the chain has executed. Its effects, or its failure, are final.
 
     Attributes
     ----------
     signature : Signature
-        The first one, which is the transaction's name.
+        The first signature, which identifies the transaction.
     slot, block_height : int
         Where it landed.
     err : object
-        None, or the error as JSON-RPC tells it: ``{"InstructionError": [0, {"Custom": 1}]}``.
+        None, or the error as JSON-RPC encodes it: ``{"InstructionError": [0, {"Custom": 1}]}``.
         A transaction that failed has paid its fee and changed nothing else.
     logs : tuple of str
     return_data : tuple of Pubkey and bytes, or None
@@ -136,15 +62,18 @@ class Execution:
     raw : bytes
         The transaction.
     message_hash : Hash
-        By which the chain knows it again, whatever its signatures.
+        By which the chain refuses it a second time, whatever its signatures.
     bundle_id : str or None
         The bundle that carried it.
     keys : tuple of Pubkey
-        Its accounts: those in the message, then those loaded to be written, then to be read.
+        Its accounts: those in the message, then the loaded writable ones, then the loaded
+        read-only ones.
     balances_before, balances_after : tuple of int
         Lamports of each of `keys`.
     inner : tuple
-        A tuple of inner instructions for each instruction.
+        For each instruction a tuple of its inner instructions.
+    tokens_before, tokens_after : list
+        The token balances of `keys`, as JSON-RPC encodes them.
     """
 
     signature: Signature
@@ -162,11 +91,13 @@ class Execution:
     balances_before: tuple[int, ...]
     balances_after: tuple[int, ...]
     inner: tuple[Any, ...]
+    tokens_before: list[Any] = field(default_factory=list)
+    tokens_after: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What a transaction would do."""
+    """The outcome of a simulated transaction."""
 
     err: Any
     logs: tuple[str, ...]
@@ -177,17 +108,17 @@ class Simulation:
 
 
 class Svm:
-    """The accounts of the chain and the machine that changes them. Not thread-safe.
+    """The accounts of the chain, and the machine that changes them. Not thread-safe.
 
-    LiteSVM would remember neither blockhashes nor signatures as a cluster does: `Chain` does, and
-    it is switched off here.
+    `Chain` checks blockhashes and repeated signatures, as a cluster does. LiteSVM's own checks
+    differ, and are switched off.
     """
 
     def __init__(self) -> None:
         self._svm = LiteSVM().with_blockhash_check(False).with_transaction_history(0)
-        # LiteSVM's own faucet has a random key: without it, all there is comes from the seed.
+        # LiteSVM's own faucet has a random key. Without it, all accounts depend on the seed alone.
         self.set_account(self._svm.airdrop_pubkey(), None)
-        # Programs count as deployed at this slot: the chain must not begin before it.
+        # The built-in programs are deployed at this slot, so the chain must not begin before it.
         self.genesis_slot: int = self._svm.get_clock().slot
 
     # Accounts
@@ -196,7 +127,7 @@ class Svm:
         return self._svm.get_account(pubkey)
 
     def set_account(self, pubkey: Pubkey, account: Account | None) -> None:
-        """Put an account in place, or away with None."""
+        """Set an account; None deletes it."""
         self._svm.set_account(
             pubkey, Account(0, b"", SYSTEM_PROGRAM) if account is None else account
         )
@@ -205,7 +136,7 @@ class Svm:
         return self._svm.get_balance(pubkey) or 0
 
     def fund(self, pubkey: Pubkey, lamports: int) -> None:
-        """Make lamports out of nothing."""
+        """Add lamports to an account, out of nothing."""
         old = self.account(pubkey) or Account(0, b"", SYSTEM_PROGRAM)
         total = old.lamports + lamports
         if total >= 2**64:
@@ -217,14 +148,21 @@ class Svm:
     def rent_exemption(self, size: int) -> int:
         return self._svm.minimum_balance_for_rent_exemption(size)
 
-    def add_program(self, pubkey: Pubkey, path: Path) -> None:
+    def program_accounts(self, program: Pubkey) -> list[tuple[Pubkey, Account]]:
+        """Return the accounts that a program owns, sorted by their keys."""
+        return sorted(self._svm.get_program_accounts(program), key=lambda each: bytes(each[0]))
+
+    def add_program(self, pubkey: Pubkey, source: bytes | Path) -> None:
+        """Load a program from the bytes of an ELF file, or from its path."""
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         try:
-            self._svm.add_program(pubkey, read_regular(path))
+            elf = source if isinstance(source, bytes) else read_regular(source)
+            self._svm.add_program(pubkey, elf)
         except OSError as error:
-            raise LocalnetError(f"program {pubkey}: {path}: {error.strerror}") from error
+            raise LocalnetError(f"program {pubkey}: {name}: {error.strerror}") from error
         except Exception as error:
             # solders raises types of its own, each a bare Exception.
-            raise LocalnetError(f"program {pubkey}: {path}: {error}") from error
+            raise LocalnetError(f"program {pubkey}: {name}: {error}") from error
 
     # Time
 
@@ -243,9 +181,9 @@ class Svm:
     # Transactions
 
     def keys(self, received: Received) -> tuple[list[Pubkey], list[bool]]:
-        """A transaction's accounts, those of its lookup tables included, and which it may write.
+        """Return a transaction's accounts, with those of its lookup tables, and which are writable.
 
-        A table that does not hold what is looked up gives nothing: the machine refuses it later.
+        An entry that a table does not have is left out: the machine refuses such a transaction.
         """
         message = received.message
         header, keys = message.header, list(message.account_keys)
@@ -273,11 +211,11 @@ class Svm:
         return keys, writable
 
     def keep(self, received: Received, kept: dict[Pubkey, Account | None]) -> None:
-        """Add to `kept` what a transaction may write and is not yet there, as it is now.
+        """Add to `kept` the present state of the accounts that a transaction may write.
 
-        Called before each of several transactions is executed, it keeps what `restore` needs to
-        make all of them not to have been. Programs are left out: no transaction writes one that it
-        calls.
+        Call it before each of several transactions, and `restore` undoes all of them. An account
+        that is in `kept` already stays as it is. Programs are left out: no transaction writes a
+        program that it calls.
         """
         for key, may_write in zip(*self.keys(received), strict=True):
             if may_write and key not in kept:
@@ -286,11 +224,12 @@ class Svm:
                     kept[key] = account
 
     def restore(self, kept: dict[Pubkey, Account | None]) -> None:
+        """Put accounts back into the state that `keep` recorded."""
         for key, account in kept.items():
             self.set_account(key, account)
 
     def nonce(self, pubkey: Pubkey) -> Hash | None:
-        """The value of a nonce account, if it is one."""
+        """Return the nonce of a nonce account; None if the account is none."""
         account = self.account(pubkey)
         if account is None or account.owner != SYSTEM_PROGRAM or len(account.data) != 80:
             return None
@@ -305,17 +244,18 @@ class Svm:
         *,
         verify: bool = True,
     ) -> Execution | Any:
-        """Run one transaction.
+        """Execute one transaction.
 
         Returns
         -------
         Execution
-            It landed, also where it failed: the payer has paid.
+            It landed. If it failed, it has still paid its fee.
         object
-            It did not land, as though it had never been; the error as JSON-RPC tells it.
+            It did not land, and changed nothing: the error as JSON-RPC encodes it.
         """
         keys, writable = self.keys(received)
         before = tuple(self.balance(key) for key in keys)
+        tokens_before = token_balances_json(keys, self.account)
         with self._verifying(verify):
             result = self._svm.send_transaction(received.transaction)
         err, meta = _outcome(result)
@@ -343,10 +283,12 @@ class Svm:
             balances_before=before,
             balances_after=after,
             inner=tuple(tuple(each) for each in meta.inner_instructions()),
+            tokens_before=tokens_before,
+            tokens_after=token_balances_json(keys, self.account),
         )
 
     def failure_elsewhere(self, received: Received, slot: int, block_height: int) -> Execution:
-        """What a fork would show on which a transaction failed; nothing changes here."""
+        """Return a failed execution on a fork; the accounts do not change."""
         keys, _ = self.keys(received)
         balances = tuple(self.balance(key) for key in keys)
         last = len(received.message.instructions) - 1
@@ -369,14 +311,14 @@ class Svm:
         )
 
     def _advance_nonce(self, received: Received) -> None:
-        """Use up the nonce of a transaction that failed, which a validator does and LiteSVM not."""
+        """Advance the nonce of a failed transaction, as a validator does and LiteSVM does not."""
         pubkey = received.advances_nonce
         if pubkey is None or self.nonce(pubkey) != received.blockhash:
             return
         old = self._svm.get_account(pubkey)
         assert old is not None
         data = bytearray(old.data)
-        # LiteSVM, too, derives it from the transaction; a validator from its newest blockhash.
+        # LiteSVM derives the next nonce in this way. A validator uses its newest blockhash.
         data[NONCE] = hashlib.sha256(b"DURABLE_NONCE" + bytes(received.blockhash)).digest()
         self.set_account(
             pubkey, Account(old.lamports, bytes(data), old.owner, old.executable, old.rent_epoch)
@@ -406,7 +348,7 @@ class Svm:
             self._svm.with_sigverify(True)
 
     def fee(self, message: Message | MessageV0) -> int:
-        """Lamports that a message costs: its signatures and its priority."""
+        """Return the fee of a message in lamports: signatures and priority."""
         blank = [Signature.default()] * message.header.num_required_signatures
         with self._verifying(False):
             result = self._svm.simulate_transaction(VersionedTransaction.populate(message, blank))
@@ -422,52 +364,3 @@ def _outcome(result: Any) -> tuple[Any, TransactionMetadata]:
 def _return_data(meta: TransactionMetadata) -> tuple[Pubkey, bytes] | None:
     returned = meta.return_data()
     return (returned.program_id, bytes(returned.data)) if returned.data else None
-
-
-# The words of Agave's TransactionError and InstructionError for what tests meet; others are called
-# by their names.
-_WORDS = {
-    "AccountInUse": "Account in use",
-    "AccountNotFound": "Attempt to debit an account but found no record of a prior credit.",
-    "AlreadyProcessed": "This transaction has already been processed",
-    "BlockhashNotFound": "Blockhash not found",
-    "InsufficientFundsForFee": "Insufficient funds for fee",
-    "InvalidAccountForFee": "This account may not be used to pay transaction fees",
-    "InvalidProgramForExecution": "This program may not be used for executing instructions",
-    "ProgramAccountNotFound": "Attempt to load a program that does not exist",
-    "SanitizeFailure": "Transaction failed to sanitize accounts offsets correctly",
-    "SignatureFailure": "Transaction did not pass signature verification",
-    "TooManyAccountLocks": "Transaction locked too many accounts",
-    "WouldExceedMaxBlockCostLimit": "Transaction would exceed max Block Cost Limit",
-}
-_INSTRUCTION_WORDS = {
-    "AccountAlreadyInitialized": "instruction requires an uninitialized account",
-    "ComputationalBudgetExceeded": "Computational budget exceeded",
-    "IncorrectProgramId": "incorrect program id for instruction",
-    "InsufficientFunds": "insufficient funds for instruction",
-    "InvalidAccountData": "invalid account data for instruction",
-    "InvalidArgument": "invalid program argument",
-    "InvalidInstructionData": "invalid instruction data",
-    "MissingRequiredSignature": "missing required signature for instruction",
-    "ProgramFailedToComplete": "Program failed to complete",
-    "UninitializedAccount": "instruction requires an initialized account",
-}
-
-
-def describe(err: Any) -> str:
-    """An error of a transaction in the words of a validator."""
-    if isinstance(err, str):
-        return _WORDS.get(err, err)
-    ((name, value),) = err.items()
-    if name == "InstructionError":
-        index, inner = value
-        if isinstance(inner, str):
-            text = _INSTRUCTION_WORDS.get(inner, inner)
-        else:
-            ((inner_name, code),) = inner.items()
-            text = f"custom program error: {code:#x}" if inner_name == "Custom" else inner_name
-        return f"Error processing Instruction {index}: {text}"
-    if name == "InsufficientFundsForRent":
-        index = value["account_index"]
-        return f"Transaction results in an account ({index}) with insufficient funds for rent"
-    return str(name)

@@ -1,4 +1,4 @@
-"""A process that makes others to be killed: each one submits orders until it is, or is done.
+"""Forks processes that are to be killed. Each submits orders until it is killed or done.
 
 It loads everything once and forks; a line on its input is ``URL KEY JOURNAL COMPACT FIRST COUNT``,
 or ``CAPTURE CONFIG`` for what ``velox submit`` does, and ``velox resume`` where that is refused.
@@ -14,12 +14,13 @@ import time
 
 from velox.cli import submission as command
 from velox.errors import SolanaError, SubmitError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import MemoCarrier
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.memo import MemoCarrier
 
 from .support import adds, bundles_of
 
@@ -59,9 +60,9 @@ def submit(url: str, key: str, journal: str, compact: int, first: int, count: in
 
 def submit_capture(capture: str, config: str) -> None:
     try:
-        command.submit(capture, config)
+        command.submit(capture, command.Destination(config))
     except SubmitError:
-        command.resume(config)
+        command.resume(command.Destination(config))
 
 
 def main() -> None:

@@ -18,10 +18,15 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from velox.solana.net.rpc import Account, Blockhash, SignatureStatus, TransactionInfo
-from velox.solana.orders.reports import FILL_EVENT, NO_INDEX, PLACE_EVENT
-from velox.solana.tx.instructions import MANIFEST_PROGRAM, OrderType, decode_batch_update
+from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
 from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
+from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
+from velox.solana.venues.manifest.instructions import (
+    MANIFEST_PROGRAM,
+    NO_INDEX,
+    OrderType,
+    decode_batch_update,
+)
 
 OTHERS = Pubkey(b"\x09" * 32)
 DIGITS = 18
@@ -31,7 +36,7 @@ FINALIZED = 32
 
 
 class Release(Enum):
-    """What the program logs, which has changed twice."""
+    """The layouts of the program's logs, which changed twice."""
 
     OLD = auto()  # placements; fills without the mints
     MINTS = auto()  # placements; fills with the mints
@@ -101,7 +106,7 @@ class ModelChain:
     release: Release = Release.RETURNS
     fill_padding: int = 14
     looks: int = 0
-    # The error of the next transaction, whatever it does.
+    # The error of the next transaction.
     fails_next: int | None = None
 
     def tick(self) -> None:

@@ -1,4 +1,4 @@
-"""The same way with the Manifest program itself, where ``VELOX_MANIFEST_SO`` says where it lies.
+"""Submission to the real Manifest program; ``VELOX_MANIFEST_SO`` is the path of its file.
 
 The program is other people's work and is not part of this repository. The tests were written from
 the published layouts: 16 orders in a transaction, cancels by number, a crossing order, a post-only
@@ -23,30 +23,29 @@ from solders.transaction import VersionedTransaction
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, records
 from velox.solana.net.rpc import RpcClient
 from velox.solana.orders.outcomes import Outcome
-from velox.solana.orders.reports import (
-    Fill,
-    PlacedOrder,
-    ReportKind,
+from velox.solana.tx.instructions import SYSTEM_PROGRAM, TOKEN_PROGRAM, create_account
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
+from velox.solana.tx.template import build_transaction
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.events import (
+    FillLog,
+    PlaceOrderLog,
     decode_events,
     events_of,
     velox_price,
 )
-from velox.solana.tx.carrier import ManifestCarrier
-from velox.solana.tx.instructions import (
+from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
-    SYSTEM_PROGRAM,
-    TOKEN_PROGRAM,
     OrderType,
     claim_seat,
-    create_account,
     create_manifest_market,
     deposit,
 )
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy
-from velox.solana.tx.template import build_transaction
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing import LocalCluster
+from velox.venue import ReportKind
 
 from .support import Harness, bundles_of
 
@@ -62,7 +61,7 @@ RICH = 10**15
 
 
 class Market:
-    """A market on a cluster, with seats and deposits for whoever asks."""
+    """A market on a cluster, which gives traders seats and deposits."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         assert PROGRAM is not None
@@ -101,7 +100,7 @@ class Market:
         self.rpc.close()
 
     def seat(self) -> KeypairSigner:
-        """A trader with a seat, and much of both sides deposited."""
+        """Return a trader with a seat and large deposits on both sides."""
         trader = self._signer()
         spec = self.spec
         instructions = [claim_seat(trader.pubkey, spec.market)]
@@ -178,7 +177,7 @@ class Trader(Harness):
         self.drive()
         return self.submitter.reports()
 
-    def events(self) -> list[PlacedOrder | Fill]:
+    def events(self) -> list[PlaceOrderLog | FillLog]:
         return decode_events(events_of(self.cluster.executions[-1].logs))
 
 
@@ -198,20 +197,20 @@ def ladder(count: int, *, first: int = 1, price: int = 1_000_000, side: int = 0)
     ]
 
 
-def agree(reports: Any, events: list[PlacedOrder | Fill], spec: MarketSpec) -> None:
-    """Each report is an event of the program's log, and the other way round.
+def agree(reports: Any, events: list[PlaceOrderLog | FillLog], spec: MarketSpec) -> None:
+    """Check that reports and events of the program's log are the same.
 
     Newer releases log no placements: their numbers are in the answer alone.
     """
     placed = [
         (each.sequence, velox_price(spec, each.price), each.base_atoms, not each.is_bid)
         for each in events
-        if isinstance(each, PlacedOrder)
+        if isinstance(each, PlaceOrderLog)
     ]
     filled = [
         (each.taker_sequence, velox_price(spec, each.price), each.base_atoms, each.quote_atoms)
         for each in events
-        if isinstance(each, Fill)
+        if isinstance(each, FillLog)
     ]
     told = reports[reports["kind"] == ReportKind.PLACED]
     assert not placed or told[["sequence", "price", "base_atoms", "side"]].tolist() == placed
@@ -255,7 +254,7 @@ def test_cancels_go_by_the_numbers_that_the_program_gave(market: Market, tmp_pat
     assert trader.outcomes() == {Outcome.LANDED: 32}
     assert reports["kind"].tolist() == [ReportKind.CANCELLED] * 16
     assert reports["sequence"].tolist() == placed["sequence"].tolist()
-    # Everything is free again: the same deposits carry the same orders once more.
+    # All deposits are free again, so the same orders fit once more.
     assert trader.send(*ladder(16, first=101))["kind"].tolist() == [ReportKind.PLACED] * 16
     trader.abandon()
 

@@ -184,7 +184,7 @@ def test_http_that_cannot_be_served_is_refused_and_the_next_request_is_served(
         connection.putrequest("POST", "/")
         connection.putheader("Content-Length", length.encode())
         connection.endheaders()
-        assert connection.getresponse().status == 411
+        assert connection.getresponse().status == 400
         connection.close()
     for garbage in (b"\0\1\2\r\n\r\n", b"PUT / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nContent-L"):
         with socket.create_connection(("127.0.0.1", shared.port)) as raw:
@@ -344,7 +344,22 @@ def test_a_transaction_is_read_back_when_it_is_confirmed(cluster: LocalCluster) 
     assert read["meta"]["preBalances"][0] - read["meta"]["postBalances"][0] == 5_000
     refused = client.call("getTransaction", name, {"commitment": "confirmed"})
     assert refused.error["code"] == -32015
-    odd = {**confirmed, "encoding": "jsonParsed"}
+    parsed = client.call("getTransaction", name, {**confirmed, "encoding": "jsonParsed"}).result
+    keys = parsed["transaction"]["message"]["accountKeys"]
+    assert [each["pubkey"] for each in keys] == [str(each) for each in cluster.executions[2].keys]
+    assert keys[0] == {
+        "pubkey": str(wallet.pubkey),
+        "signer": True,
+        "writable": True,
+        "source": "transaction",
+    }
+    minting = parsed["transaction"]["message"]["instructions"][0]
+    assert (minting["programId"], len(minting["accounts"])) == (str(TOKEN), 3)
+    before, after = (
+        parsed["meta"][f"{name}TokenBalances"][0]["uiTokenAmount"] for name in ("pre", "post")
+    )
+    assert (before["amount"], after["amount"], after["uiAmountString"]) == ("0", "5", "0.5")
+    odd = {**confirmed, "encoding": "morse"}
     assert "unsupported encoding" in client.call("getTransaction", name, odd).error["message"]
 
 

@@ -1,4 +1,4 @@
-"""The plainest order book: two dicts, and the rules of ``docs/order-book.md`` written down."""
+"""A plain order book: two dicts, and the rules of ``docs/explanation/order-book.md``."""
 
 from __future__ import annotations
 

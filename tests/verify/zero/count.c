@@ -8,7 +8,8 @@
                 does not come from `pass_on` below; the handler counts it and passes it on. This
                 sees what no interposition can: calls from inside the C library.
 
-   velox_count_row(name) finds the latest row of that name; docs/assurance.md has the rest. */
+   velox_count_row(name) finds the latest row of that name.
+   See docs/explanation/assurance.md. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""``velox bench``: what the parts cost on this machine."""
+"""``velox bench``: measure the cost of each part on this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["add_bench"]
 def add_bench(benchmarks: argparse.ArgumentParser) -> None:
     """Give ``velox bench`` its options."""
     benchmarks.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(bench.names())}; all unless told"
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(bench.names())} (default: all)"
     )
     benchmarks.add_argument(
-        "--json", type=path, metavar="PATH", help="write the figures; '-' is stdout"
+        "--json", type=path, metavar="PATH", help="write the figures as JSON; '-': to stdout"
     )
     add_hiccups_option(benchmarks)
     benchmarks.set_defaults(command=_bench)
@@ -41,7 +41,7 @@ def _bench(options: argparse.Namespace, signals: Signals) -> int:
             results[name] = result.to_dict()
         hiccups: tuple[Hiccups, ...] = ()
         if options.hiccups:
-            # Those that the benchmarks of two threads are pinned to.
+            # The benchmarks of two threads are pinned to these.
             usable = usable_cpus()
             hiccups = measure_hiccups(usable.order[:2] if usable.can_pin else None, options.hiccups)
             screen.say("", *terminal.hiccup_table(hiccups))

@@ -1,4 +1,4 @@
-"""``velox generate``: synthetic flow in a file, to be replayed."""
+"""``velox generate``: write synthetic flow to a file for ``velox replay``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from velox.cli.options import count, events_a_second, integer, path
+from velox.cli.options import DEFAULT_RATE, count, events_a_second, integer, path
 from velox.cli.screen import GOOD, Screen
 from velox.cli.signals import Signals
 from velox.core.flow import MarketFlow
@@ -33,34 +33,42 @@ def add_generate(generate: argparse.ArgumentParser) -> None:
         type=integer,
         required=True,
         metavar="N",
-        help="transactions in the file; the first two clear the book",
+        help="records in the file; the first two clear the book",
     )
     generate.add_argument(
-        "-o", "--output", required=True, type=path, metavar="PATH", help="a .npy file"
+        "-o", "--output", required=True, type=path, metavar="PATH", help="the .npy file to write"
     )
-    generate.add_argument("--seed", type=count, default=0, metavar="N", help="(0)")
+    generate.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="seed of the flow (default: 0)"
+    )
     generate.add_argument(
         "--rate",
         type=events_a_second,
-        default=100_000.0,
+        default=DEFAULT_RATE,
         metavar="N",
-        help="transactions a second of the timestamps (100000)",
+        help="records a second, by their timestamps (default: %(default)g)",
     )
     generate.add_argument(
         "--tick-size",
         type=integer,
         default=100,
         metavar="N",
-        help="in units of 1e-4 (100: a cent)",
+        help="price step, in units of 1e-4 (default: %(default)s, a cent)",
     )
     generate.add_argument(
         "--base-price",
         type=integer,
         default=1_000_000,
         metavar="N",
-        help="in units of 1e-4 (1000000: 100)",
+        help="first price, in units of 1e-4 (default: %(default)s, which is 100)",
     )
-    generate.add_argument("--market", type=integer, default=0, metavar="N", help="0 to 255 (0)")
+    generate.add_argument(
+        "--market",
+        type=integer,
+        default=0,
+        metavar="N",
+        help="id of the market, 0 to 255 (default: 0)",
+    )
     generate.set_defaults(command=_generate)
 
 
@@ -68,7 +76,9 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
     if options.output == "-":
         raise ConfigError("output = '-': a .npy file needs a name")
     if options.count < 3:
-        raise ConfigError(f"count = {options.count}: must be at least 3, of which two clear")
+        raise ConfigError(
+            f"count = {options.count}: must be at least 3, since two records clear the book"
+        )
     flow = MarketFlow(
         options.seed,
         rate=options.rate,
@@ -79,7 +89,7 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
     )
     size = options.count * TRANSACTION_DTYPE.itemsize
     with signals.immediate(), replacing(options.output) as file:
-        _refuse_what_has_no_room(options.output, file, size)
+        _check_room(options.output, file, size)
         header = {
             "descr": np.lib.format.dtype_to_descr(TRANSACTION_DTYPE),
             "fortran_order": False,
@@ -88,26 +98,26 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
-    # A pipe, as behind /dev/stdout, is the reader's alone.
+    # Nothing but the records may go to a pipe such as /dev/stdout.
     Screen(sys.stdout if os.path.isfile(options.output) else sys.stderr).say(
-        f"{options.output}: {options.count:,} transactions, {size / 1e6:,.1f} MB"
+        f"{options.output}: {options.count:,} records, {size / 1e6:,.1f} MB"
     )
     return GOOD
 
 
-def _refuse_what_has_no_room(path: str, file: IO[bytes], size: int) -> None:
-    """Fail now, rather than after minutes of writing what will not fit."""
+def _check_room(path: str, file: IO[bytes], size: int) -> None:
+    """Raise OSError now if the file will not fit, not after minutes of writing."""
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return
     disk = os.fstatvfs(file.fileno())
     free = disk.f_bavail * disk.f_frsize
     if size > free:
-        why = f"{os.strerror(errno.ENOSPC)}: {size / 1e6:,.1f} MB wanted, {free / 1e6:,.1f} free"
+        why = f"{os.strerror(errno.ENOSPC)}: {size / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free"
         raise OSError(errno.ENOSPC, why, path)
 
 
 def _chunks(flow: MarketFlow, events: int, market: int) -> Iterator[npt.NDArray[np.void]]:
-    """The book's clearing, so that the file can be replayed back to back, and then the flow."""
+    """Yield two records that clear the book, so that the file can be repeated; then the flow."""
     clears = np.zeros(2, TRANSACTION_DTYPE)
     clears["kind"] = Kind.CLEAR
     clears["side"] = Side.BID, Side.ASK

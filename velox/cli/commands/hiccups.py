@@ -1,4 +1,4 @@
-"""``velox hiccups``: what the host takes away from each CPU."""
+"""``velox hiccups``: measure how much time the host takes from each CPU."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ def add_hiccups(hiccups: argparse.ArgumentParser) -> None:
         type=positive,
         default=5.0,
         metavar="S",
-        help="seconds, of all CPUs at once (5)",
+        help="seconds, on all CPUs at once (default: %(default)g)",
     )
     hiccups.add_argument(
-        "--cpus", type=cpus, metavar="LIST", help="to look at, as in 0,2-3; all unless told"
+        "--cpus", type=cpus, metavar="LIST", help="CPUs to measure, as in 0,2-3 (default: all)"
     )
     hiccups.add_argument(
-        "--json", type=path, metavar="PATH", help="write the figures; '-' is stdout"
+        "--json", type=path, metavar="PATH", help="write the figures as JSON; '-': to stdout"
     )
     hiccups.add_argument(
-        "--hlog", type=path, metavar="PATH", help="write the histograms, tagged by CPU"
+        "--hlog",
+        type=path,
+        metavar="PATH",
+        help="write a histogram for each CPU in HdrHistogram's log format",
     )
     hiccups.set_defaults(command=_hiccups)
 

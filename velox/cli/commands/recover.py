@@ -1,4 +1,4 @@
-"""``velox recover``: a capture that was cut off, made whole."""
+"""``velox recover``: mend a capture that a kill cut off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["add_recover"]
 
 def add_recover(recover: argparse.ArgumentParser) -> None:
     """Give ``velox recover`` its options."""
-    recover.add_argument("path", type=path, metavar="PATH", help="what --capture was writing")
+    recover.add_argument(
+        "path", type=path, metavar="PATH", help="the file that --capture was writing"
+    )
     recover.set_defaults(command=_recover)
 
 

@@ -26,49 +26,49 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         nargs="+",
         type=path,
         metavar="PATH",
-        help="files; for LOBSTER also the directory of a pair",
+        help="files of the recording; LOBSTER also takes the directory that holds its two files",
     )
     replay.add_argument(
         "--format",
         choices=feeds.formats(),
-        help="what the files are; needed unless their names tell",
+        help="format of the files (default: chosen by their names, where those suffice)",
     )
     replay.add_argument(
         "--speed",
         type=speed,
         default="max",
         metavar="X|max",
-        help="1.0: the recording's own time (max)",
+        help="1.0: the recording's own time; max: as fast as possible (default: %(default)s)",
     )
     replay.add_argument(
         "--repeat",
         type=integer,
         default=1,
         metavar="N",
-        help="passes, each from a cleared book (1)",
+        help="passes over the recording, each with a cleared book (default: %(default)s)",
     )
     replay.add_argument(
         "--verify",
         action="store_true",
-        help="compare the book with the recording's own oracle, after every event that has one",
+        help="compare the book with the recording's own check after every event that has one",
     )
     replay.add_argument(
         "--depth",
         type=integer,
         metavar="N",
-        help="levels a side that --verify compares, at most (10)",
+        help="most levels on each side that --verify compares (default: 10)",
     )
     replay.add_argument(
         "--on-error",
         choices=("stop", "skip"),
         default="stop",
-        help="what a line that cannot be read does (stop)",
+        help="stop at a line that cannot be read, or skip it (default: %(default)s)",
     )
     replay.add_argument(
         "--limit",
         type=integer,
         metavar="N",
-        help="read that many transactions, to the end of their event",
+        help="read N records, and the rest of the last one's event",
     )
     add_pipeline_options(replay, duration=None)
     replay.set_defaults(command=_replay)
@@ -76,8 +76,8 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
 
 def _replay(options: argparse.Namespace, signals: Signals) -> int:
     if options.depth is not None and not options.verify:
-        raise ConfigError(f"depth = {options.depth}: only with --verify, which it limits")
-    config = configuration(options, lanes=1)
+        raise ConfigError(f"depth = {options.depth}: --depth needs --verify")
+    config = configuration(options)
     format = options.format or _format_of(options.paths)
     with signals.immediate():
         recording = feeds.load(
@@ -87,22 +87,23 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
             limit=options.limit,
             depth=options.depth,
         )
-    if options.verify and not recording.checks:
+    if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
-            f"--verify: {options.paths[0]} holds nothing to compare a book with; LOBSTER's "
-            "orderbook file, Binance's bookTicker and OKX's checksums do"
+            f"--verify: {options.paths[0]} holds nothing to compare a book with; it needs "
+            "LOBSTER's orderbook file, Binance's bookTicker or OKX's checksums"
         )
     if recording.skipped:
         first = recording.problems[0]
-        left = f"{recording.skipped:,} lines were" if recording.skipped > 1 else "1 line was"
-        warn(f"{left} left out; the first: {first}")
+        lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
+        warn(f"skipped {lines}; the first: {first}")
+    _tell(recording)
     instruments = recording.instruments
     if options.levels is not None:
         instruments = tuple(replace(each, levels=options.levels) for each in instruments)
     names = [each.name for each in instruments[:4]] + ["…"] * (len(instruments) > 4)
     source = (
         f"{len(recording):,} transactions of {', '.join(names)} from {recording.source[0]}, "
-        f"speed {options.speed}, {options.repeat} times over"
+        f"speed {options.speed}, {options.repeat} passes"
     )
     return drive(
         options,
@@ -116,8 +117,24 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     )
 
 
+def _tell(recording: feeds.Recording) -> None:
+    """Warn of what the recording lacks or contradicts."""
+    if recording.gaps:
+        warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
+    if recording.contradictions:
+        warn(
+            f"{recording.contradictions:,} rows contradict the messages; the first: "
+            f"{recording.problems[0]}"
+        )
+    if recording.unknown:
+        warn(
+            f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
+            "are not compared"
+        )
+
+
 def _format_of(paths: Sequence[str]) -> str:
-    """What the names alone make certain; the feed then looks whether it is true."""
+    """Return the format that the names imply; the feed then checks the content."""
     for each in map(Path, paths):
         if each.suffix == ".npy":
             return "npy"
@@ -126,6 +143,6 @@ def _format_of(paths: Sequence[str]) -> str:
     if not os.path.exists(paths[0]):
         raise FeedError("no such file", path=paths[0])
     raise ConfigError(
-        f"{paths[0]}: its name does not tell its format; give --format, one of "
+        f"{paths[0]}: the name does not tell the format; give --format, one of "
         f"{', '.join(feeds.formats())}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from velox.cli.options import LEAST_RATE, count, integer, rate
+from velox.cli.options import DEFAULT_RATE, LEAST_RATE, add_setting, count, rate
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
@@ -17,9 +17,9 @@ from velox.runtime.sources import PoissonIngress
 
 __all__ = ["add_run"]
 
-# What the lanes' flows need to share one book: ids apart, see also MarketFlow's `drift`.
+# Flows of lanes share one book, so their ids must differ. See also MarketFlow's `drift`.
 IDS_A_LANE = 1 << 48
-# Ticks that prices of a generated market keep within of its base price, unless a book is narrower.
+# Prices stay within this many ticks of the base price, or fewer if the book is narrower.
 HALF_WIDTH = 384
 
 
@@ -28,37 +28,36 @@ def add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--rate",
         type=rate,
-        default=100_000.0,
+        default=DEFAULT_RATE,
         metavar="N|max",
-        help="transactions a second, 1 to 1e9, Poisson; 'max': as fast as they are taken (100000)",
+        help="records a second at Poisson times, 1 to 1e9; 'max': as fast as the pipeline takes "
+        "them (default: %(default)g)",
     )
     run.add_argument(
         "--seed",
         type=count,
         default=0,
         metavar="N",
-        help="the same seed gives the same transactions (0)",
+        help="seed of the flow; the same seed gives the same records (default: %(default)s)",
     )
-    run.add_argument(
-        "--lanes",
-        type=integer,
-        default=1,
-        metavar="N",
-        help="ingresses and book stages side by side, which share one book and the rate (1)",
-    )
+    add_setting(run, "lanes")
     add_pipeline_options(run, duration=10.0)
     run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace, signals: Signals) -> int:
-    config = configuration(options, lanes=options.lanes)
-    virtual = options.placement == "invoker" and config.clock in ("auto", "virtual")
+    config = configuration(options)
+    virtual = config.placement == "invoker" and config.clock in ("auto", "virtual")
     if options.rate == "max" and virtual:
         raise ConfigError(
-            "rate = 'max': in placement 'invoker' time passes only while there is nothing to do; "
-            "give a rate, or --clock kernel"
+            "rate = 'max': the virtual clock of placement 'invoker' stands still while there is "
+            "work; give a rate, or --clock kernel"
         )
-    pace = "as fast as it is taken" if options.rate == "max" else f"{options.rate:,.10g}/s, Poisson"
+    pace = (
+        "as fast as the pipeline takes it"
+        if options.rate == "max"
+        else f"{options.rate:,.10g}/s, Poisson"
+    )
     source = f"synthetic flow, {pace}, seed {options.seed}"
     if config.lanes > 1:
         source += f", in {config.lanes} lanes"
@@ -66,11 +65,11 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 
 
 def _flows(options: argparse.Namespace, config: PipelineConfig) -> list[Ingress]:
-    """One flow, or one a lane whose orders can interleave in any way."""
-    # What leaves may be sent to the chain, now or from a capture: a CANCEL there means an order.
+    """Return one flow for each lane. The records of several can interleave in any way."""
+    # On the chain a CANCEL names an order, so the records need the ids of their orders.
     market: dict[str, Any] = {"order_ids": True}
     if config.shares_book:
-        # The window of a shared book stays where it is.
+        # The window of a shared book does not move.
         market["half_width"] = min(HALF_WIDTH, config.levels // 2 - 1)
     if config.lanes == 1:
         return [PoissonIngress(options.rate, options.seed, **market)]

@@ -1,4 +1,4 @@
-"""Jito's block engine: bundles of transactions, all of them or none, for a tip."""
+"""A client of Jito's block engine: bundles whose transactions all execute or none, for a tip."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from velox.errors import (
     TransactionTooLargeError,
     TransportError,
 )
-from velox.solana.net.endpoint import Answer, Endpoint, Secret
+from velox.solana.net.address import Secret
+from velox.solana.net.answer import Answer
+from velox.solana.net.endpoint import Endpoint
 from velox.solana.net.rate_limit import TokenBucket
-from velox.solana.net.rpc import Commitment, RpcClient, first_signature
-from velox.solana.tx.template import MAX_TRANSACTION_BYTES, bundle_id
+from velox.solana.net.rpc import RpcClient
+from velox.solana.net.rpc_types import Commitment, first_signature
+from velox.solana.net.transport import HttpTransport, TransportFactory
+from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS, MAX_TRANSACTION_BYTES
+from velox.solana.tx.template import bundle_id
 
 __all__ = [
     "MAINNET_REGIONS",
-    "MAX_BUNDLE_TRANSACTIONS",
     "MAX_STATUS_IDS",
     "TIP_FLOOR_URL",
     "BlockEngineClient",
@@ -42,10 +46,10 @@ __all__ = [
     "classify",
 ]
 
-MAX_BUNDLE_TRANSACTIONS: Final = 5
+#: The most bundles that one status request can name.
 MAX_STATUS_IDS: Final = 5
 
-#: Where Jito's documentation says its block engines are, by region.
+#: The block engines by region, as Jito's documentation lists them.
 MAINNET_REGIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         region: f"https://{region}.mainnet.block-engine.jito.wtf"
@@ -61,7 +65,7 @@ MAINNET_REGIONS: Final[Mapping[str, str]] = MappingProxyType(
         )
     }
 )
-#: And where the tips that landed are published.
+#: Where Jito publishes the tips of landed bundles.
 TIP_FLOOR_URL: Final = "https://bundles.jito.wtf/api/v1/bundles/tip_floor"
 
 _T = TypeVar("_T")
@@ -69,7 +73,7 @@ _BUNDLE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class BundleError(enum.Enum):
-    """Why a block engine does not take a bundle, as far as its words tell."""
+    """Why a block engine refused a bundle, read from its message."""
 
     EXPIRED_BLOCKHASH = "expired blockhash"
     ALREADY_PROCESSED = "already processed"
@@ -82,8 +86,8 @@ class BundleError(enum.Enum):
     UNKNOWN = "unknown"
 
 
-# There is no official list: these are parts of texts that users have reported, in lower case.
-# The first that is found counts.
+# Jito publishes no list. These are parts of messages that users reported, in lower case. The first
+# match counts.
 _WORDS: Final = (
     ("expired blockhash", BundleError.EXPIRED_BLOCKHASH),
     ("blockhash not found", BundleError.EXPIRED_BLOCKHASH),
@@ -96,24 +100,24 @@ _WORDS: Final = (
     ("rate limit", BundleError.RATE_LIMITED),
     ("network congested", BundleError.RATE_LIMITED),
 )
-# JSON-RPC's own: not JSON, not a request, no such method. -32602 it uses for bundles as well.
+# JSON-RPC's own codes: not JSON, not a request, no such method. The engine uses -32602 for bundles.
 _BAD_REQUEST_CODES: Final = frozenset({-32700, -32600, -32601})
 
 
 def classify(code: int | None, message: str) -> BundleError:
-    """Understand an error of a block engine.
+    """Return what an error of a block engine means.
 
     Parameters
     ----------
     code : int or None
-        Its code.
+        The code of the error.
     message : str
-        Its words.
+        The message of the error.
 
     Returns
     -------
     BundleError
-        UNKNOWN unless a known part of a text is in the words.
+        UNKNOWN if neither the message nor the code is known.
 
     Examples
     --------
@@ -128,10 +132,10 @@ def classify(code: int | None, message: str) -> BundleError:
 
 
 class InflightState(enum.Enum):
-    """What a block engine says of a bundle of the last five minutes.
+    """The status of a bundle that was sent in the last five minutes.
 
-    INVALID is said of bundles that it does not know, and has been of some that landed: it proves
-    nothing.
+    INVALID means that the engine does not know the bundle. Engines have said so of bundles that
+    landed: it proves nothing.
     """
 
     INVALID = "Invalid"
@@ -149,11 +153,11 @@ class BundleStatus:
     bundle_id : str
         64 hexadecimal digits.
     transactions : tuple of solders.signature.Signature
-        Its transactions.
+        The first signatures of its transactions.
     slot : int
-        Where it landed.
+        The slot in which it landed.
     confirmation_status : {"processed", "confirmed", "finalized"}
-        How sure that is.
+        The commitment that it has reached.
     err : object or None
         None if it succeeded.
     """
@@ -174,9 +178,9 @@ class InflightStatus:
     bundle_id : str
         64 hexadecimal digits.
     state : InflightState
-        What became of it.
+        Its status.
     landed_slot : int or None
-        Where it landed, if it did.
+        The slot in which it landed; None if it has not.
     """
 
     bundle_id: str
@@ -191,13 +195,13 @@ class BundleSimulation:
     Attributes
     ----------
     succeeded : bool
-        Whether all of it would.
+        Whether all of its transactions would succeed.
     failure : object or None
-        Which transaction would not, and why, as JSON has it.
+        Which transaction would fail and why, as JSON.
     errs : tuple of (object or None)
-        The error of each transaction that was simulated; None where it would succeed.
+        The error of each transaction that was simulated; None if it would succeed.
     logs : tuple of tuple of str
-        What the programs of each log.
+        The log lines of each transaction.
     units_consumed : tuple of (int or None)
         Compute units of each.
     """
@@ -216,43 +220,45 @@ class _Region:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until it takes a request, as far as that is known."""
-        return max(self.bucket.wait_s, self.endpoint.respite.wait_s)
+        """Seconds until the region takes a request, as far as is known."""
+        return max(self.bucket.wait_s, self.endpoint.backoff.wait_s)
 
 
 class BlockEngineClient:
-    """Jito's block engine in one or several regions. Any thread may use it; it never sleeps.
+    """A client of Jito's block engine in one or more regions. Any thread may use it.
 
-    Every region has its token bucket, which all requests to it share. Where it is empty, or the
-    engine says that it is, or gives no answer to believe, the next region gets the same bytes; a
-    region that said so or gave none is left alone for a while, see `Backoff`. When all are,
-    `RateLimitedError` says when to come back.
+    All requests to a region share its token bucket. The next region gets the same bytes if the
+    bucket is empty, if the engine reports a rate limit, or if it gives no usable answer. A region
+    that reported a limit or gave no answer is left alone for a while; see `Backoff`. If no region
+    is left, `RateLimitedError` says when to try again. The client never sleeps.
 
     Parameters
     ----------
     regions : str or sequence of str
         URLs without ``/api/v1``. The first is used until it fails.
     auth : str or Secret, optional
-        The UUID for ``x-jito-auth``. It is in no `repr`, log, error or URL.
+        The UUID for ``x-jito-auth``. No `repr`, log, error or URL shows it.
     rate_per_s : float
-        Requests a second that each region takes; 1 is what Jito grants without agreement.
+        Requests a second to each region. Jito grants 1 without an agreement.
     burst : int
-        How many of them at once.
+        How many requests may go at once.
     timeout_s : float
         Seconds for one exchange.
     clock : callable
-        Monotonic nanoseconds, for the buckets and the respites.
+        Monotonic nanoseconds, for the buckets and the backoffs.
     rng : random.Random, optional
-        Where jitter comes from.
+        The source of jitter.
     allow_mainnet : bool
-        Whether they may be other machines'.
+        Whether the regions may be on other machines.
+    transport : callable
+        Makes the `velox.solana.net.transport.Transport` to each region.
 
     Raises
     ------
     ConfigError
-        No region, one of them twice, a number or a UUID that cannot be used.
+        There is no region, one is named twice, or a number or the UUID is out of range.
     EndpointRefusedError
-        See `velox.solana.net.endpoint.require_loopback`.
+        See `velox.solana.net.address.require_loopback`.
     """
 
     def __init__(
@@ -266,10 +272,11 @@ class BlockEngineClient:
         clock: Callable[[], int] = time.monotonic_ns,
         rng: random.Random | None = None,
         allow_mainnet: bool = False,
+        transport: TransportFactory = HttpTransport,
     ) -> None:
         urls = [regions] if isinstance(regions, str) else list(regions)
         if not urls or len(set(urls)) < len(urls):
-            raise ConfigError("regions: at least one URL, and none of them twice")
+            raise ConfigError("regions: needs at least one URL, and none twice")
         secret = Secret(auth, "auth") if isinstance(auth, str) else auth
         self._regions = [
             _Region(
@@ -281,12 +288,13 @@ class BlockEngineClient:
                     max_response_bytes=1 << 20,
                     clock=clock,
                     rng=rng,
+                    transport=transport,
                 ),
                 TokenBucket(rate_per_s, burst, clock),
             )
             for url in urls
         ]
-        self._pinned = 0
+        self._region = 0
 
     def __repr__(self) -> str:
         labels = (repr(region.endpoint.label) for region in self._regions)
@@ -299,13 +307,18 @@ class BlockEngineClient:
         self.close()
 
     @property
+    def region(self) -> int:
+        """Which of the regions is in use, counted from 0."""
+        return self._region
+
+    @property
     def label(self) -> str:
-        """The region in use: scheme, host and port."""
-        return self._regions[self._pinned].endpoint.label
+        """Scheme, host and port of the region in use."""
+        return self._regions[self._region].endpoint.label
 
     @property
     def wait_s(self) -> float:
-        """Seconds until some region takes a request; 0 if one does now, as far as is known."""
+        """Seconds until a region takes a request, as far as is known; 0 if one does now."""
         return min(region.wait_s for region in self._regions)
 
     def close(self) -> None:
@@ -314,9 +327,9 @@ class BlockEngineClient:
             region.endpoint.close()
 
     def send_bundle(self, transactions: Sequence[bytes]) -> str:
-        """Hand over a bundle: its transactions execute in order, all or none.
+        """Send a bundle. Its transactions execute in order, all of them or none.
 
-        Sending the same bytes again does no harm. Whether it lands, the chain says.
+        Sending the same bytes again is safe. Only the chain knows whether the bundle landed.
 
         Parameters
         ----------
@@ -331,21 +344,21 @@ class BlockEngineClient:
         Raises
         ------
         BundleRejectedError
-            An engine does not take it. Where another region's answer had been lost before, that
-            is the ``__cause__``: there it may have been taken.
+            An engine refused it. If the answer of another region was lost before, that error is
+            the ``__cause__``, and that region may have accepted it.
         RateLimitedError
-            No region takes a request now; it was sent nowhere.
+            No region takes a request now. The bundle was not sent.
         TransportError
-            Not known; among others because an engine named another id.
+            There is no usable answer, or it names another id. An engine may have the bundle.
         ConfigError, TransactionTooLargeError
-            Not a bundle; nothing was sent.
+            The transactions are no bundle. Nothing was sent.
         """
         _check_bundle(transactions)
         expected = bundle_id(map(first_signature, transactions))
 
         def read(answer: Answer) -> str:
             if answer.text() != expected:
-                raise answer.wrong(f"is not the id of the bundle that was sent, {expected}")
+                raise answer.invalid(f"is not the id of the bundle that was sent, {expected}")
             return expected
 
         params = [list(map(_base64, transactions)), {"encoding": "base64"}]
@@ -354,21 +367,21 @@ class BlockEngineClient:
     def send_transaction(
         self, transaction: bytes, *, bundle_only: bool = True
     ) -> tuple[Signature, str | None]:
-        """Hand over one transaction; the engine does not simulate it first.
+        """Send one transaction. The engine does not simulate it first.
 
         Parameters
         ----------
         transaction : bytes
             A signed transaction.
         bundle_only : bool
-            Whether it goes as a bundle alone, so that it does not land if it would fail.
+            Whether it goes as a bundle of one, which does not land if it would fail.
 
         Returns
         -------
         signature : solders.signature.Signature
-            That of the bytes.
+            The transaction's first signature.
         bundle_id : str or None
-            What the engine calls the bundle; None where it does not say.
+            The id of its bundle; None if the engine does not say.
 
         Raises
         ------
@@ -380,7 +393,7 @@ class BlockEngineClient:
 
         def read(answer: Answer) -> tuple[Signature, str | None]:
             if answer.signature() != expected:
-                raise answer.wrong(f"is not the signature that was sent, {expected}")
+                raise answer.invalid(f"is not the signature that was sent, {expected}")
             name = answer.headers.get("x-bundle-id", "")
             return expected, name if _BUNDLE_ID.fullmatch(name) else None
 
@@ -389,20 +402,20 @@ class BlockEngineClient:
         return self._ask("sendTransaction", params, "/api/v1/transactions", read, query=query)
 
     def get_tip_accounts(self) -> list[Pubkey]:
-        """Return the accounts that tips go to."""
+        """Return the accounts that receive tips."""
 
         def read(answer: Answer) -> list[Pubkey]:
             accounts = [item.pubkey() for item in answer.items(64)]
             if not accounts or len(set(accounts)) < len(accounts):
-                raise answer.wrong("must be accounts, none of them twice")
+                raise answer.invalid("must be one or more accounts, none twice")
             return accounts
 
         return self._ask("getTipAccounts", [], "/api/v1/getTipAccounts", read)
 
     def get_bundle_statuses(self, ids: Sequence[str]) -> list[BundleStatus | None]:
-        """Ask the region in use which bundles it saw land.
+        """Ask the region in use which bundles landed.
 
-        Regions are reported not to share what they know: None is no news.
+        Regions are reported not to share their bundles: None proves nothing.
 
         Parameters
         ----------
@@ -417,16 +430,16 @@ class BlockEngineClient:
         Raises
         ------
         ConfigError
-            More than 5, or not ids.
+            There are more than 5 ids, or one is malformed.
         RpcError, RateLimitedError, TransportError
-            No answer.
+            There is no usable answer.
         """
         return self._statuses("getBundleStatuses", ids, _bundle_status)
 
     def get_inflight_bundle_statuses(self, ids: Sequence[str]) -> list[InflightStatus | None]:
-        """Ask the region in use after bundles of the last five minutes.
+        """Ask the region in use about bundles of the last five minutes.
 
-        As `get_bundle_statuses`.
+        Parameters, order and errors are those of `get_bundle_statuses`.
         """
         return self._statuses("getInflightBundleStatuses", ids, _inflight_status)
 
@@ -438,7 +451,7 @@ class BlockEngineClient:
         skip_sig_verify: bool = False,
         replace_recent_blockhash: bool = False,
     ) -> BundleSimulation:
-        """Execute a bundle without consequences, on an RPC node that can: one of Jito's kind.
+        """Execute a bundle without changing the chain, on an RPC node that runs Jito's client.
 
         Parameters
         ----------
@@ -447,14 +460,14 @@ class BlockEngineClient:
         rpc : RpcClient
             The node.
         skip_sig_verify, replace_recent_blockhash : bool
-            Whether signatures do not count, and blockhashes are replaced by a valid one.
+            Whether signatures go unchecked, and blockhashes are replaced by a valid one.
 
         Raises
         ------
         ConfigError, TransactionTooLargeError
-            Not a bundle.
+            The transactions are no bundle.
         RpcError, RateLimitedError, TransportError
-            No answer; a node of another kind does not know the method (code -32601).
+            There is no usable answer. Other nodes do not have the method (code -32601).
         """
         _check_bundle(transactions)
         nothing = [None] * len(transactions)
@@ -477,7 +490,7 @@ class BlockEngineClient:
         query: str = "",
         pinned_only: bool = False,
     ) -> _T:
-        first = self._pinned
+        first = self._region
         unsure: TransportError | None = None
         limited: list[RateLimitedError] = []
         failed = False
@@ -485,7 +498,7 @@ class BlockEngineClient:
             which = (first + step) % len(self._regions)
             region = self._regions[which]
             label = region.endpoint.label
-            if region.endpoint.respite.wait_s or not region.bucket.try_take():
+            if region.endpoint.backoff.wait_s or not region.bucket.try_take():
                 limited.append(RateLimitedError(label, region.wait_s))
                 continue
             try:
@@ -501,10 +514,10 @@ class BlockEngineClient:
                     raise BundleRejectedError(
                         label, method, error.code, error.message, error.data, reason=reason
                     ) from unsure
-                region.endpoint.respite.failed(method)
+                region.endpoint.backoff.failed(method)
             else:
                 if failed:
-                    self._pinned = which
+                    self._region = which
                 return result
             failed = True
             limited.append(RateLimitedError(label, region.wait_s))
@@ -516,12 +529,12 @@ class BlockEngineClient:
         self, method: str, ids: Sequence[str], read: Callable[[Answer, str], _T]
     ) -> list[_T | None]:
         if len(ids) > MAX_STATUS_IDS or not all(map(_BUNDLE_ID.fullmatch, ids)):
-            raise ConfigError(f"ids: at most {MAX_STATUS_IDS}, of 64 hexadecimal digits each")
+            raise ConfigError(f"ids: must be at most {MAX_STATUS_IDS} ids of 64 hexadecimal digits")
         if not ids:
             return []
 
         def read_all(answer: Answer) -> list[_T | None]:
-            # What is not known is null, or a null, or left out.
+            # An engine leaves out a bundle that it does not know, or gives null for it.
             found: dict[str, _T] = {}
             value = None if answer.value is None else answer.get("value")
             for item in [] if value is None else value.items(len(ids)):
@@ -536,7 +549,7 @@ class BlockEngineClient:
 def _check_bundle(transactions: Sequence[bytes]) -> None:
     if not 1 <= len(transactions) <= MAX_BUNDLE_TRANSACTIONS:
         raise ConfigError(
-            f"transactions: {len(transactions)}, where 1 to {MAX_BUNDLE_TRANSACTIONS} are allowed"
+            f"transactions: {len(transactions)}; must be 1 to {MAX_BUNDLE_TRANSACTIONS}"
         )
     for transaction in transactions:
         if len(transaction) > MAX_TRANSACTION_BYTES:
@@ -548,10 +561,10 @@ def _base64(transaction: bytes) -> str:
 
 
 def _bundle_status(answer: Answer, name: str) -> BundleStatus:
-    # The documentation's words and its example differ in the spelling of this.
+    # Jito's documentation spells this in two ways.
     status = answer.get("confirmationStatus", "confirmation_status")
     if status is None:
-        raise answer.wrong("has no confirmation status")
+        raise answer.invalid("has no confirmation status")
     outcome = answer.get("err")
     return BundleStatus(
         name,

@@ -1,4 +1,4 @@
-"""How often an endpoint may be asked, and when to ask again."""
+"""Rate limits, waits after a failure, and retries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Backoff", "RetryPolicy", "SteadyClock", "TokenBucket"]
 
 
 class TokenBucket:
-    """A rate limit in whole nanoseconds: `burst` at once, then one each ``1 / rate_per_s``.
+    """A rate limit in whole nanoseconds: `burst` tokens at once, then one each ``1 / rate_per_s``.
 
-    It keeps one moment instead of a fraction of a token (the cell rate algorithm of ATM), so it
-    does not drift, and it never sleeps. Any thread may use it.
+    It stores one moment instead of a fraction of a token, as the generic cell rate algorithm (GCRA)
+    of ATM does. So it does not drift. It never sleeps. Any thread may use it.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ class TokenBucket:
     burst : int
         Tokens that a full bucket holds, at least 1.
     clock : callable, optional
-        Nanoseconds that only grow. One that jumps back does not stop the tokens.
+        Monotonic nanoseconds. Tokens keep coming if the clock jumps back.
 
     Raises
     ------
     ConfigError
-        A rate that is not positive and finite, a burst under 1.
+        `rate_per_s` is not from 1e-6 to 1e9, or `burst` is under 1.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class TokenBucket:
         self, rate_per_s: float, burst: int = 1, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         if not 1e-6 <= rate_per_s <= 1e9:
-            raise ConfigError(f"rate_per_s: must be from 1e-6 to 1e9, not {rate_per_s}")
+            raise ConfigError(f"rate_per_s: must be 1e-6 to 1e9, not {rate_per_s}")
         if burst < 1:
             raise ConfigError(f"burst: must be at least 1, not {burst}")
         self.rate_per_s = rate_per_s
@@ -55,7 +55,7 @@ class TokenBucket:
         self._slack_ns = (burst - 1) * self._period_ns
         self._lock = threading.Lock()
         self._seen_ns = clock()
-        self._full_ns = self._seen_ns  # the moment at which the bucket is, or was, full
+        self._full_ns = self._seen_ns  # when the bucket is, or was, full
 
     def __repr__(self) -> str:
         return f"TokenBucket(rate_per_s={self.rate_per_s:g}, burst={self.burst})"
@@ -63,12 +63,12 @@ class TokenBucket:
     def _now(self) -> int:
         now = self._clock()
         if now < self._seen_ns:
-            self._full_ns -= self._seen_ns - now  # the clock jumped: what is owed moves along
+            self._full_ns -= self._seen_ns - now  # the clock jumped back: move the debt with it
         self._seen_ns = now
         return now
 
     def try_take(self) -> bool:
-        """Take a token if there is one."""
+        """Take a token; return whether there was one."""
         with self._lock:
             now = self._now()
             if now < self._full_ns - self._slack_ns:
@@ -78,21 +78,23 @@ class TokenBucket:
 
     @property
     def ready_at_ns(self) -> int:
-        """The moment, by the clock, from which `try_take` succeeds; it may be past."""
+        """The time, by the clock, from which `try_take` succeeds. It may be in the past."""
         with self._lock:
             self._now()
             return self._full_ns - self._slack_ns
 
     @property
     def wait_s(self) -> float:
-        """Seconds until `try_take` succeeds; 0 if it would now."""
+        """Seconds until `try_take` succeeds; 0 if it succeeds now."""
         with self._lock:
             now = self._now()
             return max(0, self._full_ns - self._slack_ns - now) / 1e9
 
 
 class SteadyClock:
-    """The time that has passed by a clock that may be set back: what it goes back does not count.
+    """Nanoseconds since its construction, by a clock that may jump back.
+
+    A jump back counts as no time.
 
     Parameters
     ----------
@@ -119,7 +121,7 @@ class SteadyClock:
         self._passed = 0
 
     def __call__(self) -> int:
-        """Return nanoseconds since it was made."""
+        """Return nanoseconds since construction."""
         now = self._clock()
         self._passed += max(0, now - self._seen)
         self._seen = now
@@ -131,29 +133,29 @@ def _doubled_s(first_s: float, times: int, ceiling_s: float) -> float:
 
 
 class Backoff:
-    """Until when an endpoint is to be left alone: one moment, for every question to it.
+    """How long to leave an endpoint alone after failures: one wait for all methods.
 
-    After the n-th failure in a row of a method that is a wait drawn evenly from the upper half of
-    ``first_s * 2**(n - 1)``, at most `ceiling_s`, or the one that the endpoint asks for, if that is
-    longer. A success of the method begins anew; that of another does not, since an endpoint that
-    answers questions may have no room for transactions all the same. Any thread may use it.
+    After the n-th failure of a method in a row, the wait is drawn evenly from the upper half of
+    ``first_s * 2**(n - 1)``, at most `ceiling_s`. If the endpoint asks for a longer wait, that one
+    counts. A success resets only the failures of its own method: an endpoint that answers questions
+    may still have no room for transactions. Any thread may use it.
 
     Parameters
     ----------
     clock : callable
-        Nanoseconds. One that is set back is taken to stand still for that moment.
+        Nanoseconds. A jump back counts as no time.
     rng : random.Random, optional
-        Where the jitter comes from.
+        The source of jitter.
     first_s, ceiling_s : float
         Seconds.
 
     Examples
     --------
     >>> now = 0
-    >>> respite = Backoff(clock=lambda: now)
-    >>> respite.failed("getSlot", asked_s=2.5)
+    >>> backoff = Backoff(clock=lambda: now)
+    >>> backoff.failed("getSlot", asked_s=2.5)
     >>> now += 2 * 10**9
-    >>> respite.wait_s
+    >>> backoff.wait_s
     0.5
     """
 
@@ -175,12 +177,12 @@ class Backoff:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until it may be asked; 0 if it may be now."""
+        """Seconds until the endpoint may be asked; 0 if it may be asked now."""
         with self._lock:
             return max(0, self._until_ns - self._clock()) / 1e9
 
     def failed(self, method: str, asked_s: float | None = None) -> None:
-        """Leave it alone: it has no room, or gave no answer; a longer wait stays."""
+        """Record a failure of `method`, and wait; a longer wait in progress stays."""
         with self._lock:
             failures = self._failures.get(method, 0)
             self._failures[method] = failures + 1
@@ -189,22 +191,22 @@ class Backoff:
             self._until_ns = max(self._until_ns, self._clock() + round(wait_s * 1e9))
 
     def answered(self, method: str) -> None:
-        """Forget the method's failures; a wait that has begun stays."""
+        """Forget the failures of `method`; a wait in progress stays."""
         with self._lock:
             self._failures.pop(method, None)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after what delay, an idempotent call is made again.
+    """How often and after what delay an idempotent call is retried.
 
     The delay before the n-th retry is drawn evenly from 0 to ``first_s * 2**(n - 1)``, at most
-    `ceiling_s`: clients that failed together do not come back together.
+    `ceiling_s`. The jitter keeps clients that failed together from retrying together.
 
     Attributes
     ----------
     retries : int
-        Calls after the first, 0 or more.
+        How many calls may follow the first, 0 or more.
     first_s, ceiling_s : float
         Seconds.
     """
@@ -218,26 +220,26 @@ class RetryPolicy:
             raise ConfigError(f"retries: must be at least 0, not {self.retries}")
         if not 0 <= self.first_s <= self.ceiling_s < float("inf"):
             raise ConfigError(
-                f"first_s: must be from 0 to ceiling_s ({self.ceiling_s}), not {self.first_s}"
+                f"first_s: must be 0 to ceiling_s ({self.ceiling_s}), not {self.first_s}"
             )
 
     def delay_s(self, attempt: int, error: Exception, rng: random.Random) -> float | None:
-        """Say how long to wait before calling again.
+        """Return how long to wait before the next try.
 
         Parameters
         ----------
         attempt : int
-            Calls made so far, at least 1.
+            Tries made so far, at least 1.
         error : Exception
-            How the last one ended.
+            The error of the last try.
         rng : random.Random
-            Where the jitter comes from.
+            The source of jitter.
 
         Returns
         -------
         float or None
-            Seconds; None to give up: no retries are left, or the endpoint asked for a wait
-            beyond `ceiling_s`, which is the caller's to spend.
+            Seconds; None to give up. That happens if no retries are left, or if the endpoint asks
+            for a wait above `ceiling_s`.
         """
         if attempt > self.retries:
             return None

@@ -1,4 +1,4 @@
-"""Solana's JSON-RPC, as far as submission needs it."""
+"""A client of Solana's JSON-RPC, with the methods that submission needs."""
 
 from __future__ import annotations
 
@@ -6,217 +6,71 @@ import base64
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeVar, cast
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from velox.errors import (
-    ConfigError,
-    EndpointRefusedError,
-    RateLimitedError,
-    RpcError,
-    TransportError,
-)
-from velox.solana.net.endpoint import Answer, Endpoint, Peer, require_loopback, time_left_s
+from velox.errors import ConfigError, RateLimitedError, RpcError, TransportError
+from velox.solana.net.answer import Answer
+from velox.solana.net.deadline import time_left_s
+from velox.solana.net.endpoint import Endpoint
 from velox.solana.net.rate_limit import RetryPolicy
-from velox.solana.net.subscription import SignatureSubscription, websocket_of
+from velox.solana.net.rpc_types import (
+    Account,
+    Blockhash,
+    Commitment,
+    SignatureStatus,
+    Simulation,
+    TransactionInfo,
+    first_signature,
+)
+from velox.solana.net.transport import HttpTransport, TransportFactory
 
-__all__ = [
-    "Account",
-    "Blockhash",
-    "Commitment",
-    "RpcClient",
-    "SignatureStatus",
-    "Simulation",
-    "TransactionInfo",
-    "first_signature",
-    "require_loopback",
-]
+__all__ = ["MAX_STATUSES", "RpcClient"]
 
-Commitment = Literal["processed", "confirmed", "finalized"]
-
-#: The most signatures that `getSignatureStatuses` takes at once.
+#: The most signatures that `getSignatureStatuses` takes in one call.
 MAX_STATUSES: Final = 256
 
-# Errors of a node that is not healthy now, or behind: another try may well be answered.
+# Errors of a node that is unhealthy or behind for now: another try may succeed.
 _PASSING_CODES: Final = frozenset({-32004, -32005, -32014, -32016})
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Blockhash:
-    """A recent blockhash.
-
-    Attributes
-    ----------
-    hash : solders.hash.Hash
-        The hash.
-    last_valid_block_height : int
-        The last block height at which a transaction with it may land.
-    slot : int
-        The slot for which the node said so.
-    """
-
-    hash: Hash
-    last_valid_block_height: int
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureStatus:
-    """What the chain says of a transaction.
-
-    Attributes
-    ----------
-    slot : int
-        The slot in which it was executed.
-    confirmations : int or None
-        Blocks on top of it; None once it is rooted.
-    err : object or None
-        None if it succeeded; else the error, as JSON has it.
-    confirmation_status : {"processed", "confirmed", "finalized"}
-        How sure that is.
-    """
-
-    slot: int
-    confirmations: int | None
-    err: object | None
-    confirmation_status: Commitment
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """The outcome of a simulated transaction.
-
-    Attributes
-    ----------
-    err : object or None
-        None if it would succeed.
-    logs : tuple of str
-        What its programs log.
-    units_consumed : int or None
-        Compute units.
-    return_data : bytes or None
-        What its last program to do so returns.
-    slot : int
-        The slot in which it was simulated.
-    """
-
-    err: object | None
-    logs: tuple[str, ...]
-    units_consumed: int | None
-    return_data: bytes | None
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionInfo:
-    """An executed transaction, as the ledger holds it.
-
-    Attributes
-    ----------
-    slot : int
-        The slot in which it was executed.
-    err : object or None
-        None if it succeeded.
-    fee : int
-        Lamports, paid in either case.
-    logs : tuple of str or None
-        What its programs logged; None where the node keeps none.
-    units_consumed : int or None
-        Compute units.
-    return_data : bytes or None
-        What its last program to do so returned.
-    """
-
-    slot: int
-    err: object | None
-    fee: int
-    logs: tuple[str, ...] | None
-    units_consumed: int | None
-    return_data: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account, at some slot.
-
-    Attributes
-    ----------
-    lamports : int
-        Its balance.
-    owner : solders.pubkey.Pubkey
-        The program that owns it.
-    data : bytes
-        What it holds.
-    executable : bool
-        Whether it is a program.
-    slot : int
-        The slot at which this was so.
-    """
-
-    lamports: int
-    owner: Pubkey
-    data: bytes
-    executable: bool
-    slot: int
-
-
-def first_signature(transaction: bytes) -> Signature:
-    """Return the signature by which the chain knows a transaction.
-
-    Parameters
-    ----------
-    transaction : bytes
-        A signed transaction, as it is sent.
-
-    Raises
-    ------
-    ConfigError
-        Bytes that cannot be one.
-    """
-    if len(transaction) < 65 or not 1 <= transaction[0] <= 127:
-        raise ConfigError(f"transaction: {len(transaction)} bytes that do not hold a signature")
-    return Signature.from_bytes(transaction[1:65])
-
-
 class RpcClient:
-    """A Solana RPC node. Any thread may use it.
+    """A client of one Solana RPC node. Any thread may use it.
 
-    Calls that change nothing are made again after a `TransportError`, a `RateLimitedError` or an
-    error of a node that is behind; `send_transaction` never is, that is the caller's to decide.
-    A call returns within ``(retries + 1) * timeout_s`` and the delays between, and within a
-    `velox.solana.net.endpoint.time_limit` that it is made in.
+    Calls that change nothing are retried after a `TransportError`, a `RateLimitedError` or an error
+    of a node that is behind. `send_transaction` is never retried: the caller decides.
+    A call returns within ``(retries + 1) * timeout_s`` plus the delays between the tries, and
+    within the `velox.solana.net.deadline.time_limit` of its thread.
 
     Parameters
     ----------
     url : str
-        Where; a key in its path or query is in no error, `repr` or log.
+        The node. No error, `repr` or log shows a key in its path or query.
     timeout_s : float
-        Seconds for one exchange, as a whole.
+        Seconds for one exchange, from its start to the last byte of the answer.
     retries : int or RetryPolicy
-        Calls after the first.
+        How many calls may follow the first.
     sleep : callable
-        Waits for so many seconds.
+        Waits for a number of seconds.
     rng : random.Random, optional
-        Where jitter comes from.
+        The source of jitter.
     clock : callable
         Monotonic nanoseconds, for `wait_s`.
     allow_mainnet : bool
-        Whether it may be another machine's.
-    ws_url : str, optional
-        The websocket; by Solana's convention the port after that of `url`, or the same host
-        where the URL names no port.
+        Whether the node may be on another machine.
+    transport : callable
+        Makes the `velox.solana.net.transport.Transport` to the node.
 
     Raises
     ------
     EndpointRefusedError
-        See `require_loopback`.
+        See `velox.solana.net.address.require_loopback`.
     ConfigError
-        A number that cannot be used.
+        A number is out of range.
     """
 
     def __init__(
@@ -229,21 +83,19 @@ class RpcClient:
         rng: random.Random | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         allow_mainnet: bool = False,
-        ws_url: str | None = None,
+        transport: TransportFactory = HttpTransport,
     ) -> None:
         self._rng = rng or random.Random()
         self._endpoint = Endpoint(
-            url, timeout_s=timeout_s, allow_mainnet=allow_mainnet, clock=clock, rng=self._rng
+            url,
+            timeout_s=timeout_s,
+            allow_mainnet=allow_mainnet,
+            clock=clock,
+            rng=self._rng,
+            transport=transport,
         )
         self._retry = RetryPolicy(retries) if isinstance(retries, int) else retries
         self._sleep = sleep
-        self._socket = (
-            websocket_of(self._endpoint.address)
-            if ws_url is None
-            else require_loopback(ws_url, allow_mainnet)
-        )
-        if self._socket.scheme not in ("ws", "wss"):
-            raise EndpointRefusedError(self._socket.label, "must be ws or wss")
 
     def __repr__(self) -> str:
         return f"RpcClient({self.label!r})"
@@ -256,16 +108,17 @@ class RpcClient:
 
     @property
     def label(self) -> str:
-        """What errors call the node: scheme, host and port."""
+        """Scheme, host and port: the name of the node in errors."""
         return self._endpoint.label
 
     @property
     def wait_s(self) -> float:
-        """Seconds for which the node is to be left alone, see `Backoff`; 0 if it may be asked.
+        """Seconds for which callers should leave the node alone; 0 if it may be asked now.
 
-        Retries keep it. A call of its own that comes too early is made all the same.
+        Retries wait that long. The first try of a call does not: it is made at once.
+        See `velox.solana.net.rate_limit.Backoff`.
         """
-        return self._endpoint.respite.wait_s
+        return self._endpoint.backoff.wait_s
 
     def close(self) -> None:
         """Close the connections."""
@@ -281,12 +134,12 @@ class RpcClient:
         params : sequence
             Its parameters.
         retry : bool
-            Whether calling it twice does no harm.
+            Whether the call may be repeated after a failure.
 
         Returns
         -------
         Answer
-            The result, to be read checked.
+            The result; its methods check what they return.
 
         Raises
         ------
@@ -302,13 +155,13 @@ class RpcClient:
         read: Callable[[Answer], _T],
         *,
         retry: bool = True,
-        apart: bool = False,
+        independent: bool = False,
     ) -> _T:
-        """Call, and read the result: one that cannot be read counts as none."""
+        """Call, and read the result. A result that cannot be read is a failure like others."""
         attempt = 0
         while True:
             try:
-                return read(self._endpoint.call(method, params, apart=apart))
+                return read(self._endpoint.call(method, params, independent=independent))
             except (TransportError, RateLimitedError, RpcError) as error:
                 attempt += 1
                 passing = not isinstance(error, RpcError) or error.code in _PASSING_CODES
@@ -321,7 +174,7 @@ class RpcClient:
             self._sleep(wait_s)
 
     def get_latest_blockhash(self, commitment: Commitment = "confirmed") -> Blockhash:
-        """Return the youngest blockhash."""
+        """Return the newest blockhash."""
 
         def read(answer: Answer) -> Blockhash:
             value = answer["value"]
@@ -334,11 +187,11 @@ class RpcClient:
         return self._ask("getLatestBlockhash", [{"commitment": commitment}], read)
 
     def get_block_height(self, commitment: Commitment = "confirmed") -> int:
-        """Return how many blocks, skipped slots left out, there are."""
+        """Return the block height, which does not count skipped slots."""
         return self._ask("getBlockHeight", [{"commitment": commitment}], Answer.integer)
 
     def get_slot_and_height(self, commitment: Commitment = "confirmed") -> tuple[int, int]:
-        """Return the slot and the height of one and the same block."""
+        """Return the slot and the height of the same block."""
         return self._ask(
             "getEpochInfo",
             [{"commitment": commitment}],
@@ -346,15 +199,15 @@ class RpcClient:
         )
 
     def get_slot(self, commitment: Commitment = "confirmed") -> int:
-        """Return the slot that the node is at."""
+        """Return the slot that the node has reached."""
         return self._ask("getSlot", [{"commitment": commitment}], Answer.integer)
 
     def get_genesis_hash(self) -> Hash:
-        """Return what tells one cluster from another."""
+        """Return the genesis hash, which identifies the cluster."""
         return self._ask("getGenesisHash", [], Answer.hash)
 
     def get_balance(self, pubkey: Pubkey, commitment: Commitment = "confirmed") -> int:
-        """Return the lamports of an account; 0 where there is none."""
+        """Return the lamports of an account; 0 if it does not exist."""
         return self._ask(
             "getBalance",
             [str(pubkey), {"commitment": commitment}],
@@ -364,7 +217,7 @@ class RpcClient:
     def get_account_info(
         self, pubkey: Pubkey, commitment: Commitment = "confirmed", *, least_slot: int = 0
     ) -> Account | None:
-        """Return an account; None where there is none.
+        """Return an account; None if it does not exist.
 
         Parameters
         ----------
@@ -376,12 +229,12 @@ class RpcClient:
         Raises
         ------
         TransportError
-            Among others: the node has not reached `least_slot`.
+            Also if the node has not reached `least_slot`.
 
         Notes
         -----
-        An account may be too large for a node, or a method not be offered: a failure says nothing
-        of other methods, and does not have the node left alone.
+        A node may lack this method, or refuse a large account. So a failure says nothing about
+        other methods, and does not change `wait_s`.
         """
 
         def read(answer: Answer) -> Account | None:
@@ -397,7 +250,7 @@ class RpcClient:
             )
 
         options = {"encoding": "base64", "commitment": commitment}
-        return self._ask("getAccountInfo", [str(pubkey), options], read, apart=True)
+        return self._ask("getAccountInfo", [str(pubkey), options], read, independent=True)
 
     def send_transaction(
         self,
@@ -407,33 +260,33 @@ class RpcClient:
         max_retries: int | None = 0,
         preflight_commitment: Commitment = "confirmed",
     ) -> Signature:
-        """Hand a signed transaction to the node, once.
+        """Send a signed transaction to the node, once.
 
-        After a `TransportError` it may be on its way or not; sending the same bytes again does no
-        harm, signing anew may.
+        After a `TransportError` the node may have it or not. Sending the same bytes again is safe;
+        signing anew may execute the orders twice.
 
         Parameters
         ----------
         raw : bytes
             The transaction.
         skip_preflight : bool
-            Whether the node forwards it without having simulated it.
+            Whether the node forwards it without a simulation.
         max_retries : int or None
             How often the node itself sends it again; None leaves that to the node.
         preflight_commitment : {"processed", "confirmed", "finalized"}
-            The state in which it is simulated.
+            The state in which the node simulates it.
 
         Returns
         -------
         solders.signature.Signature
-            That of the bytes.
+            The transaction's first signature.
 
         Raises
         ------
         RpcError
-            It was not taken; `data` has the logs and the ``err`` of a failed preflight.
+            The node refused it; `data` has the logs and the ``err`` of a failed preflight.
         TransportError
-            Not known, among others because the node named another signature.
+            There is no usable answer, or it names another signature.
         """
         expected = first_signature(raw)
         options: dict[str, object] = {
@@ -446,7 +299,7 @@ class RpcClient:
 
         def read(answer: Answer) -> Signature:
             if answer.signature() != expected:
-                raise answer.wrong(f"is not the signature that was sent, {expected}")
+                raise answer.invalid(f"is not the signature that was sent, {expected}")
             return expected
 
         params = [base64.b64encode(raw).decode(), options]
@@ -460,16 +313,16 @@ class RpcClient:
         replace_recent_blockhash: bool = False,
         commitment: Commitment = "confirmed",
     ) -> Simulation:
-        """Execute a transaction without consequences.
+        """Execute a transaction without changing the chain.
 
         Parameters
         ----------
         raw : bytes
             The transaction.
         sig_verify : bool
-            Whether its signatures count; excludes the next.
+            Whether its signatures are checked; excludes `replace_recent_blockhash`.
         replace_recent_blockhash : bool
-            Whether its blockhash is replaced by one that is valid.
+            Whether the node replaces its blockhash by a valid one.
         commitment : {"processed", "confirmed", "finalized"}
             The state in which it is executed.
         """
@@ -501,18 +354,18 @@ class RpcClient:
         *,
         least_slot: int = 0,
     ) -> list[SignatureStatus | None]:
-        """Ask what became of transactions.
+        """Return the statuses of transactions.
 
         Parameters
         ----------
         signatures : sequence of solders.signature.Signature
             At most 256.
         search_history : bool
-            Whether the node looks beyond its recent blocks. Only then does None mean that the
-            node knows of none.
+            Whether the node searches beyond its recent blocks. Only then does None mean that it
+            does not know the transaction.
         least_slot : int
-            The slot that the node must have reached: behind one address there may be many nodes,
-            and None from one that is behind means nothing.
+            The slot that the node must have reached. One address may serve many nodes, and None
+            from a node that is behind means nothing.
 
         Returns
         -------
@@ -522,12 +375,12 @@ class RpcClient:
         Raises
         ------
         ConfigError
-            More than 256.
+            There are more than 256 signatures.
         TransportError
-            Among others: the node has not reached `least_slot`.
+            Also if the node has not reached `least_slot`.
         """
         if len(signatures) > MAX_STATUSES:
-            raise ConfigError(f"signatures: {len(signatures)}, where {MAX_STATUSES} are allowed")
+            raise ConfigError(f"signatures: {len(signatures)}; at most {MAX_STATUSES} are allowed")
         if not signatures:
             return []
 
@@ -535,7 +388,7 @@ class RpcClient:
             _slot_of(answer, least_slot)
             values = answer["value"].items(MAX_STATUSES)
             if len(values) != len(signatures):
-                raise answer.wrong(f"has {len(values)} statuses for {len(signatures)} signatures")
+                raise answer.invalid(f"has {len(values)} statuses for {len(signatures)} signatures")
             return [None if value.value is None else _status(value) for value in values]
 
         params = [list(map(str, signatures)), {"searchTransactionHistory": search_history}]
@@ -544,7 +397,7 @@ class RpcClient:
     def get_transaction(
         self, signature: Signature, commitment: Literal["confirmed", "finalized"] = "confirmed"
     ) -> TransactionInfo | None:
-        """Return an executed transaction's outcome; None where the node knows of none."""
+        """Return the outcome of a transaction; None if the node does not know it."""
 
         def read(answer: Answer) -> TransactionInfo | None:
             if answer.value is None:
@@ -567,30 +420,11 @@ class RpcClient:
         }
         return self._ask("getTransaction", [str(signature), options], read)
 
-    def signature_subscribe(
-        self, signature: Signature, commitment: Commitment = "confirmed"
-    ) -> SignatureSubscription:
-        """Subscribe to the outcome of a transaction; subscribe first, then send it.
-
-        Returns
-        -------
-        SignatureSubscription
-            A context manager, already subscribed.
-
-        Raises
-        ------
-        RpcError, TransportError
-            No subscription.
-        """
-        return SignatureSubscription(
-            Peer(self._socket), signature, commitment, self._endpoint.timeout_s
-        )
-
 
 def _status(answer: Answer) -> SignatureStatus:
     confirmations = _optional_integer(answer.get("confirmations"))
     status = answer.get("confirmationStatus")
-    if status is None:  # nodes that say only how many blocks are on top, and null once rooted
+    if status is None:  # old nodes say only how many blocks are on top, and null once finalized
         rooted = answer["confirmations"].value is None
         commitment = "finalized" if rooted else "processed"
     else:
@@ -606,7 +440,7 @@ def _status(answer: Answer) -> SignatureStatus:
 def _slot_of(answer: Answer, least: int) -> int:
     slot = answer["context"]["slot"]
     if slot.integer() < least:
-        raise slot.wrong(f"is of slot {slot.value}, where {least} was asked for")
+        raise slot.invalid(f"is {slot.value}; at least {least} was asked for")
     return slot.integer()
 
 

@@ -1,4 +1,4 @@
-"""What a bundle pays to be taken, and to whom."""
+"""How much a bundle tips, and which account receives it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar, get_args
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, SolanaError
-from velox.solana.net.endpoint import Answer, Endpoint
+from velox.solana.net.answer import Answer
+from velox.solana.net.endpoint import Endpoint
+from velox.solana.net.transport import HttpTransport, TransportFactory
+from velox.solana.tx.limits import LAMPORTS_PER_SOL, MIN_TIP_LAMPORTS
 
 __all__ = [
-    "MIN_TIP_LAMPORTS",
     "FixedTip",
     "FloorPercentileTip",
     "Percentile",
@@ -26,18 +28,17 @@ __all__ = [
     "TipPolicy",
 ]
 
-#: The least that Jito's block engine takes, in lamports.
-MIN_TIP_LAMPORTS: Final = 1_000
-LAMPORTS_PER_SOL: Final = 1_000_000_000
+#: The most that a published tip can be. A larger figure is taken for an error.
+_MAX_TIP_SOL: Final = 1_000
 
-#: Which of the tips that landed: a percentile, or the moving average of the median.
+#: A percentile of the landed tips, or the moving average of their median.
 Percentile = Literal[25, 50, 75, 95, 99, "ema50"]
 
 _T = TypeVar("_T")
 
 
 class TipPolicy(Protocol):
-    """Says what the next bundle pays."""
+    """Chooses the tip of the next bundle."""
 
     def lamports(self, now: int) -> int:
         """Return the tip.
@@ -63,18 +64,18 @@ class FixedTip:
     lamports : int
         The tip.
     maximum : int, optional
-        What it must not be above: a slip in a configuration is refused here.
+        The largest tip allowed.
 
     Raises
     ------
     ConfigError
-        A tip under `MIN_TIP_LAMPORTS` or above `maximum`.
+        The tip is under `MIN_TIP_LAMPORTS` or above `maximum`.
     """
 
     def __init__(self, lamports: int, maximum: int | None = None) -> None:
         if lamports < MIN_TIP_LAMPORTS or (maximum is not None and lamports > maximum):
-            bounds = f"{MIN_TIP_LAMPORTS} to {'any' if maximum is None else maximum}"
-            raise ConfigError(f"lamports: must be from {bounds}, not {lamports}")
+            limit = "more" if maximum is None else maximum
+            raise ConfigError(f"lamports: must be {MIN_TIP_LAMPORTS} to {limit}, not {lamports}")
         self._lamports = lamports
 
     def __repr__(self) -> str:
@@ -87,7 +88,7 @@ class FixedTip:
 
 @dataclass(frozen=True, slots=True)
 class TipFloor:
-    """Tips that landed of late, in lamports, each rounded up.
+    """Tips of bundles that landed recently, in lamports, each rounded up.
 
     Attributes
     ----------
@@ -105,32 +106,45 @@ class TipFloor:
     ema50: int
 
     def at(self, percentile: Percentile) -> int:
-        """Return one of them."""
+        """Return the tip at this percentile."""
         value: int = getattr(self, percentile if percentile == "ema50" else f"p{percentile}")
         return value
 
 
 class TipFloorClient:
-    """Where Jito publishes the tips that landed. Any thread may use it.
+    """A client of the page where Jito publishes landed tips. Any thread may use it.
 
     Parameters
     ----------
     url : str
         The whole URL, which ends in ``/api/v1/bundles/tip_floor``.
     timeout_s : float
-        Seconds for an exchange.
+        Seconds for one exchange.
     allow_mainnet : bool
-        Whether it may be another machine's.
+        Whether it may be on another machine.
+    transport : callable
+        Makes the `velox.solana.net.transport.Transport` to it.
 
     Raises
     ------
     EndpointRefusedError
-        See `velox.solana.net.endpoint.require_loopback`.
+        See `velox.solana.net.address.require_loopback`.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 2.0, allow_mainnet: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 2.0,
+        allow_mainnet: bool = False,
+        transport: TransportFactory = HttpTransport,
+    ) -> None:
         self._endpoint = Endpoint(
-            url, timeout_s=timeout_s, allow_mainnet=allow_mainnet, max_response_bytes=1 << 16
+            url,
+            timeout_s=timeout_s,
+            allow_mainnet=allow_mainnet,
+            max_response_bytes=1 << 16,
+            transport=transport,
         )
 
     def __repr__(self) -> str:
@@ -146,26 +160,26 @@ class TipFloorClient:
         Raises
         ------
         RateLimitedError, TransportError
-            No answer, or none that can be believed.
+            There is no usable answer.
         """
         answer = self._endpoint.get("tip_floor")
         rows = answer.items(16)
         if not rows:
-            raise answer.wrong("is empty")
+            raise answer.invalid("is empty")
         latest = rows[0]
         landed = [
             _lamports(latest[f"landed_tips_{name}_percentile"])
             for name in ("25th", "50th", "75th", "95th", "99th")
         ]
         if landed != sorted(landed):
-            raise latest.wrong("has percentiles out of order")
+            raise latest.invalid("has percentiles out of order")
         p25, p50, p75, p95, p99 = landed
         ema50 = _lamports(latest["ema_landed_tips_50th_percentile"])
         return TipFloor(p25, p50, p75, p95, p99, ema50)
 
 
 class _Cached(Generic[_T]):
-    """A value that is fetched anew when it has aged; while that fails the old one stays."""
+    """A value that is fetched again when it is too old. It stays if fetching fails."""
 
     def __init__(
         self,
@@ -186,7 +200,7 @@ class _Cached(Generic[_T]):
 
     def get(self, now: int) -> _T | None:
         with self._lock:
-            # A failure, too, is not repeated before it has aged. A clock that jumps back ages.
+            # A failed fetch is not repeated sooner either. A clock that jumps back counts as age.
             if self._asked_ns is None or not 0 <= now - self._asked_ns < self._max_age_ns:
                 self._asked_ns = now
                 try:
@@ -202,19 +216,19 @@ class _Cached(Generic[_T]):
 
 
 class FloorPercentileTip:
-    """A tip that follows those that landed, between two bounds. Any thread may use it.
+    """A tip at a percentile of the landed tips, between two bounds. Any thread may use it.
 
     Parameters
     ----------
     fetch : callable
-        Returns a `TipFloor`: that of a `TipFloorClient`. It is called by `lamports`, at most once
-        in `max_age_s`. While it fails the last floor counts, and `minimum` before there is one.
+        Returns a `TipFloor`, as `TipFloorClient.fetch` does. `lamports` calls it at most once in
+        `max_age_s`. If it fails, the last floor counts; before the first floor, `minimum` does.
     percentile : {25, 50, 75, 95, 99, "ema50"}
-        Which of them.
+        Which value of the floor.
     maximum : int
-        Lamports that are never exceeded, whatever the source says.
+        The largest tip, in lamports.
     minimum : int
-        Lamports that are paid at least.
+        The smallest tip, in lamports.
     max_age_s : float
         Seconds for which a floor counts as fresh.
 
@@ -223,12 +237,12 @@ class FloorPercentileTip:
     failures : int
         How often `fetch` failed.
     last_error : SolanaError or None
-        How the last fetch failed; None if it did not.
+        The error of the last fetch; None if it succeeded.
 
     Raises
     ------
     ConfigError
-        Another percentile, or bounds that are not in order.
+        The percentile is not one of those, or the bounds are out of order.
     """
 
     def __init__(
@@ -245,7 +259,7 @@ class FloorPercentileTip:
             raise ConfigError(f"percentile: must be one of {choices}, not {percentile!r}")
         if not MIN_TIP_LAMPORTS <= minimum <= maximum:
             raise ConfigError(
-                f"minimum: must be from {MIN_TIP_LAMPORTS} to maximum ({maximum}), not {minimum}"
+                f"minimum: must be {MIN_TIP_LAMPORTS} to maximum ({maximum}), not {minimum}"
             )
         self._floor: _Cached[TipFloor] = _Cached(fetch, max_age_s)
         self._percentile = percentile
@@ -257,12 +271,12 @@ class FloorPercentileTip:
 
     @property
     def failures(self) -> int:
-        """How often the source failed."""
+        """How often `fetch` failed."""
         return self._floor.failures
 
     @property
     def last_error(self) -> SolanaError | None:
-        """How the last fetch failed."""
+        """The error of the last fetch; None if it succeeded."""
         return self._floor.last_error
 
     def lamports(self, now: int) -> int:
@@ -273,33 +287,33 @@ class FloorPercentileTip:
 
 
 class TipAccounts:
-    """The accounts that tips go to, drawn at random so that bundles do not contend for one.
+    """The accounts that receive tips. One is drawn at random, so that bundles do not contend.
 
-    They are fetched at once, and again when they have aged; while that fails the old ones are
-    used. Any thread may use it.
+    They are fetched at once, and again when they are too old. If that fails, the old ones stay in
+    use. Any thread may use it.
 
     Parameters
     ----------
     fetch : callable
-        Returns them: `BlockEngineClient.get_tip_accounts`.
+        Returns the accounts, as `BlockEngineClient.get_tip_accounts` does.
     rng : random.Random, optional
-        Where the choice comes from.
+        The source of the choice.
     clock : callable
         Monotonic nanoseconds.
     max_age_s : float
-        Seconds after which they are fetched anew.
-
-    Raises
-    ------
-    RpcError, RateLimitedError, TransportError
-        They cannot be had at the start.
+        Seconds after which they are fetched again.
 
     Attributes
     ----------
     failures : int
-        How often fetching them anew failed.
+        How often a later fetch failed.
     last_error : SolanaError or None
-        How the last fetch failed; None if it did not.
+        The error of the last fetch; None if it succeeded.
+
+    Raises
+    ------
+    RpcError, RateLimitedError, TransportError
+        The first fetch failed.
     """
 
     def __init__(
@@ -319,33 +333,33 @@ class TipAccounts:
 
     @property
     def failures(self) -> int:
-        """How often fetching them anew failed."""
+        """How often a later fetch failed."""
         return self._cached.failures
 
     @property
     def last_error(self) -> SolanaError | None:
-        """How the last fetch failed."""
+        """The error of the last fetch; None if it succeeded."""
         return self._cached.last_error
 
     @property
     def accounts(self) -> Sequence[Pubkey]:
-        """Those in use, without asking anew."""
-        assert self._cached.value is not None  # it is there from the start
+        """The accounts in use. Reading them fetches nothing."""
+        assert self._cached.value is not None  # the constructor fetched it
         return self._cached.value
 
     def choose(self) -> Pubkey:
-        """Return one of them."""
+        """Return a random tip account."""
         self._cached.get(self._clock())
         return self._rng.choice(self.accounts)
 
     def mark_stale(self) -> None:
-        """Fetch them anew at the next choice: a bundle was refused for the want of a tip."""
+        """Fetch the accounts again at the next choice: a bundle was refused as having no tip."""
         self._cached.expire()
 
 
 def _lamports(answer: Answer) -> int:
-    """Read an amount of SOL, rounded up to lamports."""
+    """Return an amount of SOL as lamports, rounded up."""
     value: Any = answer.value
-    if type(value) not in (int, Decimal) or not 0 <= value <= 1_000:
-        raise answer.wrong("must be an amount from 0 to 1000 SOL")
+    if type(value) not in (int, Decimal) or not 0 <= value <= _MAX_TIP_SOL:
+        raise answer.invalid(f"must be 0 to {_MAX_TIP_SOL} SOL")
     return int((Decimal(value) * LAMPORTS_PER_SOL).to_integral_value(ROUND_CEILING))

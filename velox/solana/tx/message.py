@@ -1,4 +1,4 @@
-"""The bytes of a version 0 message: where each part lies.
+"""Parse the bytes of a version 0 message, and say where each part lies.
 
 ::
 
@@ -7,8 +7,8 @@
        | count, instructions: program u8 | count, accounts u8 each | length, data
        | count of address lookup tables: 0
 
-Counts and lengths are little-endian groups of seven bits, at most three of them. Address lookup
-tables are refused: they hide which accounts a transaction names.
+Counts and lengths are "compact u16": up to three bytes, each with seven bits, lowest first. A
+message with address lookup tables is refused, because they hide which accounts it names.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _HEADER_BYTES = 4
 
 
 class Message(NamedTuple):
-    """A version 0 message, taken apart.
+    """The parts of a version 0 message.
 
     Attributes
     ----------
     signatures : int
-        How many keys, from the first, must sign; the first pays the fees.
+        How many of the keys must sign, counted from the first. The first key pays the fees.
     keys : list of bytes
-        32 each, in the message's order.
+        The account keys, 32 bytes each.
     blockhash_at : int
-        Where its blockhash begins.
+        The offset of the blockhash.
     instructions : list of (program, start, end)
-        The key of each one's program, and ``message[start:end]``, its data.
+        For each instruction its program's key, and where its data is: ``message[start:end]``.
     """
 
     signatures: int
@@ -54,7 +54,7 @@ class Message(NamedTuple):
 
 
 def compact(number: int) -> bytes:
-    """Return `number`, 0 to 65535, as the chain's formats write a count."""
+    """Return `number`, 0 to 65535, as a compact u16."""
     if number < 0x80:
         return bytes((number,))
     if number < 0x4000:
@@ -63,7 +63,7 @@ def compact(number: int) -> bytes:
 
 
 def _count(message: bytes, at: int) -> tuple[int, int]:
-    """The count that begins at `at`, and where it ends."""
+    """Return the compact u16 at `at`, and the offset after it."""
     number = message[at]
     if number < 0x80:
         return number, at + 1
@@ -74,29 +74,30 @@ def _count(message: bytes, at: int) -> tuple[int, int]:
 
 
 def parse_message(message: bytes) -> Message:
-    """Take a message apart, to its last byte.
+    """Parse a message to its last byte.
 
     Parameters
     ----------
     message : bytes
-        What is signed: a transaction without its signatures.
+        A transaction without its signatures.
 
     Raises
     ------
     RecordError
-        It is no whole message of version 0, or it uses an address lookup table.
+        It is not one whole message of version 0, or it uses an address lookup table. `field` names
+        the part that is wrong.
     """
     try:
         return _parse(message)
     except IndexError:
         pass
-    raise RecordError(f"a message that ends early, after {len(message)} bytes", field="message")
+    raise RecordError(f"message: ends early, after {len(message)} bytes", field="message")
 
 
 def _parse(message: bytes) -> Message:
-    # Every signature is preceded by this: counts of one byte, which nearly all are, are read here.
+    # This runs before every signature. Nearly all counts have one byte: those are read in place.
     if message[0] != VERSION_0:
-        raise RecordError(f"a message that begins with {message[0]:#04x}: not version 0")
+        raise RecordError(f"message: first byte {message[0]:#04x}, not version 0", field="version")
     count, at = _count(message, _HEADER_BYTES)
     blockhash_at = at + count * KEY_BYTES
     keys = [message[key : key + KEY_BYTES] for key in range(at, blockhash_at, KEY_BYTES)]
@@ -116,7 +117,10 @@ def _parse(message: bytes) -> Message:
         instructions.append((program, at, at + length))
         at += length
     if message[at]:
-        raise RecordError(f"a message with {message[at]} address lookup tables")
+        raise RecordError(
+            f"message: {message[at]} address lookup tables; none are allowed",
+            field="address_table_lookups",
+        )
     if at + 1 != len(message):
-        raise RecordError(f"a message of {at + 1} bytes in {len(message)}")
+        raise RecordError(f"message: {len(message)} bytes; it ends after {at + 1}", field="message")
     return Message(message[1], keys, blockhash_at, instructions)

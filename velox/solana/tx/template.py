@@ -1,14 +1,16 @@
-"""Transactions as they travel: built once, patched in place, signed.
+"""Transactions in the wire format: built once, patched in place, signed.
 
 ::
 
     01 | signature 64 | message
                         ... blockhash ... unit price ... tip ... payload ...
 
-Transactions of one shape differ in those four places alone. A `MessageTemplate` has the rest ready
-and knows where they lie; what it makes is byte for byte what a full build would. Every transaction
-has the same four instructions, in this order: compute limit, compute price, tip (if there is one),
-and the carrier's, last, since the chain keeps the last one's answer alone.
+Transactions of one shape differ only in those four places. A `MessageTemplate` holds the other
+bytes and knows the four offsets. Its output is byte for byte that of a full build.
+
+Every transaction has the same instructions in this order: compute limit, compute price, tip (if
+any), and the carrier's. The carrier's is last, because the chain keeps only the return data of the
+last instruction.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,20 +31,14 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import RecordError, TransactionTooLargeError
-from velox.solana.tx.instructions import (
-    Cancel,
-    compute_unit_limit,
-    compute_unit_price,
-    tip_transfer,
-)
+from velox.solana.tx.carrier import Cancel, Carrier
+from velox.solana.tx.instructions import compute_unit_limit, compute_unit_price, tip_transfer
+from velox.solana.tx.limits import LAMPORTS_PER_SIGNATURE, MAX_TRANSACTION_BYTES
 from velox.solana.tx.message import BLOCKHASH_BYTES, SIGNATURE_BYTES, compact, parse_message
-from velox.solana.tx.signer import LAMPORTS_PER_SIGNATURE, Signer, SpendSummary, priority_fee
-
-if TYPE_CHECKING:
-    from velox.solana.tx.carrier import Carrier
+from velox.solana.tx.signer import Signer
+from velox.solana.tx.spend import SpendSummary, priority_fee
 
 __all__ = [
-    "MAX_TRANSACTION_BYTES",
     "MessageTemplate",
     "TransactionBuilder",
     "WireTransaction",
@@ -51,43 +47,43 @@ __all__ = [
     "room_for_payload",
 ]
 
-MAX_TRANSACTION_BYTES: Final = 1232
-MAX_BUNDLE_TRANSACTIONS: Final = 5
-
 _U64 = struct.Struct("<Q")
 _ONE_SIGNATURE_BYTES = 1 + SIGNATURE_BYTES
-# Stands for any other account where only the length counts.
+# Stands for any tip account, where only the length of the message matters.
 _ANY_TIP_ACCOUNT = Pubkey(b"\x01" * 32)
 
 
 @dataclass(frozen=True, slots=True)
 class WireTransaction:
-    """A signed transaction, ready to be sent, and resent, as it is.
+    """A signed transaction, ready to send and resend.
 
     Attributes
     ----------
     raw : bytes
         Signatures and message, at most `MAX_TRANSACTION_BYTES`.
     signature : Signature
-        The first; the transaction's name.
+        The first signature, which identifies the transaction.
     blockhash : Hash
     last_valid_block_height : int
-        The chain takes it up to this block height.
+        The transaction can land up to this block height.
+    spend : SpendSummary
+        The fee and the tip that it pays.
     """
 
     raw: bytes = field(repr=False)
     signature: Signature
     blockhash: Hash
     last_valid_block_height: int
+    spend: SpendSummary
 
 
 def bundle_id(signatures: Iterable[Signature]) -> str:
-    """Return the id that a block engine will give the transactions that these signatures name.
+    """Return the id that a block engine gives to a bundle.
 
     Parameters
     ----------
     signatures : iterable of Signature
-        The first of each transaction, in the bundle's order.
+        The first signature of each transaction, in the bundle's order.
 
     Returns
     -------
@@ -104,7 +100,7 @@ def build_transaction(
     blockhash: Hash,
     last_valid_block_height: int,
 ) -> WireTransaction:
-    """Build and sign a transaction of any instructions: the slow way, for what is rarely sent.
+    """Build and sign a transaction of any instructions, without a template.
 
     Parameters
     ----------
@@ -112,7 +108,7 @@ def build_transaction(
     payer : Signer
         Pays the fees.
     *cosigners : Signer
-        The others that the instructions ask to sign; each is asked about all that is spent.
+        The other signers that the instructions need. Each checks the whole spend.
     blockhash : Hash
     last_valid_block_height : int
 
@@ -121,9 +117,9 @@ def build_transaction(
     TransactionTooLargeError
         It is over `MAX_TRANSACTION_BYTES`, or names too many accounts.
     RecordError
-        The signers are not those that the instructions ask for.
+        The signers are not those that the instructions need.
     SpendRefusedError
-        A signer refuses.
+        A signer refuses the transaction.
     """
     message = _compile(payer.pubkey, instructions, blockhash)
     parsed = parse_message(message)
@@ -134,12 +130,13 @@ def build_transaction(
     needed = parsed.keys[: parsed.signatures]
     if set(signers) != set(needed):
         raise RecordError(
-            f"signed by {_names(signers)}, where {_names(needed)} must", field="cosigners"
+            f"cosigners: signed by {_names(signers)}; needed are {_names(needed)}",
+            field="cosigners",
         )
     summary = SpendSummary.of(message)
     signatures = [signers[key].sign(message, summary) for key in needed]
     raw = b"".join([compact(len(signatures)), *map(bytes, signatures), message])
-    return WireTransaction(raw, signatures[0], blockhash, last_valid_block_height)
+    return WireTransaction(raw, signatures[0], blockhash, last_valid_block_height, summary)
 
 
 def _names(keys: Iterable[bytes]) -> str:
@@ -171,7 +168,7 @@ def _frame(
     tip_lamports: int,
     dont_front: bool,
 ) -> list[Instruction]:
-    """The instructions of a transaction, around the carrier's."""
+    """Return the instructions of a transaction around the carrier's."""
     tips = []
     if tip_account is not None:
         tips.append(tip_transfer(payer, tip_account, tip_lamports, dont_front=dont_front))
@@ -184,14 +181,14 @@ def _frame(
 
 
 def room_for_payload(payer: Pubkey, instruction: Instruction) -> int:
-    """Return how many bytes of data an instruction of these accounts may have.
+    """Return how many bytes of data the carrier's instruction can have.
 
     Parameters
     ----------
     payer : Pubkey
     instruction : Instruction
-        The carrier's. Its data is not counted; the tip and `DONT_FRONT` are, since there may be
-        both.
+        The carrier's, whose accounts count and whose data does not. Room for a tip and for
+        `DONT_FRONT` is always kept.
     """
     empty = Instruction(instruction.program_id, b"", instruction.accounts)
     frame = _frame(
@@ -204,14 +201,14 @@ def room_for_payload(payer: Pubkey, instruction: Instruction) -> int:
         dont_front=True,
     )
     size = _ONE_SIGNATURE_BYTES + len(_compile(payer, frame, Hash.default()))
-    # The length of no data takes one byte, that of a full payload two.
+    # The length prefix of empty data has one byte, that of a full payload two.
     return MAX_TRANSACTION_BYTES - size - 1
 
 
 class MessageTemplate:
-    """The message of every transaction of one shape, and where they differ.
+    """The message that all transactions of one shape share, and the offsets where they differ.
 
-    For one thread at a time.
+    Thread-safety: one thread at a time.
 
     Parameters
     ----------
@@ -219,27 +216,27 @@ class MessageTemplate:
     payer : Pubkey
         Pays, trades and signs.
     orders : int
-        How many orders it carries.
+        How many orders a transaction carries.
     cancels, hinted : int
-        How many prepared `Cancel`s, and how many of those have a hint.
+        How many `Cancel`s, and how many of them have a hint.
     tip_account : Pubkey or None
-        Whom it tips; None for nobody.
+        The account that gets the tip; None for no tip.
     dont_front : bool
         See `tip_transfer`.
     compute_units : int or None
-        The compute limit; None for what the carrier estimates.
+        The compute limit; None for the carrier's estimate.
 
     Attributes
     ----------
     size : int
-        Bytes of the transaction, with its signature.
+        The length of the transaction with its signature, in bytes.
 
     Raises
     ------
     TransactionTooLargeError
         It is over `MAX_TRANSACTION_BYTES`, or over the chain's limit of compute units.
     RecordError
-        The carrier does not carry such a shape.
+        The carrier cannot carry this shape.
     """
 
     __slots__ = (
@@ -291,10 +288,13 @@ class MessageTemplate:
         self._message = bytearray(message)
         parsed = parse_message(message)
         if parsed.signatures != 1:
-            raise RecordError(f"{carrier.name} asks for {parsed.signatures} signatures, not one")
+            raise RecordError(
+                f"carrier {carrier.name}: needs {parsed.signatures} signatures; must be one",
+                field="carrier",
+            )
         _, price, *tip, (_, self._payload_at, self._payload_end) = parsed.instructions
         self._blockhash_at = parsed.blockhash_at
-        # After the tags: one byte in ComputeBudget's data, four in System's.
+        # Behind the tags: one byte in the data of ComputeBudget, four in that of System.
         self._price_at = price[1] + 1
         self._tip_at = tip[0][1] + 4 if tip else None
         self._blockhash: Hash | None = None
@@ -312,36 +312,36 @@ class MessageTemplate:
         last_valid_slot: int = 0,
         unit_price: int = 0,
     ) -> None:
-        """Write a transaction's own parts into the message. An error leaves it as it was.
+        """Write the parts of one transaction into the message. An error changes nothing.
 
         Parameters
         ----------
         orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-            As many as the template has room for.
+            Exactly as many as the template's shape has.
         cancels : sequence of Cancel
-            Likewise.
+            Exactly as many, and as many with hints, as the shape has.
         blockhash : Hash
         last_valid_block_height : int
-            Of `blockhash`.
+            The last block height at which `blockhash` is valid.
         tip_lamports : int
-            0 where nobody is tipped.
+            0 if the template has no tip account.
         last_valid_slot : int
-            The orders die after this slot; 0 for never.
+            The orders expire after this slot; 0 for never.
         unit_price : int
-            Millionths of a lamport that are offered for a compute unit, u64.
+            Millionths of a lamport for each compute unit, u64.
 
         Raises
         ------
         RecordError
-            The shape is another, or a number does not fit its field.
+            The shape is another, or a number does not fit its field. `field` says which.
         UnrepresentableError
-            The market's format does not hold a price or a size exactly.
+            The market's format cannot hold a price or a size exactly.
         """
         payload = self.carrier.payload(orders, cancels, last_valid_slot)
         if len(payload) != self._payload_end - self._payload_at:
             raise RecordError(
-                f"{len(orders)} orders and {len(cancels)} cancels make {len(payload)} bytes, "
-                f"where the template has {self._payload_end - self._payload_at}",
+                f"{len(orders)} orders and {len(cancels)} cancels take {len(payload)} bytes; "
+                f"the template has {self._payload_end - self._payload_at}",
                 field="orders",
             )
         if not 0 <= unit_price < 2**64:
@@ -352,12 +352,12 @@ class MessageTemplate:
             )
         if tip_lamports and self._tip_at is None:
             raise RecordError(
-                f"tip_lamports = {tip_lamports}, but the template tips nobody",
+                f"tip_lamports = {tip_lamports}: the template has no tip account",
                 field="tip_lamports",
             )
         recent = bytes(blockhash)
         if len(recent) != BLOCKHASH_BYTES:
-            raise RecordError(f"a blockhash of {len(recent)} bytes", field="blockhash")
+            raise RecordError(f"blockhash: has {len(recent)} bytes", field="blockhash")
         # Nothing fails from here on.
         message = self._message
         if self._tip_at is not None:
@@ -372,19 +372,21 @@ class MessageTemplate:
         )
 
     def sign(self, signer: Signer) -> WireTransaction:
-        """Sign the message as it stands.
+        """Sign the message in its present state.
 
         Raises
         ------
         RecordError
-            Nothing was patched yet, or `signer` is not the payer.
+            The template was never patched, or `signer` is not the payer.
         SpendRefusedError
-            `signer` refuses.
+            `signer` refuses the message.
         """
         if self._blockhash is None:
-            raise RecordError("a template that was not patched", field="blockhash")
+            raise RecordError(
+                "sign: the template has no blockhash: patch it first", field="blockhash"
+            )
         if signer.pubkey != self.payer:
-            raise RecordError(f"{signer.pubkey} is not the payer {self.payer}", field="payer")
+            raise RecordError(f"signer {signer.pubkey}: the payer is {self.payer}", field="payer")
         message = bytes(self._message)
         signature = signer.sign(message, self._summary)
         return WireTransaction(
@@ -392,13 +394,14 @@ class MessageTemplate:
             signature,
             self._blockhash,
             self._last_valid_block_height,
+            self._summary,
         )
 
 
 class TransactionBuilder:
-    """Bundles to signed transactions, by templates that are kept.
+    """Turns orders into signed transactions, with a cache of templates.
 
-    For one thread at a time.
+    Thread-safety: one thread at a time.
 
     Parameters
     ----------
@@ -406,21 +409,38 @@ class TransactionBuilder:
     signer : Signer
         Pays, trades and signs.
     dont_front : bool
-        See `tip_transfer`; of use where there is a tip.
+        See `tip_transfer`; it has an effect only if there is a tip.
     templates : int
-        How many shapes to keep; those last used longest ago go first.
+        How many shapes to cache; the least recently used are dropped.
+
+    Attributes
+    ----------
+    max_payload_bytes : int
+        Bytes of instruction data that fit a transaction with a tip that names `DONT_FRONT`.
     """
 
-    __slots__ = ("_dont_front", "_kept", "_templates", "carrier", "signer")
+    __slots__ = ("_dont_front", "_kept", "_templates", "carrier", "max_payload_bytes", "signer")
 
     def __init__(
         self, carrier: Carrier, signer: Signer, *, dont_front: bool = True, templates: int = 256
     ) -> None:
         self.carrier = carrier
         self.signer = signer
+        empty = carrier.instruction(signer.pubkey, b"")
+        self.max_payload_bytes = room_for_payload(signer.pubkey, empty)
         self._dont_front = dont_front
         self._templates = templates
         self._kept: OrderedDict[tuple[Any, ...], MessageTemplate] = OrderedDict()
+
+    @property
+    def max_orders(self) -> int:
+        """int: How many orders, without cancels, fit one transaction."""
+        first = self.carrier.payload_bytes(1)
+        return 1 + (self.max_payload_bytes - first) // (self.carrier.payload_bytes(2) - first)
+
+    def fits(self, orders: int, cancels: int = 0, hinted: int = 0) -> bool:
+        """Return whether one transaction holds so many, with a tip that names `DONT_FRONT`."""
+        return self.carrier.payload_bytes(orders, cancels, hinted) <= self.max_payload_bytes
 
     def build(
         self,

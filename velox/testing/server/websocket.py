@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
-import os
 import socket
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from queue import SimpleQueue
+from http import HTTPStatus
 from typing import Any
-from weakref import WeakSet
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
-from websockets.sync.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from velox.errors import RpcError
-from velox.runtime.threads import start_thread
-from velox.testing.chain import COMMITMENTS, Block, Chain
-from velox.testing.encoding import account_json
+from velox.testing.chain import Chain
 from velox.testing.faults import Fault
-from velox.testing.rpc import argument, commitment_of, config_of, pubkey_of, signature_of
+from velox.testing.rpc.params import argument
+from velox.testing.rpc.subscriptions import KINDS, Subscription, news, subscribe
+from velox.testing.server.guard import allows_host, allows_origin
 from velox.testing.server.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -34,106 +33,90 @@ from velox.testing.server.jsonrpc import (
     refuse,
     success,
 )
+from velox.testing.server.loop import BACKLOG, LoopThread
 
 __all__ = ["WebSocketServer"]
 
-# A client that lets more pile up is cut off, as a node does.
+# A client with more unsent notifications is disconnected, as a node does.
 MAX_UNSENT = 10_000
+MAX_CONNECTIONS = 1_000
+MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S = 1.0, 2.0
 
 LOGGER = logging.getLogger("velox.testing.websocket")
 LOGGER.addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    """What one is about. `depth` is how many blocks must lie above what it tells of."""
-
-    kind: str
-    depth: int = 0
-    target: Any = None
-    encoding: str = "base58"
-
-
 class WebSocketServer:
-    """Serves a listening socket until `close`, which leaves no thread behind.
+    """Serves a listening socket until `close`.
 
-    Notifications of a block are queued while the chain makes it, in the order of its executions,
-    and sent by a thread for each connection: a slow client does not hold the chain up.
+    All connections share the thread of a `LoopThread`. The notifications of a block are queued
+    while the chain makes it, in the order of its executions, and sent later: a slow client does not
+    delay the chain.
 
     Parameters
     ----------
     listener : socket.socket
-        It listens already; `close` closes it.
+        A listening socket; `close` closes it.
     chain : Chain
+    thread : LoopThread
     """
 
-    def __init__(self, listener: socket.socket, chain: Chain) -> None:
+    def __init__(self, listener: socket.socket, chain: Chain, thread: LoopThread) -> None:
         self.chain = chain
-        self._connections: WeakSet[ServerConnection] = WeakSet()
         self._clients: set[_Client] = set()
-        self._threads: WeakSet[threading.Thread] = WeakSet()
-        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._closing = False
-        self._server = serve(
+        self._thread = thread
+        self._server: Server = thread.run(self._start(listener))
+        chain.listeners.append(self._tell)
+
+    async def _start(self, listener: socket.socket) -> Server:
+        return await serve(
             self._serve,
             sock=listener,
+            backlog=BACKLOG,
+            process_request=self._admit,
             compression=None,
+            max_size=MAX_MESSAGE_BYTES,
             ping_interval=None,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             logger=LOGGER,
-            create_connection=self._connection,  # type: ignore[arg-type]
         )
-        chain.listeners.append(self._tell)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="velox-websocket", daemon=True
-        )
-        start_thread(self._thread)
 
     def close(self) -> None:
+        """Send what is queued, say goodbye, and close every connection."""
         with self.chain.lock:
             self._closing = True
             self.chain.listeners.remove(self._tell)
+        self._thread.run(self._close())
+
+    async def _close(self) -> None:
+        with self.chain.lock:
             clients = list(self._clients)
-        for client in clients:
-            client.close()
-        # Those who never finished their handshake: before the server waits for them, and once it
-        # takes no more.
-        self._cut_all()
-        self._server.shutdown()
-        self._thread.join()
-        for thread in self._cut_all():
-            thread.join()
-        for left in (self._server.shutdown_watcher, self._server.shutdown_notifier):
-            # Sockets that are closed; before websockets 17, descriptors that nobody closes.
-            if isinstance(left, int):
-                os.close(left)
+        await asyncio.gather(*(client.close() for client in clients))
+        self._server.close()
+        await self._server.wait_closed()
 
-    def _cut_all(self) -> list[threading.Thread]:
-        """End every connection without a word; the threads that serve them."""
-        with self._lock:
-            for connection in self._connections:
-                cut(connection)
-            return list(self._threads)
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Refuse a handshake from a page of another site, or one connection too many."""
+        if not allows_host(request.headers.get_all("Host")):
+            return connection.respond(HTTPStatus.MISDIRECTED_REQUEST, "Host must name this machine")
+        if not allows_origin(request.headers.get_all("Origin")):
+            return connection.respond(HTTPStatus.FORBIDDEN, "Origin must be a page of this machine")
+        if len(self._clients) >= MAX_CONNECTIONS:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
+        return None
 
-    def _connection(self, *arguments: Any, **settings: Any) -> ServerConnection:
-        """Make a connection, on the thread that will serve it."""
-        connection = ServerConnection(*arguments, **settings)
-        with self._lock:
-            self._connections.add(connection)
-            self._threads.add(threading.current_thread())
-        return connection
-
-    def _serve(self, connection: ServerConnection) -> None:
+    async def _serve(self, connection: ServerConnection) -> None:
         client = _Client(connection, self.chain, self._numbers, self._watch)
+        with self.chain.lock:
+            if self._closing:
+                return
+            self._clients.add(client)
         try:
-            with self.chain.lock:
-                if self._closing:
-                    return
-                self._clients.add(client)
-            client.listen()
+            await client.listen()
         finally:
             with self.chain.lock:
                 self._clients.discard(client)
@@ -141,28 +124,21 @@ class WebSocketServer:
             client.finish()
 
     def _tell(self, chain: Chain) -> None:
-        """Queue what the newest block brings. The chain's lock is held."""
+        """Queue the news of the newest block. The chain's lock is held."""
         for client in self._clients:
             client.tell()
 
     def _watch(self) -> None:
-        """Tell the chain which accounts somebody wants to hear of."""
-        self.chain.watched = {
-            each.target
-            for client in self._clients
-            for each in client.subscriptions.values()
-            if each.kind == "account"
+        """Tell the chain which accounts and programs clients subscribed to."""
+        subscriptions = [each for client in self._clients for each in client.subscriptions.values()]
+        self.chain.watched = {each.target for each in subscriptions if each.kind == "account"}
+        self.chain.watched_programs = {
+            each.target for each in subscriptions if each.kind == "program"
         }
 
 
-def cut(connection: ServerConnection) -> None:
-    """End a connection without a word."""
-    with suppress(OSError):
-        connection.socket.shutdown(socket.SHUT_RDWR)
-
-
 class _Client:
-    """One connection: its subscriptions, and a thread that sends it what is queued."""
+    """One connection: its subscriptions, and a task that sends what is queued."""
 
     def __init__(
         self,
@@ -171,61 +147,83 @@ class _Client:
         numbers: Iterator[int],
         watch: Callable[[], None],
     ) -> None:
-        self.subscriptions: dict[int, _Subscription] = {}
+        self.subscriptions: dict[int, Subscription] = {}
         self._connection = connection
         self._chain = chain
         self._numbers = numbers
         self._watch = watch
-        self._unsent: SimpleQueue[str | None] = SimpleQueue()
-        self._writer = threading.Thread(target=self._send, name="velox-websocket", daemon=True)
-        self._writer.start()
+        self._loop = asyncio.get_running_loop()
+        # The chain's threads append to it, the loop takes from it.
+        self._unsent: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self._ending = False
+        self._writer = self._loop.create_task(self._send())
 
     # The connection
 
-    def listen(self) -> None:
+    async def listen(self) -> None:
         """Answer requests until the client goes away."""
         with suppress(ConnectionClosed):
-            for message in self._connection:
+            async for message in self._connection:
                 with self._chain.lock:
-                    self._queue(self._answer(message))
+                    answer = self._answer(message)
+                    if answer is not None:
+                        self._queue(answer)
                     self._watch()
-                    # What was asked about may have happened already.
+                    # A transaction may have landed before the client subscribed to it.
                     self._tell_signatures()
 
     def finish(self) -> None:
-        self._unsent.put(None)
-        self._writer.join()
+        """Stop sending."""
+        self._writer.cancel()
 
-    def close(self) -> None:
-        """Say goodbye; a client that does not listen is cut off."""
-        self._unsent.put(None)
-        self._writer.join(CLOSE_TIMEOUT_S)
-        if self._writer.is_alive():
-            cut(self._connection)
+    async def close(self) -> None:
+        """Send what is queued, and say goodbye; disconnect a client that does not read."""
+        self._ending = True
+        self._wake.set()
+        _, late = await asyncio.wait([self._writer], timeout=CLOSE_TIMEOUT_S)
+        if late:
+            self._cut()
         else:
-            with suppress(WebSocketException, OSError):
-                self._connection.close(CloseCode.GOING_AWAY)
+            await self._connection.close(CloseCode.GOING_AWAY)
 
-    def _send(self) -> None:
-        with suppress(WebSocketException, OSError):
-            while (text := self._unsent.get()) is not None:
-                self._connection.send(text)
+    def _cut(self) -> None:
+        self._connection.transport.abort()
+
+    async def _send(self) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                while self._unsent:
+                    await self._connection.send(self._unsent.popleft())
+                if self._ending:
+                    return
+                self._wake.clear()
+                if not self._unsent:
+                    await self._wake.wait()
 
     def _queue(self, document: Mapping[str, Any]) -> None:
-        self._unsent.put(json.dumps(document, separators=(",", ":")))
-        if self._unsent.qsize() > MAX_UNSENT:
-            cut(self._connection)
+        """Queue a message. Any thread may call it that holds the chain's lock."""
+        self._unsent.append(json.dumps(document, separators=(",", ":")))
+        unsent = len(self._unsent)
+        # The loop may be closed while a block is made.
+        with suppress(RuntimeError):
+            if unsent > MAX_UNSENT:
+                self._loop.call_soon_threadsafe(self._cut)
+            elif unsent == 1:
+                self._loop.call_soon_threadsafe(self._wake.set)
 
     # Requests
 
-    def _answer(self, message: str | bytes) -> dict[str, Any]:
+    def _answer(self, message: str | bytes) -> dict[str, Any] | None:
         try:
             call = json.loads(message)
         except (ValueError, RecursionError):
             return failure(None, PARSE_ERROR, "Parse error")
         if not isinstance(call, dict) or not isinstance(call.get("method"), str):
             return failure(None, INVALID_REQUEST, "Invalid request")
-        identity, params = call.get("id"), call.get("params") or []
+        if "id" not in call:
+            return None  # a notification, such as the ping of web3.js: it has no answer
+        identity, params = call["id"], call.get("params") or []
         try:
             if not isinstance(params, list):
                 raise refuse(INVALID_PARAMS, "`params` should be an array")
@@ -234,51 +232,27 @@ class _Client:
             return failure(identity, error.code, error.message, error.data)
 
     def _call(self, method: str, params: list[Any]) -> Any:
-        for kind, subscription in _KINDS.items():
-            if method == f"{kind}Subscribe":
-                number = next(self._numbers)
-                self.subscriptions[number] = subscription(params)
-                return number
-            if method == f"{kind}Unsubscribe":
-                number = argument(params, 0)
-                if not isinstance(number, int) or number not in self.subscriptions:
-                    raise refuse(INVALID_PARAMS, "Invalid subscription id.")
-                return self.subscriptions.pop(number).kind == kind
+        kind = method.removesuffix("Subscribe")
+        if kind != method and kind in KINDS:
+            number = next(self._numbers)
+            self.subscriptions[number] = subscribe(kind, params)
+            return number
+        kind = method.removesuffix("Unsubscribe")
+        if kind != method and kind in KINDS:
+            number = argument(params, 0)
+            if not isinstance(number, int) or number not in self.subscriptions:
+                raise refuse(INVALID_PARAMS, "Invalid subscription id.")
+            return self.subscriptions.pop(number).kind == kind
         raise refuse(METHOD_NOT_FOUND, "Method not found")
 
     # Notifications
 
     def tell(self) -> None:
+        """Queue the news of the newest block."""
         for number, subscription in list(self.subscriptions.items()):
-            block = self._chain.blocks[-1 - subscription.depth]
-            for result in self._news(subscription, block):
+            for result in news(self._chain, subscription):
                 self._notify(number, subscription.kind, result)
         self._tell_signatures()
-
-    def _news(self, subscription: _Subscription, block: Block) -> Iterator[Any]:
-        """What a block, which has just come to the subscription's depth, brings to it."""
-        if subscription.kind == "slot":
-            root = self._chain.block("finalized").slot
-            yield {"slot": block.slot, "parent": block.parent_slot, "root": root}
-        elif subscription.kind == "root":
-            yield block.slot
-        elif subscription.kind == "logs":
-            for each in block.executions:
-                if subscription.target is None or subscription.target in each.keys:
-                    value = {
-                        "signature": str(each.signature),
-                        "err": each.err,
-                        "logs": list(each.logs),
-                    }
-                    yield {"context": {"slot": block.slot}, "value": value}
-        elif subscription.kind == "account" and subscription.target in block.changed:
-            account = block.changed[subscription.target]
-            try:
-                value = account_json(account, subscription.encoding, None)
-            except ValueError:
-                # Too long for base58, which a node then replaces.
-                value = account_json(account, "base64", None)
-            yield {"context": {"slot": block.slot}, "value": value}
 
     def _tell_signatures(self) -> None:
         for number, subscription in list(self.subscriptions.items()):
@@ -287,7 +261,7 @@ class _Client:
             execution = self._chain.statuses.get(subscription.target)
             if execution is None or self._chain.confirmations(execution) < subscription.depth:
                 continue
-            # There is one notification, and then no subscription.
+            # One notification ends the subscription.
             del self.subscriptions[number]
             if not self._chain.injector.meet(Fault.NOTIFICATION_LOST, subscription.target):
                 slot = self._chain.blocks[-1 - subscription.depth].slot
@@ -302,41 +276,3 @@ class _Client:
                 "params": {"result": result, "subscription": number},
             }
         )
-
-
-def _depth(config: Mapping[str, Any]) -> int:
-    return COMMITMENTS[commitment_of(config)]
-
-
-def _signature(params: list[Any]) -> _Subscription:
-    target = signature_of(argument(params, 0))
-    return _Subscription("signature", _depth(config_of(params, 1)), target)
-
-
-def _account(params: list[Any]) -> _Subscription:
-    target, config = pubkey_of(argument(params, 0)), config_of(params, 1)
-    encoding = config.get("encoding") or "base58"
-    if encoding not in ("base58", "base64", "jsonParsed"):
-        raise refuse(INVALID_PARAMS, f"Invalid params: unsupported encoding: {encoding}")
-    return _Subscription("account", _depth(config), target, encoding)
-
-
-def _logs(params: list[Any]) -> _Subscription:
-    wanted, target = argument(params, 0), None
-    if isinstance(wanted, dict):
-        mentions = wanted.get("mentions")
-        if not isinstance(mentions, list) or len(mentions) != 1:
-            raise refuse(INVALID_PARAMS, "Invalid Request: Only 1 address supported")
-        target = pubkey_of(mentions[0])
-    elif wanted not in ("all", "allWithVotes"):
-        raise refuse(INVALID_PARAMS, f"Invalid params: unknown variant `{wanted}`")
-    return _Subscription("logs", _depth(config_of(params, 1)), target)
-
-
-_KINDS: Mapping[str, Callable[[list[Any]], _Subscription]] = {
-    "account": _account,
-    "logs": _logs,
-    "root": lambda params: _Subscription("root", COMMITMENTS["finalized"]),
-    "signature": _signature,
-    "slot": lambda params: _Subscription("slot"),
-}

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
-from tests.unit.solana.stranger import Stranger, body, document, raw
+from tests.unit.solana.fake_server import FakeServer, body, document, raw
 from velox.errors import ConfigError, EndpointRefusedError, RateLimitedError, TransportError
 from velox.solana.net.tips import (
-    MIN_TIP_LAMPORTS,
     FixedTip,
     FloorPercentileTip,
     TipAccounts,
     TipFloor,
     TipFloorClient,
 )
+from velox.solana.tx.limits import MIN_TIP_LAMPORTS
 from velox.testing import LocalCluster
 
 SECOND = 10**9
@@ -61,9 +61,9 @@ class Clock:
 def test_a_fixed_tip_is_that_and_a_slip_is_refused():
     assert FixedTip(5_000, 10_000).lamports(0) == 5_000
     assert FixedTip(MIN_TIP_LAMPORTS).lamports(7) == 1_000
-    with pytest.raises(ConfigError, match="from 1000 to 10000, not 10001"):
+    with pytest.raises(ConfigError, match=r"^lamports: .* 10001"):
         FixedTip(10_001, 10_000)
-    with pytest.raises(ConfigError, match="from 1000 to any, not 999"):
+    with pytest.raises(ConfigError, match=r"^lamports: .* 999"):
         FixedTip(999)
 
 
@@ -126,7 +126,7 @@ def test_an_error_of_the_program_is_not_taken_for_one_of_the_source():
         ({"percentile": 60}, "percentile: must be one of 25, 50, 75, 95, 99, ema50, not 60"),
         ({"percentile": "75"}, "percentile"),
         ({"minimum": 999}, "minimum"),
-        ({"minimum": 5_001}, "minimum: must be from 1000 to maximum .5000., not 5001"),
+        ({"minimum": 5_001}, "^minimum: .* 5001"),
         ({"max_age_s": 0}, "max_age_s"),
         ({"max_age_s": float("nan")}, "max_age_s"),
     ],
@@ -145,13 +145,13 @@ def test_floors_in_sol_become_whole_lamports_rounded_up():
         b'"landed_tips_75th_percentile": 3.6e-05, "landed_tips_95th_percentile": 0.0014,'
         b'"landed_tips_99th_percentile": 1, "ema_landed_tips_50th_percentile": 0}]'
     )
-    with Stranger(exact, bent, document(rows[1])) as stranger:
-        client = TipFloorClient(stranger.url + "/api/v1/bundles/tip_floor")
+    with FakeServer(exact, bent, document(rows[1])) as fake:
+        client = TipFloorClient(fake.url + "/api/v1/bundles/tip_floor")
         assert client.fetch() == FLOOR
         assert client.fetch() == TipFloor(1_001, 10_000, 36_000, 1_400_000, 10**9, 0)
         assert client.fetch().p99 == 10**9
         client.close()
-    assert {(r.verb, r.target) for r in stranger.requests} == {("GET", "/api/v1/bundles/tip_floor")}
+    assert {(r.verb, r.target) for r in fake.requests} == {("GET", "/api/v1/bundles/tip_floor")}
 
 
 def without(name: str) -> dict:
@@ -164,25 +164,46 @@ def without(name: str) -> dict:
         (document([]), "document: is empty"),
         (document({}), "must be an array"),
         (document([5]), "must be an object"),
-        (document([NAMES] * 17), "has 17 elements, where 16 may be"),
+        (document([NAMES] * 17), "has 17 elements"),
         (document([without("landed_tips_75th_percentile")]), "has no 'landed_tips_75th"),
-        (document([{**NAMES, "landed_tips_25th_percentile": -1}]), "an amount from 0 to 1000 SOL"),
-        (document([{**NAMES, "landed_tips_99th_percentile": 1001}]), "an amount"),
-        (document([{**NAMES, "landed_tips_99th_percentile": "1"}]), "an amount"),
-        (document([{**NAMES, "landed_tips_99th_percentile": True}]), "an amount"),
-        (document([{**NAMES, "landed_tips_99th_percentile": None}]), "an amount"),
+        (
+            document([{**NAMES, "landed_tips_25th_percentile": -1}]),
+            "25th_percentile: must be 0 to 1000 SOL",
+        ),
+        (
+            document([{**NAMES, "landed_tips_99th_percentile": 1001}]),
+            "99th_percentile: must be 0 to 1000 SOL",
+        ),
+        (
+            document([{**NAMES, "landed_tips_99th_percentile": "1"}]),
+            "99th_percentile: must be 0 to 1000 SOL",
+        ),
+        (
+            document([{**NAMES, "landed_tips_99th_percentile": True}]),
+            "99th_percentile: must be 0 to 1000 SOL",
+        ),
+        (
+            document([{**NAMES, "landed_tips_99th_percentile": None}]),
+            "99th_percentile: must be 0 to 1000 SOL",
+        ),
         (document([{**NAMES, "landed_tips_25th_percentile": 0.5}]), "percentiles out of order"),
         (document([{**NAMES, "landed_tips_99th_percentile": float("inf")}]), "not usable JSON"),
-        (body(b'[{"landed_tips_25th_percentile": 1e999999999}]'), "an amount"),
-        (body(b'[{"landed_tips_25th_percentile": 1e99999999999999999999999}]'), "amount|usable"),
-        (body(b"[" + b"1," * 100_000 + b"1]"), "an answer of over 65536 bytes"),
+        (
+            body(b'[{"landed_tips_25th_percentile": 1e999999999}]'),
+            "25th_percentile: must be 0 to 1000 SOL",
+        ),
+        (
+            body(b'[{"landed_tips_25th_percentile": 1e99999999999999999999999}]'),
+            "must be 0 to 1000 SOL|usable",
+        ),
+        (body(b"[" + b"1," * 100_000 + b"1]"), "more than 65536 bytes"),
         (body(b"[]", status=500), "status 500"),
         (raw(b""), "RemoteProtocolError"),
     ],
 )
 def test_a_floor_that_cannot_be_believed_is_a_transport_error(behaviour, why):
-    with Stranger(behaviour) as stranger:
-        client = TipFloorClient(stranger.url)
+    with FakeServer(behaviour) as fake:
+        client = TipFloorClient(fake.url)
         with pytest.raises(TransportError, match=why):
             client.fetch()
         client.close()

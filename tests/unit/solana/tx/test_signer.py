@@ -25,7 +25,6 @@ from tests.support import in_another_thread
 from velox.errors import ConfigError, KeyFileError, RecordError, SpendRefusedError
 from velox.solana.tx.instructions import (
     COMPUTE_BUDGET_PROGRAM,
-    MANIFEST_PROGRAM,
     MEMO_PROGRAM,
     SYSTEM_PROGRAM,
     compute_unit_limit,
@@ -35,7 +34,9 @@ from velox.solana.tx.instructions import (
     tip_transfer,
 )
 from velox.solana.tx.message import compact, parse_message
-from velox.solana.tx.signer import KeypairSigner, SignerPolicy, SpendSummary
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy, SpendSummary
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
 
 SEED = bytes(range(100, 132))
 KEYPAIR = Keypair.from_seed(SEED)
@@ -156,9 +157,9 @@ def with_last(last: int) -> str:
         (with_last(-1), "not a JSON array of bytes"),
         (b"\xff\xfe" + WHOLE.encode(), "not a JSON array of bytes"),
         (str(KEYPAIR), "not a JSON array of bytes"),
-        (json.dumps(list(SEED[:31])), "31 bytes, where a key has 64, or 32 of a seed"),
-        (json.dumps(list(bytes(KEYPAIR)) * 2), "128 bytes, where"),
-        (with_last(bytes(KEYPAIR)[-1] ^ 1), "its public half is not that of its secret half"),
+        (json.dumps(list(SEED[:31])), "31 bytes: a key has 64, a seed 32"),
+        (json.dumps(list(bytes(KEYPAIR)) * 2), "128 bytes: a key has 64, a seed 32"),
+        (with_last(bytes(KEYPAIR)[-1] ^ 1), "its public half does not match its secret half"),
         (WHOLE + " " * 5000, "longer than 4096 bytes"),
     ],
 )
@@ -168,8 +169,7 @@ def test_a_file_that_holds_no_key_is_refused_without_showing_any_of_it(
     path = key_file(text)
     with pytest.raises(KeyFileError) as caught:
         KeypairSigner.from_file(path, POLICY)
-    assert str(caught.value) == f"{path}: {why}" or why.endswith("where")
-    assert why in str(caught.value)
+    assert str(caught.value) == f"{path}: {why}"
     assert_shows_no_secret(caught.value)
 
 
@@ -246,7 +246,7 @@ def test_a_signer_shows_its_public_half_alone() -> None:
 
 def test_a_signer_is_not_copied_or_pickled() -> None:
     for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="not copied or pickled: it holds a key"):
+        with pytest.raises(TypeError, match="KeypairSigner"):
             attempt(signer())
 
 
@@ -299,7 +299,7 @@ def test_without_a_limit_a_message_may_take_what_its_instructions_may() -> None:
 )
 def test_an_instruction_that_cannot_be_accounted_for_is_refused(instruction: Instruction) -> None:
     unsigned = message(instruction)
-    with pytest.raises(SpendRefusedError, match="whose cost cannot be told") as caught:
+    with pytest.raises(SpendRefusedError) as caught:
         signer().sign(unsigned, SpendSummary(5000))
     assert caught.value.rule == "programs"
 
@@ -319,8 +319,9 @@ def test_any_bytes_are_a_message_or_a_typed_error(noise: bytes, at: int) -> None
         try:
             parsed = parse_message(data)
         except RecordError:
-            with pytest.raises(SpendRefusedError, match="refused by message"):
+            with pytest.raises(SpendRefusedError) as caught:
                 signer().sign(data, SpendSummary(0))
+            assert caught.value.rule == "message"
         else:
             assert all(each[2] < len(data) for each in parsed.instructions)
 
@@ -339,11 +340,13 @@ def test_counts_are_written_as_they_are_read(count: int) -> None:
 
 def test_only_version_0_without_lookup_tables_is_read() -> None:
     legacy = bytes(LegacyMessage.new_with_blockhash([memo(b"x")], PAYER, Hash.default()))
-    with pytest.raises(RecordError, match="begins with 0x01: not version 0"):
+    with pytest.raises(RecordError) as caught:
         parse_message(legacy)
+    assert caught.value.field == "version"
     whole = message(memo(b"x"))
-    with pytest.raises(RecordError, match="1 address lookup tables"):
+    with pytest.raises(RecordError) as caught:
         parse_message(whole[:-1] + b"\x01" + bytes(34))
+    assert caught.value.field == "address_table_lookups"
 
 
 # The policy
@@ -351,7 +354,7 @@ def test_only_version_0_without_lookup_tables_is_read() -> None:
 
 def test_a_program_that_is_not_allowed_is_refused() -> None:
     unsigned = message(memo(b"x"), Instruction(MANIFEST_PROGRAM, b"\x06", []))
-    with pytest.raises(SpendRefusedError, match=f"{MANIFEST_PROGRAM} is not allowed") as caught:
+    with pytest.raises(SpendRefusedError) as caught:
         signer().sign(unsigned, SpendSummary.of(unsigned))
     assert (caught.value.rule, caught.value.value) == ("programs", MANIFEST_PROGRAM)
     sign(signer(), message(memo(b"x")))
@@ -361,15 +364,16 @@ def test_a_tip_over_the_cap_is_refused_however_it_is_split() -> None:
     sign(signer(), tipping(10_000))
     half = tip_transfer(PAYER, OTHER, 5001, dont_front=False)
     for unsigned in (tipping(10_001), message(half, half)):
-        with pytest.raises(SpendRefusedError, match="refused by max_tip_lamports") as caught:
+        with pytest.raises(SpendRefusedError) as caught:
             signer().sign(unsigned, SpendSummary.of(unsigned))
-        assert caught.value.limit == 10_000
+        assert (caught.value.rule, caught.value.limit) == ("max_tip_lamports", 10_000)
 
 
 def test_a_message_that_spends_something_else_than_its_builder_says_is_refused() -> None:
     for believed in (SpendSummary(5000, 999), SpendSummary(5001, 1000), SpendSummary(6000)):
-        with pytest.raises(SpendRefusedError, match="refused by summary: the message spends"):
+        with pytest.raises(SpendRefusedError) as caught:
             signer().sign(tipping(1000), believed)
+        assert caught.value.rule == "summary"
 
 
 def test_no_minute_spends_more_than_its_cap() -> None:
@@ -379,8 +383,9 @@ def test_no_minute_spends_more_than_its_cap() -> None:
         sign(guarded, tipping(5000))  # 10 000 lamports with the fee
         clock.now += SECOND
     assert guarded.spent_lamports == 100_000
-    with pytest.raises(SpendRefusedError, match="max_spend_lamports_per_minute") as caught:
+    with pytest.raises(SpendRefusedError) as caught:
         sign(guarded, tipping(0))
+    assert caught.value.rule == "max_spend_lamports_per_minute"
     assert (caught.value.value, caught.value.limit) == (105_000, 100_000)
     # What was refused was not spent, and the first second's share comes back after a minute.
     assert guarded.spent_lamports == 100_000
@@ -456,7 +461,7 @@ def test_a_killed_signer_signs_nothing_more() -> None:
     sign(guarded, tipping(1))
     in_another_thread(lambda: guarded.kill("the desk is flat"))
     guarded.kill("later")
-    with pytest.raises(SpendRefusedError, match="refused by killed: the desk is flat") as caught:
+    with pytest.raises(SpendRefusedError, match="the desk is flat") as caught:
         sign(guarded, tipping(1))
     assert caught.value.rule == "killed"
     assert repr(guarded) == f"<KeypairSigner {PAYER}, killed>"
@@ -468,7 +473,7 @@ def test_a_file_that_appears_kills_while_it_is_there(tmp_path: Path) -> None:
     guarded = signer(kill_file=switch)
     sign(guarded, tipping(1))
     switch.touch()
-    with pytest.raises(SpendRefusedError, match=f"refused by killed: {switch} exists"):
+    with pytest.raises(SpendRefusedError, match=f"{switch} exists"):
         sign(guarded, tipping(1))
     switch.unlink()
     sign(guarded, tipping(1))
@@ -485,5 +490,5 @@ def test_a_kill_file_that_cannot_be_looked_at_kills(tmp_path: Path) -> None:
 
 
 def test_a_kill_file_in_no_folder_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"kill_file = .*its folder is not there"):
+    with pytest.raises(ConfigError, match=r"^kill_file = "):
         signer(kill_file=tmp_path / "nowhere" / "stop")

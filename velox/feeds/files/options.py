@@ -1,0 +1,90 @@
+"""Settings that several formats share, checked in one place."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from velox.core.instrument import Instrument
+from velox.errors import BookError, ConfigError
+from velox.feeds.decode.decimals import LARGEST_PLACES
+
+__all__ = [
+    "checked_choice",
+    "checked_decimals",
+    "checked_levels",
+    "checked_lot",
+    "checked_name",
+    "checked_tick",
+    "is_lot",
+]
+
+
+def checked_decimals(price_decimals: object) -> int:
+    """How many decimals prices have."""
+    if type(price_decimals) is not int or not 0 <= price_decimals <= LARGEST_PLACES:
+        raise ConfigError(
+            f"price_decimals = {price_decimals!r}: must be an integer from 0 to {LARGEST_PLACES}"
+        )
+    return price_decimals
+
+
+def checked_tick(tick_size: object) -> int:
+    """A tick size in the smallest unit of a price."""
+    if type(tick_size) is not int or not 1 <= tick_size < 2**63:
+        raise ConfigError(
+            f"tick_size = {tick_size!r}: must be an integer of at least 1, in the smallest unit "
+            "of a price"
+        )
+    return tick_size
+
+
+def checked_lot(lot_size: object) -> Decimal:
+    """A lot size; a binary fraction is refused, since it is not the decimal it looks like."""
+    if isinstance(lot_size, bool | float) or not isinstance(lot_size, str | int | Decimal):
+        raise ConfigError(f"lot_size = {lot_size!r}: must be decimal text, an int or a Decimal")
+    try:
+        lot = Decimal(lot_size)
+    except InvalidOperation:
+        raise ConfigError(f"lot_size = {lot_size!r}: is not a decimal number") from None
+    if not lot.is_finite() or lot <= 0:
+        raise ConfigError(f"lot_size = {lot_size!r}: must be positive")
+    if not is_lot(lot):
+        raise ConfigError(
+            f"lot_size = {lot_size!r}: must be from 1e-{LARGEST_PLACES} to 1e{LARGEST_PLACES}"
+        )
+    return lot
+
+
+def is_lot(lot: Decimal) -> bool:
+    """Whether a positive decimal can be a lot: neither absurdly large nor too fine."""
+    digits, exponent = lot.as_tuple().digits, int(lot.as_tuple().exponent)
+    finest = exponent
+    for digit in reversed(digits):
+        if digit:
+            break
+        finest += 1
+    return finest >= -LARGEST_PLACES and lot.adjusted() <= LARGEST_PLACES
+
+
+def checked_name(name: str, value: object) -> str | None:
+    """An option that is text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{name} = {value!r}: must be text, or None")
+    return value
+
+
+def checked_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """An option that is one of a few words."""
+    if value not in choices:
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
+    return str(value)
+
+
+def checked_levels(levels: object) -> int:
+    """How many levels a side of the instruments' books are kept hot."""
+    if type(levels) is not int:
+        raise ConfigError(f"levels = {levels!r}: must be an integer")
+    try:
+        return Instrument(levels=levels).levels
+    except BookError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,186 @@
+"""The formats by name, and the one way to load any of them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from velox.errors import ConfigError, FeedError
+from velox.feeds.files.source import Faults, Source, first_line, first_lines, require_file
+from velox.feeds.recording import Recording
+
+__all__ = ["formats", "load", "register"]
+
+Reader = Callable[..., Recording]
+PathLike = str | os.PathLike[str]
+
+# Lines of a file that may tell its format.
+LINES_LOOKED_AT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    read: Reader
+    looks_like: Callable[[bytes], bool]
+    options: tuple[str, ...]
+
+
+_formats: dict[str, _Format] = {}
+
+
+def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Reader], Reader]:
+    """Make a reader known to `load` by `name`: a format is one such function in one file.
+
+    Parameters
+    ----------
+    name : str
+        What `load` takes as its format.
+    looks_like : callable
+        Told the first line of a file, as bytes: is it one of this format? Only used to say so when
+        a file is loaded as something else.
+
+    Returns
+    -------
+    callable
+        A decorator for ``read(source, *, option=default, …) -> Recording``; its keyword-only
+        parameters are the options that `load` passes on.
+
+    Raises
+    ------
+    ConfigError
+        The name is taken.
+    """
+
+    def decorate(read: Reader) -> Reader:
+        if name in _formats:
+            raise ConfigError(f"format = {name!r}: is registered already")
+        options = tuple(
+            parameter.name
+            for parameter in inspect.signature(read).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        )
+        _formats[name] = _Format(read, looks_like, options)
+        return read
+
+    return decorate
+
+
+def formats() -> tuple[str, ...]:
+    """The names that `load` knows, in alphabetical order.
+
+    Examples
+    --------
+    >>> formats()
+    ('binance', 'lobster', 'npy', 'okx')
+    """
+    return tuple(sorted(_formats))
+
+
+def load(
+    paths: PathLike | Iterable[PathLike],
+    format: str | None = None,
+    *,
+    on_error: Literal["stop", "skip"] = "stop",
+    limit: int | None = None,
+    depth: int | None = None,
+    **options: Any,
+) -> Recording:
+    """Read recorded market data, exactly.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        The files, plain or gzip; for LOBSTER also the directory that holds the pair.
+    format : str, optional
+        One of `formats`. Unless told, the first lines of the first file must tell it.
+    on_error : {'stop', 'skip'}
+        What a line that cannot be read does: raise `FeedError`, or be counted in
+        `Recording.skipped` and left out. A fault of a whole file raises either way.
+    limit : int, optional
+        Stop after the venue event that brings the transactions to this many. Events are never
+        cut, so a few more may come.
+    depth : int, optional
+        Levels a side of each of `DepthChecks`, at most. LOBSTER gives 10 unless told.
+    **options
+        Those of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
+        ``velox.feeds.okx.read`` and ``velox.feeds.npy.read``.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    FeedError
+        The input is not what its format says; `path`, `line` and `field` say where.
+    ConfigError
+        The format or an option is unknown, or has a value that cannot be used.
+
+    Notes
+    -----
+    Thread-safe: calls share nothing that changes.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "orders.csv")
+    >>> _ = file.write_text("34200.5,1,17,200,308700,1\\n")
+    >>> recording = load(file, "lobster")
+    >>> recording.transactions[["price", "size", "ingress_ts_ns"]][-1].item()
+    (308700, 200, 34200500000000)
+    """
+    if format is not None and format not in _formats:
+        raise ConfigError(f"format = {format!r}: known are {', '.join(formats())}")
+    if on_error not in ("stop", "skip"):
+        raise ConfigError(f"on_error = {on_error!r}: must be 'stop' or 'skip'")
+    for name, value in (("limit", limit), ("depth", depth)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")
+    if isinstance(paths, str | os.PathLike):
+        paths = (paths,)
+    try:
+        files = tuple(Path(path) for path in paths)
+    except TypeError:
+        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
+    if not files:
+        raise ConfigError("paths = (): at least one file is needed")
+    if format is None:
+        format = _recognised(files[0])
+    chosen = _formats[format]
+    for name in options:
+        if name not in chosen.options:
+            known = ", ".join(chosen.options) or "none"
+            raise ConfigError(f"{name}: is no option of format {format!r}; it has: {known}")
+    for path in files:
+        _refuse_another_format(path, format)
+    source = Source(files, Faults(skip=on_error == "skip"), limit, depth)
+    return chosen.read(source, **options)
+
+
+def _recognised(path: Path) -> str:
+    """The one format that the first lines of a file are of; a directory is LOBSTER's."""
+    if path.is_dir():
+        return "lobster"
+    require_file(path)
+    for line in first_lines(path, LINES_LOOKED_AT):
+        names = [name for name in formats() if _formats[name].looks_like(line)]
+        if len(names) == 1:
+            return names[0]
+    raise FeedError(
+        f"does not tell its format; say which, one of {', '.join(formats())}", path=path, line=1
+    )
+
+
+def _refuse_another_format(path: Path, format: str) -> None:
+    line = first_line(path)
+    if _formats[format].looks_like(line):
+        return
+    for name in formats():
+        if _formats[name].looks_like(line):
+            raise FeedError(
+                f"is not of format {format!r}; it looks like {name!r}", path=path, line=1
+            )
