@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import velox
@@ -35,6 +33,7 @@ from velox.telemetry import HistogramLog, document, terminal, write_document
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
+    from velox.feeds import Recording
 
 __all__ = ["add_pipeline_options", "configuration", "drive"]
 
@@ -120,14 +119,18 @@ def drive(
     ingresses: list[Ingress],
     source: str,
     *,
-    recording: Sequence[Path] = (),
+    recording: Recording | None = None,
     **parts: Any,
 ) -> int:
-    """Build the pipeline, run it to its end or the first signal, and print its report."""
+    """Build the pipeline, run it to its end or the first signal, and print its report.
+
+    The report ends with what the `recording` lacks and what was left aside of it.
+    """
     destination = destination_of(options)
     read, written = files_of(destination)
+    paths = recording.source if recording is not None else ()
     results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
-    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in recording)])
+    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in paths)])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
@@ -164,6 +167,9 @@ def drive(
             log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
+        reading = None if recording is None else recording.to_dict()
+        if reading is not None:
+            screen.say(*terminal.recording_lines(reading))
         chain = finish(submitting, report, screen, errors) if submitting is not None else None
         for warning in report.warnings[len(pipeline.warnings) :]:
             warn(warning)
@@ -185,6 +191,7 @@ def drive(
                 hlog=options.hlog,
                 hiccups=hiccups,
                 chain=chain,
+                recording=reading,
             )
             write_document(value, file)
     for error in errors:
