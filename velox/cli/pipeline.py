@@ -14,6 +14,7 @@ from velox.cli.chain import (
     destination_of,
     files_of,
     finish,
+    refuse_other_scales,
     submission,
 )
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
@@ -22,6 +23,7 @@ from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
+from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
@@ -127,10 +129,13 @@ def drive(
     The report ends with what the `recording` lacks and what was left aside of it.
     """
     destination = destination_of(options)
+    if destination is not None:
+        refuse_other_scales(parts.get("books", ()))
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
-    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
-    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in paths)])
+    refuse_sharing(
+        [*written, *_results(options)], [*read, *(("recording", each) for each in paths)]
+    )
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
@@ -197,6 +202,14 @@ def drive(
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
+    """Name the files that a run leaves."""
+    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
+    if options.capture is not None:
+        results.append(("the capture's sidecar", sidecar_of(options.capture)))
+    return results
 
 
 def _watch(

@@ -258,6 +258,7 @@ class Pipeline:
             batch=config.batch,
         )
         self.output.attach(bundles, self.clock, self._control, batch=config.batch)
+        self.output.instruments = tuple(each.instrument for each in self.books.values())
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
         self._rings: dict[str, TransactionRing | BundleRing] = {
