@@ -14,7 +14,6 @@ from velox.cli.chain import (
     destination_of,
     files_of,
     finish,
-    refuse_other_scales,
     submission,
 )
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
@@ -27,6 +26,7 @@ from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
+from velox.runtime.markets import refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
@@ -130,7 +130,7 @@ def drive(
     """
     destination = destination_of(options)
     if destination is not None:
-        refuse_other_scales(parts.get("books", ()))
+        refuse_other_scales(parts.get("books", ()), field="submit")
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(

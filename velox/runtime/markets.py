@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import gcd
 
@@ -17,28 +17,30 @@ from velox.runtime.ingress import Ingress
 
 __all__ = ["books_for", "refuse_other_scales"]
 
-# Decimals of the prices that a strategy sees: its view of a book does not say how many.
-STRATEGY_DECIMALS = 4
+# Decimals of the prices that strategies and the chain take: neither is told how many.
+USUAL_DECIMALS = 4
 
 
-def refuse_other_scales(books: Books | OrderBook | Sequence[Instrument] | None) -> None:
-    """Refuse markets whose prices a strategy would take for prices of another scale.
+def refuse_other_scales(markets: Iterable[Instrument | OrderBook], *, field: str) -> None:
+    """Refuse markets whose prices would be taken for prices of another scale.
+
+    Parameters
+    ----------
+    markets : iterable of Instrument or OrderBook
+    field : str
+        What takes prices of 4 decimals only, for the error.
 
     Raises
     ------
     ConfigError
-        A market does not have 4 decimals. The field is ``strategy``.
+        A market has another scale.
     """
-    if books is None:
-        return
-    if isinstance(books, OrderBook):
-        books = Books([books])
-    for each in books.values() if isinstance(books, Books) else books:
-        if isinstance(each, (Instrument, OrderBook)) and each.price_decimals != STRATEGY_DECIMALS:
+    for each in markets:
+        if each.price_decimals != USUAL_DECIMALS:
             raise ConfigError(
-                f"market {each.name!r} has price_decimals = {each.price_decimals}, and a "
-                f"strategy takes prices of {STRATEGY_DECIMALS} decimals only",
-                field="strategy",
+                f"takes prices of {USUAL_DECIMALS} decimals only, and market {each.name!r} has "
+                f"price_decimals = {each.price_decimals}",
+                field=field,
             )
 
 

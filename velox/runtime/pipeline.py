@@ -138,9 +138,9 @@ class Pipeline:
         self.config = config = _checked_config(config)
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
-        if strategy is not None:
-            refuse_other_scales(books)
         self.books = books_for(self.ingresses, config, given=books)
+        if strategy is not None:
+            refuse_other_scales(self.books.values(), field="strategy")
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
         self._strategy = strategy

@@ -151,6 +151,21 @@ def test_a_submitter_that_fails_lets_the_pipeline_stop_in_order(
     harness.close_clients()
 
 
+def test_orders_of_a_market_of_another_scale_are_not_sent(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    harness = Harness(cluster, tmp_path / "journal")
+    ingress, output = velox.PushIngress(), velox.PullOutput()
+    workers = SubmissionWorkers(output, harness.submitter)
+    velox.Pipeline(ingress, output, books=[velox.Instrument(name="PEPE", price_decimals=8)])
+    with pytest.raises(ConfigError) as caught:
+        workers.start()
+    assert caught.value.field == "source"
+    with pytest.raises(SubmitError):
+        workers.finish(30.0)
+    harness.abandon()
+
+
 def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:

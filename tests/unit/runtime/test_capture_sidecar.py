@@ -22,7 +22,7 @@ from velox import (
 )
 from velox.cli import main
 from velox.core.flow import MarketFlow
-from velox.errors import CaptureError, ConfigError, FeedError
+from velox.errors import CaptureError, FeedError
 from velox.feeds import load
 from velox.runtime.capture import begin_capture, finish_capture, markets_of_capture, sidecar_of
 
@@ -240,13 +240,5 @@ def test_orders_of_another_scale_are_not_sent(
     pytest.importorskip("solders")
     path = captured(tmp_path / "bundles.npy", FINE)
     line = refused(capsys, command, path, "--submit", "localnet")
-    assert "submit: market 'PEPE-USDT' has price_decimals = 8" in line
-
-
-def test_the_chain_takes_four_decimals() -> None:
-    from velox.cli.chain import refuse_other_scales  # noqa: PLC0415
-
-    refuse_other_scales([Instrument()])
-    with pytest.raises(ConfigError) as caught:
-        refuse_other_scales([Instrument(), FINE])
-    assert caught.value.field == "submit"
+    why = "takes prices of 4 decimals only, and market 'PEPE-USDT' has price_decimals = 8"
+    assert line == f"velox: error: submit: {why}"

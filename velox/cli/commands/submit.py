@@ -11,11 +11,11 @@ from velox.cli.chain import (
     carry,
     destination,
     needs_solana,
-    refuse_other_scales,
 )
 from velox.cli.options import path
 from velox.cli.signals import Signals
 from velox.runtime.capture import markets_of_capture
+from velox.runtime.markets import refuse_other_scales
 
 if TYPE_CHECKING:
     from velox.cli.submission import Console, SubmissionResult
@@ -45,7 +45,7 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
 
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
-    refuse_other_scales(markets_of_capture(options.path) or ())
+    refuse_other_scales(markets_of_capture(options.path) or (), field="submit")
     to = destination(options.submit, options.journal)
     with needs_solana():
         from velox.cli.submission import submit  # noqa: PLC0415 - loads slowly

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.errors import ConfigError, JournalError, SubmitError, ThreadError
+from velox.runtime.markets import refuse_other_scales
 from velox.runtime.threads import start_thread
 from velox.solana.orders.outcomes import ChainLedger
 from velox.solana.submit.submitter import Submitter, checked_deadline
@@ -59,6 +60,8 @@ class SubmissionWorkers:
     Parameters
     ----------
     source : Source
+        If it has `instruments`, as the outputs of a pipeline have, their prices must have 4
+        decimals.
     submitter : Submitter
         From `start` to the end of `finish`, call only its `statistics` and `ledger`.
     sleep : callable
@@ -114,11 +117,15 @@ class SubmissionWorkers:
         ------
         SubmitError
             The workers were started already.
+        ConfigError
+            A market of the source has prices of other than 4 decimals.
         ThreadError
             The system has no thread left. Nothing was taken in.
         """
         if self._started:
             raise SubmitError("the workers were started already")
+        # The source polls nothing before it has a pipeline, which says what its markets are.
+        refuse_other_scales(getattr(self._source, "instruments", ()), field="source")
         self._started = True
         start_thread(self._step_thread)
         try:
