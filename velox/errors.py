@@ -119,7 +119,34 @@ class StageGroupError(ExceptionGroup[Exception], PipelineError):
 
 
 class StrategyError(PipelineError):
-    """A strategy that is not of the published signature, or that failed while it ran."""
+    """A strategy that is not of the published signature, or that failed while it ran.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong.
+    returned : int or None
+        What the strategy returned, if that is what is wrong.
+    position : int or None
+        How many records had been applied when it failed while it ran.
+    reason : str or None
+        The lower-case name of the `velox.Rejection` that a record it emitted deserves, if that is
+        what is wrong.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        returned: int | None = None,
+        position: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.returned = returned
+        self.position = position
+        self.reason = reason
 
 
 class LedgerError(PipelineError):

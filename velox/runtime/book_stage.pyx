@@ -284,10 +284,17 @@ cdef class BookStage(Stage):
     cdef int check(self) except -1:
         if self.book_stage.strategy_failed:
             failure = self.book_stage.strategy_failure
+            position = self.book_stage.failed_at
+            raised = self.strategy.exception_of(failure)
+            if raised is not None:
+                raise StrategyError(
+                    f"the strategy {self.strategy.name} raised {type(raised).__name__} at "
+                    f"transaction {position}: {raised}", position=position) from raised
             raise StrategyError(
-                f"the strategy returned {failure} at transaction {self.book_stage.failed_at}, "
-                "which is " + ("its own error code" if failure < 0 else
-                               f"more than its room of {self.book_stage.room}"))
+                f"the strategy returned {failure} at transaction {position}, which is "
+                + ("its own error code" if failure < 0 else
+                   f"more than its room of {self.book_stage.room}"),
+                returned=failure, position=position)
         return 0
 
     @property
