@@ -116,7 +116,7 @@ def take_turns(
             ns: dict[str, float] = {}
             turns = {"here": here, "reference": reference}
             for which in dice.sample(sorted(turns), k=2):
-                found = turns[which].run("time", name)
+                found = turns[which].run("time", name)[name]
                 if "unavailable" in found:
                     refused[name] = f"{found['unavailable']} ({turns[which].label})"
                     break

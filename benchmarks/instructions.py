@@ -19,6 +19,7 @@ Counts are not time: see ``docs/performance/measuring-a-change.md``.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import re
@@ -28,6 +29,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,6 +50,7 @@ __all__ = [
     "comparison",
     "count_all",
     "from_document",
+    "functions",
     "judge",
     "main",
     "parse_counts",
@@ -192,7 +195,7 @@ def valgrind_version() -> str | None:
 def count_all(
     measured: Sequence[Side], names: Sequence[str], *, rounds: int = 1, jobs: int = 1
 ) -> list[dict[str, Count | str]]:
-    """Count rows on each side, several at a time.
+    """Count rows on each side; one child counts all rows of a side, one after the other.
 
     Parameters
     ----------
@@ -216,17 +219,14 @@ def count_all(
     """
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [
-            {name: [pool.submit(_count, side, name) for _ in range(rounds)] for name in names}
-            for side in measured
+            [pool.submit(_count, side, names, turn) for turn in range(rounds)] for side in measured
         ]
         try:
-            return [
-                {name: _together([each.result() for each in rows[name]]) for name in names}
-                for rows in waiting
-            ]
+            made = [[each.result() for each in turns] for turns in waiting]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return [{name: _together([each[name] for each in turns]) for name in names} for turns in made]
 
 
 def _together(rounds: Sequence[Count | str]) -> Count | str:
@@ -240,33 +240,79 @@ def _together(rounds: Sequence[Count | str]) -> Count | str:
     )
 
 
-def _count(side: Side, name: str) -> Count | str:
-    pattern = WORKLOADS[name].counted
-    # Each child has a file of its own: valgrind puts its process id there.
-    prefix = f"{name}.callgrind."
-    out = side.folder / f"{prefix}%p"
+def functions(tree: Path, pattern: str) -> list[str]:
+    """Return the names of compiled functions of a tree's extension modules.
+
+    Callgrind takes patterns itself, but finds only one of two that begin alike.
+
+    Parameters
+    ----------
+    tree : Path
+        What holds the folder ``velox``.
+    pattern : str
+        As `fnmatch` has it.
+
+    Returns
+    -------
+    list of str
+        None where the modules are stripped of their symbols.
+
+    Raises
+    ------
+    ValueError
+        There is no ``nm``.
+    """
+    return fnmatch.filter(_symbols(tree), pattern)
+
+
+@cache
+def _symbols(tree: Path) -> tuple[str, ...]:
+    modules = sorted(str(path) for path in (tree / "velox").rglob("*.so"))
+    if shutil.which("nm") is None:
+        raise ValueError("nm, of binutils, is not installed")
+    done = subprocess.run(["nm", *modules], capture_output=True, text=True, check=True)
+    lines = (line.split() for line in done.stdout.splitlines())
+    return tuple(sorted({line[2] for line in lines if len(line) == 3 and line[1] in "tT"}))
+
+
+def _count(side: Side, names: Sequence[str], turn: int) -> dict[str, Count | str]:
+    out = side.folder / f"callgrind.{turn}"
+    patterns = dict.fromkeys(str(WORKLOADS[name].counted) for name in names)
     found = side.run(
         "count",
-        name,
+        *names,
         under=[
             "valgrind",
             "--quiet",
             "--tool=callgrind",
             "--branch-sim=yes",
             "--collect-atstart=no",
-            f"--toggle-collect={pattern}",
+            *(
+                f"--toggle-collect={function}"
+                for pattern in patterns
+                for function in functions(side.tree.folder, pattern)
+            ),
+            "--dump-after=velox_counted",
             f"--callgrind-out-file={out}",
         ],
     )
-    if "unavailable" in found:
-        return str(found["unavailable"])
-    path = side.folder / f"{prefix}{found['process']}"
-    try:
-        counts = parse_counts(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise MeasureError(side.label, name, f"functions like {pattern!r}: {error}") from error
-    path.unlink()
-    return Count(found["operations"], (counts["Ir"],), (counts["Bcm"] + counts["Bim"],))
+    counts: dict[str, Count | str] = {}
+    part = 0
+    for name in names:
+        if "unavailable" in found[name]:
+            counts[name] = str(found[name]["unavailable"])
+            continue
+        # One part was written before the work, the next after it.
+        part += 2
+        try:
+            totals = parse_counts(Path(f"{out}.{part}").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            pattern = WORKLOADS[name].counted
+            raise MeasureError(side.label, name, f"functions like {pattern!r}: {error}") from error
+        counts[name] = Count(
+            found[name]["operations"], (totals["Ir"],), (totals["Bcm"] + totals["Bim"],)
+        )
+    return counts
 
 
 def compare(here: Counts, reference: Counts) -> list[Row]:

@@ -57,28 +57,29 @@ class Side:
         """str: What tables call it."""
         return self.tree.label
 
-    def run(self, action: str, workload: str, *, under: Sequence[str] = ()) -> dict[str, Any]:
+    def run(self, action: str, *names: str, under: Sequence[str] = ()) -> dict[str, Any]:
         """Start the program in this tree and return what it prints.
 
         Parameters
         ----------
         action : {"count", "time"}
-        workload : str
-            Of `workloads.WORKLOADS`.
+        *names : str
+            Of `workloads.WORKLOADS`; done in this order.
         under : sequence of str
             A command that takes the program as its arguments, such as valgrind.
 
         Returns
         -------
         dict
-            ``operations`` or ``ns``; or ``unavailable`` and why.
+            By the workload's name: ``operations`` or ``ns``; or ``unavailable`` and why. And
+            ``process``, its id.
 
         Raises
         ------
         MeasureError
             The program failed.
         """
-        done = self._start(workload, [*under, *self._program(action), workload])
+        done = self._start(" ".join(names), [*under, *self._program(action), *names])
         found: dict[str, Any] = json.loads(done.splitlines()[-1])
         return found
 

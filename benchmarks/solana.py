@@ -17,9 +17,8 @@ try:
     from solders.pubkey import Pubkey
     from solders.transaction import VersionedTransaction
 
-    from velox.solana.tx.carrier import Carrier, CarrierContext, ManifestCarrier, MemoCarrier
+    from velox.solana.tx.carrier import Carrier
     from velox.solana.tx.instructions import (
-        MANIFEST_PROGRAM,
         MEMO_PROGRAM,
         compute_unit_limit,
         compute_unit_price,
@@ -28,7 +27,10 @@ try:
     from velox.solana.tx.signer import KeypairSigner
     from velox.solana.tx.spend import SignerPolicy, SpendSummary
     from velox.solana.tx.template import TransactionBuilder, WireTransaction
+    from velox.solana.venues.manifest.carrier import ManifestCarrier
+    from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
     from velox.solana.venues.manifest.market import MarketSpec
+    from velox.solana.venues.memo import MemoCarrier
 except ImportError as missing:
     # asv leaves a class out that says so.
     MISSING: ImportError | None = missing
@@ -94,12 +96,11 @@ class BuildAndSign:
 
     def in_full(self) -> bytes:
         payer = self.keypair.pubkey()
-        context = CarrierContext(payer, (), LAST_VALID_SLOT)
         instructions = [
             compute_unit_limit(self.carrier.compute_units(ORDERS)),
             compute_unit_price(UNIT_PRICE),
             tip_transfer(payer, self.tip_account, TIP_LAMPORTS, dont_front=True),
-            *self.carrier.encode(self.orders, context),
+            self.carrier.instruction(payer, self.carrier.payload(self.orders, (), LAST_VALID_SLOT)),
         ]
         message = MessageV0.try_compile(payer, instructions, [], self.blockhash)
         return bytes(VersionedTransaction(message, [self.keypair]))

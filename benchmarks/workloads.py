@@ -2,15 +2,15 @@
 
 ``benchmarks.instructions`` and ``benchmarks.against`` start this file in each revision's tree::
 
-    PYTHONPATH=TREE python -P benchmarks/workloads.py prepare|count|time FOLDER [WORKLOAD]
+    PYTHONPATH=TREE python -P benchmarks/workloads.py prepare|count|time FOLDER [WORKLOAD ...]
 
 The same file must run in every revision that is compared. So it imports nothing of ``benchmarks``,
 and of Velox only public names: ``velox.X``, ``velox.feeds.load`` and the C header of strategies.
 The single exception is `_ring`, which says so.
 
 FOLDER holds the inputs, the same bytes for both revisions: ``flow.npy``, ``markets.npy``,
-``binance.npy`` and ``inputs.json``. ``prepare`` compiles the strategies; ``count`` does the work
-once, for callgrind; ``time`` does it several times. The last two print one line of JSON.
+``binance.npy`` and ``inputs.json``. ``prepare`` compiles the strategies. ``count`` does each work
+once, for callgrind. ``time`` does each several times. The last two print one line of JSON.
 """
 
 from __future__ import annotations
@@ -44,8 +44,13 @@ LEVELS = 1024
 BINANCE_LEVELS = 8192
 # No bundle is sealed by time, so that the same records make the same bundles on a slow CPU too.
 TIMEOUT_NS = 10**10
-# The stages' own functions: what the runner does between them, and Python, is not counted.
+# What is counted. The stages' own functions: not what the runner does between them, and not Python.
+# Or one method of Python, called from the main thread: not the functions that it calls in turn.
 STAGES = "*do_work*"
+APPLY = "__pyx_pw_*OrderBook_*apply"
+PUSH_AND_POP = "__pyx_pw_*ring_push_pop"
+RECORD = "__pyx_pw_*LatencyHistogram_*record_many"
+ADD = "__pyx_pw_*BundleBuilder_*add"
 
 # Operations done, and the nanoseconds that they took.
 Done = tuple[int, int]
@@ -89,7 +94,7 @@ class Workload:
     make : callable
         Takes `Inputs`, prepares, and returns the function that does the work once and checks it.
     counted : str or None
-        The functions whose instructions count, as a pattern of callgrind; None: it is timed only.
+        The functions whose instructions count, as a pattern of names; None: it is timed only.
     reads : str
         The file of records that it needs.
     runs : int
@@ -270,14 +275,10 @@ WORKLOADS = {
     ),
     "due-times": Workload("pipeline, distinct due times", partial(_pipeline, due_ns=1), STAGES),
     "paired": Workload("pipeline, two threads", partial(_pipeline, placement="paired"), runs=3),
-    "binance": Workload(
-        "book apply, Binance", _binance, "__pyx_pw_*OrderBook_*apply", reads="binance"
-    ),
-    "ring": Workload("ring push and pop", _ring, "__pyx_pw_*ring_push_pop"),
-    "histogram": Workload(
-        "histogram record", _histogram, "__pyx_pw_*LatencyHistogram_*record_many"
-    ),
-    "bundle": Workload("bundle add", _bundle, "__pyx_pw_*BundleBuilder_*add"),
+    "binance": Workload("book apply, Binance", _binance, APPLY, reads="binance"),
+    "ring": Workload("ring push and pop", _ring, PUSH_AND_POP),
+    "histogram": Workload("histogram record", _histogram, RECORD),
+    "bundle": Workload("bundle add", _bundle, ADD),
     "load": Workload("load, Binance", _load, reads="binance", runs=1),
 }
 
@@ -300,31 +301,42 @@ def _compile_strategies(folder: Path) -> None:
 def main(arguments: list[str]) -> int:
     """Do what the command line asks for, in the tree that PYTHONPATH names."""
     action, folder, *names = arguments
-    tree, found = Path(os.environ["PYTHONPATH"]).resolve(), Path(velox.__file__).resolve()
+    tree, imported = Path(os.environ["PYTHONPATH"]).resolve(), Path(velox.__file__).resolve()
     # Another velox than the one that was asked for would be measured without a word.
-    require("the folder of velox", found.parents[1], tree)
+    require("the folder of velox", imported.parents[1], tree)
     if action == "prepare":
         _compile_strategies(Path(folder))
         return 0
-    [name] = names
-    workload = WORKLOADS[name]
-    try:
-        work = workload.make(Inputs(Path(folder), counting=action == "count"))
-    except UnavailableError as why:
-        print(json.dumps({"unavailable": str(why)}))
-        return 0
-    if action == "count":
-        operations, _ = work()
-        print(json.dumps({"operations": operations, "process": os.getpid()}))
-        return 0
+    do = _count if action == "count" else _time
+    found: dict[str, Any] = {"process": os.getpid()}
+    for name in names:
+        try:
+            found[name] = do(WORKLOADS[name], Path(folder))
+        except UnavailableError as why:
+            found[name] = {"unavailable": str(why)}
+    print(json.dumps(found))
+    return 0
+
+
+def _count(workload: Workload, folder: Path) -> dict[str, Any]:
+    """Do the work once, between two marks for callgrind."""
+    mark = ctypes.CDLL(str(folder / "strategies.so")).velox_mark
+    work = workload.make(Inputs(folder, counting=True))
+    mark()
+    operations, _ = work()
+    mark()
+    return {"operations": operations}
+
+
+def _time(workload: Workload, folder: Path) -> dict[str, Any]:
+    work = workload.make(Inputs(folder, counting=False))
     if workload.runs > 1:
         work()
     costs = []
     for _ in range(workload.runs):
         operations, elapsed_ns = work()
         costs.append(elapsed_ns / operations)
-    print(json.dumps({"ns": median(costs)}))
-    return 0
+    return {"ns": median(costs)}
 
 
 if __name__ == "__main__":

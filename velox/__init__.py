@@ -10,8 +10,10 @@ True
 """
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 if find_spec("velox.core.records") is None:
     _NOT_BUILT = "the extension modules are not built: run 'pip install -e .' in the repository"
@@ -100,6 +102,13 @@ __all__ = [
     "to_fixed",
     "validate",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # A program that reads no recording does not pay for importing the readers.
+    if name == "feeds":
+        return import_module("velox.feeds")
+    raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 
 def get_include() -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from textwrap import wrap
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from velox.core.instrument import MAX_LEVELS, MIN_LEVELS
 from velox.errors import ConfigError
+from velox.settings import suggestion
 
 __all__ = ["PipelineConfig", "Setting", "stage_names"]
 
@@ -384,9 +384,9 @@ class PipelineConfig:
         names = [each.name for each in fields(cls)]
         for key in mapping:
             if key not in names:
-                near = get_close_matches(str(key), names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"these are: {', '.join(names)}"
-                raise ConfigError(f"{key!r} is not a setting of a pipeline; {hint}")
+                raise ConfigError(
+                    f"{key!r} is not a setting of a pipeline; {suggestion(str(key), names)}"
+                )
         return cls(**mapping)
 
     def to_dict(self) -> dict[str, Any]:

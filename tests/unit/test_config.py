@@ -223,8 +223,8 @@ def test_a_toml_table_makes_a_config():
         ("lane", "did you mean 'lanes'"),
         ("bundle_timeout", "did you mean 'bundle_timeout_ns'"),
         ("Idle", "did you mean 'idle'"),
-        ("zzz", "these are: placement, cpus, "),
-        (7, "these are: "),
+        ("zzz", "the keys are placement, cpus, "),
+        (7, "the keys are "),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_one(key, hint):

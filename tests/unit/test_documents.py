@@ -175,7 +175,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     first, second = re.findall(r"^```sh\n(.*?)^```$", text_of(ROOT / "README.md"), re.M | re.S)[:2]
     assert first.count("\n") == second.count("\n") == 1
     assert first.endswith("python -m velox\n")
-    assert second.endswith("python -m pytest -q\n")
+    assert second.endswith("python -m pytest -q -n auto --dist loadgroup\n")
 
 
 def test_the_readme_fits_three_screens() -> None:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import velox
-from velox.cli.commands.chain import files_of, finish, submission
+from velox.cli.commands.chain import destination_of, files_of, finish, submission
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
@@ -26,6 +26,9 @@ from velox.runtime.pipeline import Pipeline
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
 from velox.telemetry import HistogramLog, document, terminal, write_document
+
+if TYPE_CHECKING:
+    from velox.cli.submission import PipelineRun, SubmissionRun
 
 __all__ = ["add_pipeline_options", "configuration", "drive"]
 
@@ -120,13 +123,14 @@ def drive(
     **parts: Any,
 ) -> int:
     """Build the pipeline, run it to its end or the first signal, and print its report."""
-    read, written = files_of(options.submit, options.journal)
+    destination = destination_of(options)
+    read, written = files_of(destination)
     results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
     refuse_sharing([*written, *results], [*read, *(("recording", each) for each in recording)])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
-        submission(options, signals, screen) as submitting,
+        submission(destination, options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
@@ -194,7 +198,7 @@ def _watch(
     screen: Screen,
     log: HistogramLog | None,
     *,
-    submitting: Any,
+    submitting: SubmissionRun | None,
 ) -> None:
     """Return when the pipeline or its submission has ended, at the deadline, or on a request."""
     invoker = pipeline.plan.placement == "invoker"
@@ -251,8 +255,7 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
         return ()
 
 
-def _output(options: argparse.Namespace, submitting: Any) -> Output:
+def _output(options: argparse.Namespace, submitting: PipelineRun | None) -> Output:
     if submitting is not None:
-        output: Output = submitting.output
-        return output
+        return submitting.output
     return DiscardOutput() if options.capture is None else CaptureOutput(options.capture)

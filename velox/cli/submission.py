@@ -1,18 +1,19 @@
-"""The commands that reach the chain: what they do, and the lines they say.
+"""The commands that reach the chain: what they do, and what they print.
 
-`velox.cli` has their options, so that its help needs nothing of this installed.
+`velox.cli.commands.chain` has their options, so that help needs no extra library.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,37 +22,47 @@ from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
 from velox.runtime.capture import refuse_unfinished
 from velox.runtime.sinks import PullOutput
-from velox.solana import assembly
-from velox.solana.config import load_config
+from velox.solana import (
+    ChainLedger,
+    Source,
+    SubmissionJournal,
+    SubmissionWorkers,
+    assembly,
+    load_config,
+)
 from velox.solana.files import open_regular
 from velox.solana.journal.file import journal_files, read_journal
 from velox.solana.journal.records import Capture
-from velox.solana.orders.outcomes import ChainLedger
-from velox.solana.submit.workers import Source, SubmissionWorkers
+
+if TYPE_CHECKING:
+    from solders.signature import Signature
+
+    from velox.solana.config import ChainConfig
 
 __all__ = [
     "Console",
+    "Destination",
+    "PipelineRun",
+    "SubmissionResult",
     "SubmissionRun",
-    "files_of",
     "resume",
     "status",
-    "submission",
     "submit",
     "tips",
 ]
 
 LOCALNET = "localnet"
-# What a .npy file begins with.
+# The first bytes of a .npy file.
 NPY = b"\x93NUMPY"
-# Bundles that are read from a file at a time, and the orders that one of them can hold.
+# Bundles taken from a capture at a time, and the most orders in one.
 CHUNK = 256
 ORDERS_A_BUNDLE = BUNDLE_DTYPE["transactions"].shape[0]
-# The shortest time between two warnings about what endpoints say.
+# The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
-# Bundles to signatures: how many of them are asked for at once.
+# Signatures whose status is requested at once.
 STATUSES = 256
 
-Say = Callable[..., None]
+Say: TypeAlias = Callable[..., None]
 Files: TypeAlias = list[tuple[str, str]]
 
 
@@ -61,19 +72,19 @@ def _silent(*lines: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Whoever gave a command, and may want something else meanwhile.
+    """The terminal of the user who gave the command.
 
     Attributes
     ----------
     say : callable
         Prints lines.
     warn : callable
-        Prints what can be acted on.
+        Prints a warning.
     requests : callable
-        How often the end was asked for. Once: what waits is shed, and what is under way is
-        followed. Twice: that is left, too.
+        Returns how often the user asked to stop. After one request, orders that wait are shed, and
+        what is in flight is followed. After two, that is given up too.
     quiet : bool
-        Whether there is to be no line a second.
+        Suppress the line of each second.
     """
 
     say: Say = _silent
@@ -82,58 +93,141 @@ class Console:
     quiet: bool = False
 
 
-def _opened(where: str, journal: str | None, person: Console) -> Any:
-    if where == LOCALNET:
-        return assembly.local(journal, warn=person.warn)
-    return assembly.configured(load_config(where), journal, warn=person.warn)
+class Destination:
+    """Where orders go: a local cluster, or what a configuration names.
 
-
-def files_of(where: str, journal: str | None) -> tuple[Files, Files]:
-    """Name the files that a way to the chain reads, and those that it writes.
+    The configuration is read once, when the destination is made.
 
     Parameters
     ----------
     where : str
-        ``"localnet"``, or a configuration's path.
-    journal : str or None
-        Instead of the configuration's.
-
-    Returns
-    -------
-    read, written : list of (str, str)
-        What each is, and its path.
-    """
-    if where == LOCALNET:
-        return [], journal_files(journal) if journal is not None else []
-    config = load_config(where)
-    return assembly.inputs_of(config), journal_files(assembly.journal_path_of(config, journal))
-
-
-class SubmissionRun:
-    """Orders on their way to the chain, and what is said of them meanwhile.
-
-    Parameters
-    ----------
-    opened : Submission
-    source : Source
-        Of the bundles that they are in.
-    person : Console
+        ``"localnet"``, or the path of a configuration.
+    journal : str, optional
+        The journal's path, instead of the configuration's.
 
     Attributes
     ----------
-    output : Source
-        For a run: the pipeline's.
-    description : str
-        Where they go.
+    config : ChainConfig or None
+        None for the local cluster.
+    read, written : list of (str, str)
+        The files that it reads and those that it writes: the name and path of each.
+    resume_command : str
+        The command that follows what this process leaves in flight; empty for the local cluster.
+
+    Raises
+    ------
+    ConfigError
+        The configuration cannot be used.
     """
 
-    def __init__(self, opened: assembly.Submission, source: Source, person: Console) -> None:
-        self.output = source
-        self.description = opened.description
+    def __init__(self, where: str, journal: str | None = None) -> None:
+        self.config: ChainConfig | None = None
+        self.read: Files = []
+        self.written: Files = []
+        self.resume_command = ""
+        self._journal = journal
+        if where == LOCALNET:
+            if journal is not None:
+                self.written = journal_files(journal)
+            return
+        self.config = load_config(where)
+        self.read = assembly.inputs_of(self.config)
+        self.written = journal_files(assembly.journal_path_of(self.config, journal))
+        again = ["velox", "resume", where, *(["--journal", journal] if journal else [])]
+        self.resume_command = shlex.join(again)
+
+    @contextmanager
+    def open(self, console: Console) -> Iterator[assembly.Submission]:
+        """Open a submission, and close it at the end."""
+
+        def on_open(journal: SubmissionJournal) -> None:
+            if journal.torn_path is not None:
+                console.warn(
+                    f"{journal.path}: {journal.torn_bytes:,} bytes after the last valid frame were "
+                    f"cut off and saved in {journal.torn_path}. A crash or a full disk leaves such "
+                    "bytes unsent. A transaction in them, if it was sent, is not followed"
+                )
+
+        if self.config is not None:
+            opened = assembly.open_submission(self.config, self._journal, on_open=on_open)
+        else:
+            from velox.testing.submission import local_submission  # noqa: PLC0415 - loads an SVM
+
+            opened = local_submission(self._journal, on_open=on_open)
+        with opened as submission:
+            yield submission
+
+    def describe(self, submission: assembly.Submission) -> str:
+        """Return where a submission sends, in words."""
+        if self.config is None:
+            from velox.testing.submission import LOCAL_SLOT_NS  # noqa: PLC0415 - loads an SVM
+
+            slots = f"{LOCAL_SLOT_NS / 1e6:g} ms slots"
+            return f"a local cluster at {submission.rpc}, {slots}, by memo"
+        way = submission.rpc
+        if submission.block_engine is not None:
+            way = f"block engine {submission.block_engine}, asking {submission.rpc}"
+        return f"{way}, payer {submission.payer}"
+
+    @contextmanager
+    def run(self, console: Console) -> Iterator[PipelineRun]:
+        """Open a submission for the bundles of a pipeline."""
+        with self.open(console) as submission:
+            yield PipelineRun(self, submission, console)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionResult:
+    """The outcome of a command that sent orders.
+
+    Attributes
+    ----------
+    ledger : ChainLedger
+    warnings : list of str
+    failed : list of str
+        Why it ended early; empty if it did not.
+    """
+
+    ledger: ChainLedger
+    warnings: list[str]
+    failed: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """bool: Whether every order has a known outcome and nothing failed."""
+        return self.ledger.balanced and not self.failed and not self.ledger.unknown
+
+
+class SubmissionRun:
+    """Sends the orders of a source, and prints the progress.
+
+    Parameters
+    ----------
+    destination : Destination
+    opened : Submission
+    source : Source
+        Where bundles come from.
+    console : Console
+
+    Attributes
+    ----------
+    description : str
+        Where the orders go.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        opened: assembly.Submission,
+        source: Source,
+        console: Console,
+    ) -> None:
+        self.description = destination.describe(opened)
+        self._resume_command = destination.resume_command
         self._opened = opened
-        self._person = person
+        self._console = console
         self._submitter = opened.submitter
-        self._egress = SubmissionWorkers(source, self._submitter)
+        self._workers = SubmissionWorkers(source, self._submitter)
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -141,50 +235,51 @@ class SubmissionRun:
 
     @property
     def failed(self) -> bool:
-        """bool: Whether nothing is sent any more; `finish` says why."""
-        return self._egress.error is not None
+        """bool: Whether sending has stopped; `finish` returns why."""
+        return self._workers.error is not None
 
     def start(self) -> None:
-        """Begin to take bundles."""
+        """Start to take bundles in."""
         self._begin = self._warn_at = time.monotonic()
-        self._egress.start()
+        self._workers.start()
 
     def look(self) -> None:
-        """Say how things go: to be called a few times a second, from one thread."""
+        """Print the progress. Call it a few times a second, from one thread."""
         now, statistics = time.monotonic(), self._submitter.statistics()
         seconds = int(now - self._begin)
         if seconds >= self._second:
             self._second = seconds + 1
-            if not self._person.quiet:
-                self._person.say(
+            if not self._console.quiet:
+                landed = self._submitter.ledger().landed
+                self._console.say(
                     f"[{seconds:3d}s] chain: queued={statistics.queued:,} "
-                    f"flying={statistics.flying:,} landed={self._submitter.ledger().landed:,} "
+                    f"in_flight={statistics.in_flight:,} landed={landed:,} "
                     f"errors={statistics.errors:,}"
                 )
         if statistics.last_error != self._warned_of and now >= self._warn_at:
             self._warned_of, self._warn_at = statistics.last_error, now + WARN_AGAIN_S
-            self._person.warn(f"chain: {statistics.last_error}")
-        if self._egress.stopping is not None and not self._said_stopping:
+            self._console.warn(f"chain: {statistics.last_error}")
+        if self._workers.stopping is not None and not self._said_stopping:
             self._said_stopping = True
-            self._person.say(self._stopping(*self._egress.stopping))
+            self._console.say(self._stopping(*self._workers.stopping))
 
-    def _stopping(self, waiting: int, flying: int) -> str:
-        why = f"{self._egress.error}; " if self._egress.error is not None else ""
+    def _stopping(self, waiting: int, in_flight: int) -> str:
+        why = f"{self._workers.error}; " if self._workers.error is not None else ""
         shed = f"stopping: {why}{waiting:,} orders that waited were shed"
-        if not flying:
+        if not in_flight:
             return shed
-        resumption = self._opened.resumption
-        leave = f"leave them to '{resumption}'" if resumption else "give them up"
-        return f"{shed}, following {flying:,} transactions; again to {leave}"
+        resume = self._resume_command
+        leave = f"leave them to '{resume}'" if resume else "give them up"
+        return f"{shed}, following {in_flight:,} transactions; again to {leave}"
 
     def finish(self) -> tuple[ChainLedger, list[str]]:
-        """Follow everything to its end; return the ledger, and what failed."""
+        """Follow every order to its outcome; return the ledger, and what failed."""
         try:
-            ledger = self._egress.finish(
+            ledger = self._workers.finish(
                 self._opened.deadline_s,
-                # A capture is taken in only as fast as it is sent.
+                # A capture is taken in only as fast as it is sent, so it may take long.
                 source_s=math.inf,
-                requests=self._person.requests,
+                requests=self._console.requests,
                 watch=self.look,
             )
         except SubmitError as error:
@@ -192,21 +287,21 @@ class SubmissionRun:
         return ledger, []
 
     def warnings(self) -> list[str]:
-        """Say what a person can act on."""
+        """Return warnings for the user."""
         ledger, statistics = self._submitter.ledger(), self._submitter.statistics()
         warnings = []
         if statistics.held:
             warnings.append(f"orders waited for the signer: {statistics.held}")
-        if ledger.shed and self._egress.stopping is None:
+        if ledger.shed and self._workers.stopping is None:
             takes = "the signer lets through" if statistics.held else "the chain takes"
             warnings.append(
-                f"{ledger.shed:,} orders were shed: more came than {takes}; a larger queue only "
-                "makes them older"
+                f"{ledger.shed:,} orders were shed: more came than {takes}. A larger queue would "
+                "only make them older"
             )
         if ledger.unknown:
-            known = self._opened.resumption
-            asks = f"'{known}' asks for it" if known else "their cluster ended with the run"
-            warnings.append(f"{ledger.unknown:,} orders have no known end: {asks}")
+            resume = self._resume_command
+            how = f"'{resume}' asks for it" if resume else "their cluster ended with the run"
+            warnings.append(f"{ledger.unknown:,} orders have no known outcome: {how}")
         if statistics.errors and statistics.last_error != statistics.held:
             warnings.append(
                 f"{statistics.errors:,} requests were refused or not answered; the last: "
@@ -214,34 +309,49 @@ class SubmissionRun:
             )
         if statistics.unnumbered:
             warnings.append(
-                f"{statistics.unnumbered:,} orders were placed whose numbers could not be learned: "
-                "they cannot be cancelled from here"
+                f"{statistics.unnumbered:,} orders were placed, but their numbers could not be "
+                "read: Velox cannot cancel them"
             )
         if statistics.unread_events:
             warnings.append(
-                f"{statistics.unread_events:,} events of the market's program could not be read, "
-                "and their fills are in no report: the program is newer than this Velox"
+                f"{statistics.unread_events:,} events of the market's program could not be read. "
+                "Their fills are in no report: the program is newer than this Velox"
             )
         return warnings
 
 
-@contextmanager
-def submission(where: str, journal: str | None, person: Console) -> Iterator[SubmissionRun]:
-    """Open a run's way to ``localnet``, or to what a configuration names."""
-    with _opened(where, journal, person) as opened:
-        yield SubmissionRun(opened, PullOutput(), person)
+class PipelineRun(SubmissionRun):
+    """Sends the orders of a pipeline.
+
+    Parameters
+    ----------
+    destination : Destination
+    opened : Submission
+    console : Console
+
+    Attributes
+    ----------
+    output : PullOutput
+        The output to give the pipeline.
+    """
+
+    def __init__(
+        self, destination: Destination, opened: assembly.Submission, console: Console
+    ) -> None:
+        self.output = PullOutput()
+        super().__init__(destination, opened, self.output, console)
 
 
 class _Bundles:
-    """The bundles of a capture, as fast as the queue has room for them; none any more on request.
+    """A source of a capture's bundles, which gives as many as the queue has room for.
 
     Parameters
     ----------
     bundles : ndarray of BUNDLE_DTYPE, shape (n,)
     room : callable
-        How many orders may be taken in.
+        Returns how many orders may be taken in.
     over : callable
-        Whether no more are to be.
+        Returns whether to stop.
     """
 
     def __init__(
@@ -254,7 +364,7 @@ class _Bundles:
 
     @property
     def left(self) -> int:
-        """int: Bundles that nobody has taken."""
+        """int: Bundles that were not taken."""
         return len(self._bundles) - self._next
 
     @property
@@ -270,125 +380,117 @@ class _Bundles:
 
 def submit(
     path: str,
-    where: str,
-    journal: str | None = None,
+    destination: Destination,
     *,
     again: bool = False,
-    person: Console | None = None,
-) -> tuple[ChainLedger, list[str], list[str]]:
-    """Send the orders of a capture, as fast as they are taken; only a request sheds any.
+    console: Console | None = None,
+) -> SubmissionResult:
+    """Send the orders of a capture, as fast as the chain takes them. Only a stop sheds orders.
 
     Parameters
     ----------
     path : str
         A ``.npy`` file of BUNDLE_DTYPE.
-    where : str
-        ``"localnet"``, or a configuration's path.
-    journal : str, optional
-        Instead of the configuration's.
+    destination : Destination
     again : bool
-        Whether to send them also if the journal has begun this capture before.
-    person : Console, optional
+        Whether to send them also if the journal shows that this capture was begun before.
+    console : Console, optional
 
     Returns
     -------
-    ledger : ChainLedger
-    warnings : list of str
-    failed : list of str
-        Why it ended before everything had.
+    SubmissionResult
 
     Raises
     ------
     SubmitError
-        The journal has begun this capture before.
+        The journal shows that this capture was begun before.
     """
-    person = person or Console()
+    console = console or Console()
     bundles, capture = _bundles_of(path)
-    with _opened(where, journal, person) as opened:
+    with destination.open(console) as opened:
         if capture.digest in opened.journal.unsettled.captures and not again:
             raise SubmitError(
                 f"{path}: {opened.journal.path} has begun this capture already, and its orders "
-                f"would be executed again: '{opened.resumption}' follows what is under way, "
-                "--again sends them all once more"
+                f"would be executed again: '{destination.resume_command}' follows what is in "
+                "flight, --again sends them all once more"
             )
-        person.say(f"{path}: {len(bundles):,} bundles", f"to          {opened.description}")
-        if not person.requests():
-            # Before the first of its orders: whatever happens from here on, it has begun.
+        console.say(
+            f"{path}: {len(bundles):,} bundles", f"to          {destination.describe(opened)}"
+        )
+        if not console.requests():
+            # Written before its first order: from here on, the capture has begun.
             opened.journal.append(capture)
             opened.journal.commit()
-        return _carried(bundles, opened, person)
+        return _carried(bundles, destination, opened, console)
 
 
-def resume(
-    where: str, journal: str | None = None, *, person: Console | None = None
-) -> tuple[ChainLedger, list[str], list[str]]:
-    """Follow what an earlier process has left under way to its end; take nothing new.
+def resume(destination: Destination, *, console: Console | None = None) -> SubmissionResult:
+    """Follow what an earlier process left in flight. Take no new orders.
 
     Parameters
     ----------
-    where : str
-        A configuration's path.
-    journal : str, optional
-        Instead of the configuration's.
-    person : Console, optional
+    destination : Destination
+    console : Console, optional
 
     Returns
     -------
-    ledger, warnings, failed
-        As of `submit`.
+    SubmissionResult
 
     Raises
     ------
     ConfigError
-        There is nothing that could be asked.
+        The destination is the local cluster, which ended with its run.
     FeedError
-        There is no such journal.
+        The journal does not exist.
     """
-    person = person or Console()
-    if where == LOCALNET:
+    console = console or Console()
+    if destination.config is None:
         raise ConfigError("resume: localnet's cluster ends with its run; name a configuration")
-    path = assembly.journal_path_of(load_config(where), journal)
+    path = destination.written[0][1]
     if not Path(path).exists():
         raise FeedError("no such file: there is nothing to resume", path=path)
-    with _opened(where, journal, person) as opened:
-        flying = opened.submitter.statistics().flying
+    with destination.open(console) as opened:
+        in_flight = opened.submitter.statistics().in_flight
         orders = opened.submitter.ledger().recovered
-        person.say(
-            f"{path}: {flying:,} transactions under way, of {orders:,} orders",
-            f"asking      {opened.description}",
+        console.say(
+            f"{path}: {in_flight:,} transactions in flight, of {orders:,} orders",
+            f"asking      {destination.describe(opened)}",
         )
-        return _carried(np.zeros(0, BUNDLE_DTYPE), opened, person)
+        return _carried(np.zeros(0, BUNDLE_DTYPE), destination, opened, console)
 
 
 def _carried(
-    bundles: npt.NDArray[np.void], opened: assembly.Submission, person: Console
-) -> tuple[ChainLedger, list[str], list[str]]:
+    bundles: npt.NDArray[np.void],
+    destination: Destination,
+    opened: assembly.Submission,
+    console: Console,
+) -> SubmissionResult:
     source = _Bundles(
         bundles,
-        # With what is under way: what waits alone is counted by another thread, and never exact. A
-        # queue of less than a bundle sheds what it cannot hold.
+        # Orders in flight count too: another thread counts those that wait, so that is not exact. A
+        # queue smaller than a bundle sheds what it cannot hold.
         room=lambda: max(opened.capacity, ORDERS_A_BUNDLE) - opened.submitter.ledger().outstanding,
-        over=lambda: bool(person.requests()) or submitting.failed,
+        over=lambda: bool(console.requests()) or run.failed,
     )
-    submitting = SubmissionRun(opened, source, person)
-    submitting.start()
-    ledger, failed = submitting.finish()
-    warnings = submitting.warnings()
+    run = SubmissionRun(destination, opened, source, console)
+    run.start()
+    ledger, failed = run.finish()
+    warnings = run.warnings()
     if source.left:
-        warnings.append(f"{source.left:,} bundles were not taken in: it was ended before")
-    return ledger, warnings, failed
+        warnings.append(f"{source.left:,} bundles were not taken in: it was stopped before")
+    return SubmissionResult(ledger, warnings, failed)
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     with open(open_regular(path), "rb") as file:
         if file.read(len(NPY)) != NPY:
-            raise FeedError("is no .npy file; velox run --capture writes them", path=path)
+            raise FeedError("is not a .npy file; velox run --capture writes one", path=path)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").digest()
     try:
         bundles = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise FeedError(f"no array of bundles: {error}", path=path) from error
+        raise FeedError(f"is not an array of bundles: {error}", path=path) from error
     if not isinstance(bundles, np.ndarray) or bundles.dtype != BUNDLE_DTYPE or bundles.ndim != 1:
         kind = getattr(bundles, "dtype", type(bundles).__name__)
         raise FeedError(f"holds {kind}, not bundles; velox run --capture writes them", path=path)
@@ -396,29 +498,33 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     too_many = np.flatnonzero(bundles["count"] > bundles.dtype["transactions"].shape[0])
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
-        raise FeedError(f"bundle {too_many[0]} of {count} transactions", path=path, field="count")
+        raise FeedError(
+            f"bundle {too_many[0]} has {count} transactions, at most {ORDERS_A_BUNDLE}",
+            path=path,
+            field="count",
+        )
     return bundles, Capture(digest, len(bundles))
 
 
 def status(path: str, config: str | None, *, say: Say) -> bool:
-    """Say what a journal holds, and what the chain says of what is under way.
+    """Print what a journal holds, and the status of what is in flight.
 
     Returns
     -------
     bool
-        Whether everything in it has ended.
+        Whether everything in it has an outcome.
 
     Raises
     ------
     ConfigError
-        The configuration cannot be used, or its node is of another cluster than the journal.
+        The configuration cannot be used, or its node is on another cluster than the journal.
     """
     loaded = load_config(config) if config is not None else None
     if not Path(path).exists():
         raise FeedError("no such file", path=path)
     found = read_journal(path)
     if not Path(path).stat().st_size:
-        raise FeedError("is empty: no journal", path=path)
+        raise FeedError("is empty, so it is not a journal", path=path)
     if found.header is not None:
         say(f"payer       {found.header.payer}", f"genesis     {found.header.genesis}")
     ended = ", ".join(f"{each.name.lower()} {count:,}" for each, count in found.ended.items())
@@ -430,17 +536,16 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
             f"begun       {digest.hex()[:16]}…, a capture of {bundles:,} bundles"
             for digest, bundles in found.captures.items()
         ),
-        f"under way   {len(found.transactions):,} transactions, {orders:,} orders",
+        f"in flight   {len(found.transactions):,} transactions, {orders:,} orders",
     )
-    known: dict[Any, str] = {}
+    known: dict[Signature, str] = {}
     if loaded is not None and found.header is not None and found.transactions:
         with assembly.rpc_of(loaded, retries=3) as rpc:
             genesis = rpc.get_genesis_hash()
             if genesis != found.header.genesis:
-                # It would know of nothing.
                 raise ConfigError(
-                    f"{config}: cluster.rpc: of genesis {genesis}, but {path} is of "
-                    f"{found.header.genesis}"
+                    f"{config}: cluster.rpc: the cluster's genesis is {genesis}, but {path} is of "
+                    f"genesis {found.header.genesis}"
                 )
             signatures = [each.signature for each in found.transactions.values()]
             for first in range(0, len(signatures), STATUSES):
@@ -461,14 +566,14 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
 
 
 def tips(where: str, *, say: Say) -> None:
-    """Say whom a block engine wants tipped, and what tips have landed."""
+    """Print the tip accounts of a block engine, and the tips that landed."""
     with ExitStack() as stack:
         if where == LOCALNET:
             raise ConfigError("tips: localnet's cluster lives in a run; name a configuration")
         config = load_config(where)
         engine = assembly.block_engine_of(config)
         if engine is None:
-            raise ConfigError(f"{where}: [block_engine] is missing: nobody is tipped")
+            raise ConfigError(f"{where}: [block_engine] is missing: there are no tips")
         stack.callback(engine.close)
         say(f"tip accounts of {engine.label}", *(f"  {each}" for each in engine.get_tip_accounts()))
         floor_client = assembly.tip_floor_of(config)

@@ -1,10 +1,17 @@
-"""The outside world's bytes → arrays of `Transaction`, exactly or not at all."""
+"""The bytes of venues become arrays of `Transaction`, exactly or not at all.
 
-from velox.feeds import binance, lobster, npy, okx
-from velox.feeds.recording import Recording
-from velox.feeds.registry import formats, load, register
+`velox.feeds.decode` turns messages into records and opens no file. `velox.feeds.files` walks files
+and feeds their lines to it.
+"""
+
+from velox.feeds.decode.levels import KNOWN_DTYPE
+from velox.feeds.files import binance, lobster, npy, okx
+from velox.feeds.files.registry import formats, load, register
+from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
+    "KNOWN_DTYPE",
+    "KnownDepth",
     "Recording",
     "binance",
     "formats",

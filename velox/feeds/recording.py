@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from velox.core.instrument import Instrument
+from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
-__all__ = ["Recording"]
+__all__ = ["KnownDepth", "Recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDepth:
+    """How deep the book of one market is known at one moment of a recording.
+
+    Attributes
+    ----------
+    bid : int or None
+        All bids from this price up are known, in the units of the records; None where the whole
+        side is known.
+    ask : int or None
+        All asks from this price down are known; None where the whole side is known.
+    levels : int or None
+        Levels a side that the source tells at most; None where it has no such limit.
+    """
+
+    bid: int | None
+    ask: int | None
+    levels: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +55,20 @@ class Recording:
     skipped : int
         Lines of input left out under ``on_error="skip"``.
     problems : tuple of str
-        Why: the first few of them.
+        Why lines were left out, and where gaps were: the first few of them.
     source : tuple of pathlib.Path
         The files.
+    ignored : dict
+        Messages that were left aside because they do not change the book, by name: other events,
+        heartbeats, acknowledgements, and messages that repeat what is known already.
+    gaps : int
+        Places where messages are missing.
+    unknown : int
+        Checks that are not in `checks`, since they tell of prices beyond the known depth.
+    contradictions : int
+        Places where the source contradicts itself; `problems` names the first few.
+    known : ndarray, shape (k,), dtype KNOWN_DTYPE
+        How deep each book is known; see `known_depth`.
     """
 
     transactions: npt.NDArray[np.void]
@@ -44,9 +77,40 @@ class Recording:
     skipped: int
     problems: tuple[str, ...]
     source: tuple[Path, ...]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    gaps: int = 0
+    unknown: int = 0
+    contradictions: int = 0
+    known: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, KNOWN_DTYPE))
 
     def __post_init__(self) -> None:
         self.transactions.setflags(write=False)
+        self.known.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.transactions)
+
+    def known_depth(self, market: int = 0, position: int | None = None) -> KnownDepth:
+        """How deep a book is known once `position` transactions have been applied.
+
+        Levels beyond that are known only if they have changed since: there may be others between
+        them.
+
+        Parameters
+        ----------
+        market : int
+        position : int, optional
+            The end of the recording unless told.
+
+        Returns
+        -------
+        KnownDepth
+            All None where the recording tells of no limit, as for orders and captures.
+        """
+        if position is None:
+            position = len(self.transactions)
+        own = self.known[(self.known["market"] == market) & (self.known["position"] < position)]
+        if not len(own):
+            return KnownDepth(None, None, None)
+        _, _, bid, ask, levels = own[-1].item()
+        return KnownDepth(bid or None, None if ask == 2**63 - 1 else ask, levels or None)

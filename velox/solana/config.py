@@ -1,6 +1,6 @@
-"""Where to send, what to sign with and how, as one TOML file says it.
+"""The configuration of a submission: one TOML file.
 
-Nothing here opens a connection or a key; `velox.solana.assembly` does.
+This module opens no connection and no key. `velox.solana.assembly` does.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
+from velox.settings import suggestion
 from velox.solana.files import read_regular
 from velox.solana.net.tips import Percentile
 from velox.solana.orders.queue import MAX_CAPACITY, Shedding
-from velox.solana.tx.instructions import OrderType
 from velox.solana.tx.limits import MIN_TIP_LAMPORTS
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [
@@ -46,7 +46,8 @@ ORDER_TYPES: Final = MappingProxyType(
 )
 
 
-# What a key may have been pasted into, or a URL with one: of their values, only the kind is said.
+# A key may have been pasted into these, or a URL with one. Messages name the kind of their values
+# only.
 _PRIVATE: Final = frozenset(
     {"auth_file", "floor_url", "key_fd", "key_file", "kill_file", "regions", "rpc"}
 )
@@ -102,42 +103,42 @@ def _check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions:
-    """How a `Submitter` works; the table ``[submit]``.
+    """The settings of a `Submitter`; the table ``[submit]``.
 
     Attributes
     ----------
     window : int
-        Transactions under way at once.
+        Transactions in flight at once.
     attempts : int
-        How often an order may be signed. More than 1 places orders that can be a minute old.
+        How often an order may be signed. With more than 1, a placed order may be a minute old.
     atomic : bool
-        Whether up to five transactions share a bundle of the block engine: all land, or none.
+        Whether up to five transactions share a Jito bundle: all of them land, or none.
     commitment : {"confirmed", "finalized"}
-        How sure an execution must be to count. What is ``finalized`` is for good; to undo what is
-        ``confirmed``, a third of the stake would have to be slashed.
+        The level at which an execution counts. ``finalized`` cannot be undone. Undoing
+        ``confirmed`` would take a third of the stake, which would be slashed.
     poll_ns : int
-        Time between two looks at the chain, 10 s at most.
+        Time between two status requests, at most 10 s.
     resend_blocks : int
-        Blocks after which the same bytes are sent again; then after twice as many, and so on.
+        Blocks after which the same bytes are sent again; then twice as many, and so on.
     order_valid_slots : int
-        Slots that an order lives on the market, from its blockhash on; 0 for ever.
+        Slots after which an order expires on the market, counted from its blockhash; 0 for never.
     unit_price : int
-        Priority, in millionths of a lamport for a compute unit.
+        Priority fee, in millionths of a lamport for one compute unit.
     skip_preflight : bool
-        Whether the node forwards without having simulated.
+        Whether the node forwards a transaction without a simulation.
     rpc_fallback : bool
-        Whether what the block engine does not take goes to the RPC node, in everybody's sight;
-        not with `atomic`, which a node knows nothing of.
+        Whether transactions that the block engine refuses go to the RPC node, where everybody can
+        see them. Not with `atomic`: an RPC node takes no bundles.
     isolate : bool
-        Whether the orders of a transaction that the chain executed with an error are signed once
-        more, each by itself, once that failure is *finalized*, whatever `commitment` says. A market
-        executes all of a transaction or nothing: one order that would cross, or the cancel of one
-        that is filled, fails all that are with it. Without it they all end as `FAILED`.
+        Whether the orders of a failed transaction are signed again one by one, once the failure is
+        *finalized*, whatever `commitment` is. A market executes a whole transaction or nothing. One
+        order that would cross, or the cancel of a filled order, fails all orders with it. If False,
+        all of them end as `FAILED`.
 
     Raises
     ------
     ConfigError
-        A value cannot be used; the message names it.
+        A value cannot be used.
     """
 
     window: int = 32
@@ -158,7 +159,7 @@ class SubmitOptions:
             {
                 "window": (1, 1 << 16),
                 "attempts": (1, 1 << 16),
-                # A blockhash lives for 30 to 60 s.
+                # A blockhash is valid for 30 to 60 s.
                 "poll_ns": (0, 10_000_000_000),
                 "resend_blocks": (1, 1 << 16),
                 "order_valid_slots": (0, 1 << 31),
@@ -168,24 +169,24 @@ class SubmitOptions:
         _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         _check_choice(self, "commitment", ("confirmed", "finalized"))
         if self.atomic and self.rpc_fallback:
-            raise _refuse("rpc_fallback", True, "a node knows no atomic = true")
+            raise _refuse("rpc_fallback", True, "cannot be combined with atomic = true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """Whom to ask; the table ``[cluster]``.
+    """The RPC node; the table ``[cluster]``.
 
     Attributes
     ----------
     rpc : str
         The node's URL.
     allow_mainnet : bool
-        Whether endpoints may be other machines'.
+        Whether endpoints may be on other machines.
     timeout_s : float
-        Seconds for one exchange.
+        The time limit of one request, in seconds.
     """
 
-    # A provider's key may be in its path.
+    # The path may hold a provider's key.
     rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
@@ -197,15 +198,16 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEngineConfig:
-    """Where bundles go; the table ``[block_engine]``, without which transactions go to the node.
+    """The block engine; the table ``[block_engine]``. Without it, transactions go to the node.
 
     Attributes
     ----------
     regions : tuple of str
-        URLs without ``/api/v1``, the first for as long as it works.
+        URLs without ``/api/v1``. The first is used as long as it works.
     rate_per_s : float
-        Requests a second to each.
+        Requests a second to each region.
     burst : int
+        Requests to a region at once.
     auth_file : str
         The file with the UUID for ``x-jito-auth``, of mode 0600 or stricter; empty for none.
     """
@@ -230,19 +232,19 @@ class BlockEngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TipConfig:
-    """What a bundle pays; the table ``[tip]``, needed with a block engine.
+    """The tip of a bundle; the table ``[tip]``, required with a block engine.
 
     Attributes
     ----------
     policy : {"fixed", "floor"}
     lamports : int
-        Of ``fixed``.
+        The tip of the policy ``fixed``, in lamports.
     percentile : {25, 50, 75, 95, 99, "ema50"}
-        Of ``floor``: of the tips that landed.
+        The percentile of landed tips that the policy ``floor`` pays.
     minimum, maximum : int
-        Lamports; `maximum` is also the most that the signer lets a transaction transfer.
+        Lamports. `maximum` is also the most that the signer lets a transaction transfer.
     floor_url : str
-        Where the tips that landed are published; empty for Jito's own.
+        The URL of the landed tips; empty for Jito's own.
     """
 
     policy: Literal["fixed", "floor"] = "fixed"
@@ -263,18 +265,18 @@ class TipConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerConfig:
-    """Who signs, and what for at most; the table ``[signer]``.
+    """The signing key and its limits; the table ``[signer]``.
 
     Attributes
     ----------
     key_file : str
-        As the Solana tools write it, of mode 0600 or stricter; or
+        The key file, as the Solana tools write it, of mode 0600 or stricter. Or
     key_fd : int
-        a descriptor that gives the same.
+        a file descriptor of one.
     max_spend_lamports_per_minute : int
-        Fees, tips and deposits together.
+        The limit on fees, tips and deposits together.
     kill_file : str
-        While it exists, nothing is signed; empty for none.
+        While this file exists, nothing is signed; empty for none.
     """
 
     key_file: str = field(default="", repr=False)
@@ -286,19 +288,19 @@ class SignerConfig:
         _check_types(self, {str: ("key_file", "kill_file")})
         _check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
         if bool(self.key_file) == (self.key_fd >= 0):
-            raise _refuse("key_file", self.key_file, "give either this or key_fd")
+            raise _refuse("key_file", self.key_file, "set either key_file or key_fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketConfig:
-    """A market on Manifest; one of the tables ``[[market]]``.
+    """A Manifest market; one of the tables ``[[market]]``.
 
     Attributes
     ----------
     market, base_mint, quote_mint : str
-        In base 58.
+        Public keys in base 58.
     base_decimals, quote_decimals, lot_atoms, tick_size, velox_market : int
-        As in `MarketSpec`.
+        See `MarketSpec`.
     order_type : {"limit", "immediate_or_cancel", "post_only"}
     """
 
@@ -332,14 +334,14 @@ class MarketConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueConfig:
-    """What waits; the table ``[queue]``.
+    """The order queue; the table ``[queue]``.
 
     Attributes
     ----------
     capacity : int
-        Orders.
+        Orders that may wait.
     shedding : {"oldest", "newest"}
-        Which go when there are more.
+        Which orders are shed first when it is full.
     """
 
     capacity: int = 8192
@@ -352,7 +354,7 @@ class QueueConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainConfig:
-    """All of it.
+    """A whole configuration.
 
     Attributes
     ----------
@@ -364,13 +366,13 @@ class ChainConfig:
     queue : QueueConfig
     markets : tuple of MarketConfig
     memo : bool
-        Whether orders of all other markets are written into memos, which execute nothing.
+        Whether the orders of all other markets go into memos, which execute nothing.
     journal : str
-        The journal's path; empty where the command line says it.
+        The journal's path; empty if the command line gives it.
     deadline_s : float
-        How long the end of a run waits for what is under way.
+        How long the end of a run waits for transactions in flight, in seconds.
     path : str
-        The file, which relative paths in it start from.
+        The configuration file. Relative paths in it start at its folder.
     """
 
     cluster: ClusterConfig
@@ -389,16 +391,16 @@ class ChainConfig:
         _check_types(self, {bool: ("memo",), str: ("journal", "path")})
         _check_numbers(self, {"deadline_s": (0.0, 1e6)})
         if not self.markets and not self.memo:
-            raise ConfigError("market: none is given, and memo is not true: nothing can be carried")
+            raise ConfigError("market: at least one is needed, or memo = true")
         numbers = [each.spec.velox_market for each in self.markets]
         for number in numbers:
             if numbers.count(number) > 1:
-                raise _refuse("market.velox_market", number, "is there twice")
+                raise _refuse("market.velox_market", number, "occurs twice")
         if self.submit.atomic and self.block_engine is None:
             raise _refuse("submit.atomic", True, "needs a [block_engine]")
 
     def relative(self, path: str) -> str:
-        """Return a path of the file's, from where the file lies."""
+        """Return a path of the file, relative to the file's folder."""
         return os.path.join(os.path.dirname(self.path), os.path.expanduser(path))
 
 
@@ -428,8 +430,8 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     Raises
     ------
     ConfigError
-        It cannot be read, is no TOML, or a value cannot be used; the message names the file, the
-        table and the key, and the value, or its kind alone where it may hold a key or a URL.
+        The file cannot be read, is not TOML, or a value cannot be used. The message names the file,
+        the table, the key and the value. It names only the kind of a value that may be a secret.
     """
     name = os.fspath(path)
     try:
@@ -437,7 +439,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: no TOML: byte {error.start} is not UTF-8") from error
+        raise ConfigError(f"{name}: is not TOML: byte {error.start} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: {error}") from error
     given: dict[str, Any] = {"path": name}
@@ -462,7 +464,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
 
 def _table(path: str, table: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, dict):
-        # What is there instead may be a key.
+        # The value may be a secret.
         raise ConfigError(f"{path}: {table} is {_kind_of(value)}: must be a table")
     known = [each.name for each in fields(kind) if each.init]  # type: ignore[arg-type]
     for key in value:
@@ -490,6 +492,4 @@ def _is_required(each: Any) -> bool:
 
 def _check_key(path: str, prefix: str, key: str, known: list[str]) -> None:
     if key not in known:
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        raise ConfigError(f"{path}: {prefix}{key}: no such key; {hint}")
+        raise ConfigError(f"{path}: {prefix}{key}: unknown key; {suggestion(key, known)}")

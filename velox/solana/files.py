@@ -1,4 +1,4 @@
-"""Files that must be regular ones: no other is sure to end, or to be there at once."""
+"""Opening regular files only: reading a pipe or a device may block, or never end."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["open_regular", "read_regular"]
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
-    """Open a file as ``os.open`` does; one that is made is its owner's alone.
+    """Open a file as ``os.open`` does. A new file has mode 0600.
 
     Raises
     ------
     OSError
         It cannot be opened, or is not a regular file.
     """
-    # O_NONBLOCK: to open a pipe must not wait for its writer.
+    # O_NONBLOCK: opening a pipe must not wait for its writer.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -26,7 +26,7 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Raises
     ------

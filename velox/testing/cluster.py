@@ -28,7 +28,7 @@ from velox.testing.faults import FaultInjector, FaultPlan, Strike
 from velox.testing.rpc.service import RpcService
 from velox.testing.server.http import HttpServer
 from velox.testing.server.jsonrpc import Reply, Request
-from velox.testing.server.loop import LoopThread
+from velox.testing.server.loop import BACKLOG, LoopThread
 from velox.testing.server.websocket import WebSocketServer
 from velox.testing.svm import Execution
 
@@ -37,7 +37,6 @@ __all__ = ["LocalCluster"]
 HOST = "127.0.0.1"
 ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
-BACKLOG = 128
 MAX_LAMPORTS = 2**63
 # The longest sleep, in seconds: some thirty years.
 MOST_S = 1e9

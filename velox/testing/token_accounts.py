@@ -136,15 +136,14 @@ def token_balances_json(keys: Sequence[Pubkey], account_of: AccountOf) -> list[A
         token = read_token(account)
         if account is not None and token is not None:
             mint = read_mint(account_of(token.mint))
+            decimals = 0 if mint is None else mint.decimals
             found.append(
                 {
                     "accountIndex": index,
                     "mint": str(token.mint),
                     "owner": str(token.owner),
                     "programId": str(account.owner),
-                    "uiTokenAmount": amount_json(
-                        token.amount, 0 if mint is None else mint.decimals
-                    ),
+                    "uiTokenAmount": amount_json(token.amount, decimals),
                 }
             )
     return found

@@ -44,6 +44,9 @@ class DictBook:
         elif kind == Kind.CLEAR:
             levels.clear()
             return
+        elif kind == Kind.DELETE:
+            levels.pop(price, None)
+            return
         else:
             assert kind == Kind.TRADE
             return
@@ -118,6 +121,9 @@ def assert_is_whole(recording: Recording) -> None:
         assert book_records["kind"][0] == Kind.CLEAR
         assert book_records["flags"][0] & Flags.SNAPSHOT
         assert not (book_records["price"] % instrument.tick_size).any()
+    assert recording.gaps == 0
+    assert recording.unknown == 0
+    assert recording.contradictions == 0
 
 
 @pytest.fixture(scope="module")
@@ -135,22 +141,62 @@ def okx(data: Path) -> Recording:
     return load([data / "okx" / "OKX.ws.1.0", data / "okx" / "OKX.0.gz"], "okx")
 
 
-def test_every_lobster_row_is_exact_to_thirty_levels(lobster: Recording) -> None:
-    assert_is_whole(lobster)
-    assert isinstance(lobster.checks, DepthChecks)
-    assert lobster.checks.depth == 30
-    exact = [depth_is_exact(lobster.checks, *state) for state in replayed(lobster)]
+@pytest.mark.parametrize("depth", [30, 50])
+def test_every_lobster_row_is_exact(data: Path, depth: int) -> None:
+    recording = load(data / "lobster", "lobster", depth=depth)
+    assert_is_whole(recording)
+    assert isinstance(recording.checks, DepthChecks)
+    assert recording.checks.depth == depth
+    exact = [depth_is_exact(recording.checks, *state) for state in replayed(recording)]
     assert len(exact) == 999
     assert all(exact)
+
+
+@pytest.mark.parametrize("levels", [1, 5, 10, 49])
+@pytest.mark.parametrize("messages", ["all", "those of the window"])
+def test_a_file_of_fewer_levels_is_exact_to_its_own_depth(
+    data: Path, tmp_path: Path, levels: int, messages: str
+) -> None:
+    """The level-50 pair cut to fewer levels, as LOBSTER sells it, with and without the rest."""
+    [message_file] = (data / "lobster").glob("*_message_*")
+    [row_file] = (data / "lobster").glob("*_orderbook_*")
+    pairs = list(
+        zip(
+            message_file.read_text().splitlines(),
+            [",".join(row.split(",")[: 4 * levels]) for row in row_file.read_text().splitlines()],
+            strict=True,
+        )
+    )
+    if messages != "all":
+        # LOBSTER leaves out a message that changes nothing in the window, unless it is a print.
+        pairs = [
+            pair
+            for index, pair in enumerate(pairs)
+            if not index or pair[1] != pairs[index - 1][1] or pair[0].split(",")[1] in "567"
+        ]
+    (tmp_path / f"M_message_{levels}.csv").write_text("".join(f"{m}\n" for m, _ in pairs))
+    (tmp_path / f"M_orderbook_{levels}.csv").write_text("".join(f"{r}\n" for _, r in pairs))
+    recording = load(tmp_path, "lobster", depth=levels)
+    assert isinstance(recording.checks, DepthChecks)
+    assert recording.checks.depth == levels
+    assert recording.known_depth().levels == levels
+    exact = [depth_is_exact(recording.checks, *state) for state in replayed(recording)]
+    assert len(exact) == len(pairs) - 1
+    assert all(exact)
+    beyond = recording.ignored.get("message beyond the window", 0)
+    assert (beyond > 0) == (messages == "all" and levels < 49)
 
 
 def test_a_lobster_recording_begins_at_its_first_row(lobster: Recording) -> None:
     assert lobster.instruments == (Instrument(name="MSFT", tick_size=100),)
     opening = lobster.transactions[lobster.transactions["flags"] & Flags.SNAPSHOT != 0]
     assert np.array_equal(opening, lobster.transactions[: len(opening)])
-    assert len(lobster) == len(opening) + 999
+    events = lobster.transactions[len(opening) :]
+    assert np.count_nonzero(events["flags"] & Flags.LAST) == 999
+    # What enters or leaves the window of 50 levels stands behind its message.
+    assert set(events["kind"][~np.isin(events["kind"], [0, 1, 2, 7])]) <= {Kind.SET, Kind.DELETE}
     assert opening["ingress_ts_ns"][0] == 35_999_954_513_652
-    assert lobster.transactions["ingress_ts_ns"][len(opening)] == 36_000_136_863_639
+    assert events["ingress_ts_ns"][0] == 36_000_136_863_639
 
 
 def test_no_lobster_message_takes_more_than_a_level_holds(lobster: Recording) -> None:
@@ -207,7 +253,6 @@ def test_every_okx_checksum_is_exact(data: Path, okx: Recording, rest: bool) -> 
     recording = okx if rest else load(data / "okx" / "OKX.ws.1.0", "okx")
     assert_is_whole(recording)
     assert isinstance(recording.checks, ChecksumChecks)
-    assert recording.checks.kind == "okx"
     exact = [
         okx_checksum(
             books[int(recording.checks.market[index])],

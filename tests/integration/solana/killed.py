@@ -18,9 +18,9 @@ from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import MemoCarrier
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.memo import MemoCarrier
 
 from .support import adds, bundles_of
 
@@ -60,9 +60,9 @@ def submit(url: str, key: str, journal: str, compact: int, first: int, count: in
 
 def submit_capture(capture: str, config: str) -> None:
     try:
-        command.submit(capture, config)
+        command.submit(capture, command.Destination(config))
     except SubmitError:
-        command.resume(config)
+        command.resume(command.Destination(config))
 
 
 def main() -> None:

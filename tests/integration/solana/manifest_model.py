@@ -19,9 +19,14 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
-from velox.solana.orders.reports import FILL_EVENT, NO_INDEX, PLACE_EVENT
-from velox.solana.tx.instructions import MANIFEST_PROGRAM, OrderType, decode_batch_update
 from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
+from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
+from velox.solana.venues.manifest.instructions import (
+    MANIFEST_PROGRAM,
+    NO_INDEX,
+    OrderType,
+    decode_batch_update,
+)
 
 OTHERS = Pubkey(b"\x09" * 32)
 DIGITS = 18

@@ -13,15 +13,16 @@ from solders.transaction import VersionedTransaction
 from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, journal_records
-from velox.solana.journal.records import Ended, Signed
+from velox.solana.journal.records import Ended
 from velox.solana.net.block_engine import BlockEngineClient
 from velox.solana.net.rpc import RpcClient
 from velox.solana.net.tips import FixedTip
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import MemoCarrier, decode_memo
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.memo import MemoCarrier, decode_memo
 from velox.testing import LocalCluster
 from velox.testing.transport import Interceptor
 

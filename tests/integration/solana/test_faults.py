@@ -50,29 +50,29 @@ def options_for(plan: FaultPlan, **options: Any) -> dict[str, Any]:
     return {**options, "commitment": "finalized" if Fault.FORKED in plan.rates else "confirmed"}
 
 
-def settle(desk: Harness, count: int, *, batches: int = 3) -> None:
+def settle(harness: Harness, count: int, *, batches: int = 3) -> None:
     """Send orders in a few batches, and follow them to their ends."""
     for batch in range(batches):
         first = 1 + batch * count
-        desk.submitter.intake(bundles_of(adds(count, first=first)))
+        harness.submitter.intake(bundles_of(adds(count, first=first)))
         for _ in range(3):
-            desk.submitter.step()
-            desk.cluster.tick()
-    desk.drive()
+            harness.submitter.step()
+            harness.cluster.tick()
+    harness.drive()
 
 
-def assert_true_ends(desk: Harness, orders: int) -> None:
-    """What the desk says is what the chain did."""
-    executed = executed_orders(desk.cluster)
+def assert_true_ends(harness: Harness, orders: int) -> None:
+    """What the harness says is what the chain did."""
+    executed = executed_orders(harness.cluster)
     assert not executed or max(executed.values()) == 1, "an order was executed twice"
-    assert sorted(desk.ends) == list(range(orders))
-    for ticket, (outcome, _) in desk.ends.items():
+    assert sorted(harness.ends) == list(range(orders))
+    for ticket, (outcome, _) in harness.ends.items():
         was_executed = executed[ADD, ticket + 1] == 1
         if outcome is not Outcome.UNKNOWN:
             assert was_executed is (outcome is Outcome.LANDED), (ticket, outcome)
-    ledger = desk.submitter.ledger()
+    ledger = harness.submitter.ledger()
     ledger.check()
-    assert ledger.landed == sum(executed.values()) or Outcome.UNKNOWN in desk.outcomes()
+    assert ledger.landed == sum(executed.values()) or Outcome.UNKNOWN in harness.outcomes()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -85,14 +85,14 @@ def test_under_every_fault_plan_each_order_executes_at_most_once_and_has_one_tru
         with LocalCluster(rate_per_s=None, faults=plan) as cluster:
             options = options_for(plan, atomic=atomic, attempts=attempts)
             try:
-                desk = Harness(cluster, Path(folder, "journal"), engine=engine, options=options)
+                harness = Harness(cluster, Path(folder, "journal"), engine=engine, options=options)
             except SolanaError:
                 # A fault struck the very first questions: nothing was taken in.
                 return
-            settle(desk, 40)
-            desk.submitter.close(5.0)
-            desk.close_clients()
-            assert_true_ends(desk, 120)
+            settle(harness, 40)
+            harness.submitter.close(5.0)
+            harness.close_clients()
+            assert_true_ends(harness, 120)
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
@@ -114,13 +114,15 @@ def test_lies_and_lost_answers_to_any_question_end_nothing_wrongly(
         LocalCluster(rate_per_s=None, faults=plan) as cluster,
     ):
         try:
-            desk = Harness(cluster, Path(folder, "journal"), engine=engine, options={"attempts": 2})
+            harness = Harness(
+                cluster, Path(folder, "journal"), engine=engine, options={"attempts": 2}
+            )
         except SolanaError:
             return
-        settle(desk, 20)
-        desk.submitter.close(400.0)
-        desk.close_clients()
-        assert_true_ends(desk, 60)
+        settle(harness, 20)
+        harness.submitter.close(400.0)
+        harness.close_clients()
+        assert_true_ends(harness, 60)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
@@ -134,14 +136,14 @@ def test_a_failure_that_a_fork_takes_back_makes_no_order_execute_twice(
         LocalCluster(rate_per_s=None, faults=plan) as cluster,
     ):
         options = {"attempts": attempts, "isolate": True}
-        desk = Harness(cluster, Path(folder, "journal"), options=options)
-        settle(desk, 40)
-        desk.submitter.close(5.0)
-        desk.close_clients()
+        harness = Harness(cluster, Path(folder, "journal"), options=options)
+        settle(harness, 40)
+        harness.submitter.close(5.0)
+        harness.close_clients()
         executed = executed_orders(cluster)
         assert not executed or max(executed.values()) == 1
-        assert sorted(desk.ends) == list(range(120))
-        desk.submitter.ledger().check()
+        assert sorted(harness.ends) == list(range(120))
+        harness.submitter.ledger().check()
 
 
 class Crash(BaseException):
@@ -185,7 +187,7 @@ def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_g
         runs: list[tuple[str, int] | None] = [*crashes, None]
         for run in runs:
             try:
-                desk = Harness(
+                harness = Harness(
                     cluster, Path(folder, "journal"), signer, engine=engine, options=options
                 )
             except SolanaError:
@@ -193,22 +195,22 @@ def test_a_process_that_ends_anywhere_leaves_a_journal_from_which_the_next_one_g
             if run is not None:
                 where, count = run
                 owner, name = {
-                    "commit": (desk.journal, "commit"),
-                    "send": (desk.submitter._dispatch, "send"),
-                    "look": (desk.submitter._rpc, "get_signature_statuses"),
+                    "commit": (harness.journal, "commit"),
+                    "send": (harness.submitter._sender, "send"),
+                    "look": (harness.submitter._rpc, "get_signature_statuses"),
                 }[where]
                 setattr(owner, name, crash_after(count, getattr(owner, name)))
             try:
-                desk.submitter.intake(bundles_of(adds(30, first=first)))
+                harness.submitter.intake(bundles_of(adds(30, first=first)))
                 first += 30
-                desk.drive()
+                harness.drive()
                 if run is None:
-                    desk.submitter.close(5.0)
-                    desk.submitter.ledger().check()
+                    harness.submitter.close(5.0)
+                    harness.submitter.ledger().check()
             except Crash:
                 pass
             finally:
-                desk.abandon()
+                harness.abandon()
             executed = executed_orders(cluster)
             assert not executed or max(executed.values()) == 1
             assert_journal_is_true(Path(folder, "journal"), cluster, whole=False)

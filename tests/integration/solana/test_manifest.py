@@ -23,31 +23,29 @@ from solders.transaction import VersionedTransaction
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, records
 from velox.solana.net.rpc import RpcClient
 from velox.solana.orders.outcomes import Outcome
-from velox.solana.orders.reports import (
-    Fill,
-    PlacedOrder,
-    ReportKind,
+from velox.solana.tx.instructions import SYSTEM_PROGRAM, TOKEN_PROGRAM, create_account
+from velox.solana.tx.signer import KeypairSigner
+from velox.solana.tx.spend import SignerPolicy
+from velox.solana.tx.template import build_transaction
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.events import (
+    FillLog,
+    PlaceOrderLog,
     decode_events,
     events_of,
     velox_price,
 )
-from velox.solana.tx.carrier import ManifestCarrier
-from velox.solana.tx.instructions import (
+from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
-    SYSTEM_PROGRAM,
-    TOKEN_PROGRAM,
     OrderType,
     claim_seat,
-    create_account,
     create_manifest_market,
     deposit,
 )
-from velox.solana.tx.signer import KeypairSigner
-from velox.solana.tx.spend import SignerPolicy
-from velox.solana.tx.template import build_transaction
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing import LocalCluster
+from velox.venue import ReportKind
 
 from .support import Harness, bundles_of
 
@@ -179,7 +177,7 @@ class Trader(Harness):
         self.drive()
         return self.submitter.reports()
 
-    def events(self) -> list[PlacedOrder | Fill]:
+    def events(self) -> list[PlaceOrderLog | FillLog]:
         return decode_events(events_of(self.cluster.executions[-1].logs))
 
 
@@ -199,7 +197,7 @@ def ladder(count: int, *, first: int = 1, price: int = 1_000_000, side: int = 0)
     ]
 
 
-def agree(reports: Any, events: list[PlacedOrder | Fill], spec: MarketSpec) -> None:
+def agree(reports: Any, events: list[PlaceOrderLog | FillLog], spec: MarketSpec) -> None:
     """Each report is an event of the program's log, and the other way round.
 
     Newer releases log no placements: their numbers are in the answer alone.
@@ -207,12 +205,12 @@ def agree(reports: Any, events: list[PlacedOrder | Fill], spec: MarketSpec) -> N
     placed = [
         (each.sequence, velox_price(spec, each.price), each.base_atoms, not each.is_bid)
         for each in events
-        if isinstance(each, PlacedOrder)
+        if isinstance(each, PlaceOrderLog)
     ]
     filled = [
         (each.taker_sequence, velox_price(spec, each.price), each.base_atoms, each.quote_atoms)
         for each in events
-        if isinstance(each, Fill)
+        if isinstance(each, FillLog)
     ]
     told = reports[reports["kind"] == ReportKind.PLACED]
     assert not placed or told[["sequence", "price", "base_atoms", "side"]].tolist() == placed

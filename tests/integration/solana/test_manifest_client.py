@@ -20,16 +20,17 @@ import pytest
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from velox.solana.orders.reports import (
+from velox.solana.tx.carrier import Cancel
+from velox.solana.tx.instructions import TOKEN_2022_PROGRAM
+from velox.solana.venues.manifest.account import resting_atoms
+from velox.solana.venues.manifest.events import (
     FILL_EVENT,
     PLACE_EVENT,
-    Fill,
-    PlacedOrder,
+    FillLog,
+    PlaceOrderLog,
     decode_event,
 )
-from velox.solana.tx.instructions import (
-    TOKEN_2022_PROGRAM,
-    Cancel,
+from velox.solana.venues.manifest.instructions import (
     OrderType,
     Place,
     claim_seat,
@@ -37,7 +38,6 @@ from velox.solana.tx.instructions import (
     deposit,
     manifest_batch_update,
 )
-from velox.solana.venues.manifest.account import resting_atoms
 from velox.solana.venues.manifest.market import MarketSpec
 
 from .manifest_model import INVALID_CANCEL, POST_ONLY_CROSSES, Resting, market_account
@@ -151,7 +151,7 @@ def test_events_that_the_client_writes_are_read() -> None:
     ) == [PLACE_EVENT.hex(), FILL_EVENT.hex()]
     rng = random.Random(2)
     questions: list[dict[str, Any]] = []
-    expected: list[tuple[bytes, PlacedOrder | Fill]] = []
+    expected: list[tuple[bytes, PlaceOrderLog | FillLog]] = []
     for _ in range(100):
         price, atoms, quote, first, second = (some(rng, bits) for bits in (128, 64, 64, 64, 64))
         index, slot, flag = some(rng, 32), some(rng, 32), rng.random() < 0.5
@@ -169,7 +169,7 @@ def test_events_that_the_client_writes_are_read() -> None:
                 "bid": flag,
             }
         )
-        placed = PlacedOrder(MARKET, PAYER, price, atoms, first, index, slot, order_type, flag)
+        placed = PlaceOrderLog(MARKET, PAYER, price, atoms, first, index, slot, order_type, flag)
         expected.append((PLACE_EVENT, placed))
         questions.append(
             {
@@ -183,7 +183,7 @@ def test_events_that_the_client_writes_are_read() -> None:
                 "buyer": flag,
             }
         )
-        fill = Fill(MARKET, OTHER, PAYER, price, atoms, quote, first, second, flag)
+        fill = FillLog(MARKET, OTHER, PAYER, price, atoms, quote, first, second, flag)
         expected.append((FILL_EVENT, fill))
     for log, (kind, event) in zip(ask(*questions), expected, strict=True):
         assert decode_event(kind + bytes.fromhex(log)) == event

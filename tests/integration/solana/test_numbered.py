@@ -19,13 +19,13 @@ from velox.errors import RpcError, TransportError
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.orders.outcomes import Outcome
-from velox.solana.orders.reports import ReportKind
 from velox.solana.submit.submitter import Submitter
-from velox.solana.tx.carrier import ManifestCarrier
-from velox.solana.tx.instructions import OrderType
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
+from velox.venue import ReportKind
 
 from .manifest_model import FINALIZED, OTHERS, ModelChain, Release, Resting
 from .support import bundles_of
@@ -582,7 +582,7 @@ def test_an_order_that_waited_for_one_to_go_goes_where_others_have_filled_that(
     trader.push((CANCEL, 11, 1_000_000, 5))
     while not trader.chain.statuses or len(trader.chain.raws) < 2:
         trader.submitter.step()
-    # It would meet the bid, whose cancellation is under way and fails: nothing is there to cancel.
+    # It would meet the bid, whose cancellation is in flight and fails: nothing is there to cancel.
     trader.push((ADD, 12, 999_900, 5, 1, 0))
     trader.settle()
     assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")

@@ -154,7 +154,8 @@ def test_a_command_loads_nothing_that_only_others_need(arguments: list[str]) -> 
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
-    assert done.stderr.splitlines()[-1] == "set()"  # after a warning of a busy machine
+    # A run on a busy machine may warn before it.
+    assert done.stderr.splitlines()[-1] == "set()"
 
 
 def test_a_run_says_where_it_runs_then_how_it_goes_then_what_it_came_to() -> None:
@@ -696,7 +697,6 @@ DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"T":1,"s
         ("letters.csv", MESSAGE + "34200.2,1,12,x,999900,1\n", "lobster", ":2: "),
         ("short.csv", MESSAGE + "34200.2,1,12\n", "lobster", ":2: "),
         ("negative.csv", MESSAGE + "34200.2,1,12,3,-999900,1\n", "lobster", ":2: "),
-        ("off_grid.csv", MESSAGE + "34200.2,1,12,3,999950,1\n", "lobster", ":2: "),
         ("kind.csv", MESSAGE + "34200.2,9,12,3,999900,1\n", "lobster", ":2: "),
         ("zero.csv", MESSAGE + "34200.2,1,12,0,999900,1\n", "lobster", ":2: "),
         ("edge.csv", MESSAGE + f"34200.2,1,12,3,{2**63 - 1},1\n", "lobster", ":2: "),

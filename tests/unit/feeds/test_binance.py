@@ -117,32 +117,45 @@ def test_diffs_after_an_early_snapshot_are_dropped_until_they_reach_it(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("messages", "line", "expected"),
+    ("messages", "line", "field", "expected"),
     [
-        ([snapshot(5), diff(6, 7), diff(9, 9)], 3, "expected U = 8, got 9"),
-        ([snapshot(5), diff(6, 7), diff(7, 9)], 3, "expected U = 8, got 7"),
-        ([snapshot(5), diff(5, 7, 4), diff(9, 9, 8)], 3, "expected pu = 7, got 8"),
-        ([snapshot(5), diff(7, 8)], 2, "not joined to the snapshot: expected U = 6, got 7"),
-        ([snapshot(5), diff(7, 8, 6)], 2, "not joined to the snapshot: expected pu = 5, got 6"),
-        ([diff(6, 7), diff(9, 9), snapshot(5)], 2, "expected U = 8, got 9"),
-        ([diff(7, 8), snapshot(5)], 2, "5 is older than what the recorded diffs go on from"),
+        ([snapshot(5), diff(6, 7), diff(9, 9)], 3, "U", "expected U = 8, got 9"),
+        ([snapshot(5), diff(5, 7, 4), diff(9, 9, 8)], 3, "pu", "expected pu = 7, got 8"),
+        ([diff(6, 7), diff(9, 9), snapshot(5)], 2, "U", "expected U = 8, got 9"),
     ],
 )
 def test_a_gap_is_named_with_what_was_expected(
-    tmp_path: Path, messages: list[Any], line: int, expected: str
+    tmp_path: Path, messages: list[Any], line: int, field: str, expected: str
+) -> None:
+    path = written(tmp_path, *messages)
+    with pytest.raises(FeedError) as caught:
+        load(path, "binance", on_gap="stop")
+    assert (caught.value.line, caught.value.field) == (line, field)
+    assert expected in str(caught.value)
+    recording = load(path, "binance")
+    assert (recording.gaps, recording.skipped) == (1, 0)
+    assert recording.problems == (str(caught.value),)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[snapshot(5), diff(7, 8)], [snapshot(5), diff(7, 8, 6)], [diff(7, 8), snapshot(5)]],
+)
+def test_a_snapshot_that_no_diff_goes_on_from_is_refused_at_the_end(
+    tmp_path: Path, messages: list[Any]
 ) -> None:
     with pytest.raises(FeedError) as caught:
         load(written(tmp_path, *messages), "binance")
-    assert caught.value.line == line
-    assert expected in str(caught.value)
+    assert caught.value.line == 1 + messages.index(next(m for m in messages if "U" in m))
+    assert "no REST snapshot of BTCUSDT" in str(caught.value)
 
 
 def test_after_a_gap_the_book_stays_empty_until_the_next_snapshot(tmp_path: Path) -> None:
     path = written(
         tmp_path, snapshot(5), diff(6, 7), diff(9, 9), diff(10, 11), snapshot(9), diff(12, 12)
     )
-    recording = load(path, "binance", on_error="skip")
-    assert recording.skipped == 1
+    recording = load(path, "binance")
+    assert (recording.gaps, recording.skipped) == (1, 0)
     assert "leaves a gap: expected U = 8, got 9" in recording.problems[0]
     assert sets(recording) == [7, 11, 12]
     kinds = recording.transactions["kind"].tolist()
@@ -152,10 +165,10 @@ def test_after_a_gap_the_book_stays_empty_until_the_next_snapshot(tmp_path: Path
 
 def test_after_a_gap_without_a_snapshot_the_book_ends_empty(tmp_path: Path) -> None:
     path = written(tmp_path, snapshot(5), diff(6, 7), diff(9, 9), diff(10, 11))
-    recording = load(path, "binance", on_error="skip")
+    recording = load(path, "binance")
     assert recording.transactions["kind"][-2:].tolist() == [Kind.CLEAR, Kind.CLEAR]
-    assert recording.skipped == 2
-    assert "no REST snapshot of BTCUSDT follows" in recording.problems[1]
+    assert recording.gaps == 1
+    assert recording.ignored == {"depthUpdate without a snapshot": 2}
 
 
 def test_a_snapshot_that_was_not_needed_bridges_a_later_gap(tmp_path: Path) -> None:
@@ -188,7 +201,7 @@ def test_a_snapshot_in_mid_stream_does_not_set_the_book_back(tmp_path: Path) -> 
 
 def test_diffs_without_any_snapshot_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, diff(1, 2), diff(3, 4))
-    with pytest.raises(FeedError, match="no REST snapshot of BTCUSDT follows that the 2 depth"):
+    with pytest.raises(FeedError, match="no REST snapshot of BTCUSDT goes on with the 2 depth"):
         load(path, "binance")
     with pytest.raises(FeedError, match=r"holds no depth events; the first problem: .* no REST"):
         load(path, "binance", on_error="skip")
@@ -227,11 +240,11 @@ def test_spot_tickers_have_no_event_name(tmp_path: Path) -> None:
 
 
 def test_trades_are_prints_of_the_resting_side_where_asked_for(tmp_path: Path) -> None:
-    path = written(tmp_path, snapshot(5), trade(), trade(m=False), trade(q="0", p="0"))
+    path = written(tmp_path, snapshot(5), trade(), trade(m=False, t=78), trade(q="0"))
     recording = load(path, "binance", trades=True, symbol="BTCUSDT")
     assert recording.transactions[["kind", "side", "id", "price", "size"]][4:].tolist() == [
         (Kind.TRADE, 0, 77, 15_000, 3),
-        (Kind.TRADE, 1, 77, 15_000, 3),
+        (Kind.TRADE, 1, 78, 15_000, 3),
     ]
     assert len(load(path, "binance")) == 4
     assert len(load(path, "binance", trades=True).instruments) == 1
@@ -244,7 +257,7 @@ def test_combined_and_raw_streams_with_and_without_timestamps_read_alike(tmp_pat
     combined = load(written(tmp_path, *wrapped), "binance").transactions
     assert np.array_equal(expected, combined)
     bare = load(written(tmp_path, *map(json.dumps, raw)), "binance").transactions
-    assert bare["ingress_ts_ns"].tolist() == [0] * 4 + [1_000_000_000] * 2
+    assert bare["ingress_ts_ns"].tolist() == [1_000_000_000] * 6
     assert np.array_equal(bare["size"], expected["size"])
 
 
@@ -275,9 +288,13 @@ def test_each_symbol_is_a_market_of_its_own(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_could_be_of_two_symbols_is_refused(tmp_path: Path) -> None:
     messages = [diff(6, 7, symbol="A"), diff(6, 7, symbol="B"), snapshot(5)]
-    with pytest.raises(FeedError, match="load with symbol= one of A, B"):
-        load(written(tmp_path, *messages), "binance")
-    assert sets(load(written(tmp_path, *messages), "binance", symbol="B")) == [7]
+    for symbol in (None, "A", "B"):
+        with pytest.raises(FeedError) as caught:
+            load(written(tmp_path, *messages), "binance", symbol=symbol)
+        assert (caught.value.line, caught.value.field) == (3, "lastUpdateId")
+    path = written(tmp_path, *messages)
+    recording = load(path, "binance", symbol="B", snapshot_symbol="B")
+    assert sets(recording) == [7]
 
 
 def test_several_files_are_one_recording(tmp_path: Path) -> None:
@@ -288,38 +305,67 @@ def test_several_files_are_one_recording(tmp_path: Path) -> None:
 
 
 def test_a_quantity_over_32_bits_of_lots_is_set_wide(tmp_path: Path) -> None:
-    path = written(tmp_path, snapshot(5), diff(6, 7, bids=[("1.5", "42.94967296")]), trade(q="43"))
+    path = written(tmp_path, snapshot(5), diff(6, 7, bids=[("1.5", "42.94967296")]))
     recording = load(path, "binance", lot_size="0.00000001")
     assert recording.transactions[["kind", "id", "size"]][4:].tolist() == [
         (Kind.SET_WIDE, 2**32, 0)
     ]
-    with pytest.raises(FeedError, match="a trade is over"):
-        load(path, "binance", lot_size="0.00000001", trades=True)
 
 
-def test_sizes_too_far_apart_for_one_lot_are_refused(tmp_path: Path) -> None:
+def test_a_trade_over_32_bits_of_lots_is_several_records_of_one_event(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         snapshot(5),
-        diff(6, 7, bids=[("1.5", "1000000"), ("1.4", "0.000000000000000001")]),
+        diff(6, 7),
+        trade(q="100"),
+        trade(q="42.94967295", t=78),
+        diff(8, 9),
+        ticker(9),
     )
-    with pytest.raises(FeedError, match="1000000 of BTCUSDT does not fit 63 bits"):
+    recording = load(path, "binance", lot_size="0.00000001", trades=True)
+    prints = recording.transactions[recording.transactions["kind"] == Kind.TRADE]
+    assert prints[["id", "size", "flags"]].tolist() == [
+        (77, 2**32 - 1, 0),
+        (77, 2**32 - 1, 0),
+        (77, 10**10 - 2 * (2**32 - 1), Flags.LAST),
+        (78, 2**32 - 1, Flags.LAST),
+    ]
+    assert recording.checks is not None
+    assert recording.checks.position.tolist() == [len(recording)]
+
+
+def test_a_trade_of_absurdly_many_lots_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, snapshot(5), trade(q="4000000"), diff(6, 7))
+    with pytest.raises(FeedError) as caught:
+        load(path, "binance", lot_size="0.000000001", symbol="BTCUSDT", trades=True)
+    assert caught.value.field == "size"
+
+
+def test_sizes_too_far_apart_for_one_unit_leave_out_the_line(tmp_path: Path) -> None:
+    fine = diff(6, 7, bids=[("1.5", "1000000"), ("1.4", "0.000000000000000001")])
+    path = written(tmp_path, snapshot(5), fine)
+    with pytest.raises(FeedError) as caught:
         load(path, "binance")
+    assert (caught.value.line, caught.value.field) == (2, "b[1][1]")
+    assert load(path, "binance", on_error="skip").skipped == 1
 
 
 BAD = [
     ('1002 {"e":"depthUpdate","s":"BTC', None, "is not JSON"),
     ('1002 {"e":NaN}', None, "NaN is not a JSON number"),
     ('1002 {"e":-Infinity}', None, "-Infinity is not a JSON number"),
-    ("1002 [1, 2]", None, "expected 'local_timestamp_ns JSON'"),
+    ("1002 [1, 2]", None, "expected an object, got 1"),
+    ("1002 5", None, "expected 'local_timestamp_ns JSON'"),
     ("soon {}", None, "expected 'local_timestamp_ns JSON'"),
     ("99999999999999999999 {}", "timestamp", "99999999999999999999 ns"),
-    ("1002 {}", "e", "is no message"),
-    ({"e": "liquidation"}, "e", "event 'liquidation'"),
-    ({"e": 5}, "e", "event 5"),
-    ({"e": []}, "e", "event []"),
+    ('1002 {"bids":[]}', "e", "expected depthUpdate, bookTicker or a snapshot"),
+    ({"e": 5}, "e", "5 is not a name"),
+    ({"e": []}, "e", "[] is not a name"),
+    ("1700000000 {}", "timestamp", "seconds"),
+    ("1700000000000 {}", "timestamp", "milliseconds"),
+    ("1700000000000000 {}", "timestamp", "microseconds"),
     ({"stream": 5, "data": {}}, "stream", "5 is not a name"),
-    ({"stream": "x@depth", "data": []}, "data", "[] is not an object"),
+    ({"stream": "x@depth", "data": 5}, None, "expected a JSON object, got 5"),
     ({"stream": "x@depth"}, "data", "is missing"),
     (diff(8, 9) | {"s": ""}, "s", "'' is not a name"),
     (diff(8, 9) | {"s": "a\nb"}, "s", "is not a name"),
@@ -337,10 +383,14 @@ BAD = [
     (diff(8, 9, bids=[("1.5", "1"), ("x.5", "1")]), "b[1][0]", "'x.5'"),
     (diff(8, 9, asks=[("-1.5", "1")]), "a[0][0]", "'-1.5' is not a positive price"),
     (diff(8, 9, asks=[("0", "1")]), "a[0][0]", "'0' is not a positive price"),
-    (diff(8, 9, asks=[("1.00001", "1")]), "a[0][0]", "finer than 1e-4"),
+    (diff(8, 9, asks=[("1." + "0" * 18 + "1", "1")]), "a[0][0]", "finer than 1e-"),
     (diff(8, 9, asks=[("922337203685477.5807", "1")]), "a[0][0]", "63 bits"),
     (diff(8, 9, asks=[("1e400", "1")]), "a[0][0]", "'1e400'"),
-    ('1002 {"e":"depthUpdate","s":"A","U":8,"u":9,"b":[[1e400,"1"]],"a":[]}', "b[0][0]", "inf"),
+    (
+        '1002 {"e":"depthUpdate","s":"BTCUSDT","U":8,"u":9,"b":[[1e400,"1"]],"a":[]}',
+        "b[0][0]",
+        "inf",
+    ),
     (diff(8, 9, asks=[("1.5", "-1")]), "a[0][1]", "negative"),
     (diff(8, 9) | {"a": [["1.5", []]]}, "a[0][1]", "[] is not decimal text"),
     (diff(8, 9) | {"a": [[{}, "1"]]}, "a[0][0]", "{} is not decimal text"),

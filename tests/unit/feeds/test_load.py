@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from velox.core.instrument import Instrument
 from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError, FeedError
 from velox.feeds import Recording, formats, load, register
-from velox.feeds.registry import _formats
-from velox.feeds.source import Source
+from velox.feeds.files import source
+from velox.feeds.files.registry import _formats
+from velox.feeds.files.source import Source
 
 TEXT_FORMATS = ("binance", "lobster", "okx")
 EXAMPLES = {
@@ -188,7 +191,12 @@ def test_a_gzip_cut_short_stops_or_keeps_what_came_before(tmp_path: Path, format
                 for index in range(20_000)
             ),
         ],
-        "okx": [EXAMPLES["okx"].replace(b"16.5", b"%d.5" % index) for index in range(20_000)],
+        "okx": [
+            EXAMPLES["okx"]
+            .replace(b"16.5", b"%d.5" % index)
+            .replace(b'"ts":"1"', b'"ts":"%d"' % index)
+            for index in range(20_000)
+        ],
     }
     packed = gzip.compress(b"".join(lines[format]))
     path = file_of(tmp_path, packed[: len(packed) // 2])
@@ -199,6 +207,24 @@ def test_a_gzip_cut_short_stops_or_keeps_what_came_before(tmp_path: Path, format
     assert recording.skipped >= 1
     assert "cannot be read any further" in " ".join(recording.problems)
     assert len(recording) > 1000
+
+
+@pytest.mark.parametrize("format", TEXT_FORMATS)
+def test_a_line_has_a_limit(tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "LINE_LIMIT", 4096)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 100)
+    longest, longer = b" " * 4096 + b"\n", b" " * 4097 + b"\n"
+    path = file_of(tmp_path, EXAMPLES[format] + longer + EXAMPLES[format])
+    with pytest.raises(FeedError) as caught:
+        load(path, format)
+    assert caught.value.line == 2
+    assert "longer than 4096 bytes" in str(caught.value)
+    assert load(path, format, on_error="skip").skipped == 1
+    if format != "lobster":
+        blank = file_of(tmp_path, EXAMPLES[format] + longest + EXAMPLES[format])
+        assert load(blank, format).skipped == 0
+    endless = file_of(tmp_path, EXAMPLES[format] + longer * 3 + b"x" * 10_000)
+    assert load(endless, format, on_error="skip").skipped == 4
 
 
 def test_problems_are_kept_up_to_a_few_and_counted_beyond(tmp_path: Path) -> None:
@@ -236,3 +262,13 @@ def test_a_format_is_one_registered_function(tmp_path: Path) -> None:
             register("ticks", looks_like=lambda line: False)(read)
     finally:
         del _formats["ticks"]
+
+
+def test_the_front_door_has_the_readers_without_importing_them() -> None:
+    program = (
+        "import sys, velox\n"
+        "assert 'velox.feeds' not in sys.modules\n"
+        "assert velox.feeds.load is sys.modules['velox.feeds'].load\n"
+        "assert not hasattr(velox, 'feed')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -141,17 +141,17 @@ def test_a_message_file_alone_opens_an_empty_book(tmp_path: Path) -> None:
 def test_a_bad_message_is_named_or_skipped(
     tmp_path: Path, line: str, field: str | None, value: str, with_rows: bool
 ) -> None:
-    rows = [*ROWS[:2], ROWS[2], *ROWS[2:]] if with_rows else None
+    rows = [*ROWS[:2], ROWS[1], *ROWS[2:]] if with_rows else None
     paths = pair(tmp_path, [*MESSAGES[:2], "", *MESSAGES[2:]], rows)
     content = paths[0].read_bytes().split(b"\n")
     content[2] = line.encode("latin-1")
     paths[0].write_bytes(b"\n".join(content))
     with pytest.raises(FeedError) as caught:
-        load(paths, "lobster")
+        load(paths, "lobster", tick_size=100)
     assert (caught.value.path, caught.value.line) == (str(paths[0]), 3)
     assert caught.value.field == field
     assert value in str(caught.value)
-    recording = load(paths, "lobster", on_error="skip")
+    recording = load(paths, "lobster", on_error="skip", tick_size=100)
     assert recording.skipped == 1
     assert recording.problems == (str(caught.value),)
 
@@ -180,7 +180,7 @@ def test_after_a_skipped_message_the_book_is_opened_anew_from_its_row(tmp_path: 
         (f"1000100,-4,1000000,5,{UNUSED}", "ask size 1", "-4 is not a size"),
         (f"1000150,4,1000000,5,{UNUSED}", "ask price 1", "1000150"),
         (f"1000100,4,-1000000,5,{UNUSED}", "bid price 1", "-1000000"),
-        (f"1000100,4,9223372036854775807,5,{UNUSED}", "bid price 1", "9223372036854775807"),
+        (f"9999999999,0,9223372036854775807,5,{UNUSED}", "bid price 1", "9223372036854775807"),
         ("1000200,4,1000000,5,1000100,1,999900,1", "ask price", "not in order"),
         ("1000100,4,1000000,5,1000200,1,1000000,1", "bid price", "not in order"),
         ("9999999999,0,1000000,5,1000100,4,999900,1", "ask price 2", "behind an unused level"),
@@ -194,11 +194,11 @@ def test_a_bad_row_is_named_or_leaves_out_its_check(
         value = "9999999999 with size 3"
     paths = pair(tmp_path, MESSAGES, [*ROWS[:2], row, *ROWS[3:]])
     with pytest.raises(FeedError) as caught:
-        load(paths, "lobster")
+        load(paths, "lobster", tick_size=100)
     assert (caught.value.path, caught.value.line) == (str(paths[1]), 3)
     assert caught.value.field == field
     assert value in str(caught.value)
-    recording = load(paths, "lobster", on_error="skip")
+    recording = load(paths, "lobster", on_error="skip", tick_size=100)
     assert recording.skipped == 1
     assert isinstance(recording.checks, DepthChecks)
     assert recording.checks.position.tolist() == [4, 6, 7, 8]
@@ -239,8 +239,8 @@ def test_wrong_sets_of_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_quantity_over_32_bits_is_set_wide(tmp_path: Path) -> None:
-    row = f"1000100,4294967296,1000000,4294967295,{UNUSED}"
-    recording = load(pair(tmp_path, MESSAGES[:2], [row, row]), "lobster")
+    rows = [f"1000100,{asks},1000000,4294967295,{UNUSED}" for asks in (4294967296, 4294967303)]
+    recording = load(pair(tmp_path, MESSAGES[:2], rows), "lobster")
     assert fields(recording, "kind", "id", "size")[1:4] == [
         (Kind.SET, 0, 4294967295),
         (Kind.CLEAR, 0, 0),

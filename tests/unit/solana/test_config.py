@@ -12,8 +12,10 @@ from velox.errors import ConfigError
 from velox.solana import assembly
 from velox.solana.config import load_config
 from velox.solana.net.tips import FixedTip, FloorPercentileTip
-from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
-from velox.solana.tx.instructions import MANIFEST_PROGRAM, MEMO_PROGRAM, OrderType
+from velox.solana.tx.instructions import MEMO_PROGRAM
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM, OrderType
+from velox.solana.venues.memo import MemoCarrier
 
 KEY = "MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms"
 MINTS = (
@@ -102,14 +104,14 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     ("before", "after", "said"),
     [
         ("memo = true", "memo = 1", "memo = 1: must be true or false"),
-        ("memo = true", "", "market: none is given"),
-        ("memo = true", "memoo = true", "memoo: no such key; did you mean 'memo'?"),
-        ("[cluster]", "[clusters]", "clusters: no such key; did you mean 'cluster'?"),
-        ("rpc =", "rpk =", "cluster.rpk: no such key; did you mean 'rpc'?"),
+        ("memo = true", "", "market: at least one is needed"),
+        ("memo = true", "memoo = true", "memoo: unknown key; did you mean 'memo'?"),
+        ("[cluster]", "[clusters]", "clusters: unknown key; did you mean 'cluster'?"),
+        ("rpc =", "rpk =", "cluster.rpk: unknown key; did you mean 'rpc'?"),
         ('rpc = "http://127.0.0.1:8899"', "", "cluster.rpc is missing"),
         ('rpc = "http://127.0.0.1:8899"', "rpc = 5", "cluster.rpc is an integer: must be a string"),
-        ("key_file = ", "key_fd = 3\nkey_file = ", "give either this or key_fd"),
-        ('key_file = "key.json"', "", "signer.key_file is a string: give either this or key_fd"),
+        ("key_file = ", "key_fd = 3\nkey_file = ", "set either key_file or key_fd"),
+        ('key_file = "key.json"', "", "signer.key_file is a string: set either key_file or key_fd"),
         ("1_000_000", "-1", "signer.max_spend_lamports_per_minute = -1: must be an integer"),
         ("[signer]", "[queue]\ncapacity = 0\n[signer]", "queue.capacity = 0: must be"),
         ("[signer]", "[submit]\nwindow = '3'\n[signer]", "submit.window = '3': must be"),
@@ -142,13 +144,13 @@ def test_what_cannot_be_used_is_named_with_the_file(
         (
             "lot_atoms = 1_000_000",
             "lot_atoms = 0",
-            "market[0].lot_atoms: must be a whole",
+            "market[0].lot_atoms: must be an integer",
         ),
         ("order_type = ", "order_type = 'reverse' # ", "market[0].order_type = 'reverse': must be"),
         (
             "velox_market = 3",
             "velox_market = 256",
-            "market[0].velox_market: must be a whole",
+            "market[0].velox_market: must be an integer",
         ),
     ],
 )
@@ -172,7 +174,7 @@ UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
         ('"key.json"', "{ a = '" + SECRET + "' }", "signer.key_file is a table: must be a"),
         ("key_file =", f"key_fd = '{SECRET}' #", "signer.key_fd is a string: must be an integer"),
         ("key_file =", f"key_fd = {ARRAY} #", "signer.key_fd is a list: must be an integer"),
-        ("key_file =", f"key_fd = 3\nkey_file = '{SECRET}' #", "signer.key_file is a string: give"),
+        ("key_file =", f"key_fd = 3\nkey_file = '{SECRET}' #", "signer.key_file is a string: set"),
         ('"http://127.0.0.1:8899"', f"['https://h/{SECRET}']", "cluster.rpc is a list: must be"),
         (
             "[signer]",
@@ -222,7 +224,7 @@ def test_a_secret_in_the_place_of_its_file_is_not_told(tmp_path: Path, secret: s
                 assembly.signer_of(config, assembly.carriers_of(config))
             else:
                 assembly.block_engine_of(config)
-        assert f"chain.toml: {key}: a name not shown: no file is there" in str(caught.value)
+        assert f"chain.toml: {key}: (name not shown): no such file" in str(caught.value)
         assert secret.strip() not in str(caught.value)
 
 
@@ -240,7 +242,7 @@ def test_a_file_that_is_not_there_is_named_where_its_name_is_a_path(
 
 def test_two_tables_for_one_market_are_refused(tmp_path: Path) -> None:
     table = WHOLE[WHOLE.index("[[market]]") :]
-    with pytest.raises(ConfigError, match="velox_market = 3: is there twice"):
+    with pytest.raises(ConfigError, match="velox_market = 3: occurs twice"):
         load_config(written(tmp_path, WHOLE + table))
 
 
@@ -248,7 +250,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_config(tmp_path / "missing.toml")
     (tmp_path / "chain.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"chain\.toml: no TOML: byte 0 is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"chain\.toml: is not TOML: byte 0 is not UTF-8"):
         load_config(tmp_path / "chain.toml")
 
 
@@ -306,5 +308,5 @@ def test_a_uuid_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:
 def test_a_configuration_without_a_journal_needs_one_named(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, LEAST))
     with pytest.raises(ConfigError, match="journal is missing"):
-        with assembly.configured(config):
+        with assembly.open_submission(config):
             pass

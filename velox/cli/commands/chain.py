@@ -1,6 +1,6 @@
-"""The commands that reach the chain, and the way there of a run.
+"""The options of the commands that reach the chain, and of a run that submits its orders.
 
-What they do is `velox.cli.submission`'s; it is loaded once it is known to be used.
+`velox.cli.submission` has the commands. It is loaded only when one runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import velox
 from velox.cli.options import path
@@ -20,12 +20,23 @@ from velox.errors import ConfigError, LedgerError
 from velox.runtime.report import Report
 from velox.telemetry import write_document
 
+if TYPE_CHECKING:
+    from velox.cli.submission import (
+        Console,
+        Destination,
+        Files,
+        PipelineRun,
+        SubmissionResult,
+        SubmissionRun,
+    )
+
 __all__ = [
     "add_localnet",
     "add_resume",
     "add_status",
     "add_submit",
     "add_tips",
+    "destination_of",
     "files_of",
     "finish",
     "submission",
@@ -34,15 +45,25 @@ __all__ = [
 
 def add_submit(submit: argparse.ArgumentParser) -> None:
     """Give ``velox submit`` its options."""
-    submit.add_argument("path", type=path, metavar="BUNDLES.npy", help="what --capture wrote")
     submit.add_argument(
-        "--submit", default="localnet", metavar="WHERE", help="localnet, or CONFIG.toml (localnet)"
+        "path", type=path, metavar="BUNDLES.npy", help="bundles that --capture wrote"
     )
     submit.add_argument(
-        "--journal", type=path, metavar="PATH", help="what was signed; the configuration's"
+        "--submit",
+        default="localnet",
+        metavar="WHERE",
+        help="where to send: localnet, or CONFIG.toml (localnet)",
     )
     submit.add_argument(
-        "--again", action="store_true", help="send it also if the journal has begun it before"
+        "--journal",
+        type=path,
+        metavar="PATH",
+        help="file of signed transactions (as in the configuration)",
+    )
+    submit.add_argument(
+        "--again",
+        action="store_true",
+        help="send it again, even if the journal shows that it was begun",
     )
     _add_results(submit)
     submit.set_defaults(command=_submit)
@@ -50,156 +71,194 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
 
 def add_resume(resume: argparse.ArgumentParser) -> None:
     """Give ``velox resume`` its options."""
-    resume.add_argument("config", type=path, metavar="CONFIG.toml", help="what --submit named")
     resume.add_argument(
-        "--journal", type=path, metavar="PATH", help="what was signed; the configuration's"
+        "config", type=path, metavar="CONFIG.toml", help="the configuration that --submit named"
+    )
+    resume.add_argument(
+        "--journal",
+        type=path,
+        metavar="PATH",
+        help="file of signed transactions (as in the configuration)",
     )
     _add_results(resume)
     resume.set_defaults(command=_resume)
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=path, metavar="PATH", help="write the ledger; '-' is stdout")
-    parser.add_argument("--quiet", action="store_true", help="no line a second")
+    parser.add_argument(
+        "--json", type=path, metavar="PATH", help="write the ledger as JSON; '-' is stdout"
+    )
+    parser.add_argument("--quiet", action="store_true", help="suppress the line of each second")
 
 
 def add_status(status: argparse.ArgumentParser) -> None:
     """Give ``velox status`` its options."""
-    status.add_argument("journal", type=path, metavar="JOURNAL", help="what --journal named")
-    status.add_argument("--config", type=path, metavar="CONFIG.toml", help="ask its node, too")
+    status.add_argument(
+        "journal", type=path, metavar="JOURNAL", help="the journal that --journal named"
+    )
+    status.add_argument(
+        "--config", type=path, metavar="CONFIG.toml", help="also ask the node of this configuration"
+    )
     status.set_defaults(command=_status)
 
 
 def add_tips(tips: argparse.ArgumentParser) -> None:
     """Give ``velox tips`` its options."""
-    tips.add_argument("config", type=path, metavar="CONFIG.toml", help="with a [block_engine]")
+    tips.add_argument(
+        "config", type=path, metavar="CONFIG.toml", help="a configuration with a [block_engine]"
+    )
     tips.set_defaults(command=_tips)
 
 
 def add_localnet(parser: argparse.ArgumentParser) -> None:
     """Give ``velox localnet`` its options."""
-    from velox.cli import local_cluster as localnet  # noqa: PLC0415 - only where it is used
+    from velox.cli import local_cluster as localnet  # noqa: PLC0415 - loads slowly
 
     localnet.add_options(parser)
     parser.set_defaults(command=_localnet)
 
 
-def files_of(
-    where: str | None, journal: str | None
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Name the files that the way to the chain reads, and those that it writes."""
-    return ([], []) if where is None else _chain().files_of(where, journal)
-
-
-@contextmanager
-def submission(options: argparse.Namespace, signals: Signals, screen: Screen) -> Iterator[Any]:
-    """The way to the chain, where one is asked for."""
+def destination_of(options: argparse.Namespace) -> Destination | None:
+    """Return the destination of a run's orders; None if they are not submitted."""
     if options.submit is None:
         if options.journal is not None:
             raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        return None
+    if getattr(options, "capture", None) is not None:
+        raise ConfigError(
+            "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
+        )
+    return _destination(options.submit, options.journal)
+
+
+def _destination(where: str, journal: str | None) -> Destination:
+    with _extra():
+        from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
+    return Destination(where, journal)
+
+
+def files_of(destination: Destination | None) -> tuple[Files, Files]:
+    """Return the files that a destination reads, and those that it writes."""
+    return ([], []) if destination is None else (destination.read, destination.written)
+
+
+@contextmanager
+def submission(
+    destination: Destination | None,
+    options: argparse.Namespace,
+    signals: Signals,
+    screen: Screen,
+) -> Iterator[PipelineRun | None]:
+    """Open the submission of a run; None if its orders are not submitted."""
+    if destination is None:
         yield None
         return
-    if options.capture is not None:
-        raise ConfigError("capture and submit: a run has one output; 'velox submit' sends captures")
     with ExitStack() as stack:
         with signals.immediate():
-            person = _person(options, signals, screen)
-            opened = _chain().submission(options.submit, options.journal, person)
-            submitting = stack.enter_context(opened)
-        yield submitting
+            run = stack.enter_context(destination.run(_console(options, signals, screen)))
+        yield run
 
 
-def _chain() -> Any:
-    """The commands that reach the chain; what they need may not be installed."""
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Turn an import error into a message that names what to install."""
     try:
-        from velox.cli import submission as command  # noqa: PLC0415 - and it takes long to load
+        yield
     except ImportError as error:
         raise ConfigError(str(error)) from error
-    return command
 
 
-def _person(options: argparse.Namespace, signals: Signals, screen: Screen) -> Any:
-    return _chain().Console(
+def _console(options: argparse.Namespace, signals: Signals, screen: Screen) -> Console:
+    with _extra():
+        from velox.cli.submission import Console  # noqa: PLC0415 - loads slowly
+    return Console(
         say=screen.say,
         warn=warn,
-        # A reader that goes away asks once, and takes with it who else would have.
+        # A reader of the output that goes away counts as one request to stop.
         requests=lambda: max(signals.requests, int(screen.broken)),
         quiet=options.quiet,
     )
 
 
-def finish(submitting: Any, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
-    """Follow what was sent to its end, and say what it came to."""
-    ledger, failed = submitting.finish()
+def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
+    """Follow every order to its outcome, and print the ledger."""
+    ledger, failed = run.finish()
     errors += failed
     screen.say("", *ledger.format().splitlines())
-    for warning in submitting.warnings():
+    for warning in run.warnings():
         warn(warning)
     try:
         ledger.check(delivered_transactions=report.ledger.delivered_transactions)
     except LedgerError as error:
         errors.append(str(error))
-    result: dict[str, Any] = ledger.to_dict()
-    return result
+    return ledger.to_dict()
 
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
-    def send(person: Any) -> Any:
-        return _chain().submit(
-            options.path, options.submit, options.journal, again=options.again, person=person
-        )
+    destination = _destination(options.submit, options.journal)
+    with _extra():
+        from velox.cli.submission import submit  # noqa: PLC0415 - loads slowly
 
-    ledger, failed = _carry(send, options, signals, options.submit, [("bundles", options.path)])
-    return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
+    def send(console: Console) -> SubmissionResult:
+        return submit(options.path, destination, again=options.again, console=console)
+
+    return _carry(send, options, signals, destination, [("bundles", options.path)])
 
 
 def _resume(options: argparse.Namespace, signals: Signals) -> int:
-    def follow(person: Any) -> Any:
-        return _chain().resume(options.config, options.journal, person=person)
+    destination = _destination(options.config, options.journal)
+    with _extra():
+        from velox.cli.submission import resume  # noqa: PLC0415 - loads slowly
 
-    ledger, failed = _carry(follow, options, signals, options.config)
-    return GOOD if ledger.balanced and not failed and not ledger.unknown else FAILED
+    def follow(console: Console) -> SubmissionResult:
+        return resume(destination, console=console)
+
+    return _carry(follow, options, signals, destination)
 
 
 def _carry(
-    command: Callable[[Any], Any],
+    command: Callable[[Console], SubmissionResult],
     options: argparse.Namespace,
     signals: Signals,
-    where: str,
+    destination: Destination,
     inputs: Sequence[tuple[str, str]] = (),
-) -> tuple[Any, list[str]]:
-    """Let a command carry orders, and say what it came to; return the ledger, and what failed."""
-    read, written = files_of(where, options.journal)
+) -> int:
+    """Run a command that sends orders, print its result, and return the exit status."""
+    read, written = files_of(destination)
     refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
-        ledger, warnings, failed = command(_person(options, signals, screen))
-        screen.say("", *ledger.format().splitlines())
-        for warning in warnings:
+        result = command(_console(options, signals, screen))
+        screen.say("", *result.ledger.format().splitlines())
+        for warning in result.warnings:
             warn(warning)
         if file is not None:
-            write_document({"velox": velox.__version__, "chain": ledger.to_dict()}, file)
-    for error in failed:
+            write_document({"velox": velox.__version__, "chain": result.ledger.to_dict()}, file)
+    for error in result.failed:
         complain(error)
-    return ledger, failed
+    return GOOD if result.complete else FAILED
 
 
 def _status(options: argparse.Namespace, signals: Signals) -> int:
+    with _extra():
+        from velox.cli.submission import status  # noqa: PLC0415 - loads slowly
     with signals.immediate():
-        _chain().status(options.journal, options.config, say=Screen(sys.stdout).say)
+        status(options.journal, options.config, say=Screen(sys.stdout).say)
     return GOOD
 
 
 def _tips(options: argparse.Namespace, signals: Signals) -> int:
+    with _extra():
+        from velox.cli.submission import tips  # noqa: PLC0415 - loads slowly
     with signals.immediate():
-        _chain().tips(options.config, say=Screen(sys.stdout).say)
+        tips(options.config, say=Screen(sys.stdout).say)
     return GOOD
 
 
 def _localnet(options: argparse.Namespace, signals: Signals) -> int:
     from velox.cli import local_cluster as localnet  # noqa: PLC0415
 
-    # A KeyboardInterrupt is how it is stopped, in order.
+    # A KeyboardInterrupt stops it in order.
     with signals.immediate():
         try:
             return localnet.run(options, Screen(sys.stdout).say)

@@ -96,6 +96,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         first = recording.problems[0]
         lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
         warn(f"skipped {lines}; the first: {first}")
+    _tell(recording)
     instruments = recording.instruments
     if options.levels is not None:
         instruments = tuple(replace(each, levels=options.levels) for each in instruments)
@@ -114,6 +115,22 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         books=instruments,
         checks=recording.checks if options.verify else None,
     )
+
+
+def _tell(recording: feeds.Recording) -> None:
+    """Warn of what the recording lacks or contradicts."""
+    if recording.gaps:
+        warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
+    if recording.contradictions:
+        warn(
+            f"{recording.contradictions:,} rows contradict the messages; the first: "
+            f"{recording.problems[0]}"
+        )
+    if recording.unknown:
+        warn(
+            f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
+            "are not compared"
+        )
 
 
 def _format_of(paths: Sequence[str]) -> str:

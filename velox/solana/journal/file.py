@@ -1,19 +1,19 @@
-"""What was signed, on disk before it is sent: the memory that a crash leaves.
+"""The journal: signed transactions, on disk before they are sent. It survives a crash.
 
-A journal is a file of frames. One `commit` writes a frame, or several where one would be too long,
-and syncs them; a frame is good or torn as a whole, and nothing in it was sent before the sync had
-returned::
+A journal is a file of frames. `commit` writes one frame, or several if one would be too long, and
+syncs the file. Nothing in a frame is sent before the sync has returned. A frame is valid or torn as
+a whole::
 
     0        4        8        12
     | "VXJ1" | length | crc 32 | records ...      little-endian; the sum is over the records
 
-A torn frame at the end, as a crash leaves it, was never sent. It cannot be told from one that was,
-and that the disk has damaged since: it is cut off, and kept beside the journal as ``NAME.torn``.
-One in the middle means that the disk has lost what may have been sent: the journal is refused.
+A crash leaves a torn frame at the end, which was never sent. A sent frame that the disk damaged
+later looks the same. So a torn end is cut off, and kept beside the journal as ``NAME.torn``. A torn
+frame in the middle means that the disk lost what may have been sent: the journal is refused.
 
-Where it has grown long, it is compacted: what is still to be known (what is under way, what rests,
-how many ended how, the latest names) is written beside it as ``NAME.compact``, synced, and takes
-its name. A crash leaves one of the two, each of them whole.
+A long journal is compacted. The open work (transactions in flight, resting orders, counts and the
+newest signatures) is written beside it as ``NAME.compact``, synced, and renamed over it. A crash
+leaves either file whole.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Final, Self
 
 from velox.errors import JournalError
 from velox.solana.files import open_regular, read_regular
-from velox.solana.journal.records import Record, unpack_records
+from velox.solana.journal.records import Record, pack_record, unpack_records
 from velox.solana.journal.state import Unsettled
 
 __all__ = [
@@ -45,14 +45,14 @@ __all__ = [
 
 MAGIC: Final = b"VXJ1"
 _FRAME = struct.Struct("<4sII")
-# No commit writes more; a longer length in a frame is not one.
+# The longest frame that a commit writes. A greater length means that the frame is torn.
 MAX_FRAME_BYTES: Final = 1 << 24
-#: Below this length a journal is not compacted; it may grow to four times what is left.
+#: A shorter journal is not compacted. A longer one may grow to four times its open work.
 COMPACT_BYTES: Final = 1 << 26
 
 
 def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """Name the files that a journal consists of, there or not: what each is, and its path."""
+    """Return the name and path of each file of a journal, existing or not."""
     real = os.path.realpath(path)
     torn = [f"{real}.torn", *glob(f"{escape(real)}.torn.*")]
     return [
@@ -63,24 +63,24 @@ def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
 
 
 def read_journal(path: str | os.PathLike[str]) -> Unsettled:
-    """Read a journal without opening it for writing, also while another process has it open.
+    """Read a journal, also while another process has it open.
 
     Raises
     ------
     JournalError
-        It cannot be read, or holds what no journal does.
+        It cannot be read, or it is damaged.
     """
     found, _ = _replay(_bytes_of(path), path)
     return found
 
 
 def journal_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield every record of a journal, in order, up to a torn end.
+    """Yield the records of a journal, in order, up to a torn end.
 
     Raises
     ------
     JournalError
-        It cannot be read, or holds what no journal does.
+        It cannot be read, or it is damaged.
     """
     data, offset = _bytes_of(path), 0
     while (records := _frame_at(data, offset)) is not None:
@@ -101,26 +101,26 @@ class SubmissionJournal:
     Parameters
     ----------
     path : path
-        Made, readable by its owner alone, if it is not there.
+        Created with mode 0600 if it does not exist.
     compact_bytes : int
-        It is compacted where it is longer than this, and four times as long as what is left.
+        It is compacted if it is longer than this and than four times its open work.
 
     Attributes
     ----------
     path : str
     unsettled : Unsettled
-        What was in it when it was opened, and what has been committed since.
+        The state of the file when it was opened, and of all records since.
     torn_bytes : int
-        How many bytes after its last good frame were cut off when it was opened.
+        Bytes after the last valid frame that were cut off when it was opened.
     torn_path : str or None
-        Where they are kept, readable by their owner alone; None where there were none. A
-        transaction in them, if it was sent, is not followed.
+        The file that keeps them, of mode 0600; None if there were none. A transaction in them, if
+        it was sent, is not followed.
 
     Raises
     ------
     JournalError
-        It cannot be opened or read, another process has it open, or it is damaged; the message
-        names the path, and the byte where there is one.
+        It cannot be opened or read, another process has it open, or it is damaged. `path` and
+        `offset` say where.
 
     Notes
     -----
@@ -129,21 +129,21 @@ class SubmissionJournal:
 
     def __init__(self, path: str | os.PathLike[str], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.path = os.fspath(path)
-        # A link stays a link, to the compacted file.
+        # A symbolic link stays a link to the compacted file.
         self._real = os.path.realpath(path)
         try:
             self._fd = self._open()
         except OSError as error:
             raise (error if isinstance(error, JournalError) else self._refusal(error)) from error
         try:
-            # What a crash left of a compaction: no name of ours, and never one.
+            # Left by a crash during a compaction. It never became the journal.
             with suppress(OSError):
                 os.unlink(self._compacted)
             data = self._read()
             self.unsettled, good = _replay(data, self.path)
             self.torn_bytes = len(data) - good
             self.torn_path = self._keep(data[good:]) if self.torn_bytes else None
-            # The names first: what was torn off is safe before it is cut.
+            # Sync the directory first: the torn bytes are safe before they are cut off.
             with self._directory() as directory:
                 _sync_directory(directory)
             os.ftruncate(self._fd, good)
@@ -158,7 +158,7 @@ class SubmissionJournal:
         self._compact_if_long()
 
     def _keep(self, torn: bytes) -> str:
-        """Write what is about to be cut off beside the journal, and return under which name."""
+        """Save torn bytes beside the journal, and return the path."""
         path, number = f"{self._real}.torn", 0
         while os.path.lexists(path):
             number += 1
@@ -174,39 +174,41 @@ class SubmissionJournal:
             finally:
                 os.close(fd)
         except OSError as error:
-            # Then nothing is cut.
+            # Nothing is cut off in that case.
             raise JournalError(error.strerror or repr(error), path=path) from error
         return path
 
     def append(self, record: Record) -> None:
-        """Note a record for the next `commit`.
+        """Add a record to the next `commit`.
 
         Raises
         ------
         JournalError
-            It contradicts those before it.
+            The record contradicts an earlier one.
         """
         self.unsettled.note(record, path=self.path, offset=None)
         self._waiting.append(record)
 
     def commit(self) -> None:
-        """Write what was noted, and return once the disk has it.
+        """Write the appended records, and return once the disk has them.
 
         Raises
         ------
         JournalError
-            It does not: nothing that was noted may be sent, and no later commit is taken.
+            The disk failed. Send nothing of what was appended; every later commit fails too.
         """
         if self._failed:
-            raise JournalError("an earlier write failed; it takes no more", path=self.path)
+            raise JournalError(
+                "an earlier write failed: the journal takes no more records", path=self.path
+            )
         if not self._waiting:
             return
-        data = _framed([each.pack() for each in self._waiting])
+        data = _framed([pack_record(each) for each in self._waiting])
         try:
             _write(self._fd, data, self._end)
             os.fsync(self._fd)
         except OSError as error:
-            # After a sync that failed nobody knows what the disk holds.
+            # After a failed sync the content of the disk is unknown.
             self._failed = True
             raise self._refusal(error, offset=self._end or None) from error
         self._end += len(data)
@@ -219,13 +221,13 @@ class SubmissionJournal:
         try:
             self._compact()
         except OSError:
-            # The long one is as good; a disk that is full need not be asked at each commit.
+            # The long journal is still valid. Do not try again at each commit on a full disk.
             self._compact_at = 2 * self._end
             with suppress(OSError):
                 os.unlink(self._compacted)
 
     def _compact(self) -> None:
-        data = _framed([each.pack() for each in self.unsettled.records()])
+        data = _framed([pack_record(each) for each in self.unsettled.records()])
         self._compact_at = max(self._least, 4 * len(data))
         if self._end <= self._compact_at:
             return
@@ -233,19 +235,19 @@ class SubmissionJournal:
         with self._directory() as directory:
             new = os.open(self._compacted, flags, 0o600)
             try:
-                # Before it has the name: who opens that shall find it locked.
+                # Lock it before the rename, so that no other process can open it unlocked.
                 fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _write(new, data, 0)
                 os.fsync(new)
                 os.replace(self._compacted, self._real)
             except BaseException as error:
-                # An interrupt may have come after the replacement.
+                # An interrupt may have come after the rename.
                 self._failed = not isinstance(error, OSError)
                 os.close(new)
                 raise
             old, self._fd, self._end = self._fd, new, len(data)
             os.close(old)
-            # A crash must not take the name back from what is written from now on.
+            # A crash must not undo the rename once more is written.
             self._failed = not _sync_directory(directory)
 
     @property
@@ -254,11 +256,11 @@ class SubmissionJournal:
 
     @property
     def size(self) -> int:
-        """int: Bytes that are safe."""
+        """int: Bytes on disk."""
         return self._end
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is lost. Idempotent."""
+        """Close the file. Records without a commit are lost. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -279,7 +281,7 @@ class SubmissionJournal:
         return f"SubmissionJournal({self.path!r})"
 
     def _open(self) -> int:
-        """Open and lock the file of this name, and not one that a compaction has replaced."""
+        """Open and lock the current file, not one that a compaction has replaced."""
         while True:
             fd = open_regular(self._real, os.O_RDWR | os.O_CREAT)
             try:
@@ -310,17 +312,17 @@ class SubmissionJournal:
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
         refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
-        # A disk that is full is no bad usage.
+        # The caller tells a full disk from wrong usage by this.
         refusal.errno = error.errno
         return refusal
 
 
 def _sync_directory(directory: int) -> bool:
-    """Make the name of a new file as durable as what is in it; whether it is."""
+    """Sync a directory, so that a rename is durable; return whether it is."""
     try:
         os.fsync(directory)
     except OSError as error:
-        # Some file systems do not sync directories, and need not.
+        # Some file systems cannot sync a directory, and need no sync.
         return error.errno in (errno.EINVAL, errno.ENOTSUP)
     return True
 
@@ -333,7 +335,7 @@ def _write(fd: int, data: bytes, offset: int) -> None:
 
 
 def _framed(records: list[bytes]) -> bytes:
-    """Records as frames, none longer than a reader takes."""
+    """Return records as frames, none longer than `MAX_FRAME_BYTES`."""
     frames, begin, size = [], 0, 0
     for index, record in enumerate(records):
         if size + len(record) > MAX_FRAME_BYTES:
@@ -345,15 +347,17 @@ def _framed(records: list[bytes]) -> bytes:
 
 
 def _replay(data: bytes, path: object) -> tuple[Unsettled, int]:
-    """Return what the frames leave to do, and where the good ones end."""
+    """Return the state of the valid frames, and where they end."""
     found, offset = Unsettled(), 0
     while offset < len(data):
         records = _frame_at(data, offset)
         if records is None:
             if _any_frame_after(data, offset):
-                raise JournalError("damaged, with good frames after it", path=path, offset=offset)
+                raise JournalError(
+                    "frame is damaged, and valid frames follow it", path=path, offset=offset
+                )
             if offset == 0 and not MAGIC.startswith(data[:4]) and data.strip(b"\0"):
-                raise JournalError("no journal of submissions", path=path, offset=0)
+                raise JournalError("file is not a submission journal", path=path, offset=0)
             break
         for record in _records_in(records, path, offset):
             found.note(record, path=path, offset=offset)
@@ -384,5 +388,5 @@ def _records_in(data: bytes, path: object, offset: int) -> Iterator[Record]:
     try:
         yield from unpack_records(data)
     except (struct.error, ValueError, IndexError) as error:
-        # Its sum is right: this was written so.
-        raise JournalError(f"a record that is none: {error}", path=path, offset=offset) from error
+        # The checksum is right, so this was written by something else.
+        raise JournalError(f"corrupt journal record: {error}", path=path, offset=offset) from error

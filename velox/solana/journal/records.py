@@ -1,9 +1,9 @@
-"""The records of a journal, and what each is as bytes.
+"""The records of a journal, and their layout.
 
-A record is a byte that says what it is, and its fields, little-endian::
+A record is a byte that names its kind, then its fields, little-endian::
 
     1 Header    payer 32, genesis 32
-    2 Signed    number u64, volley u64, volley's size u16, attempt u32, last valid height u64,
+    2 Signed    number u64, submission u64, its size u16, attempt u32, last valid height u64,
                 blockhash 32, lengths of the rest u16 each: raw bytes, orders, places, cancels;
                 then these: TRANSACTION_DTYPE, 32 bytes each; numbers u64
     3 Ended     number u64, outcome u8, slot u64, lengths u16 each: reason, rests, gone;
@@ -13,7 +13,7 @@ A record is a byte that says what it is, and its fields, little-endian::
     5 Capture   SHA-256 32, bundles u64
     6 Remains   length u32; REMAINS_DTYPE
 
-There is no key material in any of them: a signed transaction is what the whole world may see.
+No record holds key material. A signed transaction is public anyway.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.core.records import TRANSACTION_DTYPE
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 __all__ = [
@@ -41,8 +42,8 @@ __all__ = [
     "Header",
     "Record",
     "Remains",
-    "Signed",
     "Summary",
+    "pack_record",
     "unpack_records",
 ]
 
@@ -57,7 +58,7 @@ _CAPTURE = struct.Struct("<B32sQ")
 _REMAINS = struct.Struct("<BI")
 _IS_HEADER, _IS_SIGNED, _IS_ENDED, _IS_SUMMARY, _IS_CAPTURE, _IS_REMAINS = range(1, 7)
 MAX_REASON_BYTES: Final = 512
-#: An order of ours that rests on the chain.
+#: One of our resting orders.
 RESTING_DTYPE: Final = np.dtype(
     [
         ("id", "<u8"),
@@ -70,7 +71,7 @@ RESTING_DTYPE: Final = np.dtype(
     ]
 )
 NOTHING_RESTS: Final = np.zeros(0, RESTING_DTYPE)
-#: What is left of one, in lots; 0 where it is gone.
+#: The lots left of a resting order; 0 if it ended.
 REMAINS_DTYPE: Final = np.dtype(
     [("sequence", "<u8"), ("lots", "<u4"), ("market", "u1"), ("unused", "u1", (3,))]
 )
@@ -80,96 +81,37 @@ Array: TypeAlias = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Whose journal it is: those who sign, and the cluster by the hash of its genesis.
+    """The signer and the cluster of a journal; the genesis hash names the cluster.
 
-    On another cluster every signature is unknown, and would look as if it had never landed.
+    On another cluster every signature would be unknown, and would seem not to have landed.
     """
 
     payer: Pubkey
     genesis: Hash
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _HEADER.pack(_IS_HEADER, bytes(self.payer), bytes(self.genesis))
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """A transaction that is about to be sent.
-
-    Attributes
-    ----------
-    number : int
-        Its own, ascending.
-    attempt : int
-        1, or how often the orders inside have been signed.
-    last_valid_block_height : int
-    blockhash : Hash
-    raw : bytes
-        The transaction.
-    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-        The orders that it carries out.
-    places : ndarray of TRANSACTION_DTYPE, shape (m,)
-        What it places in the market, in its own order; empty where the carrier places nothing.
-    cancels : tuple of int
-        The chain's numbers of what it cancels there.
-    volley, volley_size : int
-        The number of the first that is sent with it, and how many are.
-    """
-
-    number: int
-    attempt: int
-    last_valid_block_height: int
-    blockhash: Hash
-    raw: bytes = field(repr=False)
-    orders: Array
-    places: Array
-    cancels: tuple[int, ...] = ()
-    volley: int = 0
-    volley_size: int = 1
-
-    @property
-    def signature(self) -> Signature:
-        """Signature: The name by which the chain knows it."""
-        return Signature.from_bytes(self.raw[1:65])
-
-    def pack(self) -> bytes:
-        """Return its bytes."""
-        head = _SIGNED.pack(
-            _IS_SIGNED,
-            self.number,
-            self.volley,
-            self.volley_size,
-            self.attempt,
-            self.last_valid_block_height,
-            bytes(self.blockhash),
-            len(self.raw),
-            len(self.orders),
-            len(self.places),
-            len(self.cancels),
-        )
-        numbers = struct.pack(f"<{len(self.cancels)}Q", *self.cancels)
-        return head + self.raw + self.orders.tobytes() + self.places.tobytes() + numbers
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of a transaction.
+    """The outcome of a transaction.
 
     Attributes
     ----------
     number : int
-        That of its `Signed`.
+        The number of its `Signed`.
     outcome : Outcome
-        ``LANDED``, ``FAILED`` or ``EXPIRED``: what is not known has not ended.
+        ``LANDED``, ``FAILED`` or ``EXPIRED``. A transaction of unknown outcome has no such record.
     slot : int
-        Where it was executed; 0 where it was not.
+        The slot of its execution; 0 if it was not executed.
     reason : str
         Why it failed.
     rests : ndarray of RESTING_DTYPE, shape (n,)
-        What it left resting, that is known by number.
+        The orders that it left resting, with their numbers.
     gone : tuple of (int, int)
-        Markets and numbers of what no longer rests.
+        Markets and numbers of orders that no longer rest.
     """
 
     number: int
@@ -180,7 +122,7 @@ class Ended:
     gone: tuple[tuple[int, int], ...] = ()
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         reason = self.reason.encode("utf-8", "backslashreplace")[:MAX_REASON_BYTES]
         head = _ENDED.pack(
             _IS_ENDED,
@@ -198,20 +140,20 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is left of transactions that have ended, in a journal that was compacted.
+    """What a compacted journal keeps of ended transactions.
 
     Attributes
     ----------
     next_number : int
-        Every transaction so far has a smaller number.
+        Greater than the number of every transaction so far.
     slot : int
-        The newest in which one was executed.
+        The newest slot in which one was executed.
     ended : dict of Outcome to int
-        How many have ended how.
+        Counts by outcome.
     recent : dict of Signature to int
-        As in `Unsettled`.
+        See `Unsettled`.
     rests : ndarray of RESTING_DTYPE, shape (n,)
-        What they left resting.
+        The orders that they left resting.
     """
 
     next_number: int
@@ -221,7 +163,7 @@ class Summary:
     rests: Array = field(default_factory=NOTHING_RESTS.copy)
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         sizes = len(self.ended), len(self.recent), len(self.rests)
         return b"".join(
             (
@@ -235,7 +177,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What others have left of orders that rest.
+    """What fills of other traders left of our resting orders.
 
     Attributes
     ----------
@@ -245,40 +187,61 @@ class Remains:
     rows: Array
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _REMAINS.pack(_IS_REMAINS, len(self.rows)) + self.rows.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A file of bundles whose orders are about to be taken in, and are not to be once more.
+    """A capture file whose orders are being submitted, and must not be submitted twice.
 
     Attributes
     ----------
     digest : bytes
         SHA-256 of the whole file, 32 bytes.
     bundles : int
-        How many there are in it.
+        Bundles in the file.
     """
 
     digest: bytes
     bundles: int
 
     def pack(self) -> bytes:
-        """Return its bytes."""
+        """Return the record's bytes."""
         return _CAPTURE.pack(_IS_CAPTURE, self.digest, self.bundles)
 
 
 Record: TypeAlias = Header | Signed | Ended | Summary | Capture | Remains
 
 
+def pack_record(record: Record) -> bytes:
+    """Return a record's bytes."""
+    if not isinstance(record, Signed):
+        return record.pack()
+    head = _SIGNED.pack(
+        _IS_SIGNED,
+        record.number,
+        record.submission,
+        record.submission_size,
+        record.attempt,
+        record.last_valid_block_height,
+        bytes(record.blockhash),
+        len(record.raw),
+        len(record.orders),
+        len(record.places),
+        len(record.cancels),
+    )
+    numbers = struct.pack(f"<{len(record.cancels)}Q", *record.cancels)
+    return head + record.raw + record.orders.tobytes() + record.places.tobytes() + numbers
+
+
 def unpack_records(data: bytes) -> Iterator[Record]:
-    """Yield the records that stand in `data`, one after the other.
+    """Yield the records in `data`, in order.
 
     Raises
     ------
     ValueError, struct.error, IndexError
-        They are none.
+        `data` is not a sequence of records.
     """
     at = 0
     while at < len(data):
@@ -293,7 +256,7 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
         return Header(Pubkey.from_bytes(payer), Hash.from_bytes(genesis)), at + _HEADER.size
     if kind == _IS_SIGNED:
         head = _SIGNED.unpack_from(data, at)
-        _, number, volley, together, attempt, height, blockhash, *sizes = head
+        _, number, submission, together, attempt, height, blockhash, *sizes = head
         raw_size, orders, places, cancels = sizes
         at += _SIGNED.size
         raw = _slice(data, at, raw_size)
@@ -302,10 +265,17 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
             raise ValueError(f"a transaction of {raw_size} bytes")
         carried, at = _array(data, at, orders, TRANSACTION_DTYPE)
         placed, at = _array(data, at, places, TRANSACTION_DTYPE)
-        numbers = struct.unpack_from(f"<{cancels}Q", data, at)
-        hash = Hash.from_bytes(blockhash)
         signed = Signed(
-            number, attempt, height, hash, raw, carried, placed, numbers, volley, together
+            orders=carried,
+            places=placed,
+            cancels=struct.unpack_from(f"<{cancels}Q", data, at),
+            number=number,
+            attempt=attempt,
+            last_valid_block_height=height,
+            blockhash=Hash.from_bytes(blockhash),
+            raw=raw,
+            submission=submission,
+            submission_size=together,
         )
         return signed, at + 8 * cancels
     if kind == _IS_ENDED:
@@ -340,12 +310,12 @@ def _record_at(data: bytes, at: int) -> tuple[Record, int]:
     if kind == _IS_CAPTURE:
         _, digest, bundles = _CAPTURE.unpack_from(data, at)
         return Capture(digest, bundles), at + _CAPTURE.size
-    raise ValueError(f"kind {kind}")
+    raise ValueError(f"unknown kind {kind}")
 
 
 def _slice(data: bytes, at: int, size: int) -> bytes:
     if at + size > len(data):
-        raise ValueError("cut short")
+        raise ValueError("record is cut short")
     return data[at : at + size]
 
 

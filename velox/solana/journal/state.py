@@ -1,4 +1,4 @@
-"""What a journal leaves to do: the state to which its records add up."""
+"""The state of a journal: what its records add up to."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from velox.solana.journal.records import (
     Header,
     Record,
     Remains,
-    Signed,
     Summary,
 )
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 __all__ = ["Unsettled"]
 
-# Rows that one summary holds: several are written where there are more.
+# The most rows in one summary. More rows take several.
 ROWS_A_SUMMARY: Final = 1 << 16
-# Names of transactions are kept twice as long as a blockhash lives, and sorted after so many.
+# Signatures are kept for twice the life of a blockhash, and filtered after so many new ones.
 RECENT_BLOCKS: Final = 300
 RECENT: Final = 1024
 
 
 @dataclass(slots=True)
 class Unsettled:
-    """What a journal leaves to do.
+    """The open work of a journal: transactions in flight, and resting orders.
 
     Attributes
     ----------
     header : Header or None
-        None in a journal that was just made.
+        None in a new journal.
     transactions : dict of int to Signed
-        Transactions without a known end, by number.
+        Transactions without an outcome, by number.
     ended : dict of Outcome to int
-        Transactions with one, counted.
+        Counts of ended transactions.
     resting : dict of (int, int) to void of RESTING_DTYPE
-        What rests on the chain, by market and number, oldest first.
+        Resting orders by market and number, oldest first.
     next_number : int
     recent : dict of Signature to int
-        The names of the transactions that were signed last, ended or not, with the last block
-        height at which each may execute: whoever signs the same bytes again signs nothing.
+        Signatures of the newest transactions, ended or not, with the last block height of each.
+        Signing the same bytes again would not make another transaction.
     captures : dict of bytes to int
-        The captures that were begun, by SHA-256: how many bundles each has.
+        The captures that were begun, by SHA-256, with their number of bundles.
     slot : int
         The newest in which a transaction was executed.
     """
@@ -66,21 +66,21 @@ class Unsettled:
     slot: int = 0
 
     def note(self, record: Record, *, path: object, offset: int | None) -> None:
-        """Take a record into account.
+        """Add a record to the state.
 
         Raises
         ------
         JournalError
-            It contradicts those before it.
+            The record contradicts an earlier one.
         """
         if isinstance(record, Header):
             if self.header is not None:
-                raise JournalError("a second header", path=path, offset=offset)
+                raise JournalError("the journal has a second header", path=path, offset=offset)
             self.header = record
         elif isinstance(record, Signed):
             if record.number < self.next_number:
                 raise JournalError(
-                    f"transaction {record.number} for a second time", path=path, offset=offset
+                    f"transaction {record.number} occurs twice", path=path, offset=offset
                 )
             self.transactions[record.number] = record
             self.next_number = record.number + 1
@@ -101,7 +101,7 @@ class Unsettled:
         else:
             if self.transactions.pop(record.number, None) is None:
                 raise JournalError(
-                    f"the end of transaction {record.number}, which is not under way",
+                    f"transaction {record.number} ends, but it is not in flight",
                     path=path,
                     offset=offset,
                 )
@@ -124,12 +124,12 @@ class Unsettled:
                 self._rest(left)
 
     def forget(self) -> None:
-        """Drop the names whose bytes can long not execute any more."""
+        """Drop the signatures that can no longer execute."""
         oldest = max(self.recent.values(), default=0) - RECENT_BLOCKS
         self.recent = {each: last for each, last in self.recent.items() if last >= oldest}
 
     def records(self) -> Iterator[Record]:
-        """Yield the records that leave a new journal with just this to do."""
+        """Yield records that give a new journal this state."""
         self.forget()
         if self.header is not None:
             yield self.header

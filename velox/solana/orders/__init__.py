@@ -1,1 +1,1 @@
-"""Orders on their way to the chain: the queue, working orders, what is in flight, outcomes."""
+"""Orders on their way to the chain: the queue, working orders, what is in in_flight, outcomes."""

@@ -1,34 +1,49 @@
-"""Transactions under way, and what may be concluded about them from what the chain says."""
+"""Signed transactions in flight, and what a status of the chain says about them."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from velox.solana.journal.records import Signed
+import numpy as np
+import numpy.typing as npt
+from solders.hash import Hash
+from solders.signature import Signature
+
 from velox.solana.orders.outcomes import Outcome
 
 if TYPE_CHECKING:
     from velox.solana.net.rpc_types import Commitment, SignatureStatus
     from velox.solana.orders.queue import OrderBatch
+    from velox.solana.tx.spend import SpendSummary
 
-__all__ = ["COMMITMENTS", "InFlight", "SubmissionBatch", "Verdict", "judge", "reason_of"]
+__all__ = [
+    "COMMITMENTS",
+    "InFlight",
+    "Signed",
+    "SubmissionBatch",
+    "TransactionPlan",
+    "Verdict",
+    "judge",
+    "reason_of",
+]
 
-#: How sure an execution is, ascending.
+#: The commitment levels, in ascending order.
 COMMITMENTS: Final[dict[Commitment, int]] = {"processed": 0, "confirmed": 1, "finalized": 2}
 MAX_REASON = 120
 
 
 class Verdict(Enum):
-    """What the chain's word about a transaction amounts to."""
+    """What is known about a transaction."""
 
     WAIT = "wait"
-    """It may execute yet, or its execution is not sure enough."""
+    """It may still execute, or its execution has not reached the commitment level."""
     LANDED = "landed"
     FAILED = "failed"
     MISSING = "missing"
-    """It can no longer execute, and nobody knows that it has."""
+    """It can no longer execute, and the whole history does not have it."""
 
 
 def judge(
@@ -39,17 +54,17 @@ def judge(
     finalized: int | None,
     whole_history: bool,
 ) -> Verdict:
-    """Say what a status means.
+    """Return the verdict on a status.
 
     Parameters
     ----------
     status : SignatureStatus or None
     commitment : {"processed", "confirmed", "finalized"}
-        How sure an execution must be.
+        The level that an execution must reach.
     last_valid : int
         The last block height at which the transaction may execute.
     finalized : int or None
-        A finalized block height, read *before* the status; None if nobody asked.
+        A finalized block height, read *before* the status; None if it was not read.
     whole_history : bool
         Whether the whole history was searched for the status.
 
@@ -75,32 +90,92 @@ def judge(
     return Verdict.WAIT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionPlan:
+    """What one transaction is to do.
+
+    Attributes
+    ----------
+    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+        The orders that it carries out.
+    places : ndarray of TRANSACTION_DTYPE, shape (m,)
+        What it places at a venue that numbers orders: the ADDs, then what is left of orders that
+        are cancelled in part. Empty for other venues.
+    cancels : tuple of int
+        The venue's numbers of what it cancels.
+    """
+
+    orders: npt.NDArray[np.void]
+    places: npt.NDArray[np.void]
+    cancels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed(TransactionPlan):
+    """A signed transaction: its plan, its bytes, and what must be known to follow it.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the journal, ascending.
+    attempt : int
+        How often its orders have been signed; 1 the first time.
+    last_valid_block_height : int
+        The last block height at which the chain can execute it.
+    blockhash : Hash
+    raw : bytes
+        Signatures and message.
+    submission : int
+        The number of the first transaction that is sent with it.
+    submission_size : int
+        How many transactions are sent together.
+    """
+
+    number: int
+    attempt: int
+    last_valid_block_height: int
+    blockhash: Hash
+    raw: bytes = field(repr=False)
+    submission: int = 0
+    submission_size: int = 1
+
+    @property
+    def signature(self) -> Signature:
+        """Signature: The transaction's name on the chain."""
+        return Signature.from_bytes(self.raw[1:65])
+
+
 class InFlight:
-    """One signed transaction, journalled.
+    """One signed transaction that is in the journal.
 
     Attributes
     ----------
     signed : Signed
-    pack : OrderBatch
-        The orders inside; one of an earlier process has no entries.
-    volley : SubmissionBatch
-        What it is sent with.
+    spend : SpendSummary
+        The fee and the tip that it pays.
+    batch : OrderBatch
+        Its orders. A transaction of an earlier process has no entries.
+    submission : SubmissionBatch
+        The transactions that are sent together with it.
     seen : bool
-        Whether any node said that it was executed.
+        Whether a node has reported its execution.
     missing : int
-        How many looks in a row found that it can no longer execute and is nowhere.
+        How many status requests in a row found `Verdict.MISSING`.
     status : SignatureStatus or None
-        Its execution, while what it did in the market is still asked for.
+        Its execution, while its result at the venue is still being read.
     looks : int
-        How often that was asked.
+        How often that was tried.
     """
 
-    __slots__ = ("looks", "missing", "pack", "seen", "signed", "status", "volley")
+    __slots__ = ("batch", "looks", "missing", "seen", "signed", "spend", "status", "submission")
 
-    def __init__(self, signed: Signed, pack: OrderBatch, volley: SubmissionBatch) -> None:
+    def __init__(
+        self, signed: Signed, spend: SpendSummary, batch: OrderBatch, submission: SubmissionBatch
+    ) -> None:
         self.signed = signed
-        self.pack = pack
-        self.volley = volley
+        self.spend = spend
+        self.batch = batch
+        self.submission = submission
         self.seen = False
         self.missing = 0
         self.status: SignatureStatus | None = None
@@ -108,25 +183,25 @@ class InFlight:
 
 
 class SubmissionBatch:
-    """Transactions that are sent together: one, or a bundle that lands whole or not at all.
+    """Transactions that are sent together: one, or a Jito bundle, which lands whole or not at all.
 
     Attributes
     ----------
-    flights : list of InFlight
+    transactions : list of InFlight
     attempt : int
-        1, or how often its orders have been signed.
+        How often its orders have been signed; 1 the first time.
     ended : dict of InFlight to Outcome
-        Those whose end is known.
+        The outcomes known so far.
     sends : int
-        How often it went out, or may have.
+        How often it was sent, or may have been.
     sent_height : int or None
-        Block height at the last time; None of one that an earlier process may have sent.
+        Block height when it was last sent; None if an earlier process may have sent it.
     accepted : bool
-        Whether anybody may have taken it; only if not is a refusal the reason of its end.
+        Whether an endpoint may have accepted it. If not, `refusal` is the reason of its end.
     refusal : str
-        What the last endpoint that refused it said.
+        The last refusal.
     broken : bool
-        Whether an earlier process saw some of it end: the rest is not sent or signed by itself.
+        Whether an earlier process saw a part of it end. The rest is then not sent or signed again.
     """
 
     __slots__ = (
@@ -134,14 +209,14 @@ class SubmissionBatch:
         "attempt",
         "broken",
         "ended",
-        "flights",
         "refusal",
         "sends",
         "sent_height",
+        "transactions",
     )
 
     def __init__(self, attempt: int) -> None:
-        self.flights: list[InFlight] = []
+        self.transactions: list[InFlight] = []
         self.attempt = attempt
         self.ended: dict[InFlight, Outcome] = {}
         self.sends = 0
@@ -152,29 +227,29 @@ class SubmissionBatch:
 
     @property
     def over(self) -> bool:
-        """bool: Whether the end of every flight is known."""
-        return len(self.ended) == len(self.flights)
+        """bool: Whether every outcome is known."""
+        return len(self.ended) == len(self.transactions)
 
     @property
     def nothing_landed(self) -> bool:
-        """bool: Whether none was executed, so that all of it may be signed anew."""
+        """bool: Whether nothing was executed, so that all orders may be signed again."""
         expired = all(each is Outcome.EXPIRED for each in self.ended.values())
         return expired and not self.broken
 
     @property
     def last_valid(self) -> int:
-        """int: The last block height at which all of it may land."""
-        return min(each.signed.last_valid_block_height for each in self.flights)
+        """int: The last block height at which all of it can land."""
+        return min(each.signed.last_valid_block_height for each in self.transactions)
 
-    def goes(self, height: int, resend_blocks: int) -> bool:
-        """Whether it is time to send it, at a block height.
+    def is_due(self, height: int, resend_blocks: int) -> bool:
+        """Return whether to send it at a block height.
 
-        At once the first time; again after `resend_blocks`, and each time after twice as many.
-        Nothing goes that somebody saw executed, or that is not whole any more.
+        It is sent at once the first time. It is sent again after `resend_blocks`, then after twice
+        as many, and so on. It is not sent once a part of it was executed or has ended.
         """
         if self.ended or self.broken or height > self.last_valid:
             return False
-        if any(each.seen for each in self.flights):
+        if any(each.seen for each in self.transactions):
             return False
         if self.sent_height is None:
             return True
@@ -182,7 +257,7 @@ class SubmissionBatch:
 
 
 def reason_of(err: Any) -> str:
-    """Write an error of the chain's as a few words.
+    """Return an error of the chain as a short text.
 
     Examples
     --------

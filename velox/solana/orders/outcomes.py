@@ -1,4 +1,4 @@
-"""The ledger's last page: what became on the chain of every transaction that was delivered."""
+"""The outcome of every order, and the ledger that accounts for them."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ _TRANSACTIONS = ("signed", "recovered", "landed", "failed", "expired", "unknown"
 
 
 class Outcome(IntEnum):
-    """How an order, one of kind ADD or CANCEL, ended; each ends in exactly one of these."""
+    """How an order ended. Each order of kind ADD or CANCEL ends in exactly one of these."""
 
     LANDED = 0
-    """The chain executed the transaction that carried it."""
+    """The chain executed its transaction."""
     FAILED = 1
-    """It was refused before it was sent, or the chain executed its transaction with an error."""
+    """It was refused before it was sent, or its transaction was executed with an error."""
     EXPIRED = 2
-    """Its transaction can never execute: the blockhash is too old, and no history has it."""
+    """Its transaction can never execute: the blockhash is too old, and the history lacks it."""
     UNKNOWN = 3
-    """The chain could not be asked in time. The journal keeps it, to be asked again."""
+    """The chain did not answer in time. The journal keeps it, so that it can be asked again."""
     CONFLATED = 4
-    """A later order made it superfluous before it was sent, or it made an earlier one so."""
+    """A later order replaced or cancelled it before it was sent, or it did so to an earlier one."""
     SHED = 5
-    """There were more orders than the queue holds."""
+    """The queue was full, or submission stopped before it was sent."""
 
 
-# tickets, what became of them, and why where the outcome alone does not say
+# tickets, their outcome, and the reason if the outcome alone does not tell it
 Observer: TypeAlias = Callable[[Sequence[int] | npt.NDArray[np.uint64], Outcome, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainLedger:
-    """Counts of orders, and of the transactions that carried them, after a submission.
+    """Counts of orders, and of the Solana transactions that carried them.
 
     Attributes
     ----------
     delivered : int
-        Velox transactions that the submitter took in.
+        Records that the submitter took in.
     recovered : int
-        Orders that an earlier process had sent without learning their end, from the journal.
+        Orders from the journal, which an earlier process sent without learning their outcome.
     market_data : int
-        Of those delivered, the ones of a kind that is no order.
+        Delivered records that are not orders.
     landed, expired, unknown, conflated, shed : int
         Orders, by `Outcome`.
     failed : dict of str to int
         Orders that failed, by reason.
     transactions : dict of str to int
-        Solana transactions that were signed and journalled, ``signed``, or found in the journal,
-        ``recovered``; and what became of them: ``landed``, ``failed``, ``expired``, ``unknown``.
+        Solana transactions: ``signed`` now, or ``recovered`` from the journal; and by outcome:
+        ``landed``, ``failed``, ``expired``, ``unknown``.
     sends : int
-        Requests that carried transactions out, repetitions of the same bytes included.
+        Requests that sent transactions, resends included.
     fee_lamports, tip_lamports : int
-        Spent on what the chain executed, as the transactions themselves say.
+        Spent on executed transactions, as the transactions state it.
     """
 
     delivered: int = 0
@@ -80,12 +80,12 @@ class ChainLedger:
     tip_lamports: int = 0
 
     def equations(self, *, delivered_transactions: int | None = None) -> list[Equation]:
-        """Return what must hold once the submitter is closed.
+        """Return the equations that must hold once the submitter is closed.
 
         Parameters
         ----------
         delivered_transactions : int, optional
-            What the pipeline's own ledger says that its output handed over.
+            The count in the pipeline's own ledger.
         """
         left = "delivered + recovered" if self.recovered else "delivered"
         signed = self.transactions
@@ -119,31 +119,29 @@ class ChainLedger:
 
     @property
     def outstanding(self) -> int:
-        """int: Orders that have no end yet: they wait, or are under way."""
+        """int: Orders without an outcome: queued, or in flight."""
         return self.delivered + self.recovered - self.market_data - self._ended
 
     @property
     def balanced(self) -> bool:
-        """bool: Whether every one of `equations` holds."""
+        """bool: Whether all `equations` hold."""
         return all(each.holds for each in self.equations())
 
     def check(self, *, delivered_transactions: int | None = None) -> None:
-        """Raise if an equation does not hold.
+        """Raise an error if an equation does not hold.
 
         Raises
         ------
         LedgerError
-            Lists each equation that fails, with both numbers.
+            The message lists each failing equation with both numbers.
         """
         equations = self.equations(delivered_transactions=delivered_transactions)
         failing = [each for each in equations if not each.holds]
         if failing:
-            raise LedgerError(
-                "the ledger does not balance to the chain: " + "; ".join(map(str, failing))
-            )
+            raise LedgerError("the chain ledger does not balance: " + "; ".join(map(str, failing)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts and `balanced`, ready for JSON."""
+        """Return the counts and `balanced` as a dictionary for JSON."""
         values: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -152,7 +150,7 @@ class ChainLedger:
         return values
 
     def format(self) -> str:
-        """Return a small aligned table for a terminal; `str` gives the same."""
+        """Return an aligned table for a terminal; `str` returns the same."""
         rows = [
             ("to the chain", self.delivered),
             *((("  recovered", self.recovered),) if self.recovered else ()),
@@ -185,18 +183,18 @@ class ChainLedger:
 
 
 class Tally:
-    """Counts as they come in; `ledger` is a copy of them at one moment.
+    """Counts outcomes as they happen. `ledger` returns a snapshot.
 
     Parameters
     ----------
     observer : callable, optional
-        Is told of each outcome, as ``observer(tickets, outcome, reason)``. A ticket is the place of
-        an order among all that were taken in, from 0 on; those recovered from a journal have none.
+        Called for each outcome, as ``observer(tickets, outcome, reason)``. A ticket is the position
+        of an order among all that were taken in, from 0. Orders recovered from a journal have none.
 
     Notes
     -----
-    Thread-safety: any thread may call any method; the observer is called outside the lock, by
-    whichever thread learned of the outcome.
+    Thread-safety: any thread may call any method. The observer is called outside the lock, by the
+    thread that learned of the outcome.
     """
 
     def __init__(self, observer: Observer | None = None) -> None:
@@ -211,12 +209,12 @@ class Tally:
         self._transactions = dict.fromkeys(_TRANSACTIONS, 0)
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count `count` more of a field of `ChainLedger`."""
+        """Add `count` to a field of `ChainLedger`."""
         with self._lock:
             self._counts[name] += count
 
     def transaction(self, name: str, count: int = 1) -> None:
-        """Count `count` more Solana transactions under a key of ``ChainLedger.transactions``."""
+        """Add `count` to a key of ``ChainLedger.transactions``."""
         with self._lock:
             self._transactions[name] += count
 
@@ -228,7 +226,7 @@ class Tally:
         *,
         recovered: int = 0,
     ) -> None:
-        """Count orders under their outcome, the `recovered` ones without tickets as well."""
+        """Count orders under their outcome; `recovered` orders have no tickets."""
         count = len(tickets) + recovered
         if not count:
             return
@@ -241,7 +239,7 @@ class Tally:
             self._observer(tickets, outcome, reason)
 
     def ledger(self) -> ChainLedger:
-        """Return the counts as they are now."""
+        """Return the counts so far."""
         with self._lock:
             return ChainLedger(
                 **self._counts,

@@ -1,25 +1,26 @@
-"""The queue between thousands of bundles a second and a chain that takes a few transactions.
+"""The order queue: it nets orders, and batches them into Solana transactions.
 
-Most orders of a fast market are superfluous before they can be sent. The queue keeps what the desk
-would look like had every order landed at once, and sends only what brings the chain there:
+A pipeline emits thousands of bundles a second. The chain takes a few transactions. Most orders of a
+fast market are superfluous before they can be sent. The queue tracks what our working orders would
+be if every order had landed at once, and sends only what brings the venue there:
 
-- a CANCEL takes from the unsent ADD with its id, or with the id 0 from the newest at its market,
-  side and price. An ADD that has nothing left is never sent;
-- an ADD with the id of an unsent one replaces it, and one with the id of an order that flies or
-  rests carries its cancellation along, in the same transaction;
-- what touches an order whose transaction has no known end yet waits for it: so that there are never
-  two orders with the same id in the market;
-- an ADD waits while an order of ours that it would meet is to go by what came before it. It fails
-  where that stays after all: it is never sent to trade against ourselves;
-- over its capacity it sheds, ADDs before CANCELs, since a CANCEL takes risk off. What a shed ADD
-  was to replace is cancelled all the same.
+- A CANCEL takes lots from the unsent ADD with its id. With the id 0, it takes them from the newest
+  ADD at its market, side and price. An ADD with no lots left is never sent.
+- An ADD with the id of an unsent ADD replaces it. An ADD with the id of an order that is in flight
+  or rests also cancels that order, in the same transaction.
+- An order that changes an order in flight waits for that transaction's outcome. So the venue never
+  has two orders with the same id.
+- An ADD waits while it would match one of our orders that an earlier order is to cancel. If that
+  order stays after all, the ADD fails: we never trade against ourselves.
+- Over its capacity the queue sheds orders: ADDs before CANCELs, since a CANCEL reduces risk. The
+  order that a shed ADD would have replaced is still cancelled.
 
-Netting is exact: once all that it sends has landed, each level holds what it would hold had each
-order been sent by itself.
+Netting is exact. Once everything sent has landed, each level holds what it would hold if each order
+had been sent by itself.
 
-An order waits in its place: the moment it came in. What is to be cancelled keeps the place of the
-order that said so first, whichever order it falls to later, or none; and nothing waits for what has
-a later place. So something can always go out.
+An order waits at its place, the moment at which it came in. A cancellation keeps the place of the
+first order that asked for it, even if a later order carries it out. Nothing waits for an order with
+a later place, so something can always be sent.
 """
 
 from __future__ import annotations
@@ -44,26 +45,26 @@ __all__ = ["OrderBatch", "OrderQueue", "QueuedOrder", "Shedding", "transactions_
 Shedding: TypeAlias = Literal["oldest", "newest"]
 Array: TypeAlias = npt.NDArray[np.void]
 Record: TypeAlias = tuple[int, int, int, int, int, int, int, int]
-# Whether so many records, cancellations and placements fit one transaction of a lane.
+# Whether one transaction of a route holds so many records, cancels and placements.
 Fits: TypeAlias = Callable[[int, int, int], bool]
-# For each order whether it can be carried at all, and what to call it where not.
+# Pairs of a failure reason and the mask of the orders that fail for it.
 Check: TypeAlias = Callable[[Array], Sequence[tuple[str, npt.NDArray[np.bool_]]]]
 
 NOTHING_TO_CANCEL = "nothing_to_cancel"
-# A CANCEL by level that means more orders than one transaction can cancel.
+# A CANCEL by level matches more orders than one transaction can cancel.
 TOO_MANY_ORDERS = "too_many_orders"
-# An ADD that would meet an order of ours which was to go before it, and which stays.
+# An ADD would match an order of ours that was to be cancelled first, and was not.
 MEETS_OURS = "meets_ours"
 MAX_CAPACITY = 1 << 20
-# That a record can hold.
+# The largest size that a record can hold.
 MAX_SIZE = (1 << 32) - 1
-# The loops over orders look at these; a member of an enumeration costs a look more.
+# Module globals: the loops over orders use them, and they are cheaper than enumeration members.
 _ADD, _CANCEL = int(Kind.ADD), int(Kind.CANCEL)
-_UNSENT, _FLYING, _GONE = State.UNSENT, State.FLYING, State.GONE
+_UNSENT, _IN_FLIGHT, _GONE = State.UNSENT, State.IN_FLIGHT, State.GONE
 
 
 def transactions_in(bundles: Array) -> Array:
-    """Return the transactions of bundles, in order.
+    """Return the records of bundles, in order.
 
     Parameters
     ----------
@@ -75,94 +76,95 @@ def transactions_in(bundles: Array) -> Array:
         A copy.
     """
     if bundles.dtype != BUNDLE_DTYPE or bundles.ndim != 1:
-        raise ConfigError(f"bundles of dtype {bundles.dtype}: must be BUNDLE_DTYPE, one dimension")
+        raise ConfigError(f"bundles: must be of BUNDLE_DTYPE, one dimension, got {bundles.dtype}")
     slots = np.arange(bundles["transactions"].shape[1])
     chosen: Array = bundles["transactions"][slots < bundles["count"][:, np.newaxis]]
     return chosen
 
 
 class QueuedOrder:
-    """An order that waits, or flies.
+    """An order that is queued or in flight.
 
     Attributes
     ----------
     ticket : int
-        Its place among all orders taken in.
+        Its position among all orders taken in.
     place : int
-        Where it waits: its ticket, or that of an order whose cancellations it took over.
+        Where it waits: its ticket, or the place of an order whose cancellations it took over.
     record : tuple
-        The fields of its TRANSACTION_DTYPE record. A CANCEL of size 0 means all there is.
+        The fields of its TRANSACTION_DTYPE record. A CANCEL of size 0 cancels all lots.
     placing : RestingOrder or None
-        What an ADD will have placed.
+        The order that an ADD places.
     touches : list of (RestingOrder, int)
-        What it takes from orders that fly or rest, in lots.
+        Orders in flight or resting of which it cancels lots, with the lots.
     behind : bool
-        Whether, as it came in, it would have met an order that was to go.
-    told : bool
-        Whether its outcome is known already: it is what a shed or superseded ADD was to cancel.
+        Whether, when it came in, it would have matched an order that was to be cancelled.
+    settled : bool
+        Whether its outcome is counted already: it is the cancellation left of a shed or replaced
+        ADD.
     alone : bool
-        Whether it goes in a transaction of its own: one that it shared has failed.
+        Whether it needs a transaction of its own: one that it shared has failed.
     """
 
-    __slots__ = ("alone", "behind", "place", "placing", "record", "ticket", "told", "touches")
+    __slots__ = ("alone", "behind", "place", "placing", "record", "settled", "ticket", "touches")
 
-    def __init__(  # noqa: PLR0917 - what it is made of, in the order of the attributes
+    def __init__(  # noqa: PLR0917 - in the order of the attributes
         self,
         ticket: int,
         record: Record,
         placing: RestingOrder | None,
         touches: list[tuple[RestingOrder, int]],
         behind: bool = False,
-        told: bool = False,
+        settled: bool = False,
     ) -> None:
         self.ticket = self.place = ticket
         self.record = record
         self.placing = placing
         self.touches = touches
         self.behind = behind
-        self.told = told
+        self.settled = settled
         self.alone = False
 
     def size(self) -> int:
-        """Return its lots as they go out: less what was netted."""
+        """Return the lots to send, after netting."""
         if self.placing is not None:
             return self.placing.planned
         return min(sum(amount for _, amount in self.touches), MAX_SIZE)
 
     def place_nothing(self) -> None:
-        """Be no more than the cancellation of what it was to replace."""
+        """Turn into the cancellation of the order that it would have replaced."""
         replaced = self.touches[0][0]
         level = replaced.price, 0, replaced.side
         self.record = (replaced.id, *level, _CANCEL, 0, replaced.market, 0)
         self.placing = None
         self.behind = False
-        self.told = True
+        self.settled = True
 
 
 def _tickets(entries: Iterable[QueuedOrder]) -> list[int]:
-    """Return those whose outcome is still to be told."""
-    return [each.ticket for each in entries if not each.told]
+    """Return the tickets whose outcome is not counted yet."""
+    return [each.ticket for each in entries if not each.settled]
 
 
 @dataclass(slots=True, eq=False)
 class OrderBatch:
-    """Orders for one transaction, and what it must do on the chain.
+    """Orders for one Solana transaction, and what it does at the venue.
 
     Attributes
     ----------
     entries : list of QueuedOrder
     cancels : dict of RestingOrder to int
-        Orders on the chain to be cancelled, with the lots to be placed again for each, or 0.
+        Resting orders to cancel, with the lots to place again for each, or 0.
     places : list of RestingOrder
-        Orders to be placed, `RestingOrder.planned` lots each at the time of the packing.
+        Orders to place.
     sizes : list of int
-        Those lots.
+        The lots of each, when the batch was taken.
     takes : list of (RestingOrder, int, int)
-        What its orders take from orders on the chain, in lots, and the place of each that does.
+        The lots that its orders cancel of resting orders, and the place of the order that does.
     barrier : Barrier
-        Of the orders on the chain that it cancels.
-    lane : int
-        That of all the markets inside.
+        Of the resting orders that it cancels.
+    route : int
+        The index of its route.
     """
 
     entries: list[QueuedOrder] = field(default_factory=list)
@@ -171,15 +173,15 @@ class OrderBatch:
     sizes: list[int] = field(default_factory=list)
     takes: list[tuple[RestingOrder, int, int]] = field(default_factory=list)
     barrier: Barrier = field(default_factory=Barrier)
-    lane: int = 0
+    route: int = 0
 
     @property
     def tickets(self) -> list[int]:
-        """list of int: The orders inside whose outcome is still to be told."""
+        """list of int: The tickets whose outcome is not counted yet."""
         return _tickets(self.entries)
 
     def records(self) -> Array:
-        """Return the orders as an array of TRANSACTION_DTYPE, with the sizes that go out."""
+        """Return the orders as an array of TRANSACTION_DTYPE, with the sizes to send."""
         rows = []
         sizes = iter(self.sizes)
         for each in self.entries:
@@ -189,52 +191,52 @@ class OrderBatch:
 
 
 class _Ahead:
-    """What an entry finds before it: what is under way, and what waits in an earlier place."""
+    """What is ahead of an entry: the batches in flight, and the entries that wait before it."""
 
-    __slots__ = ("_barrier", "_flying", "waiting")
+    __slots__ = ("_barrier", "_in_flight", "waiting")
 
-    def __init__(self, flying: Iterable[OrderBatch]) -> None:
+    def __init__(self, in_flight: Iterable[OrderBatch]) -> None:
         self.waiting: list[QueuedOrder] = []
-        self._flying = flying
+        self._in_flight = in_flight
         self._barrier: Barrier | None = None
 
     def bars(self, entry: QueuedOrder) -> bool:
-        """Say whether an ADD would meet an order that is still to go."""
+        """Return whether an ADD would match an order that is still to be cancelled."""
         barrier = self._barrier
         if barrier is None:
             barrier = self._barrier = Barrier()
-            for pack in self._flying:
-                barrier.join(pack.barrier)
+            for batch in self._in_flight:
+                barrier.join(batch.barrier)
         if self.waiting:
             for each in self.waiting:
-                for standing, _ in each.touches:
-                    barrier.add(standing)
+                for order, _ in each.touches:
+                    barrier.add(order)
             self.waiting.clear()
         return entry.placing is not None and barrier.meets(entry.placing)
 
 
 class OrderQueue:
-    """Bounded; nets, packs and sheds.
+    """A bounded queue that nets, batches and sheds orders.
 
     Parameters
     ----------
     tally : Tally
-        Is told of every order that ends here.
+        Counts every order that ends here.
     capacity : int
-        Orders that it holds, 1 to 1,048,576, and as many more that `settle` has not seen yet.
+        Orders that it holds, 1 to 1,048,576, and as many again before `settle` has seen them.
     shedding : {"oldest", "newest"}
-        Which orders go when there are more, within ADDs and then within CANCELs.
-    desk : WorkingOrders, optional
-        What we have already.
+        Which orders are shed first, within ADDs and then within CANCELs.
+    working : WorkingOrders, optional
+        The orders that we have already.
     check : callable, optional
-        Names the orders that cannot be carried, as pairs of a reason and a mask.
-    lane_of_market : sequence of int, shape (256,), optional
-        Markets of the same lane share transactions; all do unless told.
+        Returns pairs of a reason and a mask, for orders that cannot be sent.
+    route_of_market : sequence of int, shape (256,), optional
+        The route of each market. Markets of one route share transactions. One route by default.
 
     Attributes
     ----------
     unsure : bool
-        Whether the last `take` left orders that wait for what the market says.
+        Whether the last `take` left orders that wait for the venue's account to be read.
 
     Raises
     ------
@@ -243,7 +245,7 @@ class OrderQueue:
 
     Notes
     -----
-    Thread-safety: `push` belongs to one thread, everything else to another.
+    Thread-safety: `push` belongs to one thread, all other methods to another.
     """
 
     def __init__(
@@ -252,9 +254,9 @@ class OrderQueue:
         *,
         capacity: int = 8192,
         shedding: Shedding = "oldest",
-        desk: WorkingOrders | None = None,
+        working: WorkingOrders | None = None,
         check: Check | None = None,
-        lane_of_market: Sequence[int] | None = None,
+        route_of_market: Sequence[int] | None = None,
     ) -> None:
         if not 1 <= capacity <= MAX_CAPACITY:
             raise ConfigError(f"capacity = {capacity}: must be 1 to {MAX_CAPACITY}")
@@ -262,39 +264,39 @@ class OrderQueue:
             raise ConfigError(f"shedding = {shedding!r}: must be one of 'oldest', 'newest'")
         self.capacity = capacity
         self.shedding: Shedding = shedding
-        self.desk = desk if desk is not None else WorkingOrders()
+        self.working = working if working is not None else WorkingOrders()
         self._tally = tally
         self._check = check if check is not None else _plain_faults
-        self._lanes = tuple(lane_of_market) if lane_of_market is not None else (0,) * 256
+        self._routes = tuple(route_of_market) if route_of_market is not None else (0,) * 256
         self._next_ticket = 0
         self._lock = threading.Lock()
-        # Under the lock: what was pushed and not yet looked at, with the tickets.
+        # Under the lock: orders pushed since the last `settle`, with their tickets.
         self._staged: list[tuple[Array, npt.NDArray[np.uint64]]] = []
         self._staged_count = 0
         self.unsure = False
-        # What shed ADDs may have been to replace, as CANCELs of size 0; and when to sift that.
+        # CANCELs of size 0 for what shed ADDs would have replaced, and when to filter them.
         self._revoked: list[tuple[Array, npt.NDArray[np.uint64]]] = []
         self._revoked_count, self._most_revoked = 0, 4 * capacity
-        # What the other thread is looking at, or has looked at last.
+        # The orders of the last or current `settle`.
         self._settling: list[tuple[Array, npt.NDArray[np.uint64]]] = []
-        # Of the other thread: by place, ascending.
+        # Used by the other thread: entries by place, ascending.
         self._pending: dict[int, QueuedOrder] = {}
         self._adds: dict[RestingOrder, QueuedOrder] = {}
-        self._flying: set[OrderBatch] = set()
+        self._in_flight: set[OrderBatch] = set()
 
     def __len__(self) -> int:
-        """Return the orders inside, also those not looked at yet."""
+        """Return the number of orders inside, pushed ones included."""
         return len(self._pending) + self._staged_count
 
     # Coming in
 
     def push(self, transactions: Array) -> None:
-        """Take transactions in; costs a few array operations, however many they are.
+        """Take records in, with a few array operations for any number of them.
 
         Parameters
         ----------
         transactions : ndarray of TRANSACTION_DTYPE, shape (n,)
-            Copied. Those of a kind that is no order are counted and left.
+            Copied. Records that are not orders are counted and dropped.
         """
         self._tally.add("delivered", len(transactions))
         is_order = transactions["kind"] <= Kind.CANCEL
@@ -334,14 +336,14 @@ class OrderQueue:
         return shed
 
     def _revoke(self, shed: Array, tickets: npt.NDArray[np.uint64]) -> None:
-        """Keep what is shed as the cancellation of what it may have been to replace."""
+        """Keep a CANCEL for each shed ADD that may have replaced an order."""
         replacing = (shed["kind"] == Kind.ADD) & (shed["id"] != 0)
         cancels = shed[replacing]
         cancels["kind"], cancels["size"] = Kind.CANCEL, 0
         self._revoked.append((cancels, tickets[replacing]))
         self._revoked_count += len(cancels)
         if self._revoked_count > self._most_revoked:
-            # There are no more ids to be found than there are orders of ours.
+            # Only ids of our own orders can match, so this is bounded.
             self._revoked = [self._sifted(self._revoked, self._settling + self._staged)]
             self._revoked_count = len(self._revoked[0][0])
             self._most_revoked = 2 * self._revoked_count + 4 * self.capacity
@@ -351,22 +353,22 @@ class OrderQueue:
         revoked: list[tuple[Array, npt.NDArray[np.uint64]]],
         batches: list[tuple[Array, npt.NDArray[np.uint64]]],
     ) -> tuple[Array, npt.NDArray[np.uint64]]:
-        """Return the last one for each id that the desk or one of the batches has."""
+        """Return the last CANCEL for each id that a working order or a pushed order has."""
         cancels = np.concatenate([each for each, _ in revoked])
         tickets = np.concatenate([each for _, each in revoked])
         coming = {id for orders, _ in batches for id in _ids(orders)}
-        known = self.desk.known
+        known = self.working.known
         last = {id: place for place, id in enumerate(_ids(cancels)) if id in known or id in coming}
         chosen = list(last.values())
         return cancels[chosen], tickets[chosen]
 
     def settle(self) -> int:
-        """Net what was pushed since the last time, and shed what is too much then.
+        """Net the orders pushed since the last call, and shed what exceeds the capacity.
 
         Returns
         -------
         int
-            Orders looked at.
+            Orders netted.
         """
         with self._lock:
             self._settling, self._staged = self._staged, []
@@ -392,24 +394,24 @@ class OrderQueue:
 
     def _add(self, ticket: int, record: Record, conflated: list[int]) -> None:
         id, price, size, side, _, _, market, _ = record
-        standing = RestingOrder(ticket, id, market, side, price, size)
-        entry = QueuedOrder(ticket, record, standing, [], self.desk.leaving.meets(standing))
-        self.desk.admit(standing)
-        older = standing.older
+        order = RestingOrder(ticket, id, market, side, price, size)
+        entry = QueuedOrder(ticket, record, order, [], self.working.leaving.meets(order))
+        self.working.admit(order)
+        older = order.older
         if older is not None:
             while older is not None:
                 if older.state is _UNSENT:
                     self._supersede(entry, older, conflated)
                 older = older.older
-            self._claim(entry, standing, OrderBatch())
+            self._claim(entry, order, OrderBatch())
         self._pending[entry.place] = entry
-        self._adds[standing] = entry
+        self._adds[order] = entry
 
-    def _claim(self, entry: QueuedOrder, placing: RestingOrder, pack: OrderBatch) -> bool:
-        """Let an ADD take what older orders with its id have; say if it has to wait for one.
+    def _claim(self, entry: QueuedOrder, placing: RestingOrder, batch: OrderBatch) -> bool:
+        """Claim the lots of older orders with the ADD's id; return whether it has to wait.
 
-        It waits for one that is under way, and for one from which others are to take that wait
-        themselves: they are not in `pack`, with which it would go.
+        It waits for an order in flight. It also waits for an order of which other entries are to
+        cancel lots, if those entries are not in `batch`, the batch that it would join.
         """
         waits = False
         older = placing.older
@@ -418,37 +420,37 @@ class OrderQueue:
                 waits = True
             if older.planned > 0 and older.state is not _UNSENT:
                 entry.touches.append((older, older.planned))
-                self.desk.claim(older, older.planned)
+                self.working.claim(older, older.planned)
             here = sum(lots for each, lots in entry.touches if each is older)
-            here += sum(lots for each, lots, _ in pack.takes if each is older)
+            here += sum(lots for each, lots, _ in batch.takes if each is older)
             waits = waits or older.taken > here
             older = older.older
         return waits
 
-    def _supersede(self, later: QueuedOrder, standing: RestingOrder, conflated: list[int]) -> None:
-        """Take an unsent ADD back for a later entry.
+    def _supersede(self, later: QueuedOrder, order: RestingOrder, conflated: list[int]) -> None:
+        """Withdraw an unsent ADD that a later entry replaces or cancels.
 
-        What that was to cancel besides falls to the later one, in the same place; but not to one
-        that may have to wait for what came between, and would keep the cancellation waiting.
+        The later entry takes over its cancellations, at the earlier place. But if the later entry
+        may have to wait, the cancellations stay an entry of their own, so that they do not wait.
         """
-        former = self._taken_back(standing, conflated)
+        former = self._taken_back(order, conflated)
         if former.touches:
             if later.behind:
                 former.place_nothing()
             else:
                 self._succeed(later, former)
 
-    def _taken_back(self, standing: RestingOrder, conflated: list[int]) -> QueuedOrder:
-        """Take an unsent ADD back; its entry is still in the queue if it touches other orders."""
-        entry = self._adds.pop(standing)
+    def _taken_back(self, order: RestingOrder, conflated: list[int]) -> QueuedOrder:
+        """Withdraw an unsent ADD. Its entry stays queued if it touches other orders."""
+        entry = self._adds.pop(order)
         conflated.append(entry.ticket)
-        self.desk.remove(standing)
+        self.working.remove(order)
         if not entry.touches:
             del self._pending[entry.place]
         return entry
 
     def _succeed(self, later: QueuedOrder, former: QueuedOrder) -> None:
-        """Let a later entry do what a former one was to do, in the earlier of their places."""
+        """Give the touches of a former entry to a later one, at the earlier of their places."""
         later.touches += former.touches
         if former.place < later.place:
             self._pending.pop(later.place, None)
@@ -459,30 +461,30 @@ class OrderQueue:
 
     def _cancel(self, ticket: int, record: Record, conflated: list[int], failed: list[int]) -> None:
         id, price, size, side, _, _, market, _ = record
-        desk = self.desk
+        working = self.working
         if id:
-            meant = desk.find(market, id)
+            meant = working.find(market, id)
             found: Iterable[RestingOrder] = (meant,) if meant is not None else ()
         else:
-            found = desk.at((market, side, price))
+            found = working.at((market, side, price))
         left, touches, netted, emptied = size, [], False, []
-        for standing in found:
-            planned = standing.planned
+        for order in found:
+            planned = order.planned
             amount = left if 0 < left < planned else planned
             left -= amount
-            if standing.state is not _UNSENT:
-                touches.append((standing, amount))
-                desk.claim(standing, amount)
+            if order.state is not _UNSENT:
+                touches.append((order, amount))
+                working.claim(order, amount)
             elif amount < planned:
                 netted = True
-                standing.planned = planned - amount
+                order.planned = planned - amount
             else:
-                emptied.append(standing)
+                emptied.append(order)
             if left <= 0:
                 break
         formers = []
-        for standing in emptied:
-            former = self._taken_back(standing, conflated)
+        for order in emptied:
+            former = self._taken_back(order, conflated)
             if former.touches:
                 formers.append(former)
         if touches or formers:
@@ -496,10 +498,10 @@ class OrderQueue:
     def _shed_pending(self) -> None:
         """Shed down to the capacity.
 
-        What a shed ADD was to replace is cancelled all the same. That takes no room: it is no order
-        any more, and there can be no more of these than we have orders in the market.
+        The order that a shed ADD would have replaced is still cancelled. Such a cancellation takes
+        no room: there are at most as many as we have orders at the venue.
         """
-        entries = [each for each in self._pending.values() if not each.told]
+        entries = [each for each in self._pending.values() if not each.settled]
         adds = [each for each in entries if each.placing is not None]
         cancels = [each for each in entries if each.placing is None]
         excess = len(entries) - self.capacity
@@ -512,89 +514,92 @@ class OrderQueue:
         for each in chosen:
             if each.placing is not None and each.touches:
                 del self._adds[each.placing]
-                self.desk.remove(each.placing)
+                self.working.remove(each.placing)
                 each.place_nothing()
             else:
                 self._withdraw(each)
         self._tally.settle(shed, Outcome.SHED)
 
     def _withdraw(self, entry: QueuedOrder) -> None:
-        """Take an entry out as if it had never come."""
+        """Remove an entry as if it had never come in."""
         del self._pending[entry.place]
         if entry.placing is not None:
             del self._adds[entry.placing]
-            self.desk.remove(entry.placing)
-        for standing, amount in entry.touches:
-            self.desk.restore(standing, amount)
+            self.working.remove(entry.placing)
+        for order, amount in entry.touches:
+            self.working.restore(order, amount)
 
     def _revise(self, entry: QueuedOrder) -> None:
-        """Let an entry forget orders that are gone.
+        """Drop ended orders from an entry's touches.
 
-        A CANCEL by an id means what one that never came was to replace; by level it means none.
+        A CANCEL by id then cancels the order that the ended one would have replaced. A CANCEL by
+        level cancels nothing instead.
         """
         touches = []
         for touched, amount in entry.touches:
-            standing: RestingOrder | None = touched
-            while standing is not None and standing.state is _GONE:
-                standing = standing.older
-            if standing is touched:
+            order: RestingOrder | None = touched
+            while order is not None and order.state is _GONE:
+                order = order.older
+            if order is touched:
                 touches.append((touched, amount))
             elif (
-                standing is not None
-                and standing.planned > 0
+                order is not None
+                and order.planned > 0
                 and entry.placing is None
                 and (entry.record[0] or not entry.record[2])
             ):
-                lots = min(standing.planned, amount if entry.record[2] else standing.planned)
-                self.desk.claim(standing, lots)
-                touches.append((standing, lots))
+                lots = min(order.planned, amount if entry.record[2] else order.planned)
+                self.working.claim(order, lots)
+                touches.append((order, lots))
         entry.touches = touches
 
     # Going out
 
-    def take(self, fits: Fits, lane: int | None = None, *, known: bool = True) -> OrderBatch | None:
-        """OrderBatch the oldest orders that need not wait into what one transaction holds.
+    def take(
+        self, fits: Fits, route: int | None = None, *, known: bool = True
+    ) -> OrderBatch | None:
+        """Return the oldest orders that need not wait, as many as one transaction holds.
 
         Parameters
         ----------
         fits : callable
             ``fits(records, cancels, places)``.
-        lane : int, optional
-            Of this lane alone.
+        route : int, optional
+            Only orders of this route.
         known : bool
-            Whether what is left of our orders on the chain is known for sure; without that, what
-            would place a part of one again waits, and `unsure` is set.
+            Whether the lots left of our resting orders are known for sure. If not, an entry that
+            would place a part of an order again waits, and `unsure` is set.
 
         Returns
         -------
         OrderBatch or None
-            Its orders have left the queue; `landed`, `lost` or `give_back` must hear of it.
+            Its orders have left the queue. Pass it to `landed`, `lost` or `give_back` later.
         """
-        pack = OrderBatch()
+        batch = OrderBatch()
         self.unsure = False
         taken: list[QueuedOrder] = []
         hopeless: list[QueuedOrder] = []
         oversized: list[QueuedOrder] = []
-        ahead = _Ahead(self._flying)
+        ahead = _Ahead(self._in_flight)
         for entry in self._pending.values():
-            entry_lane = self._lanes[entry.record[6]]
-            if lane is not None and entry_lane != lane:
+            entry_route = self._routes[entry.record[6]]
+            if route is not None and entry_route != route:
                 continue
-            if self._waits(entry, known, pack) or (entry.behind and ahead.bars(entry)):
+            if self._waits(entry, known, batch) or (entry.behind and ahead.bars(entry)):
                 ahead.waiting.append(entry)
                 continue
             if entry.placing is None and not entry.touches:
                 hopeless.append(entry)
                 continue
             apart = taken and (entry.alone or taken[0].alone)
-            if apart or not self._joins(pack, entry, fits):
+            if apart or not self._joins(batch, entry, fits):
                 if taken:
                     break
-                # Alone in a transaction and still too much.
+                # It exceeds a transaction even by itself.
                 oversized.append(entry)
                 ahead.waiting.append(entry)
                 continue
-            lane = entry_lane
+            route = entry_route
             taken.append(entry)
         for entry in (*hopeless, *taken):
             del self._pending[entry.place]
@@ -605,39 +610,39 @@ class OrderQueue:
             self._refuse(oversized, TOO_MANY_ORDERS)
         if not taken:
             return None
-        pack.lane = lane or 0
-        pack.sizes = [each.planned for each in pack.places]
-        for standing in pack.cancels:
-            standing.state = _FLYING
-            pack.barrier.add(standing)
-        for standing in pack.places:
-            standing.state = _FLYING
-        self._flying.add(pack)
-        return pack
+        batch.route = route or 0
+        batch.sizes = [each.planned for each in batch.places]
+        for order in batch.cancels:
+            order.state = _IN_FLIGHT
+            batch.barrier.add(order)
+        for order in batch.places:
+            order.state = _IN_FLIGHT
+        self._in_flight.add(batch)
+        return batch
 
-    def _waits(self, entry: QueuedOrder, known: bool, pack: OrderBatch) -> bool:
-        """Bring an entry to what has become of what it touches; say if it has to wait for some."""
+    def _waits(self, entry: QueuedOrder, known: bool, batch: OrderBatch) -> bool:
+        """Update an entry to the state of what it touches; return whether it has to wait."""
         placing = entry.placing
         waits = (
-            placing is not None and placing.older is not None and self._claim(entry, placing, pack)
+            placing is not None and placing.older is not None and self._claim(entry, placing, batch)
         )
         gone = False
-        for standing, _ in entry.touches:
-            state = standing.state
-            if state is _FLYING:
+        for order, _ in entry.touches:
+            state = order.state
+            if state is _IN_FLIGHT:
                 waits = True
             elif state is _GONE:
                 gone = True
         if gone:
             self._revise(entry)
-            waits = waits or any(each.state is _FLYING for each, _ in entry.touches)
+            waits = waits or any(each.state is _IN_FLIGHT for each, _ in entry.touches)
         if not (waits or known) and any(amount < each.chain for each, amount in entry.touches):
-            # What is left of one is to be placed again: the market has to be asked how much it is.
+            # A part is to be placed again: the venue's account says how much is left.
             self.unsure = waits = True
         return waits
 
     def _refuse(self, entries: list[QueuedOrder], reason: str) -> None:
-        """Let entries fail, and what came after them and would meet what therefore stays."""
+        """Fail entries, and later ADDs that would match the orders that now stay."""
         self._tally.settle(_tickets(entries), Outcome.FAILED, reason)
         takes = [(each, lots, entry.place) for entry in entries for each, lots in entry.touches]
         for entry in entries:
@@ -645,7 +650,7 @@ class OrderQueue:
         self._stay(takes)
 
     def _stay(self, takes: list[tuple[RestingOrder, int, int]]) -> None:
-        """Fail the ADDs that would meet orders which were to go before them, and which stay."""
+        """Fail the ADDs that would match orders which were to be cancelled first, and stay."""
         stays = [each for each in takes if each[0].state is not _GONE]
         stays.sort(key=itemgetter(2), reverse=True)
         barrier, failed = Barrier(), []
@@ -655,124 +660,124 @@ class OrderQueue:
                     barrier.add(stays.pop()[0])
                 if entry.placing is not None and barrier.meets(entry.placing):
                     failed.append(entry)
-                    for standing, _ in entry.touches:
-                        barrier.add(standing)
+                    for order, _ in entry.touches:
+                        barrier.add(order)
         for entry in failed:
             self._withdraw(entry)
         self._tally.settle(_tickets(failed), Outcome.FAILED, MEETS_OURS)
 
     @staticmethod
-    def _joins(pack: OrderBatch, entry: QueuedOrder, fits: Fits) -> bool:
-        """Put an entry into the pack if there is room for it."""
-        cancels = pack.cancels
+    def _joins(batch: OrderBatch, entry: QueuedOrder, fits: Fits) -> bool:
+        """Add an entry to the batch if there is room for it."""
+        cancels = batch.cancels
         if entry.touches:
             cancels = dict(cancels)
-        for standing, amount in entry.touches:
-            cancels[standing] = max(0, cancels.get(standing, standing.chain) - amount)
-        places = len(pack.places) + (entry.placing is not None)
+        for order, amount in entry.touches:
+            cancels[order] = max(0, cancels.get(order, order.chain) - amount)
+        places = len(batch.places) + (entry.placing is not None)
         again = sum(1 for left in cancels.values() if left > 0)
-        if not fits(len(pack.entries) + 1, len(cancels), places + again):
+        if not fits(len(batch.entries) + 1, len(cancels), places + again):
             return False
-        pack.entries.append(entry)
-        pack.takes += [(each, amount, entry.place) for each, amount in entry.touches]
-        pack.cancels = cancels
+        batch.entries.append(entry)
+        batch.takes += [(each, amount, entry.place) for each, amount in entry.touches]
+        batch.cancels = cancels
         if entry.placing is not None:
-            pack.places.append(entry.placing)
+            batch.places.append(entry.placing)
         return True
 
     @property
-    def oldest_lane(self) -> int | None:
-        """int or None: The lane of the oldest order, None where there is none."""
+    def oldest_route(self) -> int | None:
+        """int or None: The route of the oldest order; None if the queue is empty."""
         first = next(islice(self._pending.values(), 1), None)
-        return None if first is None else self._lanes[first.record[6]]
+        return None if first is None else self._routes[first.record[6]]
 
     def landed(
         self,
-        pack: OrderBatch,
+        batch: OrderBatch,
         placed: Sequence[int | None] | None = None,
         replaced: Sequence[int | None] | None = None,
     ) -> None:
-        """Note that a pack's transaction was executed.
+        """Note that the transaction of a batch was executed.
 
         Parameters
         ----------
-        pack : OrderBatch
+        batch : OrderBatch
         placed, replaced : sequence of int or None, optional
-            The chain's numbers of what was placed, in the order of ``pack.places``, and of what was
-            placed again, in that of ``pack.cancels``. None where an order does not rest. Where the
-            sequence itself is not given, everything rests and has no number.
+            The venue's numbers of what was placed, in the order of ``batch.places``, and of what
+            was placed again, in the order of ``batch.cancels``. None for an order that does not
+            rest. Without a sequence, everything rests and has no number.
         """
-        self._flying.discard(pack)
-        for standing, lots, _ in pack.takes:
-            self.desk.fulfil(standing, lots)
-        for index, (standing, left) in enumerate(pack.cancels.items()):
+        self._in_flight.discard(batch)
+        for order, lots, _ in batch.takes:
+            self.working.fulfil(order, lots)
+        for index, (order, left) in enumerate(batch.cancels.items()):
             again = replaced[index] if replaced is not None else None
             rests = left > 0 and (replaced is None or again is not None)
-            self.desk.renumber(standing, again)
-            standing.chain = left
+            self.working.renumber(order, again)
+            order.chain = left
             if rests:
-                self.desk.rest(standing)
+                self.working.rest(order)
             else:
-                self.desk.remove(standing)
-        for index, (standing, size) in enumerate(zip(pack.places, pack.sizes, strict=True)):
-            standing.chain = size
-            standing.sequence = placed[index] if placed is not None else None
+                self.working.remove(order)
+        for index, (order, size) in enumerate(zip(batch.places, batch.sizes, strict=True)):
+            order.chain = size
+            order.sequence = placed[index] if placed is not None else None
             if placed is None or placed[index] is not None:
-                self.desk.rest(standing)
+                self.working.rest(order)
             else:
-                self.desk.remove(standing)
+                self.working.remove(order)
 
-    def lost(self, pack: OrderBatch) -> None:
-        """Note that a pack's transaction moved nothing: it was never executed, or it failed.
+    def lost(self, batch: OrderBatch) -> None:
+        """Note that the transaction of a batch did nothing: it was not executed, or it failed.
 
-        ADDs that waited for orders to go which now stay, and would meet them, fail.
+        ADDs that would match the orders which now stay fail.
         """
-        self._flying.discard(pack)
-        for standing in pack.cancels:
-            if standing.state is _FLYING:
-                standing.state = State.RESTING
-        for standing, lots, _ in pack.takes:
-            self.desk.restore(standing, lots)
-        for standing in pack.places:
-            self.desk.remove(standing)
-        self._stay(pack.takes)
+        self._in_flight.discard(batch)
+        for order in batch.cancels:
+            if order.state is _IN_FLIGHT:
+                order.state = State.RESTING
+        for order, lots, _ in batch.takes:
+            self.working.restore(order, lots)
+        for order in batch.places:
+            self.working.remove(order)
+        self._stay(batch.takes)
 
-    def give_back(self, pack: OrderBatch, *, alone: bool = False) -> None:
-        """Put a pack's orders back where they were: nothing of it was, or will be, executed.
+    def give_back(self, batch: OrderBatch, *, alone: bool = False) -> None:
+        """Put the orders of a batch back at their places: it was not and will not be executed.
 
         Parameters
         ----------
-        pack : OrderBatch
+        batch : OrderBatch
         alone : bool
-            Whether each is to go in a transaction of its own the next time.
+            Whether each needs a transaction of its own from now on.
         """
-        self._flying.discard(pack)
-        for standing in pack.cancels:
-            if standing.state is _FLYING:
-                standing.state = State.RESTING
-        for standing in pack.places:
-            standing.state = _UNSENT
-        for entry in pack.entries:
+        self._in_flight.discard(batch)
+        for order in batch.cancels:
+            if order.state is _IN_FLIGHT:
+                order.state = State.RESTING
+        for order in batch.places:
+            order.state = _UNSENT
+        for entry in batch.entries:
             entry.alone |= alone
             if entry.placing is not None:
                 self._adds[entry.placing] = entry
         later = [each for each in self._pending.values() if each.touches]
-        whole = self._pending | {each.place: each for each in pack.entries}
+        whole = self._pending | {each.place: each for each in batch.entries}
         self._pending = dict(sorted(whole.items()))
-        self._tally.settle(self._netted(set(pack.places), later), Outcome.CONFLATED)
+        self._tally.settle(self._netted(set(batch.places), later), Outcome.CONFLATED)
 
     def _netted(self, unsent: set[RestingOrder], later: list[QueuedOrder]) -> list[int]:
-        """Net what came while orders were under way that are unsent again; return the tickets."""
+        """Net what came in while orders were in flight that are unsent again; return tickets."""
         conflated: list[int] = []
         last: dict[RestingOrder, QueuedOrder] = {}
         for entry in later:
-            for standing, lots in entry.touches:
-                if standing in unsent:
-                    last[standing] = entry
-                    self.desk.fulfil(standing, lots)
-        for standing, entry in last.items():
-            if standing.planned == 0:
-                self._supersede(entry, standing, conflated)
+            for order, lots in entry.touches:
+                if order in unsent:
+                    last[order] = entry
+                    self.working.fulfil(order, lots)
+        for order, entry in last.items():
+            if order.planned == 0:
+                self._supersede(entry, order, conflated)
         for entry in later:
             kept = [each for each in entry.touches if each[0] not in unsent]
             if len(kept) < len(entry.touches):
@@ -782,25 +787,24 @@ class OrderQueue:
                     conflated += _tickets([entry])
         return conflated
 
-    def adopt(self, pack: OrderBatch) -> None:
-        """Take over a pack of an earlier process, whose transaction is still under way."""
-        for standing, left in pack.cancels.items():
-            lots = standing.planned - left
-            self.desk.claim(standing, lots)
-            # It came before whatever is taken in.
-            pack.takes.append((standing, lots, -1))
-            pack.barrier.add(standing)
-            standing.state = _FLYING
-        for standing in pack.places:
-            self.desk.admit(standing)
-            standing.state = _FLYING
-        self._flying.add(pack)
+    def adopt(self, batch: OrderBatch) -> None:
+        """Take over a batch of an earlier process whose transaction is still in flight."""
+        for order, left in batch.cancels.items():
+            lots = order.planned - left
+            self.working.claim(order, lots)
+            # Its place is before that of any new order.
+            batch.takes.append((order, lots, -1))
+            batch.barrier.add(order)
+            order.state = _IN_FLIGHT
+        for order in batch.places:
+            self.working.admit(order)
+            order.state = _IN_FLIGHT
+        self._in_flight.add(batch)
 
     def drain(self) -> list[int]:
-        """Take out everything that is left, and return the tickets.
+        """Remove everything that is left, and return the tickets.
 
-        Nothing is sent any more: what was to be replaced or cancelled stays on the chain, and on
-        the desk.
+        What was to be replaced or cancelled stays at the venue, and stays a working order.
         """
         self.settle()
         entries = list(self._pending.values())
@@ -816,7 +820,7 @@ def _ids(orders: Array) -> Iterable[tuple[int, int]]:
 def _in_order(
     batches: list[tuple[Array, npt.NDArray[np.uint64]]],
 ) -> tuple[Array, npt.NDArray[np.uint64]]:
-    """Orders with their tickets, as they came in."""
+    """Return orders and tickets, sorted by ticket."""
     orders = np.concatenate([each for each, _ in batches])
     tickets = np.concatenate([each for _, each in batches])
     order = np.argsort(tickets)
@@ -824,6 +828,6 @@ def _in_order(
 
 
 def _plain_faults(orders: Array) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """What no market can carry."""
+    """Return the orders that no venue takes."""
     fine = (orders["side"] <= 1) & (orders["price"] > 0) & (orders["size"] > 0)
     return [("invalid", ~fine)]

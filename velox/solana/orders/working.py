@@ -1,4 +1,4 @@
-"""What we have in the markets, and what we shall have once everything under way has landed."""
+"""Our working orders: what rests at the venue, and what is queued or in flight."""
 
 from __future__ import annotations
 
@@ -11,47 +11,49 @@ __all__ = ["Barrier", "Leaving", "RestingOrder", "State", "WorkingOrders"]
 
 
 class State(IntEnum):
-    """Where a standing order is."""
+    """Where an order is."""
 
     UNSENT = 0
-    """In the queue; it can still be changed for nothing."""
-    FLYING = 1
-    """In a transaction, or changed by one, whose end is not known yet: it has to wait."""
+    """In the queue. It can still be changed at no cost."""
+    IN_FLIGHT = 1
+    """Placed or changed by a transaction whose outcome is not known yet."""
     RESTING = 2
-    """On the chain."""
+    """In the venue's book."""
     GONE = 3
-    """No more, or never on the chain."""
+    """Ended, or never placed."""
 
 
-# To look a member of an enumeration up costs more.
+# A module global is cheaper to look up than a member of an enumeration.
 _UNSENT, _GONE = State.UNSENT, State.GONE
-# Beyond any price.
+# Higher than any price.
 _FAR = 1 << 64
 
 
 class RestingOrder:
-    """One order of ours, from the queue to its end.
+    """One of our orders, from the queue to its end.
 
     Attributes
     ----------
     ticket : int
-        Its age: the place of its ADD among all orders.
+        Its age: the position of its ADD among all orders.
     id, market, side, price : int
         As in its record.
     level : tuple of int
-        Market, side and price, which a CANCEL with the id 0 goes by.
+        Market, side and price. A CANCEL with the id 0 finds the order by them.
     planned : int
-        Lots it will have once every order that was taken in has landed. Below zero where others
-        filled what was to be cancelled.
+        Lots left once every order taken in so far has landed. Negative if other traders filled
+        lots that were to be cancelled.
     taken : int
-        Lots that orders take from it which wait or are under way: it is leaving, in part at least.
+        Lots that queued or in-flight orders are to cancel.
     chain : int
-        Lots it has on the chain, as far as we know; 0 before it is there.
+        Lots in the venue's book, as far as is known; 0 before the order is there.
     sequence : int or None
-        Its number in the market on the chain, where it has one.
+        The venue's number of the order, if it has one.
     state : State
     older : RestingOrder or None
-        The next older order with its id, which the id means again should this one go.
+        The next older order with the same id. The id refers to it again if this order ends.
+    as_of : int
+        The newest slot at which the venue's account was read for this order.
     """
 
     __slots__ = (
@@ -70,7 +72,7 @@ class RestingOrder:
         "ticket",
     )
 
-    def __init__(  # noqa: PLR0917 - as many as a record has
+    def __init__(  # noqa: PLR0917 - the fields of a record
         self, ticket: int, id: int, market: int, side: int, price: int, size: int
     ) -> None:
         self.ticket = ticket
@@ -98,9 +100,9 @@ _NOBODY: dict[int, RestingOrder] = {}
 
 
 class _Prices:
-    """Prices that come and go, each as often as it came, and the lowest of them.
+    """A multiset of prices with its minimum.
 
-    What has gone stays in the heap until it comes up, or until it is half of it.
+    Removed prices stay in the heap until they reach the top, or make up half of it.
     """
 
     __slots__ = ("_counts", "_heap", "lowest")
@@ -133,93 +135,91 @@ class _Prices:
 
 
 class Barrier:
-    """How far orders reach towards the other side, by market and side.
+    """The most aggressive price of a set of orders, for each market and side.
 
-    Nothing is taken out again: see `Leaving`.
+    Orders can be added only. `Leaving` can also remove them.
     """
 
     __slots__ = ("_lowest",)
 
     def __init__(self) -> None:
-        # Asks as they are, bids negative: the lowest reaches furthest.
+        # Ask prices as they are, bid prices negated: the lowest is the most aggressive.
         self._lowest: dict[tuple[int, int], int] = {}
 
-    def add(self, standing: RestingOrder) -> None:
-        """Put an order in."""
-        side = standing.market, standing.side
-        price = standing.price if standing.side else -standing.price
+    def add(self, order: RestingOrder) -> None:
+        """Add an order."""
+        side = order.market, order.side
+        price = order.price if order.side else -order.price
         if price < self._lowest.get(side, _FAR):
             self._lowest[side] = price
 
     def join(self, other: Barrier) -> None:
-        """Put in all that another holds."""
+        """Add all orders of another barrier."""
         for side, price in other._lowest.items():
             if price < self._lowest.get(side, _FAR):
                 self._lowest[side] = price
 
-    def meets(self, standing: RestingOrder) -> bool:
-        """Say whether an order would match one inside."""
-        lowest = self._lowest.get((standing.market, 1 - standing.side), _FAR)
-        return lowest <= (-standing.price if standing.side else standing.price)
+    def meets(self, order: RestingOrder) -> bool:
+        """Return whether an order would match one of them."""
+        lowest = self._lowest.get((order.market, 1 - order.side), _FAR)
+        return lowest <= (-order.price if order.side else order.price)
 
 
 class Leaving:
-    """A barrier of orders that come and go; O(log n), amortised."""
+    """A barrier with removal; O(log n) amortised."""
 
     __slots__ = ("_sides",)
 
     def __init__(self) -> None:
         self._sides: dict[tuple[int, int], _Prices] = {}
 
-    def add(self, standing: RestingOrder) -> None:
-        """Put an order in."""
-        side = standing.market, standing.side
+    def add(self, order: RestingOrder) -> None:
+        """Add an order."""
+        side = order.market, order.side
         prices = self._sides.get(side)
         if prices is None:
             prices = self._sides[side] = _Prices()
-        prices.add(standing.price if standing.side else -standing.price)
+        prices.add(order.price if order.side else -order.price)
 
-    def discard(self, standing: RestingOrder) -> None:
-        """Take an order out that is in."""
-        prices = self._sides[standing.market, standing.side]
-        prices.discard(standing.price if standing.side else -standing.price)
+    def discard(self, order: RestingOrder) -> None:
+        """Remove an order that was added."""
+        prices = self._sides[order.market, order.side]
+        prices.discard(order.price if order.side else -order.price)
 
-    def meets(self, standing: RestingOrder) -> bool:
-        """Say whether an order would match one inside."""
-        prices = self._sides.get((standing.market, 1 - standing.side))
+    def meets(self, order: RestingOrder) -> bool:
+        """Return whether an order would match one of them."""
+        prices = self._sides.get((order.market, 1 - order.side))
         if prices is None:
             return False
-        return prices.lowest <= (-standing.price if standing.side else standing.price)
+        return prices.lowest <= (-order.price if order.side else order.price)
 
 
 class WorkingOrders:
-    """Our standing orders by id, by level and by age.
+    """Our orders by id, by level and by age.
 
-    An id means the newest order that has it and will have lots left: should that one go, or never
-    come, it means the next older one, which it replaced or was to replace.
+    An id refers to the newest order that uses it and will have lots left. If that order ends, or
+    never lands, the id refers to the next older one, which it replaced or would have replaced.
 
     Parameters
     ----------
     most_resting : int
-        Orders on the chain that are remembered; over that the oldest are forgotten, and can no
-        longer be cancelled. What others fill is not seen here, so that without a bound the memory
-        would only grow.
+        Resting orders that are kept. If there are more, the oldest are dropped and can no longer
+        be cancelled. Fills by other traders are not seen here, so memory needs this bound.
 
     Attributes
     ----------
     leaving : Leaving
-        The orders in the market or under way from which others take that have no end yet.
+        Orders of which queued or in-flight orders are to cancel lots.
 
     Notes
     -----
-    Thread-safety: one thread; any may look into `known`.
+    Thread-safety: one thread. Any thread may read `known`.
     """
 
     def __init__(self, most_resting: int = 1 << 16) -> None:
         self.most_resting = most_resting
-        self.forgotten = 0
         self.leaving = Leaving()
-        # The newest of each id; the others hang on `RestingOrder.older`.
+        # The newest order of each id; `RestingOrder.older` links the others.
         self._newest: dict[tuple[int, int], RestingOrder] = {}
         self._levels: dict[tuple[int, int, int], dict[int, RestingOrder]] = {}
         self._resting: OrderedDict[int, RestingOrder] = OrderedDict()
@@ -227,136 +227,135 @@ class WorkingOrders:
 
     @property
     def known(self) -> Container[tuple[int, int]]:
-        """container of (int, int): Each market and id that an order has."""
+        """container of (int, int): The market and id of each order."""
         return self._newest
 
     def find(self, market: int, id: int) -> RestingOrder | None:
-        """Return the newest order with this id that will have lots left; 0 is nobody's id."""
-        standing = self._newest.get((market, id)) if id else None
-        while standing is not None and standing.planned <= 0:
-            standing = standing.older
-        return standing
+        """Return the newest order with this id that will have lots left. The id 0 finds none."""
+        order = self._newest.get((market, id)) if id else None
+        while order is not None and order.planned <= 0:
+            order = order.older
+        return order
 
     def at(self, level: tuple[int, int, int]) -> Iterator[RestingOrder]:
         """Yield the orders at a level that will have lots left, newest first.
 
-        None may be admitted or removed meanwhile.
+        Admit or remove no order while you iterate.
         """
         return (
             each for each in reversed(self._levels.get(level, _NOBODY).values()) if each.planned > 0
         )
 
-    def admit(self, standing: RestingOrder) -> None:
-        """Take an order in; from now on its id means this one."""
-        if standing.id:
-            key = standing.market, standing.id
-            standing.older = self._newest.get(key)
-            self._newest[key] = standing
-        level = self._levels.get(standing.level)
+    def admit(self, order: RestingOrder) -> None:
+        """Add an order. Its id now refers to it."""
+        if order.id:
+            key = order.market, order.id
+            order.older = self._newest.get(key)
+            self._newest[key] = order
+        level = self._levels.get(order.level)
         if level is None:
-            self._levels[standing.level] = {standing.ticket: standing}
+            self._levels[order.level] = {order.ticket: order}
         else:
-            level[standing.ticket] = standing
+            level[order.ticket] = order
 
-    def claim(self, standing: RestingOrder, lots: int) -> None:
-        """Note that an order in the market or under way is to lose lots."""
-        if not standing.taken:
-            self.leaving.add(standing)
-        standing.taken += lots
-        standing.planned -= lots
+    def claim(self, order: RestingOrder, lots: int) -> None:
+        """Note that lots of a resting or in-flight order are to be cancelled."""
+        if not order.taken:
+            self.leaving.add(order)
+        order.taken += lots
+        order.planned -= lots
 
-    def fulfil(self, standing: RestingOrder, lots: int) -> None:
-        """Note that an order has lost the lots that it was to lose."""
-        if standing.state is not _GONE:
-            standing.taken -= lots
-            if not standing.taken:
-                self.leaving.discard(standing)
+    def fulfil(self, order: RestingOrder, lots: int) -> None:
+        """Note that claimed lots of an order have been cancelled."""
+        if order.state is not _GONE:
+            order.taken -= lots
+            if not order.taken:
+                self.leaving.discard(order)
 
-    def restore(self, standing: RestingOrder, lots: int) -> None:
-        """Give an order the lots back that it was to lose."""
-        if standing.state is not _GONE:
-            standing.planned += lots
-            self.fulfil(standing, lots)
+    def restore(self, order: RestingOrder, lots: int) -> None:
+        """Return claimed lots to an order: they will not be cancelled."""
+        if order.state is not _GONE:
+            order.planned += lots
+            self.fulfil(order, lots)
 
-    def rest(self, standing: RestingOrder) -> None:
-        """Note that an order is on the chain, also one that was taken for gone."""
-        if standing.state is _GONE:
-            standing.planned = standing.chain
-            self.admit(standing)
-        standing.state = State.RESTING
-        self._resting[standing.ticket] = standing
-        if standing.sequence is not None:
-            self._numbered[standing.market, standing.sequence] = standing
+    def rest(self, order: RestingOrder) -> None:
+        """Note that an order rests in the book, even if it was taken to have ended."""
+        if order.state is _GONE:
+            order.planned = order.chain
+            self.admit(order)
+        order.state = State.RESTING
+        self._resting[order.ticket] = order
+        if order.sequence is not None:
+            self._numbered[order.market, order.sequence] = order
         while len(self._resting) > self.most_resting:
-            self.forgotten += 1
             self.remove(next(iter(self._resting.values())))
 
-    def renumber(self, standing: RestingOrder, sequence: int | None) -> None:
-        """Note that the chain knows an order by another number now, or by none."""
-        if standing.sequence is not None:
-            self._numbered.pop((standing.market, standing.sequence), None)
-        standing.sequence = sequence
+    def renumber(self, order: RestingOrder, sequence: int | None) -> None:
+        """Give an order another number of the venue, or none."""
+        if order.sequence is not None:
+            self._numbered.pop((order.market, order.sequence), None)
+        order.sequence = sequence
 
     def fill(self, market: int, sequence: int, lots: int, slot: int = 1 << 64) -> None:
-        """Note that so much of an order was filled, if it is ours and rests.
+        """Take filled lots off an order, if it is ours and rests.
 
-        What the market was seen to hold at `slot` or later is without that fill already.
+        Ignored if the venue's account was read at `slot` or later: that state has the fill already.
         """
-        standing = self._numbered.get((market, sequence))
-        if standing is not None and slot > standing.as_of:
-            standing.chain -= lots
-            standing.planned -= lots
-            if standing.chain <= 0:
-                self.remove(standing)
+        order = self._numbered.get((market, sequence))
+        if order is not None and slot > order.as_of:
+            order.chain -= lots
+            order.planned -= lots
+            if order.chain <= 0:
+                self.remove(order)
 
     def lots(self, market: int, sequence: int) -> int:
-        """Return what an order of ours has on the chain, by its number; 0 of one that is gone."""
-        standing = self._numbered.get((market, sequence))
-        return standing.chain if standing is not None else 0
+        """Return the lots that an order has in the book, by its number; 0 if it ended."""
+        order = self._numbered.get((market, sequence))
+        return order.chain if order is not None else 0
 
-    def correct(self, standing: RestingOrder, lots: int, slot: int = 0) -> None:
-        """Note how much is left of an order that rests, as the chain says; 0 where it is gone."""
-        standing.as_of = max(standing.as_of, slot)
-        standing.planned += lots - standing.chain
-        standing.chain = lots
+    def correct(self, order: RestingOrder, lots: int, slot: int = 0) -> None:
+        """Set the lots left of a resting order, as read at `slot`; 0 if it ended."""
+        order.as_of = max(order.as_of, slot)
+        order.planned += lots - order.chain
+        order.chain = lots
         if not lots:
-            self.remove(standing)
+            self.remove(order)
 
-    def remove(self, standing: RestingOrder) -> None:
-        """Let an order go, if it has not gone already."""
-        state = standing.state
+    def remove(self, order: RestingOrder) -> None:
+        """Remove an order. Does nothing if it has ended."""
+        state = order.state
         if state is _GONE:
             return
-        standing.state = _GONE
-        standing.planned = 0
+        order.state = _GONE
+        order.planned = 0
         if state is not _UNSENT:
-            if standing.taken:
-                standing.taken = 0
-                self.leaving.discard(standing)
-            self._resting.pop(standing.ticket, None)
-            if standing.sequence is not None:
-                self._numbered.pop((standing.market, standing.sequence), None)
-        level = self._levels[standing.level]
-        del level[standing.ticket]
+            if order.taken:
+                order.taken = 0
+                self.leaving.discard(order)
+            self._resting.pop(order.ticket, None)
+            if order.sequence is not None:
+                self._numbered.pop((order.market, order.sequence), None)
+        level = self._levels[order.level]
+        del level[order.ticket]
         if not level:
-            del self._levels[standing.level]
-        if not standing.id:
+            del self._levels[order.level]
+        if not order.id:
             return
-        # Its id means what it covered, which it still knows itself.
-        key = standing.market, standing.id
+        # The id now refers to the next older order, if there is one.
+        key = order.market, order.id
         above = self._newest[key]
-        if above is not standing:
-            while above.older is not standing:
+        if above is not order:
+            while above.older is not order:
                 assert above.older is not None
                 above = above.older
-            above.older = standing.older
-        elif standing.older is not None:
-            self._newest[key] = standing.older
+            above.older = order.older
+        elif order.older is not None:
+            self._newest[key] = order.older
         else:
             del self._newest[key]
 
     def resting(self) -> list[RestingOrder]:
-        """Return what rests on the chain, oldest first."""
+        """Return the resting orders, oldest first."""
         return [each for each in self._resting.values() if each.state is State.RESTING]
 
     def __len__(self) -> int:

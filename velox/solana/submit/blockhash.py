@@ -1,4 +1,4 @@
-"""The blockhash that transactions name, kept for as long as it is young."""
+"""A cache of the newest blockhash."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ from velox.solana.net.rpc_types import Blockhash
 
 __all__ = ["BLOCKHASH_VALID_BLOCKS", "BlockhashCache"]
 
-#: Blocks, not slots, for which a blockhash is good once it is there.
+#: A blockhash is valid for this many blocks. Blocks, not slots.
 BLOCKHASH_VALID_BLOCKS: Final = 150
-# Blocks by which a blockhash may be older than the newest block when it is fetched.
+# The most blocks by which a fetched blockhash may be older than the newest block.
 MOST_BEHIND: Final = 31
 
 
 class BlockhashCache:
-    """The youngest blockhash, fetched anew once it has aged by so many blocks. Any thread.
+    """Keeps the newest blockhash, and fetches another once it has aged by so many blocks.
 
-    One that would be of more than 150 blocks to come is refused, since it would be kept for ever;
-    and one over 31 blocks old, by what the node says of its last valid height. Were that too low by
-    less, a transaction would be given up no earlier than it can no longer land: what ends one is a
-    *finalized* height, which is 32 blocks behind.
+    A blockhash from more than 150 blocks ahead is refused: it would be kept for ever. One over 31
+    blocks old is refused too, by the last valid height that the node states. A smaller error is
+    harmless: a transaction expires by a *finalized* height, which is 32 blocks behind.
 
     Parameters
     ----------
     rpc : RpcClient
         The node.
     max_age_blocks : int
-        Blocks after which it is fetched anew: 0 to 149. A transaction signed with it then has
-        at least ``150 - max_age_blocks`` blocks left to land.
+        Blocks after which another is fetched: 0 to 149. A transaction signed with it has at least
+        ``150 - max_age_blocks`` blocks left to land.
 
     Raises
     ------
     ConfigError
-        An age at which a blockhash is of no use.
+        `max_age_blocks` is out of range.
+
+    Notes
+    -----
+    Thread-safety: any thread.
     """
 
     def __init__(self, rpc: RpcClient, max_age_blocks: int = 20) -> None:
         if not 0 <= max_age_blocks < BLOCKHASH_VALID_BLOCKS:
             raise ConfigError(
-                f"max_age_blocks: must be from 0 to {BLOCKHASH_VALID_BLOCKS - 1}, "
-                f"not {max_age_blocks}"
+                f"max_age_blocks = {max_age_blocks}: must be 0 to {BLOCKHASH_VALID_BLOCKS - 1}"
             )
         self._rpc = rpc
         self._max_age_blocks = max_age_blocks
@@ -56,12 +58,12 @@ class BlockhashCache:
         Parameters
         ----------
         block_height : int, optional
-            The block height, from whoever has just asked for it; asked for here otherwise.
+            The current block height. It is requested if it is not given.
 
         Raises
         ------
         RpcError, RateLimitedError, TransportError
-            As `RpcClient.get_latest_blockhash` does; what was there is kept.
+            See `RpcClient.get_latest_blockhash`. The cached blockhash is kept.
         """
         with self._lock:
             if block_height is None:
@@ -71,14 +73,9 @@ class BlockhashCache:
                 return held
             return self._fetch(block_height)
 
-    def refresh(self) -> Blockhash:
-        """Fetch one now, whatever the age of the last, and return the younger of the two."""
-        with self._lock:
-            return self._fetch(self._rpc.get_block_height())
-
     def _fetch(self, block_height: int) -> Blockhash:
         fetched, held = self._rpc.get_latest_blockhash(), self._held
-        # Behind one address there may be many nodes, some of them behind the others.
+        # One address may serve many nodes, and some lag behind others.
         younger = fetched if held is None or _born(fetched) >= _born(held) else held
         ahead, behind = _born(fetched) - block_height, block_height - _born(younger)
         if ahead > BLOCKHASH_VALID_BLOCKS or behind > MOST_BEHIND:

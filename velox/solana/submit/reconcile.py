@@ -1,9 +1,9 @@
-"""What an executed transaction did in its market: learned, and brought to desk and journal."""
+"""Reads what executed transactions did, and applies it to working orders and journal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,35 +16,19 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
-from velox.solana.orders.reports import Fill, placed_orders, read_log
 from velox.solana.submit.account_watch import MarketWatch
-from velox.solana.submit.routing import Route
+from velox.solana.tx.carrier import Carrier, OrderNumber, TransactionResult
 
-__all__ = ["Effect", "Reconciler"]
+__all__ = ["Reconciler"]
 
 Array: TypeAlias = npt.NDArray[np.void]
 
-# How often a node is asked what an executed transaction did before that counts as not known.
-LOOKS_AT_DETAILS: Final = 20
-
-
-class Effect(NamedTuple):
-    """What a transaction did.
-
-    Attributes
-    ----------
-    placed : list of (int, bool) or None
-        The market's number of each order that it placed, and whether it rests; None where the
-        market gives no numbers.
-    fills : list of Fill
-    """
-
-    placed: list[tuple[int, bool]] | None
-    fills: list[Fill]
+# How often a node is asked what a transaction did, before the answer counts as unknown.
+MAX_DETAIL_REQUESTS: Final = 20
 
 
 class Reconciler:
-    """Asks a node for effects, and applies them.
+    """Reads results from a node, and applies them.
 
     Parameters
     ----------
@@ -55,7 +39,7 @@ class Reconciler:
     trader : Pubkey
     commitment : {"confirmed", "finalized"}
     note : callable
-        Is told of every error.
+        Called with every error.
 
     Attributes
     ----------
@@ -64,7 +48,7 @@ class Reconciler:
 
     Notes
     -----
-    Thread-safety: one thread; the attributes may be read by any.
+    Thread-safety: one thread. Any thread may read the attributes.
     """
 
     def __init__(
@@ -88,88 +72,87 @@ class Reconciler:
         self.unnumbered = 0
         self.unread_events = 0
 
-    def learn(self, flight: InFlight, lane: Route) -> Effect | None:
-        """Ask what an executed transaction did; None where that has to be asked again.
+    def learn(self, in_flight: InFlight, carrier: Carrier) -> TransactionResult | None:
+        """Ask what an executed transaction did; None if that must be asked again.
 
         Raises
         ------
         TransportError, RateLimitedError
             The node does not answer.
         """
-        placing = len(flight.signed.places)
-        if lane.spec is None or not placing:
-            return Effect(None, [])
-        info = self._details(flight)
-        if info is None and flight.looks < LOOKS_AT_DETAILS:
+        placing = len(in_flight.signed.places)
+        if not placing:
+            return TransactionResult()
+        info = self._details(in_flight)
+        if info is None and in_flight.looks < MAX_DETAIL_REQUESTS:
             return None
-        log = read_log(info.logs or () if info is not None else ())
-        self.unread_events += log.unread
-        fills = [each for each in log.events if isinstance(each, Fill)]
-        answers = (info.return_data if info is not None else None, log.answer)
-        placed = placed_orders(answers, log.events, placing, self._trader)
-        if placed is None:
+        logs = info.logs or () if info is not None else ()
+        return_data = info.return_data if info is not None else None
+        result = carrier.result(logs, return_data, placing, self._trader)
+        self.unread_events += result.unread
+        if result.placed is None or len(result.placed) != placing:
             self.unnumbered += placing
-            placed = [(0, False)] * placing
-        return Effect(placed, fills)
+            result = result._replace(placed=[OrderNumber(0, False)] * placing)
+        return result
 
-    def _details(self, flight: InFlight) -> TransactionInfo | None:
+    def _details(self, in_flight: InFlight) -> TransactionInfo | None:
         try:
-            info = self._rpc.get_transaction(flight.signed.signature, self._commitment)
+            info = self._rpc.get_transaction(in_flight.signed.signature, self._commitment)
         except RpcError as error:
-            # A node that keeps no history says so each time.
+            # A node without history answers with this error each time.
             self._note(error)
             info = None
-        flight.looks += 1
+        in_flight.looks += 1
         return info
 
-    def look_for(self, flight: InFlight) -> bool:
-        """Have the desk forget what a failed transaction was to cancel and others have filled.
+    def look_for(self, in_flight: InFlight) -> bool:
+        """Remove orders that a failed transaction was to cancel and that others have filled.
 
         Returns
         -------
         bool
-            Whether that is done, or there is nothing to be learned: if not, ask again.
+            Whether this is done. If not, call it again.
         """
-        flight.looks += 1
-        if not flight.signed.cancels or flight.looks > LOOKS_AT_DETAILS:
+        in_flight.looks += 1
+        if not in_flight.signed.cancels or in_flight.looks > MAX_DETAIL_REQUESTS:
             return True
-        return self._watch.look_for(flight.pack)
+        return self._watch.look_for(in_flight.batch)
 
-    def apply(self, flight: InFlight, effect: Effect, lane: Route, slot: int) -> Array:
-        """Bring the desk to an effect, and return what rests by number.
+    def apply(
+        self, in_flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int
+    ) -> Array:
+        """Apply a result to the working orders, and return what rests.
 
         Returns
         -------
         ndarray of RESTING_DTYPE, shape (n,)
         """
-        pack, signed, placed = flight.pack, flight.signed, effect.placed
+        batch, signed, placed = in_flight.batch, in_flight.signed, result.placed
         if placed is None:
-            self._queue.landed(pack)
+            self._queue.landed(batch)
             return NOTHING_RESTS
-        numbers = [sequence if rests else None for sequence, rests in placed]
-        again = iter(numbers[len(pack.places) :])
-        replaced = [next(again) if left else None for left in pack.cancels.values()]
-        self._queue.landed(pack, numbers[: len(pack.places)], replaced)
-        if lane.spec is not None:
-            for fill in effect.fills:
-                lots, part = divmod(fill.base_atoms, lane.spec.lot_atoms)
-                for sequence in (fill.maker_sequence, fill.taker_sequence):
-                    self._queue.desk.fill(lane.spec.velox_market, sequence, lots, slot)
-                if part:
-                    # What is left is no number of lots: the market knows.
-                    self._watch.doubt(pack.lane)
+        numbers = [each.sequence if each.rests else None for each in placed]
+        again = iter(numbers[len(batch.places) :])
+        replaced = [next(again) if left else None for left in batch.cancels.values()]
+        self._queue.landed(batch, numbers[: len(batch.places)], replaced)
+        for fill in result.fills:
+            lots, part = divmod(fill.base_atoms, carrier.lot_atoms)
+            self._queue.working.fill(carrier.market or 0, fill.sequence, lots, slot)
+            if part:
+                # A part of a lot was filled: the venue's account says what is left.
+                self._watch.doubt(batch.route)
         rests = np.zeros(len(placed), RESTING_DTYPE)
         for name in ("id", "price", "side", "market"):
             rests[name] = signed.places[name]
         rests["lots"] = signed.places["size"]
-        rests["sequence"] = [sequence for sequence, _ in placed]
-        return rests[[known for _, known in placed]]
+        rests["sequence"] = [each.sequence for each in placed]
+        return rests[[each.rests for each in placed]]
 
-    def remember(self, effect: Effect, market: int) -> None:
-        """Have the journal know what fills have left of orders of ours that it has as resting."""
-        fills, resting = effect.fills, self._journal.unsettled.resting
-        numbers = {each for fill in fills for each in (fill.maker_sequence, fill.taker_sequence)}
+    def remember(self, result: TransactionResult, market: int) -> None:
+        """Write to the journal what fills left of orders that rest according to it."""
+        resting = self._journal.unsettled.resting
+        numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)
-        rows = [(each, self._queue.desk.lots(market, each), market, 0) for each in known]
+        rows = [(each, self._queue.working.lots(market, each), market, 0) for each in known]
         if rows:
             self._journal.append(Remains(np.array(rows, REMAINS_DTYPE)))

@@ -1,4 +1,4 @@
-"""What an earlier process left: the orders that rest, and the transactions without a known end."""
+"""Restores what an earlier process left: resting orders, and transactions in flight."""
 
 from __future__ import annotations
 
@@ -6,73 +6,76 @@ import numpy as np
 
 from velox.errors import SubmitError
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import Signed
-from velox.solana.orders.in_flight import InFlight, SubmissionBatch
+from velox.solana.orders.in_flight import InFlight, Signed, SubmissionBatch
 from velox.solana.orders.queue import OrderBatch, OrderQueue
 from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.routing import Routes
+from velox.solana.tx.spend import SpendSummary
 
 __all__ = ["recover"]
 
 Resting = dict[tuple[int, int], RestingOrder]
 
 
-def recover(journal: SubmissionJournal, lanes: Routes, queue: OrderQueue) -> list[SubmissionBatch]:
-    """Bring a new queue's desk to what a journal holds, and return what is under way.
+def recover(journal: SubmissionJournal, routes: Routes, queue: OrderQueue) -> list[SubmissionBatch]:
+    """Load a journal's state into a new queue, and return the submissions in flight.
 
-    All of it is older than any ticket that the queue will give.
+    Their tickets are negative: all of it is older than any new order.
 
     Raises
     ------
     SubmitError
-        The journal holds orders of a market that nothing carries.
+        The journal holds orders of a market that no carrier takes.
     """
     unsettled = journal.unsettled
     places = sum(len(each.places) for each in unsettled.transactions.values())
     ticket = -len(unsettled.resting) - places
     resting: Resting = {}
     for number, row in unsettled.resting.items():
-        standing = _standing(ticket, row, "lots")
-        standing.chain, standing.sequence = standing.planned, int(row["sequence"])
-        queue.desk.admit(standing)
-        queue.desk.rest(standing)
-        resting[number] = standing
+        order = _resting_order(ticket, row, "lots")
+        order.chain, order.sequence = order.planned, int(row["sequence"])
+        queue.working.admit(order)
+        queue.working.rest(order)
+        resting[number] = order
         ticket += 1
-    volleys: dict[int, SubmissionBatch] = {}
+    submissions: dict[int, SubmissionBatch] = {}
     for signed in unsettled.transactions.values():
         market = int(signed.orders["market"][0])
-        lane = int(lanes.of_market[market])
-        if lane < 0:
+        route = int(routes.of_market[market])
+        if route < 0:
             raise SubmitError(
-                f"{journal.path}: holds orders of market {market}, which nothing carries"
+                f"{journal.path}: holds orders of market {market}, which no carrier takes"
             )
-        pack = _pack(signed, market, ticket, resting)
-        pack.lane = lane
+        batch = _batch_of(signed, market, ticket, resting)
+        batch.route = route
         ticket += len(signed.places)
-        queue.adopt(pack)
-        volley = volleys.setdefault(signed.volley, SubmissionBatch(signed.attempt))
-        volley.flights.append(InFlight(signed, pack, volley))
-    for volley in volleys.values():
-        # The process that signed it may have sent it.
-        volley.accepted = True
-        volley.sends = 1
-        volley.broken = len(volley.flights) < volley.flights[0].signed.volley_size
-    return list(volleys.values())
+        queue.adopt(batch)
+        submission = submissions.setdefault(signed.submission, SubmissionBatch(signed.attempt))
+        spend = SpendSummary.of(signed.raw[65:])
+        submission.transactions.append(InFlight(signed, spend, batch, submission))
+    for submission in submissions.values():
+        # The process that signed it may have sent it already.
+        submission.accepted = True
+        submission.sends = 1
+        submission.broken = (
+            len(submission.transactions) < submission.transactions[0].signed.submission_size
+        )
+    return list(submissions.values())
 
 
-def _pack(signed: Signed, market: int, ticket: int, resting: Resting) -> OrderBatch:
-    """What a transaction does in the market; its orders have no tickets here."""
-    pack = OrderBatch()
+def _batch_of(signed: Signed, market: int, ticket: int, resting: Resting) -> OrderBatch:
+    """Return what a transaction does at the venue. Its orders have no tickets."""
+    batch = OrderBatch()
     for sequence in signed.cancels:
         if (market, sequence) in resting:
-            pack.cancels[resting[market, sequence]] = 0
+            batch.cancels[resting[market, sequence]] = 0
     for place, record in enumerate(signed.places):
-        pack.places.append(_standing(ticket + place, record, "size"))
-        pack.sizes.append(pack.places[-1].planned)
-    return pack
+        batch.places.append(_resting_order(ticket + place, record, "size"))
+        batch.sizes.append(batch.places[-1].planned)
+    return batch
 
 
-def _standing(ticket: int, row: np.void, size: str) -> RestingOrder:
-    """An order of an earlier process; `size` is the name of the field with its lots."""
+def _resting_order(ticket: int, row: np.void, size: str) -> RestingOrder:
+    """Return an order of an earlier process. `size` names the field with its lots."""
     id, market, side = int(row["id"]), int(row["market"]), int(row["side"])
     return RestingOrder(ticket, id, market, side, int(row["price"]), int(row[size]))

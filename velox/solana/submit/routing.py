@@ -1,9 +1,8 @@
-"""Which markets share transactions, and what a transaction of theirs is made of."""
+"""Routes: which markets share Solana transactions, and which carrier encodes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,131 +10,131 @@ import numpy.typing as npt
 
 from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
+from velox.solana.orders.in_flight import TransactionPlan
 from velox.solana.orders.queue import OrderBatch
-from velox.solana.tx.carrier import Carrier, ManifestCarrier
-from velox.solana.tx.instructions import Cancel
+from velox.solana.tx.carrier import Cancel, Carrier
 from velox.solana.tx.signer import Signer
 from velox.solana.tx.template import TransactionBuilder
 
-__all__ = ["Route", "Routes", "TransactionPlan"]
+__all__ = ["Route", "Routes"]
 
 Array: TypeAlias = npt.NDArray[np.void]
-
-# A program's answer has 1024 bytes at most: a count, and 12 bytes for each order placed.
-MOST_NUMBERED = 85
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionPlan:
-    """What a transaction is to do.
-
-    Attributes
-    ----------
-    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-        The orders that it carries out.
-    places : ndarray of TRANSACTION_DTYPE, shape (m,)
-        What it places, where the market gives numbers: the ADDs, then what is left of orders that
-        are cancelled in part.
-    cancels : tuple of int
-        The market's numbers of what it cancels.
-    """
-
-    orders: Array
-    places: Array
-    cancels: tuple[int, ...] = ()
+MARKETS = 256
 
 
 class Route:
-    """Markets that share transactions: their carrier, and what builds for it.
+    """The markets of one carrier, which share transactions.
 
     Parameters
     ----------
     carrier : Carrier
     signer : Signer
+
+    Attributes
+    ----------
+    carrier : Carrier
+    builder : TransactionBuilder
     """
 
     def __init__(self, carrier: Carrier, signer: Signer) -> None:
         self.carrier = carrier
         self.builder = TransactionBuilder(carrier, signer)
-        # Manifest numbers its orders; a memo has the records themselves, cancels among them.
-        self.spec = carrier.spec if isinstance(carrier, ManifestCarrier) else None
 
     def fits(self, records: int, cancels: int, places: int) -> bool:
-        """Whether one transaction holds so much."""
-        if self.spec is None:
-            return self.carrier.fits(records)
-        return places <= MOST_NUMBERED and self.carrier.fits(places, cancels)
+        """Return whether one transaction holds so many records, cancels and placements."""
+        if not self.carrier.numbers_orders:
+            return self.builder.fits(records)
+        most = self.carrier.max_orders_per_answer
+        return (most is None or places <= most) and self.builder.fits(places, cancels)
 
-    def plan(self, pack: OrderBatch) -> TransactionPlan:
-        """Say what the transaction of a pack is to do."""
-        orders = pack.records()
-        if self.spec is None:
-            return TransactionPlan(orders, orders[:0])
+    def plan(self, batch: OrderBatch) -> TransactionPlan:
+        """Return what the transaction of a batch is to do."""
+        orders = batch.records()
+        if not self.carrier.numbers_orders:
+            return TransactionPlan(orders=orders, places=orders[:0])
         rest = np.array(
             [
                 (each.id, each.price, left, each.side, Kind.ADD, 0, each.market, 0)
-                for each, left in pack.cancels.items()
+                for each, left in batch.cancels.items()
                 if left
             ],
             TRANSACTION_DTYPE,
         )
         places = np.concatenate([orders[orders["kind"] == Kind.ADD], rest])
-        cancels = [each.sequence for each in pack.cancels if each.sequence is not None]
-        return TransactionPlan(orders, places, tuple(cancels))
+        cancels = [each.sequence for each in batch.cancels if each.sequence is not None]
+        return TransactionPlan(orders=orders, places=places, cancels=tuple(cancels))
 
     def payload(self, plan: TransactionPlan) -> tuple[Array, list[Cancel]]:
-        """Return what the carrier's instruction is made of."""
-        if self.spec is None:
+        """Return what the carrier encodes: the records, and the cancels by number."""
+        if not self.carrier.numbers_orders:
             return plan.orders, []
         return plan.places, [Cancel(each) for each in plan.cancels]
 
 
 class Routes:
-    """The lane of every market.
+    """The route of every market.
 
     Parameters
     ----------
     carriers : Carrier or sequence of Carrier
-        A `ManifestCarrier` takes the orders of its market, one of another kind all others.
+        A carrier with a `market` takes the orders of that market. One without takes all others.
     signer : Signer
+
+    Attributes
+    ----------
+    of_market : ndarray of int64, shape (256,)
+        The index of each market's route; -1 if no carrier takes it.
 
     Raises
     ------
     ConfigError
-        No carrier, or two for the same market.
+        There is no carrier, there are two for one market, or a carrier's attributes contradict
+        each other.
     """
 
     def __init__(self, carriers: Carrier | Sequence[Carrier], signer: Signer) -> None:
         given = [carriers] if isinstance(carriers, Carrier) else list(carriers)
         if not given:
-            raise ConfigError("carriers: none is given")
-        self._lanes = [Route(each, signer) for each in given]
-        general = [index for index, each in enumerate(self._lanes) if each.spec is None]
+            raise ConfigError("carriers: at least one is needed")
+        self._routes = [Route(each, signer) for each in given]
+        general = [index for index, each in enumerate(given) if each.market is None]
         if len(general) > 1:
-            raise ConfigError(f"carriers: {len(general)} for all markets; at most one can be")
-        self.of_market = np.full(256, general[0] if general else -1, np.int64)
-        for index, lane in enumerate(self._lanes):
-            if lane.spec is not None:
-                market = lane.spec.velox_market
-                if self.of_market[market] not in (-1, *general):
-                    raise ConfigError(f"carriers: two for market {market}")
-                self.of_market[market] = index
+            raise ConfigError(f"carriers: {len(general)} carry all markets; at most one may")
+        self.of_market = np.full(MARKETS, general[0] if general else -1, np.int64)
+        for index, carrier in enumerate(given):
+            market = carrier.market
+            if carrier.numbers_orders and (market is None or carrier.lot_atoms <= 0):
+                # Without a market, its numbers would be ambiguous.
+                raise ConfigError(
+                    f"carrier {carrier.name}: numbers_orders needs a market and lot_atoms"
+                )
+            if market is None:
+                continue
+            if not 0 <= market < MARKETS:
+                raise ConfigError(f"carrier {carrier.name}: market = {market}: must be 0 to 255")
+            if self.of_market[market] not in (-1, *general):
+                raise ConfigError(f"carriers: two for market {market}")
+            self.of_market[market] = index
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._routes)
 
     def __getitem__(self, index: int) -> Route:
-        return self._lanes[index]
+        return self._routes[index]
 
     def faults(self, orders: Array) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-        """Name the orders that cannot be carried; each mask is of those that the last one left."""
+        """Return pairs of a reason and a mask, for orders that cannot be carried.
+
+        Each mask is over the orders that the masks before it left.
+        """
         unknown = self.of_market[orders["market"]] < 0
         orders = orders[~unknown]
         invalid = ~((orders["side"] <= 1) & (orders["price"] > 0) & (orders["size"] > 0))
         orders = orders[~invalid]
         unfit = np.zeros(len(orders), np.bool_)
-        for lane in self._lanes:
-            if lane.spec is not None:
-                mine = orders["market"] == lane.spec.velox_market
-                unfit[mine] = ~lane.spec.representable(orders[mine])
+        route_of_order = self.of_market[orders["market"]]
+        for index, route in enumerate(self._routes):
+            mine = route_of_order == index
+            if mine.any():
+                unfit[mine] = ~route.carrier.representable(orders[mine])
         return [("unknown_market", unknown), ("invalid", invalid), ("unrepresentable", unfit)]

@@ -1,4 +1,4 @@
-"""Handing signed transactions out, and keeping what is said to that."""
+"""Sends signed transactions, and keeps the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Sender"]
 
 
 class Sender:
-    """The way out: a block engine, or an RPC node.
+    """Sends to a block engine, or to an RPC node.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class Sender:
     engine : BlockEngineClient or None
         None sends to `rpc`.
     tip_policy : TipPolicy or None
-        Needed with an engine.
+        Required with an engine.
     skip_preflight, commitment, fallback
         As in `SubmitOptions`.
     note : callable
-        Is told of every error.
+        Called with every error.
     clock : callable
         Monotonic ns.
     rng : random.Random, optional
@@ -46,9 +46,9 @@ class Sender:
     Raises
     ------
     ConfigError
-        An engine without a tip.
+        There is an engine, and no tip policy.
     TransportError, RpcError, RateLimitedError
-        The engine does not say who is to be tipped.
+        The engine does not return its tip accounts.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Sender:
         self._tips: TipAccounts | None = None
         if engine is not None:
             if tip_policy is None:
-                raise ConfigError("tip_policy = None: a block engine takes nothing without a tip")
+                raise ConfigError("tip_policy = None: a block engine requires a tip")
             self._tips = TipAccounts(engine.get_tip_accounts, rng=rng, clock=clock)
 
     @property
     def bundles(self) -> bool:
-        """bool: Whether several transactions can go together."""
+        """bool: Whether transactions can be sent as a Jito bundle."""
         return self._engine is not None
 
-    def carries(self, volley: SubmissionBatch) -> bool:
-        """Whether it can be handed out as what it is: a node would land a part of a bundle."""
-        return self._engine is not None or len(volley.flights) == 1
+    def carries(self, submission: SubmissionBatch) -> bool:
+        """Return whether it can be sent whole: an RPC node could land a part of a bundle."""
+        return self._engine is not None or len(submission.transactions) == 1
 
     @property
     def ready(self) -> bool:
@@ -92,58 +92,58 @@ class Sender:
         return (self._engine or self._rpc).wait_s == 0
 
     def tip(self, now: int) -> tuple[Pubkey | None, int]:
-        """Return whom the next volley tips, and how many lamports."""
+        """Return the tip account and the lamports of the next submission."""
         if self._tips is None or self._policy is None:
             return None, 0
         return self._tips.choose(), self._policy.lamports(now)
 
-    def send(self, volley: SubmissionBatch, height: int) -> int:
-        """Hand out, once, a volley that it carries. Whatever is answered, it is under way.
+    def send(self, submission: SubmissionBatch, height: int) -> int:
+        """Send a submission once. It is in flight, whatever the answer.
 
         Parameters
         ----------
-        volley : SubmissionBatch
-            Remembers that it was sent, unless the endpoint had no room for it.
+        submission : SubmissionBatch
+            Notes that it was sent, unless the endpoint's rate limit had no room.
         height : int
             The block height.
 
         Returns
         -------
         int
-            How many requests that took.
+            How many requests were made.
         """
-        raws = [each.signed.raw for each in volley.flights]
-        requests, gone = 1, True
+        raws = [each.signed.raw for each in submission.transactions]
+        requests, was_sent = 1, True
         try:
             if self._engine is None:
                 (raw,) = raws
                 self._send_to_node(raw)
             else:
                 self._engine.send_bundle(raws)
-            volley.accepted = True
+            submission.accepted = True
         except RateLimitedError as error:
-            # It was sent nowhere.
+            # Nothing was sent.
             self._note(error)
-            gone = False
+            was_sent = False
         except TransportError as error:
             self._note(error)
-            volley.accepted = True
+            submission.accepted = True
         except RpcError as error:
             self._note(error)
-            self._refused(volley, error)
-        falls = self._fallback and self._engine is not None and not volley.accepted
+            self._refused(submission, error)
+        falls = self._fallback and self._engine is not None and not submission.accepted
         if falls and len(raws) == 1 and self._rpc.wait_s == 0:
             requests += 1
             try:
                 self._send_to_node(raws[0])
-                volley.accepted = True
+                submission.accepted = True
             except (RateLimitedError, TransportError, RpcError) as error:
                 self._note(error)
-                volley.accepted |= isinstance(error, TransportError)
-            gone = True
-        if gone:
-            volley.sends += 1
-            volley.sent_height = height
+                submission.accepted |= isinstance(error, TransportError)
+            was_sent = True
+        if was_sent:
+            submission.sends += 1
+            submission.sent_height = height
         return requests
 
     def _send_to_node(self, raw: bytes) -> None:
@@ -151,17 +151,17 @@ class Sender:
             raw, skip_preflight=self._skip_preflight, preflight_commitment=self._commitment
         )
 
-    def _refused(self, volley: SubmissionBatch, error: RpcError) -> None:
-        """Keep what was said: it is the reason, should it turn out that nobody took the volley."""
+    def _refused(self, submission: SubmissionBatch, error: RpcError) -> None:
+        """Keep the refusal. It is the reason if no endpoint turns out to have accepted it."""
         if isinstance(error, BundleRejectedError):
             reason = error.reason
             if reason is BundleError.NO_TIP and self._tips is not None:
                 self._tips.mark_stale()
             known = reason in (BundleError.ALREADY_PROCESSED, BundleError.DUPLICATE)
-            volley.accepted |= known or error.__cause__ is not None
-            said = reason.value if isinstance(reason, BundleError) else str(reason)
+            submission.accepted |= known or error.__cause__ is not None
+            refusal = reason.value if isinstance(reason, BundleError) else str(reason)
         else:
             err = error.data.get("err") if isinstance(error.data, dict) else None
-            volley.accepted |= err == "AlreadyProcessed"
-            said = reason_of(err if err is not None else error.message)
-        volley.refusal = f"refused: {said}"
+            submission.accepted |= err == "AlreadyProcessed"
+            refusal = reason_of(err if err is not None else error.message)
+        submission.refusal = f"refused: {refusal}"

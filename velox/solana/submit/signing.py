@@ -1,4 +1,4 @@
-"""Orders to bytes that no other transaction of ours has: signed, or refused in a few words."""
+"""Builds and signs transactions with unique signatures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from velox.errors import (
 )
 from velox.solana.config import SubmitOptions
 from velox.solana.net.rpc_types import Blockhash
-from velox.solana.submit.routing import Route, TransactionPlan
+from velox.solana.orders.in_flight import TransactionPlan
+from velox.solana.submit.routing import Route
 from velox.solana.submit.sending import Sender
+from velox.solana.tx.template import WireTransaction
 
 __all__ = ["Refusal", "TransactionSigner"]
 
@@ -29,30 +31,30 @@ class Refusal:
     Attributes
     ----------
     reason : str
-    passing : bool
-        Whether it is the signer's cap on what a minute may cost, in which there will be room again.
+    temporary : bool
+        Whether the reason is the signer's spending limit for a minute, which will have room again.
     """
 
     reason: str
-    passing: bool = False
+    temporary: bool = False
 
 
 class TransactionSigner:
-    """Signs what lanes plan.
+    """Signs the plans of routes.
 
     Parameters
     ----------
-    dispatch : Sender
-        Knows who is tipped.
+    sender : Sender
+        Chooses the tip.
     options : SubmitOptions
     note : callable
-        Is told of every error.
+        Called with every error.
 
     Attributes
     ----------
     recent : dict of Signature to int
-        What may still execute, by its last valid height: the same bytes twice would be one
-        transaction.
+        Signatures that may still execute, with the last block height of each. The same bytes
+        twice would be one transaction.
 
     Notes
     -----
@@ -61,55 +63,55 @@ class TransactionSigner:
 
     def __init__(
         self,
-        dispatch: Sender,
+        sender: Sender,
         options: SubmitOptions,
         note: Callable[[VeloxError | str], None],
     ) -> None:
-        self._dispatch = dispatch
+        self._sender = sender
         self._valid_slots = options.order_valid_slots
         self._unit_price = options.unit_price
         self._note = note
         self.recent: dict[Signature, int] = {}
 
     def sign(
-        self, lane: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
-    ) -> bytes | Refusal:
-        """Return the transaction of a plan.
+        self, route: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
+    ) -> WireTransaction | Refusal:
+        """Return the signed transaction of a plan, or why there is none.
 
         Parameters
         ----------
-        lane : Route
+        route : Route
         plan : TransactionPlan
-            One of that lane's.
+            A plan of that route.
         blockhash : Blockhash
         now : int
             ns, for the tip policy.
         tips : bool
-            Whether it is the one of its volley that tips.
+            Whether it pays the tip of its bundle.
         """
         try:
-            return self._sign(lane, plan, blockhash, now, tips=tips)
+            return self._sign(route, plan, blockhash, now, tips=tips)
         except SpendRefusedError as error:
             self._note(error)
-            passing = error.rule == "max_spend_lamports_per_minute"
-            return Refusal(str(error) if passing else f"not signed: {error.rule}", passing)
+            temporary = error.rule == "max_spend_lamports_per_minute"
+            return Refusal(str(error) if temporary else f"not signed: {error.rule}", temporary)
         except (TransactionTooLargeError, UnrepresentableError, RecordError) as error:
             self._note(error)
             return Refusal(f"not built: {type(error).__name__.removesuffix('Error')}")
         except Exception as error:
-            # A signer or a tip policy of somebody else's; what it says may hold what it should not.
+            # From a signer or a tip policy outside Velox. Its message may hold secrets: drop it.
             reason = f"not signed: {type(error).__name__}"
             self._note(reason)
             return Refusal(reason)
 
     def _sign(
-        self, lane: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
-    ) -> bytes:
-        records, cancels = lane.payload(plan)
-        tip_account, tip_lamports = self._dispatch.tip(now) if tips else (None, 0)
+        self, route: Route, plan: TransactionPlan, blockhash: Blockhash, now: int, *, tips: bool
+    ) -> WireTransaction:
+        records, cancels = route.payload(plan)
+        tip_account, tip_lamports = self._sender.tip(now) if tips else (None, 0)
         unit_price = self._unit_price
         while True:
-            built = lane.builder.build(
+            built = route.builder.build(
                 records,
                 cancels,
                 blockhash=blockhash.hash,
@@ -121,13 +123,13 @@ class TransactionSigner:
             )
             if built.signature not in self.recent:
                 self.recent[built.signature] = blockhash.last_valid_block_height
-                return built.raw
-            # The same orders once more: by the same bytes they would be executed once.
+                return built
+            # The same orders again: the same bytes would be executed only once.
             unit_price += 1
 
-    def forget(self, height: int, flying: Container[Signature]) -> None:
-        """Forget what can no longer execute at a block height, and does not fly."""
+    def forget(self, height: int, in_flight: Container[Signature]) -> None:
+        """Drop signatures that can no longer execute at a block height and are not in flight."""
         over = [signature for signature, last in self.recent.items() if last < height]
         for signature in over:
-            if signature not in flying:
+            if signature not in in_flight:
                 del self.recent[signature]

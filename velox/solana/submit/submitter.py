@@ -1,9 +1,9 @@
-"""From bundles to the chain, each order to one known outcome.
+"""The submitter: from orders to executed Solana transactions, each order with one known outcome.
 
-A transaction is the unit of truth. Its way, in one duty cycle after another::
+The life of an order, in one duty cycle after another::
 
               OrderQueue.take           journal.commit           send
-    queued ──────────────────▶ built ──────────────▶ journalled ─────▶ under way ◀─┐
+    queued ──────────────────▶ signed ─────────────▶ journalled ─────▶ in flight ◀─┐
       │  │                       │                                    │   │        │ the same bytes
       │  └▶ CONFLATED, SHED,     └▶ FAILED: the signer or a format    │   └────────┘ again, after
       │     FAILED: nothing to      refuses it                        │       resend_blocks, then
@@ -12,16 +12,16 @@ A transaction is the unit of truth. Its way, in one duty cycle after another::
       │                              commitment that was asked for    ├──▶ LANDED, FAILED
       │                              a failure that is finalized      ├──▶ queued, each by itself
       │                                                               │
-      │                              finalized height > last valid,   │ signed anew, if there are
+      │                              finalized height > last valid,   │ signed again, if there are
       │                              then nothing in all of history,  ├──▶ attempts left; else
-      │                              twice                            │    EXPIRED, or FAILED with
-      │                                                               │    what all refused it for
+      │                              twice                            │    EXPIRED, or FAILED if
+      │                                                               │    every endpoint refused it
       └▶ SHED: close() came first    close() came first               └──▶ UNKNOWN
 
-What an endpoint answers to a send decides nothing: a response may be lost, an error may be said of
-what lands all the same. Only the chain ends a transaction, so that nothing is signed anew which may
-still execute. The bytes are in the journal before they are sent; a process that finds them there
-goes on from "under way".
+The answer of an endpoint to a send decides nothing. A response may be lost, and a transaction may
+land in spite of an error. Only the chain ends a transaction, so nothing is signed again while it
+may still execute. The bytes are in the journal before they are sent. A process that finds them
+there continues from "in flight".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -39,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 from solders.signature import Signature
 
+from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import (
     ConfigError,
     JournalError,
@@ -50,18 +51,22 @@ from velox.errors import (
 )
 from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import (
-    Ended,
-    Header,
-    Signed,
-)
+from velox.solana.journal.records import Ended, Header
 from velox.solana.net.block_engine import BlockEngineClient
 from velox.solana.net.deadline import time_limit
 from velox.solana.net.rate_limit import SteadyClock
 from velox.solana.net.rpc import MAX_STATUSES, RpcClient
 from velox.solana.net.rpc_types import Blockhash, SignatureStatus
 from velox.solana.net.tips import TipPolicy
-from velox.solana.orders.in_flight import InFlight, SubmissionBatch, Verdict, judge, reason_of
+from velox.solana.orders.in_flight import (
+    InFlight,
+    Signed,
+    SubmissionBatch,
+    TransactionPlan,
+    Verdict,
+    judge,
+    reason_of,
+)
 from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
 from velox.solana.orders.queue import OrderBatch, OrderQueue, Shedding, transactions_in
 from velox.solana.orders.reports import Reporter
@@ -69,59 +74,56 @@ from velox.solana.submit.account_watch import MarketWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
-from velox.solana.submit.routing import Routes, TransactionPlan
+from velox.solana.submit.routing import Routes
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier
 from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
 from velox.solana.tx.signer import Signer
-from velox.solana.tx.spend import SpendSummary
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
 Array: TypeAlias = npt.NDArray[np.void]
-# Does what there is room for, at a moment in ns, and returns how much that was.
-Turn: TypeAlias = Callable[[int], int]
+# Does what there is room for at a time in ns, and returns how much it did.
+Task: TypeAlias = Callable[[int], int]
 
-# Volleys that are signed in one duty cycle: they share one sync of the disk.
-LAUNCHES_AT_ONCE: Final = 16
-# The longest deadline of `close`, in seconds: some thirty years.
+# Submissions that are signed in one duty cycle. They share one sync of the disk.
+MAX_SUBMISSIONS_PER_STEP: Final = 16
+# The longest deadline of `close`, in seconds: about thirty years.
 MOST_DEADLINE_S: Final = 1e9
-# How long `close` sleeps at most, in seconds, before it asks whether to hurry.
+# The longest sleep of `close`, in seconds, before it calls `hurry` again.
 MOST_PAUSE_S: Final = 0.1
-# Looks in a row that must find a transaction dead: nodes behind one address need not agree.
-LOOKS_AT_THE_DEAD: Final = 2
+# Status requests in a row that must find a transaction missing: nodes may disagree.
+MISSING_LOOKS: Final = 2
 NS: Final = 1_000_000_000
 _UNANSWERED = (TransportError, RpcError, RateLimitedError)
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitterStatistics:
-    """A submitter at one moment.
+    """A snapshot of a submitter.
 
     Attributes
     ----------
     queued : int
         Orders that wait.
-    flying : int
-        Transactions under way.
+    in_flight : int
+        Transactions in flight.
     errors : int
-        Answers that did not come, or refused something.
+        Requests that failed or were refused.
     last_error : str
     held : str
-        Why the signer last let orders wait, for its cap on a minute's spending; empty where it
-        never did.
+        The last refusal of the signer for its spending limit of a minute; empty without one.
     unnumbered : int
-        Orders that were placed and whose number on the chain could not be learned: they can not be
-        cancelled from here.
+        Orders that were placed and whose number could not be read. Velox cannot cancel them.
     unread_events : int
-        Fills that the program logged in a layout that is not known: they are in no report.
+        Events of a venue's program in an unknown layout. Their fills are in no report.
     lost_reports : int
-        Reports that nobody took in time: 65 536 are kept.
+        Reports that nobody took in time. 65 536 are kept.
     """
 
     queued: int
-    flying: int
+    in_flight: int
     errors: int
     last_error: str
     held: str
@@ -131,56 +133,61 @@ class SubmitterStatistics:
 
 
 def checked_deadline(deadline_s: float) -> float:
-    """Return it; or raise ConfigError where it is none."""
+    """Validate `deadline_s` and return it.
+
+    Raises
+    ------
+    ConfigError
+        It is no number of seconds from 0 to 1e9.
+    """
     if not isinstance(deadline_s, int | float) or not 0 <= deadline_s <= MOST_DEADLINE_S:
         raise ConfigError(f"deadline_s = {deadline_s!r}: must be a number of seconds, 0 to 1e9")
     return deadline_s
 
 
 class Submitter:
-    """Takes bundles, and sends what has to be sent.
+    """Takes orders, and sends what the venues need. It is a `velox.venue.Venue`.
 
     Parameters
     ----------
     rpc : RpcClient
-        Whose word on what was executed counts. Best without retries of its own: a duty cycle asks
-        again anyway.
+        The node that is asked what was executed. It needs no retries: each duty cycle asks again.
     block_engine : BlockEngineClient or None
-        Where transactions go; None sends them to `rpc`.
+        Where transactions are sent; None sends them to `rpc`.
     signer : Signer
         Pays and trades.
     carriers : Carrier or sequence of Carrier
-        A `ManifestCarrier` takes the orders of its market, one of another kind all others.
+        A carrier with a `market` takes the orders of that market. One without takes all others.
     tip_policy : TipPolicy or None
-        What a bundle pays; needed with a block engine.
+        The tip of a Jito bundle; required with a block engine.
     journal : SubmissionJournal
-        Of this signer on this cluster, or new. What it holds without an end is followed on.
+        A journal of this signer on this cluster, or a new one. Its open transactions are followed.
     options : SubmitOptions, optional
     capacity, shedding
-        Of the `OrderQueue`.
+        See `OrderQueue`.
     observer : callable, optional
-        Is told of each order's end, see `Tally`.
+        Called with each outcome; see `Tally`.
     clock : callable
-        ns. One that is set back is taken to stand still for that moment.
+        ns. If it is set back, it counts as standing still.
     sleep : callable
-        Waits for so many seconds; `close` alone uses it.
+        Waits for so many seconds; used by `close` alone.
     rng : random.Random, optional
         Chooses tip accounts.
 
     Raises
     ------
     SubmitError
-        The payer has no lamports; the journal is another signer's, of another cluster, or holds
-        orders of a market that nothing carries.
+        The payer has no lamports. Or the journal is of another signer or cluster, or holds orders
+        of a market that no carrier takes.
     ConfigError
-        The parts do not fit together.
+        The parameters contradict each other.
     TransportError, RpcError, RateLimitedError
-        An endpoint cannot be asked what has to be known at the start.
+        An endpoint does not answer what must be known at the start.
 
     Notes
     -----
-    Thread-safety: `intake` belongs to one thread; `step`, `close` and `reports` to another.
-    `statistics` and `ledger` may be called from any.
+    Thread-safety: `intake`, `submit` and `cancel` belong to one thread; `step`, `close` and
+    `reports` to another. Any thread may call `statistics` and `ledger`.
     """
 
     def __init__(  # noqa: PLR0917 - the parts, in the order of their use
@@ -202,7 +209,7 @@ class Submitter:
     ) -> None:
         self._options = options = options if options is not None else SubmitOptions()
         if options.atomic and block_engine is None:
-            raise ConfigError("atomic = true: only a block engine lands several, or none")
+            raise ConfigError("atomic = true: needs a block engine")
         self._rpc = rpc
         self._signer = signer
         self._journal = journal
@@ -210,7 +217,7 @@ class Submitter:
         self._sleep = sleep
         self._errors = 0
         self._last_error = self._held = ""
-        self._dispatch = Sender(
+        self._sender = Sender(
             rpc,
             block_engine,
             tip_policy,
@@ -222,31 +229,31 @@ class Submitter:
             rng=rng,
         )
         self._tally = Tally(observer)
-        self._lanes = Routes(carriers, signer)
+        self._routes = Routes(carriers, signer)
         self._queue = OrderQueue(
             self._tally,
             capacity=capacity,
             shedding=shedding,
-            check=self._lanes.faults,
-            lane_of_market=self._lanes.of_market.tolist(),
+            check=self._routes.faults,
+            route_of_market=self._routes.of_market.tolist(),
         )
-        self._reporter = Reporter(signer.pubkey)
-        self._volleys: list[SubmissionBatch] = []
-        self._flights: dict[Signature, InFlight] = {}
-        # Expired, and to be signed anew.
-        self._anew: list[SubmissionBatch] = []
-        self._press = TransactionSigner(self._dispatch, options, self._note)
+        self._reporter = Reporter()
+        self._submissions: list[SubmissionBatch] = []
+        self._in_flight: dict[Signature, InFlight] = {}
+        # Expired submissions that are to be signed again.
+        self._to_sign_again: list[SubmissionBatch] = []
+        self._transaction_signer = TransactionSigner(self._sender, options, self._note)
         self._watch = MarketWatch(
             rpc,
-            self._lanes,
-            self._queue.desk,
+            self._routes,
+            self._queue.working,
             journal,
             signer.pubkey,
             commitment=options.commitment,
             poll_ns=options.poll_ns,
             note=self._note,
         )
-        self._effects = Reconciler(
+        self._reconciler = Reconciler(
             rpc,
             self._queue,
             self._watch,
@@ -257,16 +264,17 @@ class Submitter:
         )
         self._blockhashes = BlockhashCache(rpc)
         self._height = 0
-        # Whether the last look learned the height: nothing is signed by an old one.
+        # Whether the last status request learned the height. Nothing is signed by an old height.
         self._height_is_new = False
-        self._look_ns = self._launch_ns = clock()
-        # Whose the next request is, where an endpoint takes few. For each volley that goes for the
-        # first time one may go again, so that each comes to that while its blockhash lives.
-        self._signing: deque[Turn] = deque([self._launch, self._sign_anew])
-        self._sending: deque[Turn] = deque([partial(self._take_turns, self._signing), self._resend])
-        # Transactions in a bundle; fewer for a while where the signer's cap had no room for them.
+        self._look_ns = self._sign_after_ns = clock()
+        # If an endpoint takes few requests, the tasks alternate. One submission is resent for each
+        # new one, so that each is resent while its blockhash is valid.
+        self._signing: deque[Task] = deque([self._sign_new, self._sign_again])
+        self._sending: deque[Task] = deque([partial(self._run_tasks, self._signing), self._resend])
+        # Transactions in a Jito bundle; fewer for a while after the signer's limit had no room.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
+        self._next_number = journal.unsettled.next_number
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -283,78 +291,117 @@ class Submitter:
         elif found != header:
             what = "payer" if found.payer != header.payer else "genesis"
             raise SubmitError(
-                f"{self._journal.path}: of {what} {getattr(found, what)}, but this is "
+                f"{self._journal.path}: the journal is of {what} {getattr(found, what)}, expected "
                 f"{getattr(header, what)}: a journal belongs to one signer on one cluster"
             )
         if not self._rpc.get_balance(self._signer.pubkey):
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
-        self._press.recent.update(self._journal.unsettled.recent)
-        for volley in recover(self._journal, self._lanes, self._queue):
-            self._track(volley)
-            for flight in volley.flights:
-                self._tally.add("recovered", len(flight.signed.orders))
+        self._transaction_signer.recent.update(self._journal.unsettled.recent)
+        for submission in recover(self._journal, self._routes, self._queue):
+            self._track(submission)
+            for in_flight in submission.transactions:
+                self._tally.add("recovered", len(in_flight.signed.orders))
                 self._tally.transaction("recovered")
 
-    def _track(self, volley: SubmissionBatch) -> None:
-        self._volleys.append(volley)
-        for flight in volley.flights:
-            self._flights[flight.signed.signature] = flight
+    def _track(self, submission: SubmissionBatch) -> None:
+        self._submissions.append(submission)
+        for in_flight in submission.transactions:
+            self._in_flight[in_flight.signed.signature] = in_flight
 
     # Coming in
 
     def intake(self, bundles: Array) -> None:
-        """Take bundles in; cheap, and never waits.
+        """Take the orders of bundles in, and return at once.
 
         Parameters
         ----------
         bundles : ndarray of BUNDLE_DTYPE, shape (n,)
-            Copied, so it may lie in a ring.
+            Copied, so they may lie in a ring.
 
         Raises
         ------
         SubmitError
-            The submitter is closed: nobody would see to the orders.
+            The submitter is closed.
         ConfigError
             This is no array of bundles.
         """
+        self.submit(transactions_in(bundles))
+
+    def submit(self, orders: Array) -> None:
+        """Take orders in, and return at once. See `velox.venue.Venue.submit`.
+
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+            Copied.
+
+        Raises
+        ------
+        SubmitError
+            The submitter is closed.
+        ConfigError
+            This is no array of records.
+        """
         if self._closed:
-            raise SubmitError("intake of a submitter that is closed")
-        if len(bundles):
-            self._queue.push(transactions_in(bundles))
+            raise SubmitError("the submitter is closed: it takes no more orders")
+        if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
+            raise ConfigError(
+                f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
+            )
+        if len(orders):
+            self._queue.push(orders)
+
+    def cancel(self, orders: Array) -> None:
+        """Cancel orders as they were submitted. See `velox.venue.Venue.cancel`.
+
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+            Copied. An order with an id is found by the id. One with the id 0 is found by market,
+            side and price. Up to ``size`` lots of each are cancelled.
+
+        Raises
+        ------
+        SubmitError, ConfigError
+            As `submit`.
+        """
+        cancels = orders.copy()
+        cancels["kind"] = Kind.CANCEL
+        self.submit(cancels)
 
     # The duty cycle
 
     def step(self) -> int:
-        """Do what there is to do now, once, and return; it never waits for time to pass.
+        """Run one duty cycle: do what there is to do now. It never waits for time to pass.
 
         Returns
         -------
         int
-            Orders, answers and requests dealt with; 0 if there was nothing.
+            Orders, answers and requests handled; 0 if there was nothing to do.
 
         Raises
         ------
         JournalError
-            The disk does not take what has to be on it: nothing more is sent.
+            The disk did not take the journal. Nothing more is sent.
         SubmitError
             The submitter is closed.
 
         Notes
         -----
-        An endpoint that fails is no error of a step: it is counted, and asked again later.
+        A failing endpoint raises nothing here. It is counted, and asked again later.
         """
         if self._closed:
-            raise SubmitError("step of a submitter that is closed")
+            raise SubmitError("the submitter is closed: it cannot step")
         if self._broken is not None:
             raise self._broken
         return self._cycle(sends=True)
 
     def hold(self) -> None:
-        """Let the step that may be under way end with the request that it is at; for any thread.
+        """End the current step after the current request. Any thread may call this.
 
-        No step sends anything from then on; `close` says what comes of it.
+        No step sends anything from then on. Call `close` next.
         """
         self._left_s = lambda: 0.0
 
@@ -368,16 +415,16 @@ class Submitter:
             return done
         if not self._rpc.wait_s:
             done += self._watch.look(now)
-        return done + self._take_turns(self._sending, now)
+        return done + self._run_tasks(self._sending, now)
 
-    def _take_turns(self, turns: deque[Turn], now: int) -> int:
-        """Let each of some do what there is room for, beginning with the one whose turn it is."""
+    def _run_tasks(self, tasks: deque[Task], now: int) -> int:
+        """Run tasks in rotation, for as long as there is room to send."""
         done = 0
-        for _ in range(len(turns)):
+        for _ in range(len(tasks)):
             if not self._may_send():
                 break
-            turn = turns[0]
-            turns.rotate(-1)
+            turn = tasks[0]
+            tasks.rotate(-1)
             done += turn(now)
         return done
 
@@ -387,58 +434,54 @@ class Submitter:
 
     # Building
 
-    def _launch(self, now: int) -> int:
-        """Send for the first time what is signed; then sign and send what the queue has.
+    def _sign_new(self, now: int) -> int:
+        """Send what is signed and unsent, then sign and send what the queue has.
 
-        That as far as window and endpoint have room.
+        It stops when the window or an endpoint has no more room.
         """
         done = self._send(each for each in self._due() if not each.sends)
-        room = self._options.window - len(self._flights)
-        if room <= 0 or not len(self._queue) or not self._may_launch(now):
+        room = self._options.window - len(self._in_flight)
+        if room <= 0 or not len(self._queue) or not self._may_sign(now):
             return done
         blockhash = self._blockhash(now)
         if blockhash is None:
             return done
-        volleys = []
-        for _ in range(self._launches):
-            packs = self._take(min(room, self._bundle_size if self._options.atomic else 1))
-            volley = self._sign_first(packs, blockhash, now)
-            done += len(packs)
-            if volley is not None:
-                room -= len(volley.flights)
-                volleys.append(volley)
-            if not packs or room <= 0 or now < self._launch_ns:
+        submissions = []
+        for _ in range(self._max_submissions):
+            batches = self._take(min(room, self._bundle_size if self._options.atomic else 1))
+            submission = self._sign_first(batches, blockhash, now)
+            done += len(batches)
+            if submission is not None:
+                room -= len(submission.transactions)
+                submissions.append(submission)
+            if not batches or room <= 0 or now < self._sign_after_ns:
                 break
-        self._let_go(volleys)
+        self._journal_and_send(submissions)
         return done
 
     @property
-    def _launches(self) -> int:
-        """How many volleys are signed at once: no more than there is room for, or may well be."""
-        return 1 if self._dispatch.bundles else LAUNCHES_AT_ONCE
+    def _max_submissions(self) -> int:
+        """int: How many submissions may be signed in one step."""
+        return 1 if self._sender.bundles else MAX_SUBMISSIONS_PER_STEP
 
-    def _let_go(self, volleys: list[SubmissionBatch]) -> None:
-        """Write what was signed to the journal, and send it once the disk has it."""
-        for volley in volleys:
-            first = self._journal.unsettled.next_number
-            for number, flight in enumerate(volley.flights, first):
-                flight.signed = replace(
-                    flight.signed, number=number, volley=first, volley_size=len(volley.flights)
-                )
-                self._journal.append(flight.signed)
+    def _journal_and_send(self, submissions: list[SubmissionBatch]) -> None:
+        """Write signed submissions to the journal, then send them."""
+        for submission in submissions:
+            for in_flight in submission.transactions:
+                self._journal.append(in_flight.signed)
                 self._tally.transaction("signed")
         try:
             self._commit()
         except JournalError:
-            # Not sent by us; but should the disk have it after all, the next process will.
-            for volley in volleys:
-                for flight in volley.flights:
+            # Not sent by this process. If the disk has it after all, the next process sends it.
+            for submission in submissions:
+                for in_flight in submission.transactions:
                     self._tally.transaction("unknown")
-                    self._settle(flight.signed.orders, flight.pack, Outcome.UNKNOWN)
+                    self._settle(in_flight.signed.orders, in_flight.batch, Outcome.UNKNOWN)
             raise
-        for volley in volleys:
-            self._track(volley)
-        self._send(volleys)
+        for submission in submissions:
+            self._track(submission)
+        self._send(submissions)
 
     def _commit(self) -> None:
         try:
@@ -447,162 +490,167 @@ class Submitter:
             self._broken = error
             raise
 
-    def _may_launch(self, now: int) -> bool:
-        """Whether endpoints have room; what waits may be netted meanwhile, so none is signed."""
-        return now >= self._launch_ns and self._may_send() and not self._rpc.wait_s
+    def _may_sign(self, now: int) -> bool:
+        """Return whether endpoints have room. If not, orders stay queued, where they are netted."""
+        return now >= self._sign_after_ns and self._may_send() and not self._rpc.wait_s
 
     def _may_send(self) -> bool:
-        """Whether an endpoint takes a request now, and there is time for one."""
-        return self._dispatch.ready and self._left_s() > 0
+        """Return whether an endpoint takes a request now, and there is time for one."""
+        return self._sender.ready and self._left_s() > 0
 
     def _blockhash(self, now: int) -> Blockhash | None:
         try:
             blockhash = self._blockhashes.get(self._height if self._height_is_new else None)
         except _UNANSWERED as error:
             self._note(error)
-            self._launch_ns = now + self._options.poll_ns
+            self._sign_after_ns = now + self._options.poll_ns
             return None
         born = blockhash.last_valid_block_height - BLOCKHASH_VALID_BLOCKS
         self._height = max(self._height, born)
-        # That may have taken the last of the time: what is signed now would be sent by the next.
+        # The request may have used up the time. Then nothing more is signed.
         return blockhash if self._left_s() > 0 else None
 
     def _take(self, most: int) -> list[OrderBatch]:
-        """The oldest orders, of the lanes whose turn it is, for so many transactions at most."""
-        packs: list[OrderBatch] = []
-        while len(packs) < most:
-            pack = self._take_one()
-            if pack is None:
+        """Take the oldest orders, for so many transactions at most."""
+        batches: list[OrderBatch] = []
+        while len(batches) < most:
+            batch = self._take_one()
+            if batch is None:
                 break
-            packs.append(pack)
-        return packs
+            batches.append(batch)
+        return batches
 
     def _take_one(self) -> OrderBatch | None:
-        count = len(self._lanes)
-        first = self._queue.oldest_lane or 0
+        count = len(self._routes)
+        first = self._queue.oldest_route or 0
         for index in [(first + step) % count for step in range(count)]:
             known = self._watch.knows(index)
-            pack = self._queue.take(self._lanes[index].fits, index, known=known)
-            if pack is not None or self._queue.unsure:
+            batch = self._queue.take(self._routes[index].fits, index, known=known)
+            if batch is not None or self._queue.unsure:
                 self._watch.want(index, self._queue.unsure)
-            if pack is not None:
-                return pack
+            if batch is not None:
+                return batch
         return None
 
     def _sign_first(
-        self, packs: list[OrderBatch], blockhash: Blockhash, now: int
+        self, batches: list[OrderBatch], blockhash: Blockhash, now: int
     ) -> SubmissionBatch | None:
-        """Sign what the queue gave; None where it has failed, or waits on."""
-        if not packs:
+        """Sign batches of the queue; None if they failed, or went back to the queue."""
+        if not batches:
             return None
-        sheets = [(self._lanes[each.lane].plan(each), each) for each in packs]
-        signed = self._sign(1, sheets, blockhash, now)
+        plans = [(self._routes[each.route].plan(each), each) for each in batches]
+        signed = self._sign(1, plans, blockhash, now)
         if isinstance(signed, SubmissionBatch):
             self._bundle_size = min(self._bundle_size + 1, MAX_BUNDLE_TRANSACTIONS)
             return signed
-        if signed.passing:
-            # Until there is room again the orders wait, and may be netted.
-            for pack in packs:
-                self._queue.give_back(pack)
+        if signed.temporary:
+            # The orders wait in the queue until there is room, and may be netted there.
+            for batch in batches:
+                self._queue.give_back(batch)
         else:
-            self._refuse(sheets, signed.reason)
+            self._refuse(plans, signed.reason)
         return None
 
-    def _sign_anew(self, now: int) -> int:
-        """Sign the orders of volleys that have provably expired, whole, with a young blockhash."""
-        if not self._anew or not self._may_launch(now):
+    def _sign_again(self, now: int) -> int:
+        """Sign the orders of expired submissions again, with a new blockhash."""
+        if not self._to_sign_again or not self._may_sign(now):
             return 0
         blockhash = self._blockhash(now)
         if blockhash is None:
             return 0
-        expired, self._anew = self._anew[: self._launches], self._anew[self._launches :]
-        volleys = []
+        expired, self._to_sign_again = (
+            self._to_sign_again[: self._max_submissions],
+            self._to_sign_again[self._max_submissions :],
+        )
+        submissions = []
         for place, old in enumerate(expired):
-            sheets = [
-                (
-                    TransactionPlan(each.signed.orders, each.signed.places, each.signed.cancels),
-                    each.pack,
-                )
-                for each in old.flights
+            plans: list[tuple[TransactionPlan, OrderBatch]] = [
+                (each.signed, each.batch) for each in old.transactions
             ]
-            signed = self._sign(old.attempt + 1, sheets, blockhash, now)
+            signed = self._sign(old.attempt + 1, plans, blockhash, now)
             if isinstance(signed, SubmissionBatch):
-                volleys.append(signed)
-            elif signed.passing:
-                self._anew = expired[place:] + self._anew
+                submissions.append(signed)
+            elif signed.temporary:
+                self._to_sign_again = expired[place:] + self._to_sign_again
                 break
             else:
-                self._refuse(sheets, signed.reason)
-        self._let_go(volleys)
+                self._refuse(plans, signed.reason)
+        self._journal_and_send(submissions)
         return len(expired)
 
     def _sign(
         self,
         attempt: int,
-        sheets: list[tuple[TransactionPlan, OrderBatch]],
+        plans: list[tuple[TransactionPlan, OrderBatch]],
         blockhash: Blockhash,
         now: int,
     ) -> SubmissionBatch | Refusal:
-        """Sign what goes together: all of it, or nothing."""
-        volley = SubmissionBatch(attempt)
-        for plan, pack in sheets:
-            lane = self._lanes[pack.lane]
-            raw = self._press.sign(lane, plan, blockhash, now, tips=not volley.flights)
-            if isinstance(raw, Refusal):
-                for flight in volley.flights:
-                    # Nobody else has these bytes.
-                    del self._press.recent[flight.signed.signature]
-                if raw.passing:
-                    self._held = raw.reason
-                    self._launch_ns = now + NS
-                    # What was signed counts for the cap all the same: the next is no larger.
-                    self._bundle_size = len(volley.flights) or self._bundle_size
-                return raw
-            signed = Signed(
-                0,
-                attempt,
-                blockhash.last_valid_block_height,
-                blockhash.hash,
-                raw,
-                plan.orders,
-                plan.places,
-                plan.cancels,
+        """Sign the transactions of one submission: all of them, or none."""
+        submission = SubmissionBatch(attempt)
+        first = self._next_number
+        for number, (plan, batch) in enumerate(plans, first):
+            route = self._routes[batch.route]
+            built = self._transaction_signer.sign(
+                route, plan, blockhash, now, tips=not submission.transactions
             )
-            volley.flights.append(InFlight(signed, pack, volley))
-        return volley
+            if isinstance(built, Refusal):
+                for in_flight in submission.transactions:
+                    # These bytes were not sent anywhere.
+                    del self._transaction_signer.recent[in_flight.signed.signature]
+                if built.temporary:
+                    self._held = built.reason
+                    self._sign_after_ns = now + NS
+                    # What was signed counts for the limit all the same, so the next is no larger.
+                    self._bundle_size = len(submission.transactions) or self._bundle_size
+                return built
+            signed = Signed(
+                orders=plan.orders,
+                places=plan.places,
+                cancels=plan.cancels,
+                number=number,
+                attempt=attempt,
+                last_valid_block_height=built.last_valid_block_height,
+                blockhash=built.blockhash,
+                raw=built.raw,
+                submission=first,
+                submission_size=len(plans),
+            )
+            submission.transactions.append(InFlight(signed, built.spend, batch, submission))
+        self._next_number = first + len(plans)
+        return submission
 
-    def _refuse(self, sheets: list[tuple[TransactionPlan, OrderBatch]], reason: str) -> None:
-        for plan, pack in sheets:
-            self._queue.lost(pack)
-            self._settle(plan.orders, pack, Outcome.FAILED, reason)
+    def _refuse(self, plans: list[tuple[TransactionPlan, OrderBatch]], reason: str) -> None:
+        for plan, batch in plans:
+            self._queue.lost(batch)
+            self._settle(plan.orders, batch, Outcome.FAILED, reason)
 
     # Sending
 
-    def _send(self, volleys: Iterable[SubmissionBatch]) -> int:
-        """Send, one after the other, for as long as there is room; return how many those were."""
+    def _send(self, submissions: Iterable[SubmissionBatch]) -> int:
+        """Send submissions for as long as there is room; return how many were sent."""
         done = 0
-        for volley in volleys:
+        for submission in submissions:
             if self._signer.killed is not None:
-                volley.refusal = "not sent: killed"
+                submission.refusal = "not sent: killed"
             elif self._may_send():
-                self._tally.add("sends", self._dispatch.send(volley, self._height))
+                self._tally.add("sends", self._sender.send(submission, self._height))
                 done += 1
             else:
                 break
         return done
 
     def _resend(self, now: int) -> int:
-        """Send again what nobody has seen for some blocks."""
+        """Resend submissions that no node has seen executed for some blocks."""
         if self._signer.killed is not None:
             return 0
         return self._send(each for each in self._due() if each.sends)
 
     def _due(self) -> list[SubmissionBatch]:
-        """What is signed and may go now; what went least often, and longest ago, comes first."""
+        """Return the submissions to send now: fewest sends first, then the longest ago."""
         due = [
             each
-            for each in self._volleys
-            if each.goes(self._height, self._options.resend_blocks) and self._dispatch.carries(each)
+            for each in self._submissions
+            if each.is_due(self._height, self._options.resend_blocks) and self._sender.carries(each)
         ]
         due.sort(key=lambda each: (each.sends, each.sent_height or 0))
         return due
@@ -610,7 +658,7 @@ class Submitter:
     # Following
 
     def _follow(self) -> int:
-        """Look once at everything that is under way."""
+        """Request the status of everything in flight, once."""
         done = 0
         self._height_is_new = False
         try:
@@ -618,141 +666,145 @@ class Submitter:
             self._height_is_new = True
             young: list[InFlight] = []
             dying: list[InFlight] = []
-            for flight in self._flights.values():
-                if flight.status is None:
-                    old = flight.signed.last_valid_block_height < self._height
-                    (dying if old and not flight.seen else young).append(flight)
+            for in_flight in self._in_flight.values():
+                if in_flight.status is None:
+                    old = in_flight.signed.last_valid_block_height < self._height
+                    (dying if old and not in_flight.seen else young).append(in_flight)
             done += self._look(young)
             done += self._finish_executed()
             if dying:
-                # The height first: what the second answer does not have came too late for it, if
-                # only the node that gives it has got as far as the one that gave the height.
+                # The height is read first. A transaction that the second answer lacks was too late
+                # for that height, if that node is not behind the one that gave the height.
                 slot, finalized = self._rpc.get_slot_and_height("finalized")
                 done += self._look(dying, finalized, slot)
         except _UNANSWERED as error:
             self._note(error)
         if self._broken is None:
             self._commit()
-        self._press.forget(self._height, self._flights)
+        self._transaction_signer.forget(self._height, self._in_flight)
         return done
 
     def _look(
-        self, flights: list[InFlight], finalized: int | None = None, least_slot: int = 0
+        self, transactions: list[InFlight], finalized: int | None = None, least_slot: int = 0
     ) -> int:
-        """Look at some; at those that may have expired with a finalized height, and its slot."""
+        """Request statuses. Transactions that may have expired need a finalized height."""
         done = 0
         history = finalized is not None
         statuses: list[SignatureStatus | None] = []
-        for first in range(0, len(flights), MAX_STATUSES):
-            some = [each.signed.signature for each in flights[first : first + MAX_STATUSES]]
+        for first in range(0, len(transactions), MAX_STATUSES):
+            some = [each.signed.signature for each in transactions[first : first + MAX_STATUSES]]
             statuses += self._rpc.get_signature_statuses(some, history, least_slot=least_slot)
-        for flight, status in zip(flights, statuses, strict=True):
+        for in_flight, status in zip(transactions, statuses, strict=True):
             failed = status is not None and status.err is not None
             verdict = judge(
                 status,
-                # What goes again must not land after all: what is confirmed a fork may take back.
-                "finalized" if failed and self._isolates(flight) else self._options.commitment,
-                last_valid=flight.signed.last_valid_block_height,
+                # Orders that are queued again must not land: a fork may undo what is confirmed.
+                "finalized" if failed and self._isolates(in_flight) else self._options.commitment,
+                last_valid=in_flight.signed.last_valid_block_height,
                 finalized=finalized,
                 whole_history=history,
             )
-            # What was seen once and is not any more, a fork has taken back.
-            flight.seen = status is not None
-            flight.missing = flight.missing + 1 if verdict is Verdict.MISSING else 0
-            if verdict is Verdict.WAIT or 0 < flight.missing < LOOKS_AT_THE_DEAD:
+            # A status that is gone was undone by a fork.
+            in_flight.seen = status is not None
+            in_flight.missing = in_flight.missing + 1 if verdict is Verdict.MISSING else 0
+            if verdict is Verdict.WAIT or 0 < in_flight.missing < MISSING_LOOKS:
                 continue
             done += 1
             if status is None:
-                self._expired(flight)
+                self._expired(in_flight)
             else:
-                flight.status = status
+                in_flight.status = status
         return done
 
     def _finish_executed(self) -> int:
         done = 0
-        for flight in [each for each in self._flights.values() if each.status is not None]:
+        for in_flight in [each for each in self._in_flight.values() if each.status is not None]:
             try:
-                done += self._finish(flight)
+                done += self._finish(in_flight)
             except (TransportError, RateLimitedError) as error:
                 self._note(error)
-                # The next look begins with another: an answer that is never good holds up no more.
-                signature = flight.signed.signature
-                self._flights[signature] = self._flights.pop(signature)
+                # Start with another one next time: one bad answer must not block the others.
+                signature = in_flight.signed.signature
+                self._in_flight[signature] = self._in_flight.pop(signature)
                 break
         return done
 
-    def _finish(self, flight: InFlight) -> int:
-        """Settle an executed transaction, once it is known what it did in the market."""
-        status, lane, signed = flight.status, self._lanes[flight.pack.lane], flight.signed
+    def _finish(self, in_flight: InFlight) -> int:
+        """Settle an executed transaction, once its result at the venue is known."""
+        status, route, signed = (
+            in_flight.status,
+            self._routes[in_flight.batch.route],
+            in_flight.signed,
+        )
         slot = status.slot if status is not None else 0
         self._watch.executed(slot)
         if status is not None and status.err is not None:
-            return self._failed(flight, slot, reason_of(status.err))
-        effect = self._effects.learn(flight, lane)
-        if effect is None:
+            return self._failed(in_flight, slot, reason_of(status.err))
+        carrier = route.carrier
+        result = self._reconciler.learn(in_flight, carrier)
+        if result is None:
             return 0
-        self._reporter.landed(flight, slot, effect.placed, effect.fills, lane.spec)
-        rests = self._effects.apply(flight, effect, lane, slot)
+        self._reporter.landed(in_flight, slot, result, carrier)
+        rests = self._reconciler.apply(in_flight, result, carrier, slot)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
-        self._end(flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
-        self._effects.remember(effect, market)
-        self._settle(signed.orders, flight.pack, Outcome.LANDED)
+        self._end(in_flight, Ended(signed.number, Outcome.LANDED, slot, "", rests, gone))
+        self._reconciler.remember(result, market)
+        self._settle(signed.orders, in_flight.batch, Outcome.LANDED)
         return 1
 
-    def _failed(self, flight: InFlight, slot: int, reason: str) -> int:
-        """Settle a failure, once it is known whether others have filled what it was to cancel."""
-        pack, signed = flight.pack, flight.signed
-        if not self._effects.look_for(flight):
+    def _failed(self, in_flight: InFlight, slot: int, reason: str) -> int:
+        """Settle a failed transaction, once its cancels were compared with the venue's account."""
+        batch, signed = in_flight.batch, in_flight.signed
+        if not self._reconciler.look_for(in_flight):
             return 0
-        self._end(flight, Ended(signed.number, Outcome.FAILED, slot, reason))
-        if self._isolates(flight):
-            # One of them was at fault; nothing was done, for good, so that each may go by itself.
-            self._queue.give_back(pack, alone=True)
+        self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
+        if self._isolates(in_flight):
+            # One order was at fault. Nothing was executed, for good, so each may go by itself.
+            self._queue.give_back(batch, alone=True)
             return 1
-        self._queue.lost(pack)
-        self._reporter.rejected(flight, slot)
-        self._settle(signed.orders, pack, Outcome.FAILED, reason)
+        self._queue.lost(batch)
+        self._reporter.rejected(in_flight, slot)
+        self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
 
-    def _isolates(self, flight: InFlight) -> bool:
-        """Whether the orders go once more, each by itself, should their transaction fail."""
-        return self._options.isolate and len(flight.pack.entries) > 1
+    def _isolates(self, in_flight: InFlight) -> bool:
+        """Return whether the orders are sent again one by one if their transaction fails."""
+        return self._options.isolate and len(in_flight.batch.entries) > 1
 
-    def _expired(self, flight: InFlight) -> None:
-        self._end(flight, Ended(flight.signed.number, Outcome.EXPIRED))
+    def _expired(self, in_flight: InFlight) -> None:
+        self._end(in_flight, Ended(in_flight.signed.number, Outcome.EXPIRED))
 
-    def _end(self, flight: InFlight, ended: Ended) -> None:
-        """Note a transaction's end, for the journal too; conclude its volley if it was the last."""
+    def _end(self, in_flight: InFlight, ended: Ended) -> None:
+        """Note the end of a transaction, and of its submission if it was the last."""
         self._journal.append(ended)
         self._tally.transaction(ended.outcome.name.lower())
         if ended.outcome is not Outcome.EXPIRED:
-            spent = SpendSummary.of(flight.signed.raw[65:])
-            self._tally.add("fee_lamports", spent.fee_lamports)
+            self._tally.add("fee_lamports", in_flight.spend.fee_lamports)
             if ended.outcome is Outcome.LANDED:
-                self._tally.add("tip_lamports", spent.tip_lamports)
-        del self._flights[flight.signed.signature]
-        volley = flight.volley
-        volley.ended[flight] = ended.outcome
-        if volley.over:
-            self._volleys.remove(volley)
-            if volley.nothing_landed and volley.attempt < self._options.attempts:
-                self._anew.append(volley)
+                self._tally.add("tip_lamports", in_flight.spend.tip_lamports)
+        del self._in_flight[in_flight.signed.signature]
+        submission = in_flight.submission
+        submission.ended[in_flight] = ended.outcome
+        if submission.over:
+            self._submissions.remove(submission)
+            if submission.nothing_landed and submission.attempt < self._options.attempts:
+                self._to_sign_again.append(submission)
             else:
-                self._give_up(volley)
+                self._give_up(submission)
 
-    def _give_up(self, volley: SubmissionBatch) -> None:
-        """Settle, for good, the orders of those transactions of a volley that have expired."""
-        refused = volley.refusal if not volley.accepted else ""
+    def _give_up(self, submission: SubmissionBatch) -> None:
+        """Settle the orders of the expired transactions of a submission."""
+        refused = submission.refusal if not submission.accepted else ""
         outcome = Outcome.FAILED if refused else Outcome.EXPIRED
-        for flight, ended in volley.ended.items():
+        for in_flight, ended in submission.ended.items():
             if ended is Outcome.EXPIRED:
-                self._queue.lost(flight.pack)
-                self._settle(flight.signed.orders, flight.pack, outcome, refused)
+                self._queue.lost(in_flight.batch)
+                self._settle(in_flight.signed.orders, in_flight.batch, outcome, refused)
 
-    def _settle(self, orders: Array, pack: OrderBatch, outcome: Outcome, reason: str = "") -> None:
-        recovered = len(orders) - len(pack.entries)
-        self._tally.settle(pack.tickets, outcome, reason, recovered=recovered)
+    def _settle(self, orders: Array, batch: OrderBatch, outcome: Outcome, reason: str = "") -> None:
+        recovered = len(orders) - len(batch.entries)
+        self._tally.settle(batch.tickets, outcome, reason, recovered=recovered)
 
     # Ending, and reading
 
@@ -763,20 +815,19 @@ class Submitter:
         send_waiting: bool | Callable[[], bool] = True,
         hurry: Callable[[], bool] | None = None,
     ) -> ChainLedger:
-        """Send what waits and follow what is under way, for so long; then give up. Idempotent.
+        """Send what waits and follow what is in flight, up to a deadline. Idempotent.
 
         Parameters
         ----------
         deadline_s : float
-            Seconds, 0 to 1e9, which no request outlasts. What waits still is shed then, and what
-            is under way is unknown: the journal has it for the next time.
+            Seconds, 0 to 1e9. No request outlasts it. Orders that still wait are shed then. Orders
+            in flight are unknown; the journal keeps them for the next process.
         send_waiting : bool or callable
-            Whether anything is sent still. Once it is not, what waits is shed at once, what would
-            be signed anew has expired, and what is under way is looked at alone, and not sent
-            again. A callable is asked before each duty cycle, for one who may still change their
-            mind.
+            Whether anything is still sent. If not, orders that wait are shed at once, expired ones
+            are not signed again, and what is in flight is followed and not resent. A callable is
+            called before each duty cycle.
         hurry : callable, optional
-            Is asked before each request; the deadline has come once it returns True.
+            Called before each request. Once it returns True, the deadline has come.
 
         Returns
         -------
@@ -786,9 +837,9 @@ class Submitter:
         Raises
         ------
         ConfigError
-            The deadline is none.
+            `deadline_s` is out of range.
         JournalError
-            As `step`: nothing is sent from then on, what is under way is followed, and the
+            As `step`. Nothing is sent from then on, what is in flight is followed, and the
             submitter is closed all the same.
         """
         checked_deadline(deadline_s)
@@ -817,67 +868,67 @@ class Submitter:
                     except JournalError:
                         if self._broken is None:
                             raise
-                        # The disk takes no more: what is under way is followed all the same.
+                        # The disk takes no more. What is in flight is followed all the same.
                         continue
                     if not (done or self.idle):
                         self._sleep(min(pause_s, max(0.0, left_s())))
         finally:
             self._closed = True
             self._shed()
-            for volley in self._volleys:
-                self._give_up(volley)
-            for flight in self._flights.values():
-                # What it did in the market is not known, and the next process will ask for that.
-                status, outcome, reason = flight.status, Outcome.UNKNOWN, ""
+            for submission in self._submissions:
+                self._give_up(submission)
+            for in_flight in self._in_flight.values():
+                # Its result at the venue is not known. The next process asks for it.
+                status, outcome, reason = in_flight.status, Outcome.UNKNOWN, ""
                 if status is not None and status.err is None:
                     outcome = Outcome.LANDED
                 elif status is not None:
                     outcome, reason = Outcome.FAILED, reason_of(status.err)
                 self._tally.transaction(outcome.name.lower())
-                self._settle(flight.signed.orders, flight.pack, outcome, reason)
+                self._settle(in_flight.signed.orders, in_flight.batch, outcome, reason)
         if self._broken is not None:
             raise self._broken
         return self.ledger()
 
     def _shed(self) -> None:
-        """Give up what is not under way."""
-        anew, self._anew = self._anew, []
-        for volley in anew:
-            self._give_up(volley)
+        """Give up what is not in flight."""
+        expired, self._to_sign_again = self._to_sign_again, []
+        for submission in expired:
+            self._give_up(submission)
         self._tally.settle(self._queue.drain(), Outcome.SHED)
 
     @property
     def broken(self) -> JournalError | None:
-        """JournalError or None: What the disk did not take; nothing is sent from then on."""
+        """JournalError or None: The error of the disk, after which nothing is sent."""
         return self._broken
 
     @property
     def idle(self) -> bool:
-        """bool: Whether nothing waits and nothing is under way."""
-        return not (len(self._queue) or self._flights or self._anew)
+        """bool: Whether nothing waits and nothing is in flight."""
+        return not (len(self._queue) or self._in_flight or self._to_sign_again)
 
     def reports(self) -> Array:
         """Return the execution reports since the last call.
 
         Returns
         -------
-        ndarray of EXECUTION_REPORT_DTYPE, shape (n,)
+        ndarray of REPORT_DTYPE, shape (n,)
         """
         return self._reporter.take()
 
     def ledger(self) -> ChainLedger:
-        """Account for every order; it balances once the submitter is closed."""
+        """Return the ledger of every order. It balances once the submitter is closed."""
         return self._tally.ledger()
 
     def statistics(self) -> SubmitterStatistics:
-        """Return where things stand, also while other threads work."""
+        """Return a snapshot, also while other threads work."""
         return SubmitterStatistics(
             queued=len(self._queue),
-            flying=len(self._flights),
+            in_flight=len(self._in_flight),
             errors=self._errors,
             last_error=self._last_error,
             held=self._held,
-            unnumbered=self._effects.unnumbered,
-            unread_events=self._effects.unread_events,
+            unnumbered=self._reconciler.unnumbered,
+            unread_events=self._reconciler.unread_events,
             lost_reports=self._reporter.lost,
         )

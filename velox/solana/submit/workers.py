@@ -1,4 +1,4 @@
-"""The threads between bundles and the chain: one takes in, one steps, one follows to the end."""
+"""The threads of a submission: one takes bundles in, one runs the submitter, one closes it."""
 
 from __future__ import annotations
 
@@ -18,68 +18,67 @@ from velox.solana.submit.submitter import Submitter, checked_deadline
 
 __all__ = ["Source", "Stopping", "SubmissionWorkers"]
 
-# How long a source may take to come to its end, in seconds, unless told: one whose pipeline has
-# stopped takes milliseconds.
+# How long a source may take to end, in seconds, by default. After the pipeline has stopped it takes
+# milliseconds.
 SOURCE_S = 10.0
-# How long each thread sleeps when there is nothing to do, in seconds.
+# The sleep of each thread when there is nothing to do, in seconds.
 IDLE_S = 0.001
-# The longest that one who waits for the end waits to be asked again, in seconds.
-LOOK_AGAIN_S = 0.05
+# The interval at which `finish` calls `watch`, in seconds.
+POLL_S = 0.05
 
 
 class Source(Protocol):
-    """Where bundles come from: a `velox.PullOutput`, or what can be asked like one."""
+    """A source of bundles: a `velox.PullOutput`, or an object with the same methods."""
 
     @property
     def exhausted(self) -> bool:
-        """bool: Whether there will be no more."""
+        """bool: Whether no more bundles will come."""
 
     def poll(self) -> AbstractContextManager[npt.NDArray[np.void]]:
-        """Return those that are there, of BUNDLE_DTYPE; they may be none."""
+        """Return the bundles that are there, of BUNDLE_DTYPE; there may be none."""
 
 
 class Stopping(NamedTuple):
-    """How things stood when sending ended before its time.
+    """The state when sending stopped early.
 
     Attributes
     ----------
     waiting : int
         Orders that were not sent.
-    flying : int
-        Transactions that are followed.
+    in_flight : int
+        Transactions that are still followed.
     """
 
     waiting: int
-    flying: int
+    in_flight: int
 
 
 class SubmissionWorkers:
-    """Carries bundles from where they come from to the chain, beside a pipeline that runs.
+    """Carries bundles from a source to a submitter, on threads of its own.
 
     Parameters
     ----------
     source : Source
     submitter : Submitter
-        Nobody else may use it, from `start` to the end of `finish`; but its `statistics` and
-        `ledger` may be asked for.
+        From `start` to the end of `finish`, call only its `statistics` and `ledger`.
     sleep : callable
         Waits for so many seconds.
 
     Attributes
     ----------
     stopping : Stopping or None
-        Not None once sending has ended, by an error or by a request, before all was sent.
+        Set once sending has stopped early, by an error or by a request.
 
     Raises
     ------
     ConfigError
-        The source has no bundles that could be polled, or the submitter is none.
+        The source cannot be polled for bundles, or the submitter is not a `Submitter`.
 
     Notes
     -----
-    The intake never waits for the network, so the pipeline does not either: what the chain cannot
-    take is netted or shed. Where either fails, bundles are still taken from the source, so that the
-    pipeline can stop in order; `finish` then raises the error.
+    Taking bundles in never waits for the network, so the pipeline does not wait either. What the
+    chain cannot take is netted or shed. After an error bundles are still taken from the source, so
+    that the pipeline can stop in order. `finish` then raises the error.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class SubmissionWorkers:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not callable(getattr(source, "poll", None)):
-            raise ConfigError(f"source = {source!r}: must be polled for bundles, as PullOutput is")
+            raise ConfigError(f"source = {source!r}: must have poll(), as PullOutput has")
         if not isinstance(submitter, Submitter):
             raise ConfigError(f"submitter = {submitter!r}: must be a Submitter")
         self.stopping: Stopping | None = None
@@ -100,26 +99,26 @@ class SubmissionWorkers:
         self._sleep = sleep
         self._taken_in = threading.Event()
         self._intake_thread = self._thread("velox-intake", self._take_in)
-        self._step_thread = self._thread("velox-egress", self._step)
+        self._step_thread = self._thread("velox-submit", self._step)
         self._started = False
 
     @property
     def error(self) -> BaseException | None:
-        """BaseException or None: What failed, the disk or the observer: nothing more is sent."""
+        """BaseException or None: The error of the disk or the observer that stopped sending."""
         return self._error or self._submitter.broken
 
     def start(self) -> None:
-        """Start to take in and to send; the pipeline may start before or after.
+        """Start the threads. The pipeline may start before or after.
 
         Raises
         ------
         SubmitError
-            It was started before.
+            The workers were started already.
         ThreadError
-            The system has no thread left; nothing was taken in.
+            The system has no thread left. Nothing was taken in.
         """
         if self._started:
-            raise SubmitError("start of an egress that was started before")
+            raise SubmitError("the workers were started already")
         self._started = True
         start_thread(self._step_thread)
         try:
@@ -137,19 +136,19 @@ class SubmissionWorkers:
         requests: Callable[[], int] = lambda: 0,
         watch: Callable[[], None] = lambda: None,
     ) -> ChainLedger:
-        """Follow a source that comes to its end, its last bundles too.
+        """Wait for the source to end, and follow every order to its outcome.
 
         Parameters
         ----------
         deadline_s : float
-            As in `Submitter.close`, from when everything has been taken in.
+            As in `Submitter.close`, counted from the end of the source.
         source_s : float
-            The longest that the source may take to come to its end.
+            The longest time for the source to end.
         requests : callable
-            How often somebody has asked for an end. Once: what waits is shed, and what is under way
-            is followed, without being sent again. Twice: it is given up, as unknown.
+            Returns how often a stop was requested. After one request, orders that wait are shed,
+            and what is in flight is followed but not resent. After two, it is given up as unknown.
         watch : callable
-            Is called on this thread, some twenty times a second.
+            Called on this thread, about twenty times a second.
 
         Returns
         -------
@@ -158,31 +157,31 @@ class SubmissionWorkers:
         Raises
         ------
         SubmitError
-            A thread failed, the disk or the observer; that error is the cause. The submitter is
-            closed all the same. Where it was the disk, what was under way has been followed.
+            The disk or the observer failed; that error is the cause. The submitter is closed all
+            the same. After an error of the disk, what was in flight has been followed.
 
-            Or the source has not come to its end, and everything goes on: stop the pipeline, and
-            finish again. Or it was never started.
+            Or the source has not ended: stop the pipeline, and call this again. Or the workers
+            were not started.
         ConfigError
-            The deadline is none.
+            `deadline_s` is out of range.
         ThreadError
-            The system has no thread left; the submitter is not closed.
+            The system has no thread left. The submitter is not closed.
         """
         checked_deadline(deadline_s)
         if not self._started:
-            raise SubmitError("finish of an egress that was not started")
+            raise SubmitError("the workers were not started")
         until = time.monotonic() + source_s
         while self._intake_thread.is_alive():
-            self._intake_thread.join(LOOK_AGAIN_S)
+            self._intake_thread.join(POLL_S)
             watch()
             if time.monotonic() >= until:
                 raise SubmitError(
-                    f"finish: bundles still come after {source_s:g} s: stop the pipeline first"
+                    f"the source has not ended after {source_s:g} s: stop the pipeline first"
                 )
         closing = self._thread("velox-closing", lambda: self._close(deadline_s, requests))
         start_thread(closing)
         while closing.is_alive():
-            closing.join(LOOK_AGAIN_S)
+            closing.join(POLL_S)
             watch()
         if self.error is not None:
             raise SubmitError(f"submission stopped: {self.error}") from self.error
@@ -213,7 +212,7 @@ class SubmissionWorkers:
         try:
             self._submitter.intake(bundles)
         except Exception as error:
-            # Nobody sees to the rest; but the pipeline, which waits for room, must be able to end.
+            # The rest is dropped, but still taken: the pipeline must be able to end.
             self._error = self._error or error
             self._taken_in.set()
 
@@ -226,8 +225,8 @@ class SubmissionWorkers:
         while self._step_thread.is_alive():
             if requests():
                 self._submitter.hold()
-            self._step_thread.join(LOOK_AGAIN_S)
-        # What the disk does not take can be followed; after any other failure nothing is sure.
+            self._step_thread.join(POLL_S)
+        # After an error of the disk, what is in flight can be followed. After others it cannot.
         follows = self.error is None or isinstance(self.error, JournalError)
         self._submitter.close(
             deadline_s if follows else 0.0,
@@ -236,10 +235,10 @@ class SubmissionWorkers:
         )
 
     def _sends(self, requests: Callable[[], int]) -> bool:
-        """Whether what waits is still sent; notes how things stood when that was over."""
+        """Return whether orders that wait are still sent. Sets `stopping` once they are not."""
         if not requests() and self.error is None:
             return True
         if self.stopping is None:
             statistics = self._submitter.statistics()
-            self.stopping = Stopping(statistics.queued, statistics.flying)
+            self.stopping = Stopping(statistics.queued, statistics.in_flight)
         return False

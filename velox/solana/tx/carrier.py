@@ -1,104 +1,168 @@
-"""What carries orders on the chain: a venue's instruction, or a memo."""
+"""The carrier contract: how the orders of a venue become one Solana instruction, and come back.
+
+A venue that takes orders on Solana is one subclass of `Carrier`, in a folder of its own under
+``venues/``. Routing, signing, reconciliation and reports ask the attributes and methods of this
+contract. None of them asks for the class.
+
+There are two kinds of venue, told apart by `Carrier.numbers_orders`:
+
+- A venue that only records orders. It places nothing and numbers nothing; a CANCEL is a record
+  like any other. Such a carrier implements the four abstract methods.
+- A venue that runs an order book. It gives each order that it places a number, and cancels go by
+  that number. Such a carrier also sets `market`, `lot_atoms` and `max_orders_per_answer`, and
+  implements `result`. If the resting orders can be read from an account, it sets `account` and
+  implements `resting_atoms`.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from solders.instruction import Instruction
-from solders.pubkey import Pubkey
 
-from velox.core.records import TRANSACTION_DTYPE, validate
-from velox.errors import RecordError, UnrepresentableError
-from velox.solana.tx.instructions import (
-    CANCEL_BYTES,
-    HINTED_CANCEL_BYTES,
-    MANIFEST_PROGRAM,
-    MEMO_PROGRAM,
-    PLACE,
-    Cancel,
-    OrderType,
-    batch_update_head,
-    encode_cancels,
-    manifest_instruction,
-    memo,
-)
-from velox.solana.tx.limits import MAX_COMPUTE_UNITS
-from velox.solana.tx.template import MessageTemplate, room_for_payload
-from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, MarketSpec
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from solders.instruction import Instruction
+    from solders.pubkey import Pubkey
 
-__all__ = [
-    "MEMO_PREFIX",
-    "Carrier",
-    "CarrierContext",
-    "ManifestCarrier",
-    "MemoCarrier",
-    "decode_memo",
-    "memos_in",
-]
+    from velox.core.records import Side
 
-_U32 = 2**32 - 1
-_U64 = 2**64 - 1
-# Any keys will do where only the length counts.
-_SOMEONE = Pubkey(b"\x03" * 32)
+__all__ = ["Cancel", "Carrier", "Fill", "OrderNumber", "TransactionResult"]
 
 
-class CarrierContext(NamedTuple):
-    """What a carrier is told beside the orders.
+class Cancel(NamedTuple):
+    """An order to cancel at the venue. If the order is gone, the whole transaction fails.
 
     Attributes
     ----------
-    payer : Pubkey
-        Trades, and signs.
-    cancels : sequence of Cancel
-        Orders to withdraw, by the numbers that the chain gave them.
-    last_valid_slot : int
-        The orders die after this slot, u32; 0 for never.
+    sequence : int
+        The number that the venue gave the order, u64.
+    hint : int or None
+        The place of the order in the venue's account, u32, which saves the program a search.
     """
 
-    payer: Pubkey
-    cancels: Sequence[Cancel] = ()
-    last_valid_slot: int = 0
+    sequence: int
+    hint: int | None = None
+
+
+class OrderNumber(NamedTuple):
+    """The number that a venue gave an order.
+
+    Attributes
+    ----------
+    sequence : int
+        The number, u64.
+    rests : bool
+        Whether any of the order is in the book. False if it was filled at once, or expired.
+    """
+
+    sequence: int
+    rests: bool
+
+
+class Fill(NamedTuple):
+    """A fill of one of our orders.
+
+    Attributes
+    ----------
+    sequence : int
+        The venue's number of our order.
+    side : Side
+        The side of our order.
+    price : int
+        In units of 1e-4 quote units for one base unit, rounded down if the venue's is finer.
+    base_atoms, quote_atoms : int
+        The exact amounts.
+    maker : bool
+        Whether our order rested in the book.
+    """
+
+    sequence: int
+    side: Side
+    price: int
+    base_atoms: int
+    quote_atoms: int
+    maker: bool
+
+
+class TransactionResult(NamedTuple):
+    """What an executed transaction did at the venue.
+
+    Attributes
+    ----------
+    placed : sequence of OrderNumber or None
+        The number of each order that the transaction placed, in the transaction's order. None if
+        the numbers could not be read, or if the venue gives none.
+    fills : sequence of Fill
+        Fills of our orders in this transaction.
+    unread : int
+        Events of the venue's program whose layout is not known.
+    """
+
+    placed: Sequence[OrderNumber] | None = None
+    fills: Sequence[Fill] = ()
+    unread: int = 0
 
 
 class Carrier(ABC):
-    """Orders to one instruction, of a length that their number alone decides.
+    """Encodes orders into one instruction, and reads what the instruction did.
 
-    A carrier keeps no state between calls: any thread may use it.
+    The number of orders and cancels alone must decide the length of the instruction's data, and the
+    accounts of the instruction must not depend on them: transactions are built by patching bytes.
 
     Attributes
     ----------
     name : str
+        Short, for messages.
     program : Pubkey
-        What the signer's policy must allow.
-    max_payload_bytes : int
-        How many bytes of data fit a transaction with a tip that names `DONT_FRONT`.
-    max_orders : int
-        How many orders, without cancels, do.
+        The program that the instruction calls. The signer's policy must allow it.
+    market : int or None
+        The Velox market whose orders it carries, 0 to 255. None carries the orders of every market
+        that no other carrier has.
+    numbers_orders : bool
+        Whether the venue places orders and numbers them. If so, `payload` receives what to place
+        and the numbers to cancel. If not, it receives the records as they are, CANCELs included.
+    max_orders_per_answer : int or None
+        The most orders whose numbers fit one answer of the program; None for no limit.
+    lot_atoms : int
+        Base atoms in one lot; 0 if the venue does not count in atoms.
+    account : Pubkey or None
+        The account that holds the resting orders; None if they cannot be read.
+
+    Notes
+    -----
+    A carrier keeps no state between calls. Any thread may use it.
     """
 
     name: str
     program: Pubkey
-
-    def __init__(self) -> None:
-        empty = self.instruction(_SOMEONE, b"")
-        self.max_payload_bytes = room_for_payload(_SOMEONE, empty)
-        first = self.payload_bytes(1)
-        self.max_orders = 1 + (self.max_payload_bytes - first) // (self.payload_bytes(2) - first)
+    market: int | None = None
+    numbers_orders: bool = False
+    max_orders_per_answer: int | None = None
+    lot_atoms: int = 0
+    account: Pubkey | None = None
 
     @abstractmethod
     def payload_bytes(self, orders: int, cancels: int = 0, hinted: int = 0) -> int:
-        """Return how many bytes of data so many orders and cancels take, `hinted` with a hint."""
+        """Return the length of the data for so many orders and cancels, in bytes.
+
+        Parameters
+        ----------
+        orders, cancels : int
+        hinted : int
+            How many of the cancels have a hint.
+
+        Raises
+        ------
+        RecordError
+            The venue cannot carry this shape.
+        """
 
     @abstractmethod
     def compute_units(self, orders: int, cancels: int = 0) -> int:
-        """Return the compute limit to ask for: an estimate from above, not a measurement."""
+        """Return the compute unit limit to ask for: an upper estimate."""
 
     @abstractmethod
     def payload(
@@ -112,225 +176,69 @@ class Carrier(ABC):
         Parameters
         ----------
         orders : ndarray of TRANSACTION_DTYPE, shape (n,)
-        cancels, last_valid_slot
-            As in `CarrierContext`.
+        cancels : sequence of Cancel
+            Orders to cancel, by the numbers that the venue gave them.
+        last_valid_slot : int
+            The orders expire after this slot, u32; 0 for never.
 
         Raises
         ------
         RecordError
-            A record or a cancel cannot be carried; `index` and `field` say which.
+            A record or a cancel cannot be carried; `index` and `field` name it.
         UnrepresentableError
-            The market's format does not hold a price or a size exactly.
+            The venue's format cannot hold a price or a size exactly.
         """
 
     @abstractmethod
     def instruction(self, payer: Pubkey, payload: bytes) -> Instruction:
-        """Return the instruction with this data, which `payer` signs."""
+        """Return the instruction with this data, signed by `payer`."""
 
-    def fits(self, orders: int, cancels: int = 0, hinted: int = 0) -> bool:
-        """Say whether so many fit one transaction, with a tip that names `DONT_FRONT`."""
-        return self.payload_bytes(orders, cancels, hinted) <= self.max_payload_bytes
+    def representable(self, orders: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        """Return which orders the venue's format holds exactly; all of them by default.
 
-    def encode(self, orders: npt.NDArray[np.void], context: CarrierContext) -> list[Instruction]:
-        """Return the instructions that carry `orders`: one.
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+            With a valid side, and a price and a size over zero.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(orders), np.bool_)
+
+    def result(
+        self, logs: Iterable[str], return_data: bytes | None, placed: int, trader: Pubkey
+    ) -> TransactionResult:
+        """Read what an executed transaction did. Needed if `numbers_orders`.
+
+        Parameters
+        ----------
+        logs : iterable of str
+            The transaction's log lines; empty if the node keeps none.
+        return_data : bytes or None
+            The return data of the transaction's last instruction.
+        placed : int
+            How many orders the transaction placed.
+        trader : Pubkey
+            Who signed it.
+        """
+        return TransactionResult()
+
+    def resting_atoms(self, data: bytes, trader: Pubkey) -> dict[int, int]:
+        """Return the base atoms left of each resting order of `trader`, by the venue's number.
+
+        Needed if `account` is set.
+
+        Parameters
+        ----------
+        data : bytes
+            The data of the account.
+        trader : Pubkey
 
         Raises
         ------
-        RecordError, UnrepresentableError
-            As `payload`.
+        RecordError
+            The account is not of this venue, or is damaged.
         """
-        payload = self.payload(orders, context.cancels, context.last_valid_slot)
-        return [self.instruction(context.payer, payload)]
-
-    def template(self, payer: Pubkey, **shape: Any) -> MessageTemplate:
-        """Return the `MessageTemplate` of a shape; the keywords are its own."""
-        return MessageTemplate(self, payer, **shape)
-
-
-class ManifestCarrier(Carrier):
-    """Orders as one `BatchUpdate` of Manifest's: the cancels, then the orders.
-
-    Parameters
-    ----------
-    spec : MarketSpec
-    order_type : OrderType
-        Of every order: `LIMIT`, `IMMEDIATE_OR_CANCEL` or `POST_ONLY`.
-    trader_hint : int or None
-        Where the trader's seat lies in the market's account, which saves the search.
-
-    Raises
-    ------
-    RecordError
-        `order_type` is none of the three: the others need more accounts, or give the fields
-        another meaning.
-    """
-
-    name = "manifest"
-    program = MANIFEST_PROGRAM
-
-    def __init__(
-        self,
-        spec: MarketSpec,
-        *,
-        order_type: OrderType = OrderType.POST_ONLY,
-        trader_hint: int | None = None,
-    ) -> None:
-        if order_type not in {
-            OrderType.LIMIT,
-            OrderType.IMMEDIATE_OR_CANCEL,
-            OrderType.POST_ONLY,
-        }:
-            raise RecordError(f"order_type = {order_type!r}: not carried", field="order_type")
-        self.spec = spec
-        self.order_type = order_type
-        self._head = batch_update_head(trader_hint)
-        # Prices up to here are their own mantissa.
-        self._plain_limit = _U32 if MIN_EXPONENT <= spec.exponent <= MAX_EXPONENT else 0
-        super().__init__()
-
-    def payload_bytes(self, orders: int, cancels: int = 0, hinted: int = 0) -> int:
-        return (
-            len(self._head)
-            + 8
-            + (cancels - hinted) * CANCEL_BYTES
-            + hinted * HINTED_CANCEL_BYTES
-            + orders * PLACE.size
-        )
-
-    def compute_units(self, orders: int, cancels: int = 0) -> int:
-        # 16 orders that make a market's account grow took 64 500, 49 of them 229 000, 16 cancels
-        # 30 000. An order that crosses much takes more.
-        return min(30_000 + 8_000 * orders + 4_000 * cancels, MAX_COMPUTE_UNITS)
-
-    def payload(
-        self,
-        orders: npt.NDArray[np.void],
-        cancels: Sequence[Cancel] = (),
-        last_valid_slot: int = 0,
-    ) -> bytes:
-        if not 0 <= last_valid_slot <= _U32:
-            raise RecordError(
-                f"last_valid_slot = {last_valid_slot}: must fit 32 bits", field="last_valid_slot"
-            )
-        if orders.dtype != TRANSACTION_DTYPE:
-            raise RecordError(f"orders of {orders.dtype}, not of TRANSACTION_DTYPE")
-        spec = self.spec
-        market, tick, lot = spec.velox_market, spec.tick_size, spec.lot_atoms
-        pack, order_type = PLACE.pack, int(self.order_type)
-        parts = [self._head, encode_cancels(cancels), len(orders).to_bytes(4, "little")]
-        for index, record in enumerate(orders.tolist()):
-            _, price, size, side, kind, _, of_market, _ = record
-            if kind or side > 1 or of_market != market:
-                raise _not_placed(index, market, side, kind, of_market)
-            mantissa, exponent, atoms = price, spec.exponent, size * lot
-            # Nearly all of them need no more than this; the rest is rescaled or refused.
-            if price % tick or not (0 < price <= self._plain_limit and 0 < atoms <= _U64):
-                try:
-                    mantissa, exponent = spec.price_to_chain(price)
-                    atoms = spec.size_to_atoms(size)
-                except UnrepresentableError as error:
-                    error.add_note(f"orders[{index}]")
-                    raise
-            parts.append(pack(atoms, mantissa, exponent, not side, last_valid_slot, order_type))
-        return b"".join(parts)
-
-    def instruction(self, payer: Pubkey, payload: bytes) -> Instruction:
-        return manifest_instruction(payer, self.spec.market, payload)
-
-
-def _not_placed(index: int, market: int, side: int, kind: int, of_market: int) -> RecordError:
-    if kind:
-        field, why = "kind", f"{kind}: only ADD is placed; a cancel goes by its number on the chain"
-    elif of_market != market:
-        field, why = "market", f"{of_market}: the carrier's is {market}"
-    else:
-        field, why = "side", f"{side}: must be 0 or 1"
-    return RecordError(f"orders[{index}]: {field} {why}", index=index, field=field)
-
-
-# A memo says what it is, and in which format.
-MEMO_PREFIX: Final = b"velox1:"
-# A record without its last field: when an order came in is nobody's business.
-MEMO_RECORD_BYTES: Final = 24
-
-
-_LOGGED = re.compile(rf'^Program log: (?:Memo \(len \d+\): ")?({MEMO_PREFIX.decode()}[\w+/=]*)"?$')
-
-
-class MemoCarrier(Carrier):
-    """Orders written into the log of the chain, which executes nothing.
-
-    It needs no market, no seat and no deposit: for trying the way to the chain out, for tests, and
-    for whoever keeps a public record. A cancel is a record like another.
-
-    The text is `MEMO_PREFIX`, then base 64 of the first 24 bytes of each record: id, price, size,
-    side, kind, flags, market.
-    """
-
-    name = "memo"
-    program = MEMO_PROGRAM
-
-    def payload_bytes(self, orders: int, cancels: int = 0, hinted: int = 0) -> int:
-        if cancels:
-            raise RecordError(f"{cancels} cancels by number: a memo has none", field="cancels")
-        return len(MEMO_PREFIX) + MEMO_RECORD_BYTES * orders // 3 * 4
-
-    def compute_units(self, orders: int, cancels: int = 0) -> int:
-        # Version 4 of the program took 1300 for 27 records. Earlier ones take some 350 a byte: by
-        # their documentation, 566 bytes for 200 000.
-        return min(20_000 + 12_000 * orders, MAX_COMPUTE_UNITS)
-
-    def payload(
-        self,
-        orders: npt.NDArray[np.void],
-        cancels: Sequence[Cancel] = (),
-        last_valid_slot: int = 0,
-    ) -> bytes:
-        self.payload_bytes(len(orders), len(cancels))
-        validate(orders)
-        whole = orders.view(np.uint8).reshape(-1, TRANSACTION_DTYPE.itemsize)
-        return MEMO_PREFIX + base64.b64encode(whole[:, :MEMO_RECORD_BYTES].tobytes())
-
-    def instruction(self, payer: Pubkey, payload: bytes) -> Instruction:
-        return memo(payload, payer)
-
-
-def memos_in(logs: Iterable[str]) -> list[str]:
-    """Return the memos of `MemoCarrier` in a transaction's log, for `decode_memo`.
-
-    Parameters
-    ----------
-    logs : iterable of str
-        The log's lines. Versions of the program quote their text, or give it a line of its own.
-    """
-    found = map(_LOGGED.search, logs)
-    return [match[1] for match in found if match is not None]
-
-
-def decode_memo(text: str | bytes) -> npt.NDArray[np.void]:
-    """Return the records in a memo of `MemoCarrier`.
-
-    Returns
-    -------
-    ndarray of TRANSACTION_DTYPE, shape (n,)
-        With `ingress_ts_ns` 0, which is not carried.
-
-    Raises
-    ------
-    RecordError
-        It is no such memo, or a record in it is none.
-    """
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    if not data.startswith(MEMO_PREFIX):
-        raise RecordError(f"a memo that begins with {data[:16]!r}, not with {MEMO_PREFIX!r}")
-    try:
-        packed = base64.b64decode(data[len(MEMO_PREFIX) :], validate=True)
-    except binascii.Error as error:
-        raise RecordError(f"a memo that is not base 64: {error}") from None
-    if len(packed) % MEMO_RECORD_BYTES:
-        raise RecordError(f"a memo of {len(packed)} bytes, no multiple of {MEMO_RECORD_BYTES}")
-    orders = np.zeros(len(packed) // MEMO_RECORD_BYTES, TRANSACTION_DTYPE)
-    whole = orders.view(np.uint8).reshape(-1, TRANSACTION_DTYPE.itemsize)
-    whole[:, :MEMO_RECORD_BYTES] = np.frombuffer(packed, np.uint8).reshape(-1, MEMO_RECORD_BYTES)
-    validate(orders)
-    return orders
+        raise NotImplementedError(f"{self.name}: account is set, so resting_atoms must be defined")

@@ -20,7 +20,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,19 +31,12 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import RecordError, TransactionTooLargeError
-from velox.solana.tx.instructions import (
-    Cancel,
-    compute_unit_limit,
-    compute_unit_price,
-    tip_transfer,
-)
+from velox.solana.tx.carrier import Cancel, Carrier
+from velox.solana.tx.instructions import compute_unit_limit, compute_unit_price, tip_transfer
 from velox.solana.tx.limits import LAMPORTS_PER_SIGNATURE, MAX_TRANSACTION_BYTES
 from velox.solana.tx.message import BLOCKHASH_BYTES, SIGNATURE_BYTES, compact, parse_message
 from velox.solana.tx.signer import Signer
 from velox.solana.tx.spend import SpendSummary, priority_fee
-
-if TYPE_CHECKING:
-    from velox.solana.tx.carrier import Carrier
 
 __all__ = [
     "MessageTemplate",
@@ -73,12 +66,15 @@ class WireTransaction:
     blockhash : Hash
     last_valid_block_height : int
         The transaction can land up to this block height.
+    spend : SpendSummary
+        The fee and the tip that it pays.
     """
 
     raw: bytes = field(repr=False)
     signature: Signature
     blockhash: Hash
     last_valid_block_height: int
+    spend: SpendSummary
 
 
 def bundle_id(signatures: Iterable[Signature]) -> str:
@@ -140,7 +136,7 @@ def build_transaction(
     summary = SpendSummary.of(message)
     signatures = [signers[key].sign(message, summary) for key in needed]
     raw = b"".join([compact(len(signatures)), *map(bytes, signatures), message])
-    return WireTransaction(raw, signatures[0], blockhash, last_valid_block_height)
+    return WireTransaction(raw, signatures[0], blockhash, last_valid_block_height, summary)
 
 
 def _names(keys: Iterable[bytes]) -> str:
@@ -398,6 +394,7 @@ class MessageTemplate:
             signature,
             self._blockhash,
             self._last_valid_block_height,
+            self._summary,
         )
 
 
@@ -415,18 +412,35 @@ class TransactionBuilder:
         See `tip_transfer`; it has an effect only if there is a tip.
     templates : int
         How many shapes to cache; the least recently used are dropped.
+
+    Attributes
+    ----------
+    max_payload_bytes : int
+        Bytes of instruction data that fit a transaction with a tip that names `DONT_FRONT`.
     """
 
-    __slots__ = ("_dont_front", "_kept", "_templates", "carrier", "signer")
+    __slots__ = ("_dont_front", "_kept", "_templates", "carrier", "max_payload_bytes", "signer")
 
     def __init__(
         self, carrier: Carrier, signer: Signer, *, dont_front: bool = True, templates: int = 256
     ) -> None:
         self.carrier = carrier
         self.signer = signer
+        empty = carrier.instruction(signer.pubkey, b"")
+        self.max_payload_bytes = room_for_payload(signer.pubkey, empty)
         self._dont_front = dont_front
         self._templates = templates
         self._kept: OrderedDict[tuple[Any, ...], MessageTemplate] = OrderedDict()
+
+    @property
+    def max_orders(self) -> int:
+        """int: How many orders, without cancels, fit one transaction."""
+        first = self.carrier.payload_bytes(1)
+        return 1 + (self.max_payload_bytes - first) // (self.carrier.payload_bytes(2) - first)
+
+    def fits(self, orders: int, cancels: int = 0, hinted: int = 0) -> bool:
+        """Return whether one transaction holds so many, with a tip that names `DONT_FRONT`."""
+        return self.carrier.payload_bytes(orders, cancels, hinted) <= self.max_payload_bytes
 
     def build(
         self,

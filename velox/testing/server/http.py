@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from velox.testing.server.guard import allows_host, allows_origin
 from velox.testing.server.head import BadRequestError, RequestHead, parse_head
 from velox.testing.server.jsonrpc import Reply, Request
-from velox.testing.server.loop import LoopThread
+from velox.testing.server.loop import BACKLOG, LoopThread
 
 __all__ = ["HttpServer"]
 
@@ -56,7 +56,7 @@ class HttpServer:
         # The open connections, the one that was used last at the end.
         self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
         self._server = thread.run(
-            asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES)
+            asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES, backlog=BACKLOG)
         )
 
     def close(self) -> None:

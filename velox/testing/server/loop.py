@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from velox.runtime.threads import start_thread
 
-__all__ = ["LoopThread"]
+__all__ = ["BACKLOG", "LoopThread"]
+
+#: How many connections may wait to be accepted. One more waits a second to try again.
+BACKLOG: Final = 1024
 
 _T = TypeVar("_T")
 

@@ -33,7 +33,7 @@ from velox.testing.server.jsonrpc import (
     refuse,
     success,
 )
-from velox.testing.server.loop import LoopThread
+from velox.testing.server.loop import BACKLOG, LoopThread
 
 __all__ = ["WebSocketServer"]
 
@@ -75,6 +75,7 @@ class WebSocketServer:
         return await serve(
             self._serve,
             sock=listener,
+            backlog=BACKLOG,
             process_request=self._admit,
             compression=None,
             max_size=MAX_MESSAGE_BYTES,

@@ -21,8 +21,9 @@ from solders.signature import Signature
 from tests.support import orders
 from velox.errors import JournalError
 from velox.solana.journal.file import MAGIC, SubmissionJournal, read_journal
-from velox.solana.journal.records import RESTING_DTYPE, Capture, Ended, Header, Signed
+from velox.solana.journal.records import RESTING_DTYPE, Capture, Ended, Header, pack_record
 from velox.solana.journal.state import Unsettled
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
 HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
@@ -31,14 +32,14 @@ HEADER = Header(Pubkey.new_unique(), Hash.new_unique())
 def signed(number: int, count: int = 3, attempt: int = 1) -> Signed:
     raw = b"\x01" + bytes(Signature.new_unique()) + bytes(range(100))
     return Signed(
-        number,
-        attempt,
-        1000 + number,
-        Hash.new_unique(),
-        raw,
-        orders(count),
-        orders(count + 1),
-        (7, 8),
+        orders=orders(count),
+        places=orders(count + 1),
+        cancels=(7, 8),
+        number=number,
+        attempt=attempt,
+        last_valid_block_height=1000 + number,
+        blockhash=Hash.new_unique(),
+        raw=raw,
     )
 
 
@@ -50,7 +51,7 @@ def rests(*sequences: int) -> Any:
 
 def same(one: Signed, other: Signed) -> bool:
     return (
-        one.pack() == other.pack()
+        pack_record(one) == pack_record(other)
         and one.signature == other.signature
         and one.orders.tolist() == other.orders.tolist()
     )
@@ -211,8 +212,9 @@ def test_damage_before_a_good_frame_is_refused_with_its_place(tmp_path: Path) ->
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("remember the milk")
-    with pytest.raises(JournalError, match="no journal"):
+    with pytest.raises(JournalError, match="not a submission journal") as caught:
         SubmissionJournal(path)
+    assert caught.value.offset == 0
     assert path.read_text() == "remember the milk"
 
 
@@ -283,7 +285,7 @@ def test_after_a_failed_write_nothing_more_is_taken(
         with pytest.raises(JournalError, match=r"journal: Input/output error$") as caught:
             journal.commit()
         assert caught.value.errno == errno.EIO
-    with pytest.raises(JournalError, match="takes no more"):
+    with pytest.raises(JournalError, match="an earlier write failed"):
         journal.commit()
 
 
@@ -291,9 +293,9 @@ def test_after_a_failed_write_nothing_more_is_taken(
     ("records", "why"),
     [
         ([HEADER, HEADER], "second header"),
-        ([signed(3), signed(3)], "second time"),
-        ([Ended(5, Outcome.LANDED)], "not under way"),
-        ([signed(1), Ended(1, Outcome.LANDED), Ended(1, Outcome.LANDED)], "not under way"),
+        ([signed(3), signed(3)], "occurs twice"),
+        ([Ended(5, Outcome.LANDED)], "not in flight"),
+        ([signed(1), Ended(1, Outcome.LANDED), Ended(1, Outcome.LANDED)], "not in flight"),
     ],
 )
 def test_records_that_contradict_each_other_are_refused(
@@ -471,8 +473,8 @@ def test_compacted_or_not_a_journal_knows_the_same(
     for journal in both:
         journal.close()
     whole, short = read_journal(folder / "whole"), read_journal(folder / "short")
-    assert [each.pack() for each in whole.transactions.values()] == [
-        each.pack() for each in short.transactions.values()
+    assert [pack_record(each) for each in whole.transactions.values()] == [
+        pack_record(each) for each in short.transactions.values()
     ]
     assert (whole.ended, whole.next_number) == (short.ended, short.next_number)
     assert list(whole.resting) == list(short.resting)

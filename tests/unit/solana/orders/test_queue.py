@@ -51,25 +51,25 @@ class Watched:
         self.queue.settle()
 
     def take(self, most: int = 100) -> OrderBatch:
-        pack = self.queue.take(up_to(most))
-        assert pack is not None
-        return pack
+        batch = self.queue.take(up_to(most))
+        assert batch is not None
+        return batch
 
-    def land(self, pack: OrderBatch) -> None:
-        self.queue.landed(pack)
-        self.tally.settle(pack.tickets, Outcome.LANDED)
+    def land(self, batch: OrderBatch) -> None:
+        self.queue.landed(batch)
+        self.tally.settle(batch.tickets, Outcome.LANDED)
 
-    def lose(self, pack: OrderBatch) -> None:
-        self.queue.lost(pack)
-        self.tally.settle(pack.tickets, Outcome.EXPIRED)
+    def lose(self, batch: OrderBatch) -> None:
+        self.queue.lost(batch)
+        self.tally.settle(batch.tickets, Outcome.EXPIRED)
 
     def sent(self, most: int = 100) -> list[tuple[int, int, int]]:
         """Kind, id and size of what goes out, which lands."""
-        pack = self.queue.take(up_to(most))
-        if pack is None:
+        batch = self.queue.take(up_to(most))
+        if batch is None:
             return []
-        self.land(pack)
-        return [(int(r["kind"]), int(r["id"]), int(r["size"])) for r in pack.records()]
+        self.land(batch)
+        return [(int(r["kind"]), int(r["id"]), int(r["size"])) for r in batch.records()]
 
 
 def test_bundles_give_their_transactions_in_order() -> None:
@@ -130,7 +130,7 @@ def test_a_cancel_with_an_id_takes_nothing_but_the_order_with_that_id(landed: bo
     watched.sent()
     watched.push((CANCEL, 11, 100, 5))
     assert watched.ends[6] == nothing
-    assert [each.id for each in watched.queue.desk.resting()] == [12, 0]
+    assert [each.id for each in watched.queue.working.resting()] == [12, 0]
 
 
 def test_a_later_quote_with_the_same_id_replaces_an_unsent_one() -> None:
@@ -151,10 +151,10 @@ def test_a_quote_that_rests_is_cancelled_in_the_transaction_that_replaces_it() -
     watched.push((ADD, 1, 100, 5))
     watched.sent()
     watched.push((ADD, 1, 101, 6))
-    pack = watched.take()
-    ((cancelled, left),) = pack.cancels.items()
+    batch = watched.take()
+    ((cancelled, left),) = batch.cancels.items()
     assert (cancelled.price, left) == (100, 0)
-    assert [each.price for each in pack.places] == [101]
+    assert [each.price for each in batch.places] == [101]
 
 
 def test_a_partial_cancel_of_a_resting_order_places_the_rest_again() -> None:
@@ -162,28 +162,28 @@ def test_a_partial_cancel_of_a_resting_order_places_the_rest_again() -> None:
     watched.push((ADD, 1, 100, 5))
     watched.sent()
     watched.push((CANCEL, 1, 100, 1), (CANCEL, 1, 100, 1))
-    pack = watched.take()
-    assert list(pack.cancels.values()) == [3]
-    assert pack.records()["size"].tolist() == [1, 1]
+    batch = watched.take()
+    assert list(batch.cancels.values()) == [3]
+    assert batch.records()["size"].tolist() == [1, 1]
 
 
 def test_what_touches_an_order_under_way_waits_for_it() -> None:
     watched = Watched()
     watched.push((ADD, 1, 100, 5))
-    pack = watched.take()
+    batch = watched.take()
     watched.push((CANCEL, 1, 100, 5), (ADD, 2, 100, 1))
     assert watched.take().records()["id"].tolist() == [2]
     assert watched.queue.take(up_to(9)) is None
-    watched.land(pack)
+    watched.land(batch)
     assert watched.sent() == [(CANCEL, 1, 5)]
 
 
 def test_a_cancel_that_waited_for_an_order_that_never_came_fails() -> None:
     watched = Watched()
     watched.push((ADD, 1, 100, 5))
-    pack = watched.take()
+    batch = watched.take()
     watched.push((CANCEL, 1, 100, 5))
-    watched.lose(pack)
+    watched.lose(batch)
     assert watched.queue.take(up_to(9)) is None
     assert watched.ends[1] == (Outcome.FAILED, "nothing_to_cancel")
 
@@ -196,9 +196,9 @@ def test_a_cancel_of_a_quote_that_never_replaced_another_cancels_the_other() -> 
     replacement = watched.take()
     watched.push((CANCEL, 1, 101, 9))
     watched.lose(replacement)
-    pack = watched.take()
-    ((cancelled, left),) = pack.cancels.items()
-    assert (cancelled.price, left, pack.records()["size"].tolist()) == (100, 0, [5])
+    batch = watched.take()
+    ((cancelled, left),) = batch.cancels.items()
+    assert (cancelled.price, left, batch.records()["size"].tolist()) == (100, 0, [5])
 
 
 def test_a_cancel_of_an_unsent_replacement_cancels_what_it_was_to_replace() -> None:
@@ -207,7 +207,7 @@ def test_a_cancel_of_an_unsent_replacement_cancels_what_it_was_to_replace() -> N
     watched.sent()
     watched.push((ADD, 1, 101, 9), (CANCEL, 1, 101, 9))
     assert watched.sent() == [(CANCEL, 1, 5)]
-    assert len(watched.queue.desk) == 0
+    assert len(watched.queue.working) == 0
 
 
 def test_a_pack_takes_the_oldest_that_fit() -> None:
@@ -218,12 +218,12 @@ def test_a_pack_takes_the_oldest_that_fit() -> None:
 
 
 def test_lanes_do_not_share_a_pack() -> None:
-    watched = Watched(lane_of_market=[market % 2 for market in range(256)])
+    watched = Watched(route_of_market=[market % 2 for market in range(256)])
     watched.push(*((ADD, id, 100, 1, 0, id % 2) for id in range(1, 6)))
     assert [each[1] for each in watched.sent()] == [1, 3, 5]
-    assert watched.queue.oldest_lane == 0
+    assert watched.queue.oldest_route == 0
     assert [each[1] for each in watched.sent()] == [2, 4]
-    assert watched.queue.oldest_lane is None
+    assert watched.queue.oldest_route is None
 
 
 def test_a_cancel_of_more_orders_than_a_transaction_holds_fails_and_changes_nothing() -> None:
@@ -233,7 +233,7 @@ def test_a_cancel_of_more_orders_than_a_transaction_holds_fails_and_changes_noth
     watched.push((CANCEL, 0, 100, 5))
     assert watched.queue.take(lambda records, cancels, places: cancels < 5) is None
     assert watched.ends[5] == (Outcome.FAILED, "too_many_orders")
-    assert [each.planned for each in watched.queue.desk.resting()] == [1] * 5
+    assert [each.planned for each in watched.queue.working.resting()] == [1] * 5
 
 
 @pytest.mark.parametrize(("shedding", "left"), [("oldest", [3, 4]), ("newest", [1, 2])])
@@ -270,12 +270,12 @@ def test_what_a_shed_add_was_to_replace_is_cancelled_all_the_same(settled: bool)
             watched.queue.settle()
     watched.queue.settle()
     assert watched.ends[1] == (Outcome.SHED, "")
-    pack = watched.take()
-    assert pack.tickets == [2]
-    sent = [(int(r["kind"]), int(r["id"]), int(r["size"])) for r in pack.records()]
+    batch = watched.take()
+    assert batch.tickets == [2]
+    sent = [(int(r["kind"]), int(r["id"]), int(r["size"])) for r in batch.records()]
     assert sent == [(CANCEL, 1, 5), (ADD, 2, 5)]
-    watched.land(pack)
-    assert [each.id for each in watched.queue.desk.resting()] == [2]
+    watched.land(batch)
+    assert [each.id for each in watched.queue.working.resting()] == [2]
     ledger = watched.tally.ledger()
     assert (ledger.delivered, ledger.landed, ledger.shed) == (3, 2, 1)
     assert ledger.balanced
@@ -349,45 +349,45 @@ def test_an_id_means_the_older_order_again_whose_cancellation_is_lost() -> None:
     replacement = watched.take()
     assert [each.price for each in replacement.cancels] == [100]
     watched.lose(replacement)
-    found = watched.queue.desk.find(0, 11)
+    found = watched.queue.working.find(0, 11)
     assert found is not None
     assert found.price == 100
     watched.push((ADD, 11, 80, 5))
-    pack = watched.take()
-    assert [each.price for each in pack.cancels] == [100]
-    assert [each.price for each in pack.places] == [80]
+    batch = watched.take()
+    assert [each.price for each in batch.cancels] == [100]
+    assert [each.price for each in batch.places] == [80]
 
 
 def recovered(places: int, *, left: int = 0) -> tuple[Watched, OrderBatch]:
-    """A queue with an order 11 of 5 at 100 that rests, and a pack that cancels it."""
-    watched, pack = Watched(), OrderBatch()
-    standing = RestingOrder(-2, 11, 0, 0, 100, 5)
-    watched.queue.desk.admit(standing)
-    standing.chain = 5
-    watched.queue.desk.rest(standing)
-    pack.cancels[standing] = left
+    """A queue with an order 11 of 5 at 100 that rests, and a batch that cancels it."""
+    watched, batch = Watched(), OrderBatch()
+    order = RestingOrder(-2, 11, 0, 0, 100, 5)
+    watched.queue.working.admit(order)
+    order.chain = 5
+    watched.queue.working.rest(order)
+    batch.cancels[order] = left
     if places:
-        pack.places.append(RestingOrder(-1, 11, 0, 0, 101, places))
-        pack.sizes.append(places)
-    watched.queue.adopt(pack)
-    return watched, pack
+        batch.places.append(RestingOrder(-1, 11, 0, 0, 101, places))
+        batch.sizes.append(places)
+    watched.queue.adopt(batch)
+    return watched, batch
 
 
 def test_what_a_lost_pack_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
-    watched, pack = recovered(7)
-    assert watched.queue.desk.find(0, 11) is pack.places[0]
-    watched.queue.lost(pack)
+    watched, batch = recovered(7)
+    assert watched.queue.working.find(0, 11) is batch.places[0]
+    watched.queue.lost(batch)
     watched.push((ADD, 11, 90, 5))
     assert [(each.price, left) for each, left in watched.take().cancels.items()] == [(100, 0)]
 
 
 def test_a_lost_partial_cancel_of_an_earlier_process_gives_the_lots_back() -> None:
-    watched, pack = recovered(0, left=2)
-    (standing,) = pack.cancels
+    watched, batch = recovered(0, left=2)
+    (order,) = batch.cancels
     watched.push((CANCEL, 11, 100, 4))
-    assert (standing.planned, standing.taken) == (0, 5)
-    watched.queue.lost(pack)
-    assert (standing.planned, standing.taken, standing.chain) == (3, 2, 5)
+    assert (order.planned, order.taken) == (0, 5)
+    watched.queue.lost(batch)
+    assert (order.planned, order.taken, order.chain) == (3, 2, 5)
     assert list(watched.take().cancels.values()) == [3]
 
 
@@ -397,10 +397,10 @@ def test_what_others_fill_of_a_cancelled_order_is_not_given_back_by_a_lost_cance
     watched.queue.landed(watched.take(), [17])
     watched.push((CANCEL, 1, 100, 5))
     cancel = watched.take()
-    watched.queue.desk.fill(0, 17, 3)
+    watched.queue.working.fill(0, 17, 3)
     watched.lose(cancel)
-    (standing,) = watched.queue.desk.resting()
-    assert (standing.planned, standing.chain) == (2, 2)
+    (order,) = watched.queue.working.resting()
+    assert (order.planned, order.chain) == (2, 2)
 
 
 def test_an_order_that_was_taken_for_gone_and_rests_after_all_can_be_cancelled() -> None:
@@ -410,7 +410,7 @@ def test_an_order_that_was_taken_for_gone_and_rests_after_all_can_be_cancelled()
     watched.push((CANCEL, 1, 100, 2))
     cancel = watched.take()
     # A fill of somewhat less, in whole lots.
-    watched.queue.desk.fill(0, 17, 5)
+    watched.queue.working.fill(0, 17, 5)
     watched.queue.landed(cancel, [], [18])
     watched.push((CANCEL, 1, 100, 5))
     assert [(each.sequence, left) for each, left in watched.take().cancels.items()] == [(18, 0)]
@@ -421,9 +421,9 @@ def test_a_cancel_of_more_lots_than_a_record_holds_takes_them_all_the_same() -> 
     watched.push((ADD, 1, 100, most), (ADD, 2, 101, most))
     watched.sent()
     watched.push((ADD, 1, 101, 1), (CANCEL, 0, 101, most))
-    pack = watched.take()
-    assert pack.records()["size"].tolist() == [most]
-    assert sorted(pack.cancels.values()) == [0, 1]
+    batch = watched.take()
+    assert batch.records()["size"].tolist() == [most]
+    assert sorted(batch.cancels.values()) == [0, 1]
 
 
 # No order of ours meets one that was to go before it.
@@ -500,10 +500,10 @@ def test_an_add_does_not_fail_for_an_order_that_was_to_go_only_after_it_came() -
 
 
 def test_an_add_waits_for_what_an_earlier_process_is_cancelling() -> None:
-    watched, pack = recovered(0)
+    watched, batch = recovered(0)
     watched.push((ADD, 12, 100, 5, ASK, 0))
     assert watched.queue.take(up_to(9)) is None
-    watched.land(pack)
+    watched.land(batch)
     assert watched.sent() == [(ADD, 12, 5)]
 
 
@@ -534,13 +534,13 @@ def test_a_requote_keeps_the_place_of_the_cancellation_that_it_takes_over() -> N
     watched.push((ADD, 11, 100, 5, BID, 0))
     watched.sent()
     watched.push((ADD, 11, 90, 5, BID, 0), (ADD, 12, 100, 5, ASK, 0), (ADD, 11, 91, 5, BID, 0))
-    pack = watched.take(1)
-    assert [(each.id, each.price) for each in (*pack.cancels, *pack.places)] == [
+    batch = watched.take(1)
+    assert [(each.id, each.price) for each in (*batch.cancels, *batch.places)] == [
         (11, 100),
         (11, 91),
     ]
     assert watched.queue.take(up_to(9)) is None
-    watched.land(pack)
+    watched.land(batch)
     assert watched.sent() == [(ADD, 12, 5)]
 
 
@@ -569,12 +569,12 @@ def test_a_setting_that_cannot_be_used_is_refused(options: dict[str, Any]) -> No
 
 
 def test_the_oldest_resting_orders_are_forgotten_over_the_bound() -> None:
-    desk = WorkingOrders(most_resting=2)
-    watched = Watched(desk=desk)
+    working = WorkingOrders(most_resting=2)
+    watched = Watched(working=working)
     for id in range(1, 5):
         watched.push((ADD, id, 100, 1))
         watched.sent()
-    assert ([each.id for each in desk.resting()], desk.forgotten, len(desk)) == ([3, 4], 2, 2)
+    assert ([each.id for each in working.resting()], len(working)) == ([3, 4], 2)
 
 
 # What the chain would hold if each order were sent by itself.
@@ -623,15 +623,15 @@ class Market:
         # By the ticket of an ADD: what other orders of ours were to have, as it came in.
         self.expected: dict[int, dict[int, int]] = {}
 
-    def execute(self, pack: OrderBatch) -> None:
-        for standing, left in pack.cancels.items():
-            assert self.lots[standing] == standing.chain > left
-            self.lots[standing] = left
+    def execute(self, batch: OrderBatch) -> None:
+        for order, left in batch.cancels.items():
+            assert self.lots[order] == order.chain > left
+            self.lots[order] = left
             if not left:
-                del self.lots[standing]
-        for standing, size in zip(pack.places, pack.sizes, strict=True):
+                del self.lots[order]
+        for order, size in zip(batch.places, batch.sizes, strict=True):
             assert size > 0
-            self.lots[standing] = size
+            self.lots[order] = size
         named = Counter((each.market, each.id) for each in self.lots if each.id)
         assert set(named.values()) <= {1}, "two orders with one id"
         for one in self.lots:
@@ -647,18 +647,18 @@ class Market:
 
     def levels(self) -> dict[Any, int]:
         totals: dict[Any, int] = defaultdict(int)
-        for standing, lots in self.lots.items():
-            totals[standing.level] += lots
+        for order, lots in self.lots.items():
+            totals[order.level] += lots
         return dict(totals)
 
 
 def assert_the_desk_is(watched: Watched, market: Market) -> None:
-    resting = watched.queue.desk.resting()
+    resting = watched.queue.working.resting()
     assert {each: each.chain for each in resting} == market.lots
-    assert len(watched.queue.desk) == len(resting)
-    for standing in resting:
-        assert (standing.planned, standing.taken) == (standing.chain, 0)
-    assert not any(watched.queue.desk.leaving.meets(each) for each in resting)
+    assert len(watched.queue.working) == len(resting)
+    for order in resting:
+        assert (order.planned, order.taken) == (order.chain, 0)
+    assert not any(watched.queue.working.leaving.meets(each) for each in resting)
 
 
 ORDERS = st.tuples(
@@ -673,31 +673,31 @@ TAKE = st.tuples(st.just("take"), st.integers(1, 4))
 
 
 def moves(*ends: str) -> Any:
-    """Orders that come, packs that leave, and ends of packs."""
+    """Orders that come, batches that leave, and ends of batches."""
     end = st.tuples(st.sampled_from(ends), st.integers(0, 3))
     return st.lists(st.one_of(ORDERS, ORDERS, TAKE, end), max_size=60)
 
 
 class Run:
-    """A queue, the market that its packs go to, and what is under way."""
+    """A queue, the market that its batches go to, and what is under way."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.watched, self.market = Watched(**options), Market()
-        self.flying: list[OrderBatch] = []
+        self.in_flight: list[OrderBatch] = []
         self.pushed = 0
 
-    def execute(self, pack: OrderBatch) -> None:
-        self.market.execute(pack)
-        self.watched.land(pack)
+    def execute(self, batch: OrderBatch) -> None:
+        self.market.execute(batch)
+        self.watched.land(batch)
 
     def take(self, most: int) -> None:
-        pack = self.watched.queue.take(up_to(most))
-        if pack is not None:
-            self.flying.append(pack)
+        batch = self.watched.queue.take(up_to(most))
+        if batch is not None:
+            self.in_flight.append(batch)
 
     def push(self, row: tuple[int, ...], *, settle: bool = True) -> None:
-        placed = [each for pack in self.flying for each in pack.places]
+        placed = [each for batch in self.in_flight for each in batch.places]
         self.market.expected[self.pushed] = {
             each.ticket: max(0, each.planned) for each in (*self.market.lots, *placed)
         }
@@ -712,24 +712,24 @@ class Run:
             self.take(number)
         elif what == "restart":
             self.restart()
-        elif self.flying:
-            pack = self.flying.pop(number % len(self.flying))
+        elif self.in_flight:
+            batch = self.in_flight.pop(number % len(self.in_flight))
             ends: dict[str, Any] = {
                 "land": self.execute,
                 "lose": self.watched.lose,
                 "give back": queue.give_back,
-                "alone": lambda pack: queue.give_back(pack, alone=True),
+                "alone": lambda batch: queue.give_back(batch, alone=True),
             }
-            if not pack.entries and what != "land":
+            if not batch.entries and what != "land":
                 # Of an earlier process, whose orders the queue does not have.
                 what = "lose"
-            ends[what](pack)
+            ends[what](batch)
 
     def restart(self) -> None:
         """Go on as another process, which knows what rests and what is under way."""
         assert sorted(self.watched.ends) == sorted(set(self.watched.ends))
         before, self.watched = self.market, Watched(**self.options)
-        flying, self.flying = self.flying, []
+        in_flight, self.in_flight = self.in_flight, []
         self.market, self.pushed, ticket = Market(), 0, -1000
         anew: dict[RestingOrder, RestingOrder] = {}
 
@@ -740,27 +740,27 @@ class Run:
 
         for old, lots in before.lots.items():
             anew[old] = again(old, lots)
-            self.watched.queue.desk.admit(anew[old])
+            self.watched.queue.working.admit(anew[old])
             anew[old].chain = lots
-            self.watched.queue.desk.rest(anew[old])
+            self.watched.queue.working.rest(anew[old])
             self.market.lots[anew[old]] = lots
-        for old_pack in flying:
-            pack = OrderBatch(cancels={anew[old]: 0 for old in old_pack.cancels})
+        for old_pack in in_flight:
+            batch = OrderBatch(cancels={anew[old]: 0 for old in old_pack.cancels})
             placed = [*zip(old_pack.places, old_pack.sizes, strict=True)]
             for old, lots in (*placed, *((old, left) for old, left in old_pack.cancels.items())):
                 if lots:
-                    pack.places.append(again(old, lots))
-                    pack.sizes.append(lots)
-            self.watched.queue.adopt(pack)
-            self.flying.append(pack)
+                    batch.places.append(again(old, lots))
+                    batch.sizes.append(lots)
+            self.watched.queue.adopt(batch)
+            self.in_flight.append(batch)
 
     def finish(self) -> None:
         """Let everything land."""
         self.watched.queue.settle()
-        while self.flying or len(self.watched.queue):
+        while self.in_flight or len(self.watched.queue):
             self.take(3)
-            if self.flying:
-                self.execute(self.flying.pop(0))
+            if self.in_flight:
+                self.execute(self.in_flight.pop(0))
         assert_the_desk_is(self.watched, self.market)
         assert sorted(self.watched.ends) == list(range(self.pushed))
         assert self.watched.tally.ledger().delivered == self.pushed
@@ -823,8 +823,8 @@ def test_whatever_is_shed_no_order_outlives_a_later_one_with_its_id(
                 newest[move[5], move[1]] = run.pushed
             run.push(move, settle=False)
     run.finish()
-    for standing in run.market.lots:
-        assert not standing.id or newest[standing.market, standing.id] == standing.ticket
+    for order in run.market.lots:
+        assert not order.id or newest[order.market, order.id] == order.ticket
 
 
 def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
@@ -833,8 +833,8 @@ def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
     watched.sent()
     watched.push((CANCEL, 1, 100, 2), (ADD, 1, 101, 5), (ADD, 2, 100, 1))
     assert watched.queue.drain() == [1, 2, 3]
-    (standing,) = watched.queue.desk.resting()
-    assert (standing.planned, standing.chain, len(watched.queue)) == (5, 5, 0)
+    (order,) = watched.queue.working.resting()
+    assert (order.planned, order.chain, len(watched.queue)) == (5, 5, 0)
 
 
 def test_a_cancel_by_level_means_no_order_at_another_price() -> None:
@@ -847,7 +847,7 @@ def test_a_cancel_by_level_means_no_order_at_another_price() -> None:
     watched.lose(replacement)
     assert watched.queue.take(up_to(9)) is None
     assert watched.ends[2] == (Outcome.FAILED, "nothing_to_cancel")
-    assert [each.planned for each in watched.queue.desk.resting()] == [10]
+    assert [each.planned for each in watched.queue.working.resting()] == [10]
 
 
 def test_an_add_waits_for_all_who_take_from_what_it_replaces() -> None:
@@ -855,12 +855,12 @@ def test_an_add_waits_for_all_who_take_from_what_it_replaces() -> None:
     watched.push((ADD, 7, 100, 10))
     watched.sent()
     watched.push((ADD, 8, 100, 5))
-    flying = watched.take()
+    in_flight = watched.take()
     # The cancellation waits for the end of the one that flies, and the new order for that.
     watched.push((CANCEL, 0, 100, 15), (ADD, 7, 105, 4))
     assert watched.queue.take(up_to(9)) is None
-    watched.land(flying)
-    pack = watched.queue.take(up_to(9))
-    assert pack is not None
-    assert {each.id for each in pack.cancels} == {7, 8}
-    assert [each.price for each in pack.places] == [105]
+    watched.land(in_flight)
+    batch = watched.queue.take(up_to(9))
+    assert batch is not None
+    assert {each.id for each in batch.cancels} == {7, 8}
+    assert [each.price for each in batch.places] == [105]

@@ -13,14 +13,15 @@ from tests.integration.solana.test_numbered import SPEC
 from tests.support import orders
 from velox.errors import TransportError
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import Ended, Signed
+from velox.solana.journal.records import Ended
+from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.orders.working import RestingOrder, WorkingOrders
 from velox.solana.submit.account_watch import POLLS_A_ROUND, MarketWatch
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.carrier import ManifestCarrier
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
 
 POLL = 1000
 
@@ -35,17 +36,17 @@ class Watched:
         signer = KeypairSigner.generate(policy)
         self.chain = ModelChain(SPEC.market)
         self.chain.orders.append(Resting(signer.pubkey, 7, 10**17, 10 * SPEC.lot_atoms, True))
-        self.desk = WorkingOrders()
-        self.standing = RestingOrder(0, 11, SPEC.velox_market, 0, 1_000_000, 10)
-        self.standing.chain, self.standing.sequence = 10, 7
-        self.desk.admit(self.standing)
-        self.desk.rest(self.standing)
+        self.working = WorkingOrders()
+        self.order = RestingOrder(0, 11, SPEC.velox_market, 0, 1_000_000, 10)
+        self.order.chain, self.order.sequence = 10, 7
+        self.working.admit(self.order)
+        self.working.rest(self.order)
         self.journal = SubmissionJournal(path)
         self.errors: list[Any] = []
         self.watch = MarketWatch(
             self.chain,  # type: ignore[arg-type]
             Routes(ManifestCarrier(SPEC), signer),
-            self.desk,
+            self.working,
             self.journal,
             signer.pubkey,
             commitment="confirmed",
@@ -111,7 +112,17 @@ def test_after_a_start_no_look_is_older_than_what_landed(tmp_path: Path) -> None
         raw = b"\x01" + bytes(64) + bytes(100)
         some = orders(1)
         hash = ModelChain(SPEC.market).get_latest_blockhash().hash
-        journal.append(Signed(0, 1, 10, hash, raw, some, some))
+        journal.append(
+            Signed(
+                orders=some,
+                places=some,
+                number=0,
+                attempt=1,
+                last_valid_block_height=10,
+                blockhash=hash,
+                raw=raw,
+            )
+        )
         journal.append(Ended(0, Outcome.LANDED, 2000))
         journal.commit()
     watched = Watched(tmp_path / "journal")
@@ -124,14 +135,14 @@ def test_after_a_start_no_look_is_older_than_what_landed(tmp_path: Path) -> None
     watched.chain.get_account_info = notes  # type: ignore[method-assign]
     watched.looks(0)
     assert slots == [2000]
-    assert watched.desk.resting() == [watched.standing]
+    assert watched.working.resting() == [watched.order]
 
 
 def test_a_fill_that_a_look_has_seen_is_not_taken_off_again(watched: Watched) -> None:
     watched.chain.orders[0].atoms = 4 * SPEC.lot_atoms
     watched.looks(0)
-    assert watched.standing.chain == 4
-    watched.desk.fill(SPEC.velox_market, 7, 6, watched.chain.height)
-    assert watched.standing.chain == 4
-    watched.desk.fill(SPEC.velox_market, 7, 3, watched.chain.height + 1)
-    assert watched.standing.chain == 1
+    assert watched.order.chain == 4
+    watched.working.fill(SPEC.velox_market, 7, 6, watched.chain.height)
+    assert watched.order.chain == 4
+    watched.working.fill(SPEC.velox_market, 7, 3, watched.chain.height + 1)
+    assert watched.order.chain == 1

@@ -35,13 +35,13 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def desk(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
+def harness(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
     made = Harness(cluster, tmp_path / "journal")
     yield made
     made.abandon()
 
 
-def between(desk: Harness, meets: Callable[[str, Any], Any]) -> list[str]:
+def between(harness: Harness, meets: Callable[[str, Any], Any]) -> list[str]:
     """Let `meets(method, go_on)` answer for the node; return the methods, as they are called."""
     asked: list[str] = []
 
@@ -49,15 +49,15 @@ def between(desk: Harness, meets: Callable[[str, Any], Any]) -> list[str]:
         asked.append(method_of(request))
         return meets(asked[-1], forward)
 
-    desk.network.handler = handle
+    harness.network.handler = handle
     return asked
 
 
-def run(desk: Harness, seconds: float, step_s: float = 0.05) -> None:
-    end = desk.cluster.clock() + round(seconds * NS)
-    while desk.cluster.clock() < end:
-        desk.submitter.step()
-        desk.cluster.sleep(step_s)
+def run(harness: Harness, seconds: float, step_s: float = 0.05) -> None:
+    end = harness.cluster.clock() + round(seconds * NS)
+    while harness.cluster.clock() < end:
+        harness.submitter.step()
+        harness.cluster.sleep(step_s)
 
 
 # Limits and failures
@@ -65,7 +65,7 @@ def run(desk: Harness, seconds: float, step_s: float = 0.05) -> None:
 
 @pytest.mark.parametrize(("after", "orders"), [(None, 900), (0.0, 900), (None, 20)])
 def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and_less_often(
-    desk: Harness, after: float | None, orders: int
+    harness: Harness, after: float | None, orders: int
 ) -> None:
     full = True
 
@@ -74,22 +74,24 @@ def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and
             return rate_limited(after)
         return go_on()
 
-    asked = between(desk, meets)
-    desk.submitter.intake(bundles_of(adds(orders)))
-    desk.submitter.step()
-    assert asked.count("sendTransaction") == 1, "the first limit ends the volley"
-    run(desk, 40.0)
+    asked = between(harness, meets)
+    harness.submitter.intake(bundles_of(adds(orders)))
+    harness.submitter.step()
+    assert asked.count("sendTransaction") == 1, "the first limit ends the submission"
+    run(harness, 40.0)
     # After 0.25 to 0.5 s, 0.5 to 1 s, …, 4 to 8 s.
     assert 8 <= asked.count("sendTransaction") <= 14
     # What is left alone is not asked other things either.
     assert len(asked) < 60
     full = False
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: orders}
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: orders}
 
 
 @pytest.mark.parametrize("limited", ["sendTransaction", "getBlockHeight", "getSignatureStatuses"])
-def test_what_a_node_asks_for_is_kept_by_whatever_it_is_asked(desk: Harness, limited: str) -> None:
+def test_what_a_node_asks_for_is_kept_by_whatever_it_is_asked(
+    harness: Harness, limited: str
+) -> None:
     strikes = [20.0]
 
     def meets(method: str, go_on: Any) -> Any:
@@ -97,21 +99,21 @@ def test_what_a_node_asks_for_is_kept_by_whatever_it_is_asked(desk: Harness, lim
             return rate_limited(strikes.pop())
         return go_on()
 
-    asked = between(desk, meets)
-    desk.submitter.intake(bundles_of(adds(900)))
+    asked = between(harness, meets)
+    harness.submitter.intake(bundles_of(adds(900)))
     while strikes:
-        desk.submitter.step()
-        desk.cluster.sleep(0.05)
+        harness.submitter.step()
+        harness.cluster.sleep(0.05)
     before = len(asked)
     # The submitter's clock says something else; that of the client counts.
-    desk.jump_ns = -90 * NS
-    run(desk, 19.9)
+    harness.jump_ns = -90 * NS
+    run(harness, 19.9)
     assert len(asked) == before
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 900}
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 900}
 
 
-def test_a_node_that_gives_no_answer_is_not_asked_at_full_speed(desk: Harness) -> None:
+def test_a_node_that_gives_no_answer_is_not_asked_at_full_speed(harness: Harness) -> None:
     dead = True
 
     def meets(method: str, go_on: Any) -> Any:
@@ -119,28 +121,30 @@ def test_a_node_that_gives_no_answer_is_not_asked_at_full_speed(desk: Harness) -
             raise ExchangeFailedError("refused")
         return go_on()
 
-    desk.submitter.intake(bundles_of(adds(900)))
-    desk.submitter.step()
-    asked = between(desk, meets)
-    run(desk, 40.0)
+    harness.submitter.intake(bundles_of(adds(900)))
+    harness.submitter.step()
+    asked = between(harness, meets)
+    run(harness, 40.0)
     assert 6 <= len(asked) <= 25
     dead = False
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 900}
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 900}
 
 
-def test_a_lie_is_an_answer_and_what_is_sent_does_not_wait_for_better_ones(desk: Harness) -> None:
-    ask = desk.rpc.get_signature_statuses
+def test_a_lie_is_an_answer_and_what_is_sent_does_not_wait_for_better_ones(
+    harness: Harness,
+) -> None:
+    ask = harness.rpc.get_signature_statuses
 
     def behind(signatures: Any, search_history: bool = False, *, least_slot: int = 0) -> Any:
         return ask(signatures, search_history, least_slot=10**9)
 
-    desk.rpc.get_signature_statuses = behind  # type: ignore[method-assign]
-    desk.submitter.intake(bundles_of(adds(900)))
-    desk.drive(10)
-    assert "asked for" in desk.submitter.statistics().last_error
-    assert desk.rpc.wait_s == 0
-    assert desk.submitter.statistics().flying == 32
+    harness.rpc.get_signature_statuses = behind  # type: ignore[method-assign]
+    harness.submitter.intake(bundles_of(adds(900)))
+    harness.drive(10)
+    assert "asked for" in harness.submitter.statistics().last_error
+    assert harness.rpc.wait_s == 0
+    assert harness.submitter.statistics().in_flight == 32
 
 
 # Where requests are scarce
@@ -160,29 +164,29 @@ def sends_of(client: Any, name: str, clock: Callable[[], int]) -> list[tuple[int
 
 def test_the_same_bytes_go_again_after_an_interval_that_doubles(tmp_path: Path) -> None:
     with LocalCluster(faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
-        desk = Harness(cluster, tmp_path / "journal")
-        sent = sends_of(desk.rpc, "send_transaction", lambda: cluster.block_height)
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive()
+        harness = Harness(cluster, tmp_path / "journal")
+        sent = sends_of(harness.rpc, "send_transaction", lambda: cluster.block_height)
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive()
         heights = [height for height, _ in sent]
         assert [b - a for a, b in itertools.pairwise(heights)] == [4, 8, 16, 32, 64]
-        assert desk.outcomes() == {Outcome.EXPIRED: 10}
-        desk.abandon()
+        assert harness.outcomes() == {Outcome.EXPIRED: 10}
+        harness.abandon()
 
 
 def test_what_lost_its_auction_holds_up_no_new_orders_and_gets_its_turn(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None, faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
-        desk = Harness(
+        harness = Harness(
             cluster,
             tmp_path / "journal",
             engine=True,
             rate_per_s=1.0,
             options={"window": 1000},
         )
-        assert desk.engine is not None
-        sent = sends_of(desk.engine, "send_bundle", cluster.clock)
-        desk.submitter.intake(bundles_of(adds(6000)))
-        run(desk, 120.0)
+        assert harness.engine is not None
+        sent = sends_of(harness.engine, "send_bundle", cluster.clock)
+        harness.submitter.intake(bundles_of(adds(6000)))
+        run(harness, 120.0)
         assert len(sent) >= 119, "no request that may be made is left out"
         seen: set[Any] = set()
         firsts = []
@@ -200,27 +204,29 @@ def test_what_lost_its_auction_holds_up_no_new_orders_and_gets_its_turn(tmp_path
         assert len(old) > 50
         assert all(2 <= len(each) <= 3 for each in old)
         assert all(then - now < 10 * NS for now, then, *_ in old)
-        desk.abandon()
+        harness.abandon()
 
 
 def test_what_is_signed_anew_takes_turns_with_new_orders(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None, faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
         options = {"window": 1000, "attempts": 9}
-        desk = Harness(cluster, tmp_path / "journal", engine=True, rate_per_s=1.0, options=options)
-        desk.submitter.intake(bundles_of(adds(8000)))
-        run(desk, 90.0, 0.1)
+        harness = Harness(
+            cluster, tmp_path / "journal", engine=True, rate_per_s=1.0, options=options
+        )
+        harness.submitter.intake(bundles_of(adds(8000)))
+        run(harness, 90.0, 0.1)
         attempts = []
-        sign = desk.submitter._sign
-        desk.submitter._sign = lambda *arguments: (  # type: ignore[method-assign]
+        sign = harness.submitter._sign
+        harness.submitter._sign = lambda *arguments: (  # type: ignore[method-assign]
             attempts.append(arguments[0]),
             sign(*arguments),
         )[1]
-        run(desk, 60.0, 0.1)
+        run(harness, 60.0, 0.1)
         counted = Counter(attempt > 1 for attempt in attempts)
         assert counted[False] >= 15
         assert counted[True] >= 15
         assert sum(counted.values()) <= 31, "the others went again"
-        desk.abandon()
+        harness.abandon()
 
 
 # The end
@@ -231,7 +237,7 @@ def test_what_is_signed_anew_takes_turns_with_new_orders(tmp_path: Path) -> None
 )
 @pytest.mark.parametrize("takes_s", [0.4, 30.0])
 def test_it_closes_in_time_however_slow_the_node_is(
-    desk: Harness, cluster: LocalCluster, slow: str, takes_s: float
+    harness: Harness, cluster: LocalCluster, slow: str, takes_s: float
 ) -> None:
     def meets(method: str, go_on: Any) -> Any:
         left_s = time_left_s()
@@ -243,10 +249,10 @@ def test_it_closes_in_time_however_slow_the_node_is(
             raise ExchangeFailedError("no answer")
         return go_on()
 
-    asked = between(desk, meets)
-    desk.submitter.intake(bundles_of(adds(2000)))
+    asked = between(harness, meets)
+    harness.submitter.intake(bundles_of(adds(2000)))
     begin = cluster.clock()
-    ledger = desk.submitter.close(1.0)
+    ledger = harness.submitter.close(1.0)
     # The sleep between two steps may end with the slot, which is the grain of this clock.
     assert begin + NS <= cluster.clock() < begin + NS + SLOT_NS
     assert asked.count(slow) <= 3
@@ -257,17 +263,17 @@ def test_it_closes_in_time_however_slow_the_node_is(
 def test_a_close_that_sends_nothing_sheds_what_waits_and_follows_what_is_under_way(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal", options={"window": 2})
-    desk.submitter.intake(bundles_of(adds(200)))
-    desk.submitter.step()
+    harness = Harness(cluster, tmp_path / "journal", options={"window": 2})
+    harness.submitter.intake(bundles_of(adds(200)))
+    harness.submitter.step()
     told: list[Counter[Outcome]] = []
-    between(desk, lambda _, go_on: (told.append(desk.outcomes()), go_on())[1])
-    ledger = desk.submitter.close(send_waiting=False)
+    between(harness, lambda _, go_on: (told.append(harness.outcomes()), go_on())[1])
+    ledger = harness.submitter.close(send_waiting=False)
     ledger.check()
     assert told[0] == {Outcome.SHED: ledger.shed}, "before anything is asked"
     assert (ledger.sends, ledger.landed, ledger.unknown) == (2, 200 - ledger.shed, 0)
     assert len(cluster.executions) == 2
-    desk.abandon()
+    harness.abandon()
 
 
 @pytest.mark.parametrize("isolate", [False, True])
@@ -277,29 +283,29 @@ def test_a_close_that_sends_nothing_sends_nothing_again_and_signs_nothing_anew(
     faults = FaultPlan(0, rates={Fault.DROPPED: 1.0} if not isolate else {})
     with LocalCluster(rate_per_s=None, faults=faults) as cluster:
         options = {"attempts": 3, "isolate": isolate}
-        desk = Harness(cluster, tmp_path / "journal", options=options)
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.submitter.step()
+        harness = Harness(cluster, tmp_path / "journal", options=options)
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.submitter.step()
         if isolate:
             # It fails, so that each of its orders would go by itself.
-            cluster.set_account(desk.signer.pubkey, None)
-        asked = between(desk, lambda _, go_on: go_on())
-        ledger = desk.submitter.close(600.0, send_waiting=False)
+            cluster.set_account(harness.signer.pubkey, None)
+        asked = between(harness, lambda _, go_on: go_on())
+        ledger = harness.submitter.close(600.0, send_waiting=False)
         ledger.check()
         assert not {"sendTransaction", "getLatestBlockhash"} & set(asked)
         assert (ledger.sends, ledger.transactions["signed"]) == (1, 1)
-        assert desk.outcomes() == {Outcome.EXPIRED: 10}
-        desk.abandon()
+        assert harness.outcomes() == {Outcome.EXPIRED: 10}
+        harness.abandon()
 
 
 @pytest.mark.parametrize("send_waiting", [True, False])
 def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_journal(
     cluster: LocalCluster, tmp_path: Path, send_waiting: bool
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal", options={"window": 20})
-    desk.submitter.intake(bundles_of(adds(900)))
-    desk.submitter.step()
-    flying = desk.submitter.statistics().flying
+    harness = Harness(cluster, tmp_path / "journal", options={"window": 20})
+    harness.submitter.intake(bundles_of(adds(900)))
+    harness.submitter.step()
+    in_flight = harness.submitter.statistics().in_flight
     pressed = False
 
     def meets(method: str, go_on: Any) -> Any:
@@ -316,19 +322,19 @@ def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_j
         return said
 
     told: list[bool] = []
-    asked = between(desk, meets)
+    asked = between(harness, meets)
     cluster.tick()
-    ledger = desk.submitter.close(send_waiting=send_waiting, hurry=hurry)
+    ledger = harness.submitter.close(send_waiting=send_waiting, hurry=hurry)
     ledger.check()
     assert asked == ["getBlockHeight"]
     assert told[-1]
-    assert ledger.sends == flying
-    assert ledger.transactions["unknown"] == flying
-    assert set(desk.outcomes()) == {Outcome.UNKNOWN, Outcome.SHED}
-    desk.abandon()
-    after = Harness(cluster, tmp_path / "journal", desk.signer)
+    assert ledger.sends == in_flight
+    assert ledger.transactions["unknown"] == in_flight
+    assert set(harness.outcomes()) == {Outcome.UNKNOWN, Outcome.SHED}
+    harness.abandon()
+    after = Harness(cluster, tmp_path / "journal", harness.signer)
     ledger = after.submitter.close()
-    assert (ledger.recovered, ledger.landed) == (desk.outcomes()[Outcome.UNKNOWN],) * 2
+    assert (ledger.recovered, ledger.landed) == (harness.outcomes()[Outcome.UNKNOWN],) * 2
     after.abandon()
 
 
@@ -337,7 +343,7 @@ def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_j
     [("getLatestBlockhash", 0, 0), ("sendTransaction", 16, 1), ("getBlockHeight", 0, 0)],
 )
 def test_a_close_that_is_to_hurry_finishes_one_request_and_signs_and_sends_nothing_after_it(
-    desk: Harness, pressed_during: str, signed: int, sends: int
+    harness: Harness, pressed_during: str, signed: int, sends: int
 ) -> None:
     pressed = False
 
@@ -348,18 +354,18 @@ def test_a_close_that_is_to_hurry_finishes_one_request_and_signs_and_sends_nothi
         pressed = method == pressed_during
         return answer
 
-    asked = between(desk, meets)
-    desk.submitter.intake(bundles_of(adds(900)))
-    ledger = desk.submitter.close(hurry=lambda: pressed)
+    asked = between(harness, meets)
+    harness.submitter.intake(bundles_of(adds(900)))
+    ledger = harness.submitter.close(hurry=lambda: pressed)
     ledger.check()
     assert asked[-1] == pressed_during
     assert (ledger.transactions["signed"], ledger.sends) == (signed, sends)
     assert asked.count("sendTransaction") == sends
 
 
-def test_a_close_without_an_order_to_hurry_asks_it_and_is_as_it_was(desk: Harness) -> None:
-    desk.submitter.intake(bundles_of(adds(100)))
-    ledger = desk.submitter.close(hurry=lambda: False)
+def test_a_close_without_an_order_to_hurry_asks_it_and_is_as_it_was(harness: Harness) -> None:
+    harness.submitter.intake(bundles_of(adds(100)))
+    ledger = harness.submitter.close(hurry=lambda: False)
     assert ledger.landed == 100
 
 
@@ -367,7 +373,7 @@ def test_a_close_without_an_order_to_hurry_asks_it_and_is_as_it_was(desk: Harnes
 
 
 class Choosy:
-    """A signer that refuses, by turns."""
+    """A signer that refuses, by tasks."""
 
     killed = None
 
@@ -391,28 +397,28 @@ def atomic_desk(
     cluster: LocalCluster, path: Path, signer: Any, **options: Any
 ) -> tuple[Harness, Any]:
     options = {"atomic": True, "resend_blocks": 200, **options}
-    desk = Harness(cluster, path, signer, engine=True, options=options)
-    assert desk.engine is not None
-    desk.submitter.intake(bundles_of(adds(27 * 3)))
-    return desk, sends_of(desk.engine, "send_bundle", cluster.clock)
+    harness = Harness(cluster, path, signer, engine=True, options=options)
+    assert harness.engine is not None
+    harness.submitter.intake(bundles_of(adds(27 * 3)))
+    return harness, sends_of(harness.engine, "send_bundle", cluster.clock)
 
 
 def test_a_bundle_of_which_the_cap_refuses_one_waits_whole(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {3: CAP}))
-    desk.submitter.step()
+    harness, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {3: CAP}))
+    harness.submitter.step()
     assert sent == []
-    assert not desk.journal.unsettled.transactions
-    assert not desk.ends
-    assert desk.submitter.statistics().queued == 81
-    desk.drive()
+    assert not harness.journal.unsettled.transactions
+    assert not harness.ends
+    assert harness.submitter.statistics().queued == 81
+    harness.drive()
     # What was signed in vain counts for the cap: the next is no larger than what there was room
     # for, so that a cap that never has room for three stops nobody for ever.
     assert [len(bundle) for _, bundle in sent] == [2, 1]
-    assert desk.outcomes() == {Outcome.LANDED: 81}
+    assert harness.outcomes() == {Outcome.LANDED: 81}
     assert set(executed_orders(cluster).values()) == {1}
-    desk.abandon()
+    harness.abandon()
 
 
 def test_a_cap_that_has_no_room_for_a_whole_bundle_in_a_minute_stops_nobody(
@@ -420,23 +426,23 @@ def test_a_cap_that_has_no_room_for_a_whole_bundle_in_a_minute_stops_nobody(
 ) -> None:
     # Two transactions and one tip.
     signer = new_signer(cluster, max_spend_lamports_per_minute=17_000)
-    desk, sent = atomic_desk(cluster, tmp_path / "journal", signer)
-    desk.drive()
+    harness, sent = atomic_desk(cluster, tmp_path / "journal", signer)
+    harness.drive()
     assert [len(bundle) for _, bundle in sent] == [2, 1]
-    assert desk.outcomes() == {Outcome.LANDED: 81}
-    desk.abandon()
+    assert harness.outcomes() == {Outcome.LANDED: 81}
+    harness.abandon()
 
 
 def test_a_bundle_of_which_one_is_refused_for_good_has_failed_whole(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {2: "programs"}))
-    desk.drive()
+    harness, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {2: "programs"}))
+    harness.drive()
     assert sent == []
-    assert set(desk.ends.values()) == {(Outcome.FAILED, "not signed: programs")}
-    assert len(desk.ends) == 81
-    desk.submitter.close().check(delivered_transactions=81)
-    desk.abandon()
+    assert set(harness.ends.values()) == {(Outcome.FAILED, "not signed: programs")}
+    assert len(harness.ends) == 81
+    harness.submitter.close().check(delivered_transactions=81)
+    harness.abandon()
 
 
 @pytest.mark.parametrize("rule", [CAP, "programs"])
@@ -444,13 +450,13 @@ def test_a_bundle_that_is_signed_anew_is_whole(tmp_path: Path, rule: str) -> Non
     faults = FaultPlan(0, calls={Fault.DROPPED: [0]})
     with LocalCluster(rate_per_s=None, faults=faults) as cluster:
         signer = Choosy(cluster, {5: rule})
-        desk, sent = atomic_desk(cluster, tmp_path / "journal", signer, attempts=2)
-        desk.drive()
+        harness, sent = atomic_desk(cluster, tmp_path / "journal", signer, attempts=2)
+        harness.drive()
         if rule == CAP:
             assert [len(bundle) for _, bundle in sent] == [3, 3]
-            assert desk.outcomes() == {Outcome.LANDED: 81}
+            assert harness.outcomes() == {Outcome.LANDED: 81}
         else:
             assert [len(bundle) for _, bundle in sent] == [3]
-            assert set(desk.ends.values()) == {(Outcome.FAILED, "not signed: programs")}
-        desk.submitter.close().check(delivered_transactions=81)
-        desk.abandon()
+            assert set(harness.ends.values()) == {(Outcome.FAILED, "not signed: programs")}
+        harness.submitter.close().check(delivered_transactions=81)
+        harness.abandon()

@@ -28,7 +28,8 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import SignatureStatus
 from velox.solana.orders.in_flight import judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Outcome
-from velox.solana.tx.carrier import ManifestCarrier, MemoCarrier
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.memo import MemoCarrier
 from velox.testing import Fault, FaultPlan, LocalCluster
 from velox.testing.transport import method_of, rate_limited
 
@@ -40,65 +41,65 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def desk(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
+def harness(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
     made = Harness(cluster, tmp_path / "journal")
     yield made
     made.abandon()
 
 
-def test_orders_land_and_are_counted(desk: Harness) -> None:
-    desk.submitter.intake(bundles_of(adds(50)))
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 50}
-    assert sum(executed_orders(desk.cluster).values()) == 50
-    ledger = desk.submitter.close()
+def test_orders_land_and_are_counted(harness: Harness) -> None:
+    harness.submitter.intake(bundles_of(adds(50)))
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 50}
+    assert sum(executed_orders(harness.cluster).values()) == 50
+    ledger = harness.submitter.close()
     ledger.check(delivered_transactions=50)
-    assert ledger.transactions["signed"] == len(desk.cluster.executions)
-    assert ledger.fee_lamports == sum(each.fee for each in desk.cluster.executions)
-    assert len(desk.submitter.reports()) == 50
+    assert ledger.transactions["signed"] == len(harness.cluster.executions)
+    assert ledger.fee_lamports == sum(each.fee for each in harness.cluster.executions)
+    assert len(harness.submitter.reports()) == 50
 
 
-def test_what_is_sent_is_in_the_journal_before(desk: Harness) -> None:
+def test_what_is_sent_is_in_the_journal_before(harness: Harness) -> None:
     seen = []
-    send = desk.rpc.send_transaction
+    send = harness.rpc.send_transaction
 
     def looks(raw: bytes, **options: Any) -> Any:
-        found = read_journal(desk.journal.path).transactions.values()
+        found = read_journal(harness.journal.path).transactions.values()
         seen.append(raw in [each.raw for each in found])
         return send(raw, **options)
 
-    desk.rpc.send_transaction = looks  # type: ignore[method-assign]
-    desk.submitter.intake(bundles_of(adds(60)))
-    desk.drive()
+    harness.rpc.send_transaction = looks  # type: ignore[method-assign]
+    harness.submitter.intake(bundles_of(adds(60)))
+    harness.drive()
     assert seen
     assert all(seen)
 
 
 def test_a_bundle_of_the_block_engine_lands_whole(cluster: LocalCluster, tmp_path: Path) -> None:
-    desk = Harness(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
-    desk.submitter.intake(bundles_of(adds(100)))
-    desk.drive()
+    harness = Harness(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
+    harness.submitter.intake(bundles_of(adds(100)))
+    harness.drive()
     (bundle,) = cluster.bundles.values()
     assert 1 < len(cluster.executions) <= 5
     assert bundle.landed_slot is not None
-    ledger = desk.submitter.close()
+    ledger = harness.submitter.close()
     assert (ledger.sends, ledger.landed, ledger.tip_lamports) == (1, 100, 5_000)
-    desk.abandon()
+    harness.abandon()
 
 
 def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="rpc_fallback = True: a node knows no atomic"):
+    with pytest.raises(ConfigError, match="rpc_fallback = True: cannot be combined with atomic"):
         SubmitOptions(atomic=True, rpc_fallback=True)
-    desk = Harness(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
+    harness = Harness(cluster, tmp_path / "journal", engine=True, options={"atomic": True})
     # Signed and journalled; then the process ends.
-    desk.submitter._dispatch.send = crash  # type: ignore[method-assign]
-    desk.submitter.intake(bundles_of(adds(100)))
+    harness.submitter._sender.send = crash  # type: ignore[method-assign]
+    harness.submitter.intake(bundles_of(adds(100)))
     cluster.tick()
     with pytest.raises(KeyboardInterrupt):
-        desk.submitter.step()
-    desk.abandon()
+        harness.submitter.step()
+    harness.abandon()
     # The next one has no block engine: what it found it follows, and sends no part of.
-    after = Harness(cluster, tmp_path / "journal", desk.signer)
+    after = Harness(cluster, tmp_path / "journal", harness.signer)
     after.drive()
     ledger = after.submitter.close()
     ledger.check()
@@ -111,56 +112,60 @@ def crash(*arguments: Any) -> Any:
     raise KeyboardInterrupt
 
 
-def test_the_same_orders_twice_are_two_transactions(desk: Harness) -> None:
+def test_the_same_orders_twice_are_two_transactions(harness: Harness) -> None:
     rows = [(ADD, 0, 1_000_000, 5)] * 3
     for row in rows:
-        desk.submitter.intake(bundles_of(records(row)))
-        desk.submitter.step()
-    desk.drive()
-    assert len(desk.cluster.executions) == 3
-    assert desk.outcomes() == {Outcome.LANDED: 3}
+        harness.submitter.intake(bundles_of(records(row)))
+        harness.submitter.step()
+    harness.drive()
+    assert len(harness.cluster.executions) == 3
+    assert harness.outcomes() == {Outcome.LANDED: 3}
 
 
 def test_what_is_dropped_expires_only_once_its_blockhash_has(tmp_path: Path) -> None:
     with LocalCluster(faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
-        desk = Harness(cluster, tmp_path / "journal")
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.submitter.step()
-        last = min(e.last_valid_block_height for e in desk.journal.unsettled.transactions.values())
-        while not desk.submitter.idle:
+        harness = Harness(cluster, tmp_path / "journal")
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.submitter.step()
+        last = min(
+            e.last_valid_block_height for e in harness.journal.unsettled.transactions.values()
+        )
+        while not harness.submitter.idle:
             # A finalized block lags behind the newest one.
-            assert desk.ends == {}
+            assert harness.ends == {}
             cluster.tick()
-            desk.submitter.step()
+            harness.submitter.step()
         assert cluster.block_height > last
-        assert desk.outcomes() == {Outcome.EXPIRED: 10}
-        ledger = desk.submitter.close()
+        assert harness.outcomes() == {Outcome.EXPIRED: 10}
+        ledger = harness.submitter.close()
         ledger.check()
         assert ledger.sends > 1, "the same bytes are sent again meanwhile"
-        desk.abandon()
+        harness.abandon()
 
 
 def test_expired_orders_are_signed_anew_where_that_is_asked_for(tmp_path: Path) -> None:
     faults = FaultPlan(0, calls={Fault.DROPPED: range(40)})
     with LocalCluster(faults=faults) as cluster:
-        desk = Harness(cluster, tmp_path / "journal", options={"attempts": 3, "resend_blocks": 150})
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive(2000)
-        ledger = desk.submitter.close()
+        harness = Harness(
+            cluster, tmp_path / "journal", options={"attempts": 3, "resend_blocks": 150}
+        )
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive(2000)
+        ledger = harness.submitter.close()
         ledger.check()
         assert ledger.transactions["signed"] > 1
         executed = executed_orders(cluster)
         assert sum(executed.values()) == ledger.landed
         assert not executed or max(executed.values()) == 1
-        desk.abandon()
+        harness.abandon()
 
 
 def test_what_the_chain_cannot_be_asked_about_is_unknown_and_stays_in_the_journal(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal")
-    desk.submitter.intake(bundles_of(adds(10)))
-    desk.submitter.step()
+    harness = Harness(cluster, tmp_path / "journal")
+    harness.submitter.intake(bundles_of(adds(10)))
+    harness.submitter.step()
 
     def unreachable(*arguments: Any, **named: Any) -> Any:
         raise desk_error
@@ -168,14 +173,14 @@ def test_what_the_chain_cannot_be_asked_about_is_unknown_and_stays_in_the_journa
     from velox.errors import TransportError  # noqa: PLC0415
 
     desk_error = TransportError("http://127.0.0.1:1", "getBlockHeight", "refused")
-    desk.rpc.get_block_height = unreachable  # type: ignore[method-assign]
-    ledger = desk.submitter.close(5.0)
+    harness.rpc.get_block_height = unreachable  # type: ignore[method-assign]
+    ledger = harness.submitter.close(5.0)
     ledger.check()
     assert ledger.unknown == 10
-    assert "refused" in desk.submitter.statistics().last_error
-    desk.abandon()
+    assert "refused" in harness.submitter.statistics().last_error
+    harness.abandon()
 
-    after = Harness(cluster, tmp_path / "journal", desk.signer)
+    after = Harness(cluster, tmp_path / "journal", harness.signer)
     ledger = after.submitter.close()
     ledger.check()
     assert (ledger.recovered, ledger.landed, ledger.delivered) == (10, 10, 0)
@@ -183,54 +188,54 @@ def test_what_the_chain_cannot_be_asked_about_is_unknown_and_stays_in_the_journa
     after.abandon()
 
 
-def test_orders_that_wait_when_it_closes_are_shed(desk: Harness) -> None:
-    desk.submitter.intake(bundles_of(adds(10)))
-    ledger = desk.submitter.close(0.0)
+def test_orders_that_wait_when_it_closes_are_shed(harness: Harness) -> None:
+    harness.submitter.intake(bundles_of(adds(10)))
+    ledger = harness.submitter.close(0.0)
     ledger.check()
     assert ledger.shed == 10
-    assert desk.submitter.close() == ledger
+    assert harness.submitter.close() == ledger
     with pytest.raises(SubmitError, match="closed"):
-        desk.submitter.step()
+        harness.submitter.step()
 
 
 def test_no_more_transactions_fly_than_the_window_has(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal", options={"window": 2})
-    desk.submitter.intake(bundles_of(adds(200)))
+    harness = Harness(cluster, tmp_path / "journal", options={"window": 2})
+    harness.submitter.intake(bundles_of(adds(200)))
     for _ in range(3):
-        desk.submitter.step()
-        assert desk.submitter.statistics().flying == 2
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 200}
-    desk.abandon()
+        harness.submitter.step()
+        assert harness.submitter.statistics().in_flight == 2
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 200}
+    harness.abandon()
 
 
-def test_a_cancel_reaches_the_chain_after_what_it_cancels(desk: Harness) -> None:
-    desk.submitter.intake(bundles_of(records((ADD, 1, 100, 5))))
-    desk.submitter.step()
-    desk.submitter.intake(bundles_of(records((CANCEL, 1, 100, 5))))
-    desk.drive()
-    slots = [each.slot for each in desk.cluster.executions]
+def test_a_cancel_reaches_the_chain_after_what_it_cancels(harness: Harness) -> None:
+    harness.submitter.intake(bundles_of(records((ADD, 1, 100, 5))))
+    harness.submitter.step()
+    harness.submitter.intake(bundles_of(records((CANCEL, 1, 100, 5))))
+    harness.drive()
+    slots = [each.slot for each in harness.cluster.executions]
     assert len(slots) == 2
     assert slots[0] < slots[1]
-    assert set(executed_orders(desk.cluster)) == {(ADD, 1), (CANCEL, 1)}
+    assert set(executed_orders(harness.cluster)) == {(ADD, 1), (CANCEL, 1)}
 
 
 @pytest.mark.parametrize("jump_ns", [-(10**15), 10**15])
 def test_a_clock_that_jumps_changes_no_end(
     cluster: LocalCluster, tmp_path: Path, jump_ns: int
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal")
-    desk.submitter.intake(bundles_of(adds(30)))
-    desk.submitter.step()
-    desk.jump_ns = jump_ns
+    harness = Harness(cluster, tmp_path / "journal")
+    harness.submitter.intake(bundles_of(adds(30)))
+    harness.submitter.step()
+    harness.jump_ns = jump_ns
     cluster.tick()
-    desk.submitter.intake(bundles_of(adds(30, first=31)))
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 60}
+    harness.submitter.intake(bundles_of(adds(30, first=31)))
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 60}
     assert max(executed_orders(cluster).values()) == 1
-    desk.abandon()
+    harness.abandon()
 
 
 @pytest.mark.parametrize("options", [{"isolate": True}, {"commitment": "finalized"}])
@@ -239,33 +244,33 @@ def test_a_failure_that_a_fork_takes_back_is_not_sent_again(
 ) -> None:
     faults = FaultPlan(0, calls={Fault.FORKED: [0]}, fork_blocks=31)
     with LocalCluster(rate_per_s=None, faults=faults) as cluster:
-        desk = Harness(cluster, tmp_path / "journal", options=options)
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive()
+        harness = Harness(cluster, tmp_path / "journal", options=options)
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive()
         # The bytes that failed on the fork are those that landed; nothing else was signed.
-        assert desk.outcomes() == {Outcome.LANDED: 10}
-        assert desk.submitter.close().transactions["signed"] == 1
+        assert harness.outcomes() == {Outcome.LANDED: 10}
+        assert harness.submitter.close().transactions["signed"] == 1
         assert len(cluster.executions) == 1
-        desk.abandon()
+        harness.abandon()
 
 
 def test_orders_after_a_long_silence_have_a_blockhash_that_lives(
-    desk: Harness, cluster: LocalCluster
+    harness: Harness, cluster: LocalCluster
 ) -> None:
-    desk.submitter.intake(bundles_of(adds(10)))
-    desk.drive()
+    harness.submitter.intake(bundles_of(adds(10)))
+    harness.drive()
     for _ in range(400):
         cluster.tick()
-        desk.submitter.step()
-    desk.submitter.intake(bundles_of(adds(10, first=11)))
-    desk.drive()
-    assert desk.outcomes() == {Outcome.LANDED: 20}
+        harness.submitter.step()
+    harness.submitter.intake(bundles_of(adds(10, first=11)))
+    harness.drive()
+    assert harness.outcomes() == {Outcome.LANDED: 20}
 
 
 def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path) -> None:
     with LocalCluster(faults=FaultPlan(0, calls={Fault.DROPPED: range(200)})) as cluster:
-        desk = Harness(cluster, tmp_path / "journal", options={"resend_blocks": 1000})
-        ask, asked = desk.rpc.get_signature_statuses, []
+        harness = Harness(cluster, tmp_path / "journal", options={"resend_blocks": 1000})
+        ask, asked = harness.rpc.get_signature_statuses, []
 
         def looks(signatures: Any, search_history: bool = False, *, least_slot: int = 0) -> Any:
             if search_history:
@@ -275,45 +280,45 @@ def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path
                     least_slot = cluster.slot + 1
             return ask(signatures, search_history, least_slot=least_slot)
 
-        desk.rpc.get_signature_statuses = looks  # type: ignore[method-assign]
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive()
-        assert desk.outcomes() == {Outcome.EXPIRED: 10}
+        harness.rpc.get_signature_statuses = looks  # type: ignore[method-assign]
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive()
+        assert harness.outcomes() == {Outcome.EXPIRED: 10}
         assert all(asked)
         assert len(asked) >= 6
-        assert "asked for" in desk.submitter.statistics().last_error
-        desk.abandon()
+        assert "asked for" in harness.submitter.statistics().last_error
+        harness.abandon()
 
 
 def test_nothing_is_sent_again_once_the_signer_is_killed(tmp_path: Path) -> None:
     with LocalCluster(faults=FaultPlan(0, rates={Fault.DROPPED: 1.0})) as cluster:
-        desk = Harness(cluster, tmp_path / "journal")
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.submitter.step()
-        desk.signer.kill("enough")
-        desk.drive()
-        assert desk.outcomes() == {Outcome.EXPIRED: 10}
-        assert desk.submitter.close().sends == 1
-        desk.abandon()
+        harness = Harness(cluster, tmp_path / "journal")
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.submitter.step()
+        harness.signer.kill("enough")
+        harness.drive()
+        assert harness.outcomes() == {Outcome.EXPIRED: 10}
+        assert harness.submitter.close().sends == 1
+        harness.abandon()
 
 
 def test_what_was_signed_and_not_sent_before_the_kill_has_failed_for_it(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    desk = Harness(cluster, tmp_path / "journal")
-    commit = desk.journal.commit
+    harness = Harness(cluster, tmp_path / "journal")
+    commit = harness.journal.commit
 
     def killed_meanwhile() -> None:
         commit()
-        if desk.journal.unsettled.transactions:
-            desk.signer.kill("enough")
+        if harness.journal.unsettled.transactions:
+            harness.signer.kill("enough")
 
-    desk.journal.commit = killed_meanwhile  # type: ignore[method-assign]
-    desk.submitter.intake(bundles_of(adds(10)))
-    desk.drive()
-    assert set(desk.ends.values()) == {(Outcome.FAILED, "not sent: killed")}
+    harness.journal.commit = killed_meanwhile  # type: ignore[method-assign]
+    harness.submitter.intake(bundles_of(adds(10)))
+    harness.drive()
+    assert set(harness.ends.values()) == {(Outcome.FAILED, "not sent: killed")}
     assert not cluster.executions
-    desk.abandon()
+    harness.abandon()
 
 
 def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
@@ -323,18 +328,18 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
     with RpcClient(cluster.url) as rpc:
         blockhash = rpc.get_latest_blockhash()
     for _ in range(2):
-        desk = Harness(cluster, tmp_path / "journal", signer)
+        harness = Harness(cluster, tmp_path / "journal", signer)
         # A node that is behind, or a proxy that remembers, gives the same one to both.
-        desk.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive()
-        assert desk.outcomes() == {Outcome.LANDED: 10}
-        desk.abandon()
+        harness.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive()
+        assert harness.outcomes() == {Outcome.LANDED: 10}
+        harness.abandon()
     assert len(cluster.executions) == 2
 
 
 def test_a_wait_that_an_endpoint_asks_for_is_kept_however_long(
-    desk: Harness, cluster: LocalCluster
+    harness: Harness, cluster: LocalCluster
 ) -> None:
     asked = []
 
@@ -345,25 +350,25 @@ def test_a_wait_that_an_endpoint_asks_for_is_kept_however_long(
                 return rate_limited(20.0)
         return forward()
 
-    desk.network.handler = limited
-    desk.submitter.intake(bundles_of(adds(10)))
-    desk.submitter.step()
-    desk.jump_ns = -90 * 10**9
-    desk.drive()
+    harness.network.handler = limited
+    harness.submitter.intake(bundles_of(adds(10)))
+    harness.submitter.step()
+    harness.jump_ns = -90 * 10**9
+    harness.drive()
     assert asked[1] - asked[0] >= 20 * 10**9
-    assert desk.outcomes() == {Outcome.LANDED: 10}
+    assert harness.outcomes() == {Outcome.LANDED: 10}
 
 
 # What is refused
 
 
 def test_orders_for_a_submitter_that_is_closed_are_refused_and_not_lost(
-    desk: Harness,
+    harness: Harness,
 ) -> None:
-    desk.submitter.close(0.0)
-    with pytest.raises(SubmitError, match="intake of a submitter that is closed"):
-        desk.submitter.intake(bundles_of(adds(1)))
-    desk.submitter.ledger().check()
+    harness.submitter.close(0.0)
+    with pytest.raises(SubmitError, match="the submitter is closed"):
+        harness.submitter.intake(bundles_of(adds(1)))
+    harness.submitter.ledger().check()
 
 
 def test_a_payer_without_lamports_is_refused_at_once(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -379,32 +384,32 @@ def test_a_journal_of_another_payer_is_refused(cluster: LocalCluster, tmp_path: 
 
 
 def test_a_journal_of_another_cluster_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
-    desk = Harness(cluster, tmp_path / "journal")
-    desk.abandon()
+    harness = Harness(cluster, tmp_path / "journal")
+    harness.abandon()
     with LocalCluster(seed=7) as other:
-        other.fund(desk.signer.pubkey, 10**9)
+        other.fund(harness.signer.pubkey, 10**9)
         with pytest.raises(SubmitError, match="genesis"):
-            Harness(other, tmp_path / "journal", desk.signer)
+            Harness(other, tmp_path / "journal", harness.signer)
 
 
 def test_what_the_signer_refuses_has_failed_for_that_rule(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     signer = new_signer(cluster, max_spend_lamports_per_minute=10_000)
-    desk = Harness(cluster, tmp_path / "journal", signer)
-    desk.submitter.intake(bundles_of(adds(100)))
-    desk.submitter.step()
-    desk.drive(10)
+    harness = Harness(cluster, tmp_path / "journal", signer)
+    harness.submitter.intake(bundles_of(adds(100)))
+    harness.submitter.step()
+    harness.drive(10)
     # Two transactions are what a minute may cost; the rest waits for its room, and is not lost.
-    assert Outcome.FAILED not in desk.outcomes()
+    assert Outcome.FAILED not in harness.outcomes()
     assert len(cluster.executions) == 2
     signer.kill("enough")
-    desk.drive()
-    reasons = {reason for outcome, reason in desk.ends.values() if outcome is Outcome.FAILED}
+    harness.drive()
+    reasons = {reason for outcome, reason in harness.ends.values() if outcome is Outcome.FAILED}
     assert reasons == {"not signed: killed"}
-    assert sum(executed_orders(cluster).values()) == desk.outcomes()[Outcome.LANDED]
-    desk.submitter.close().check()
-    desk.abandon()
+    assert sum(executed_orders(cluster).values()) == harness.outcomes()[Outcome.LANDED]
+    harness.submitter.close().check()
+    harness.abandon()
 
 
 def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_nothing(
@@ -419,52 +424,52 @@ def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_noth
         def sign(self, message: bytes, summary: Any) -> Any:
             raise TimeoutError("of a wallet, with its PIN 1234")
 
-    desk = Harness(cluster, tmp_path / "journal", Wallet())
-    desk.submitter.intake(bundles_of(adds(40)))
-    desk.drive()
-    assert set(desk.ends.values()) == {(Outcome.FAILED, "not signed: TimeoutError")}
-    assert "1234" not in desk.submitter.statistics().last_error
-    desk.submitter.close().check(delivered_transactions=40)
-    desk.abandon()
+    harness = Harness(cluster, tmp_path / "journal", Wallet())
+    harness.submitter.intake(bundles_of(adds(40)))
+    harness.drive()
+    assert set(harness.ends.values()) == {(Outcome.FAILED, "not signed: TimeoutError")}
+    assert "1234" not in harness.submitter.statistics().last_error
+    harness.submitter.close().check(delivered_transactions=40)
+    harness.abandon()
 
 
 def test_what_every_endpoint_refused_has_failed_for_that_reason(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None) as cluster:
-        desk = Harness(cluster, tmp_path / "journal", options={"skip_preflight": False})
+        harness = Harness(cluster, tmp_path / "journal", options={"skip_preflight": False})
         # The payer is emptied between the look at its purse and the first transaction.
-        cluster.set_account(desk.signer.pubkey, None)
-        desk.submitter.intake(bundles_of(adds(10)))
-        desk.drive()
-        ((outcome, reason),) = set(desk.ends.values())
+        cluster.set_account(harness.signer.pubkey, None)
+        harness.submitter.intake(bundles_of(adds(10)))
+        harness.drive()
+        ((outcome, reason),) = set(harness.ends.values())
         assert outcome is Outcome.FAILED
         assert reason.startswith("refused: ")
         assert not executed_orders(cluster)
-        desk.submitter.close().check()
-        desk.abandon()
+        harness.submitter.close().check()
+        harness.abandon()
 
 
 def test_a_disk_that_fails_stops_everything_before_it_is_sent(
-    desk: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    desk.submitter.intake(bundles_of(adds(10)))
+    harness.submitter.intake(bundles_of(adds(10)))
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fails)
         with pytest.raises(JournalError, match="No space left"):
-            desk.submitter.step()
+            harness.submitter.step()
     with pytest.raises(JournalError):
-        desk.submitter.close()
-    desk.cluster.tick(5)
-    assert not executed_orders(desk.cluster)
-    desk.submitter.ledger().check()
+        harness.submitter.close()
+    harness.cluster.tick(5)
+    assert not executed_orders(harness.cluster)
+    harness.submitter.ledger().check()
 
 
-def test_bundles_of_another_type_are_refused(desk: Harness) -> None:
+def test_bundles_of_another_type_are_refused(harness: Harness) -> None:
     with pytest.raises(ConfigError, match="BUNDLE_DTYPE"):
-        desk.submitter.intake(adds(3))
-    desk.submitter.intake(np.zeros(0, BUNDLE_DTYPE))
+        harness.submitter.intake(adds(3))
+    harness.submitter.intake(np.zeros(0, BUNDLE_DTYPE))
 
 
 def test_atomic_needs_a_block_engine_and_that_a_tip(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -481,14 +486,14 @@ def test_orders_of_a_market_that_nothing_carries_fail(
 ) -> None:
     from tests.integration.solana.test_numbered import SPEC  # noqa: PLC0415
 
-    desk = Harness(cluster, tmp_path / "journal", carriers=ManifestCarrier(SPEC))
-    desk.submitter.intake(bundles_of(records((ADD, 1, 100, 5, 0, 3))))
-    desk.drive()
-    assert desk.ends == {0: (Outcome.FAILED, "unknown_market")}
-    desk.abandon()
+    harness = Harness(cluster, tmp_path / "journal", carriers=ManifestCarrier(SPEC))
+    harness.submitter.intake(bundles_of(records((ADD, 1, 100, 5, 0, 3))))
+    harness.drive()
+    assert harness.ends == {0: (Outcome.FAILED, "unknown_market")}
+    harness.abandon()
 
 
-def test_nothing_of_a_key_is_in_the_journal_or_a_repr(desk: Harness, tmp_path: Path) -> None:
+def test_nothing_of_a_key_is_in_the_journal_or_a_repr(harness: Harness, tmp_path: Path) -> None:
     from solders.keypair import Keypair  # noqa: PLC0415
 
     from velox.solana.tx.signer import KeypairSigner  # noqa: PLC0415
@@ -500,8 +505,8 @@ def test_nothing_of_a_key_is_in_the_journal_or_a_repr(desk: Harness, tmp_path: P
         max_tip_lamports=0,
         max_spend_lamports_per_minute=10**9,
     )
-    desk.cluster.fund(keypair.pubkey(), 10**9)
-    other = Harness(desk.cluster, tmp_path / "other", KeypairSigner(keypair, policy))
+    harness.cluster.fund(keypair.pubkey(), 10**9)
+    other = Harness(harness.cluster, tmp_path / "other", KeypairSigner(keypair, policy))
     other.submitter.intake(bundles_of(adds(40)))
     other.drive()
     secret = bytes(keypair)[:32]

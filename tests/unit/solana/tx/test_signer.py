@@ -25,7 +25,6 @@ from tests.support import in_another_thread
 from velox.errors import ConfigError, KeyFileError, RecordError, SpendRefusedError
 from velox.solana.tx.instructions import (
     COMPUTE_BUDGET_PROGRAM,
-    MANIFEST_PROGRAM,
     MEMO_PROGRAM,
     SYSTEM_PROGRAM,
     compute_unit_limit,
@@ -37,6 +36,7 @@ from velox.solana.tx.instructions import (
 from velox.solana.tx.message import compact, parse_message
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy, SpendSummary
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
 
 SEED = bytes(range(100, 132))
 KEYPAIR = Keypair.from_seed(SEED)

@@ -31,19 +31,10 @@ from velox.errors import (
     TransactionTooLargeError,
     UnrepresentableError,
 )
-from velox.solana.tx.carrier import (
-    Carrier,
-    CarrierContext,
-    ManifestCarrier,
-    MemoCarrier,
-    decode_memo,
-    memos_in,
-)
+from velox.solana.tx.carrier import Cancel, Carrier
 from velox.solana.tx.instructions import (
     DONT_FRONT,
-    MANIFEST_PROGRAM,
     MEMO_PROGRAM,
-    Cancel,
     create_account,
     memo,
     tip_transfer,
@@ -58,7 +49,10 @@ from velox.solana.tx.template import (
     build_transaction,
     bundle_id,
 )
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
 from velox.solana.venues.manifest.market import MarketSpec
+from velox.solana.venues.memo import MemoCarrier, decode_memo, memos_in
 
 KEYPAIR = Keypair.from_seed(bytes(range(32)))
 PAYER = KEYPAIR.pubkey()
@@ -107,8 +101,8 @@ def full_build(
         )
         extra = [AccountMeta(DONT_FRONT, False, False)] if dont_front else []
         instructions.append(Instruction(tip.program_id, tip.data, [*tip.accounts, *extra]))
-    context = CarrierContext(payer.pubkey(), cancels, last_valid_slot)
-    instructions += carrier.encode(batch, context)
+    payload = carrier.payload(batch, cancels, last_valid_slot)
+    instructions.append(carrier.instruction(payer.pubkey(), payload))
     message = MessageV0.try_compile(payer.pubkey(), instructions, [], blockhash)
     return bytes(VersionedTransaction(message, [payer]))
 
@@ -199,7 +193,7 @@ def test_a_patched_template_is_byte_for_byte_a_full_build(
 
 @pytest.mark.parametrize(("dont_front", "size"), [(False, 654), (True, 687)])
 def test_sixteen_orders_on_manifest_are_654_bytes(dont_front: bool, size: int) -> None:
-    template = MANIFEST.template(PAYER, orders=16, tip_account=TIP, dont_front=dont_front)
+    template = MessageTemplate(MANIFEST, PAYER, orders=16, tip_account=TIP, dont_front=dont_front)
     assert template.size == size
     template.patch(orders(16), blockhash=BLOCKHASH, last_valid_block_height=1, tip_lamports=1000)
     assert len(template.sign(SIGNER).raw) == size
@@ -209,7 +203,7 @@ def test_sixteen_orders_on_manifest_are_654_bytes(dont_front: bool, size: int) -
 def test_the_most_orders_fit_a_transaction_and_one_more_is_refused(carrier: Carrier) -> None:
     builder = TransactionBuilder(carrier, SIGNER)
     arguments = {"blockhash": BLOCKHASH, "last_valid_block_height": 1, "tip_account": TIP}
-    most = carrier.max_orders
+    most = builder.max_orders
     assert len(builder.build(orders(most), **arguments).raw) <= MAX_TRANSACTION_BYTES
     with pytest.raises(TransactionTooLargeError) as caught:
         builder.build(orders(most + 1), **arguments)
@@ -218,7 +212,7 @@ def test_the_most_orders_fit_a_transaction_and_one_more_is_refused(carrier: Carr
 
 def test_more_compute_units_than_the_chain_allows_are_refused() -> None:
     with pytest.raises(TransactionTooLargeError) as caught:
-        MEMO.template(PAYER, orders=1, compute_units=1_400_001)
+        MessageTemplate(MEMO, PAYER, orders=1, compute_units=1_400_001)
     assert (caught.value.size, caught.value.what) == (1_400_001, "compute units")
 
 
@@ -226,7 +220,7 @@ def test_more_compute_units_than_the_chain_allows_are_refused() -> None:
 
 
 def test_a_refused_patch_leaves_the_template_as_it_was() -> None:
-    template = MANIFEST.template(PAYER, orders=2, tip_account=TIP)
+    template = MessageTemplate(MANIFEST, PAYER, orders=2, tip_account=TIP)
     template.patch(orders(2), blockhash=BLOCKHASH, last_valid_block_height=9, tip_lamports=7)
     before = template.sign(SIGNER)
     fine: dict[str, Any] = {"blockhash": Hash.default(), "last_valid_block_height": 10}
@@ -249,14 +243,14 @@ def test_a_refused_patch_leaves_the_template_as_it_was() -> None:
 
 
 def test_a_template_without_a_tip_pays_none() -> None:
-    template = MEMO.template(PAYER, orders=1)
+    template = MessageTemplate(MEMO, PAYER, orders=1)
     with pytest.raises(RecordError) as caught:
         template.patch(orders(1), blockhash=BLOCKHASH, last_valid_block_height=1, tip_lamports=5)
     assert caught.value.field == "tip_lamports"
 
 
 def test_a_template_signs_what_was_patched_for_its_payer_alone() -> None:
-    template = MEMO.template(PAYER, orders=1)
+    template = MessageTemplate(MEMO, PAYER, orders=1)
     with pytest.raises(RecordError) as caught:
         template.sign(SIGNER)
     assert caught.value.field == "blockhash"
@@ -293,7 +287,7 @@ def test_a_template_tells_the_signer_what_it_spends() -> None:
             assert summary == SpendSummary.of(message)
             return KEYPAIR.sign_message(message)
 
-    template = MEMO.template(PAYER, orders=1, tip_account=TIP, compute_units=1_000_001)
+    template = MessageTemplate(MEMO, PAYER, orders=1, tip_account=TIP, compute_units=1_000_001)
     for price in (0, 1, 10**6):
         template.patch(
             orders(1),
@@ -343,7 +337,7 @@ def balances(svm: LiteSVM) -> tuple[int, int]:
 def test_the_chain_executes_memos_and_charges_what_the_summary_says(svm: LiteSVM) -> None:
     rng = np.random.default_rng(1)
     builder = TransactionBuilder(MEMO, SIGNER)
-    for count in (1, 16, MEMO.max_orders):
+    for count in (1, 16, TransactionBuilder(MEMO, SIGNER).max_orders):
         batch = orders(count, price=rng.integers(1, 2**62, count), side=rng.integers(0, 2, count))
         built = builder.build(
             batch,
@@ -364,7 +358,7 @@ def test_the_chain_executes_memos_and_charges_what_the_summary_says(svm: LiteSVM
 
 
 def test_a_limit_below_what_is_needed_fails_on_the_chain_and_costs_its_fee(svm: LiteSVM) -> None:
-    template = MEMO.template(PAYER, orders=16, tip_account=TIP, compute_units=1200)
+    template = MessageTemplate(MEMO, PAYER, orders=16, tip_account=TIP, compute_units=1200)
     template.patch(
         orders(16),
         blockhash=svm.latest_blockhash(),

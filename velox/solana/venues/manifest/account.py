@@ -1,7 +1,7 @@
-"""What rests in a market of Manifest's: its account, taken apart.
+"""The resting orders in the account of a Manifest market.
 
-A header, and blocks of 80 bytes behind it; an index is a byte's place among the blocks, and
-2**32 - 1 is nowhere. Bids, asks and seats are red-black trees of blocks::
+The account has a header, then blocks of 80 bytes. An index is a byte offset into the blocks;
+2**32 - 1 means none. Bids, asks and seats are red-black trees of blocks::
 
     header, 256 bytes                      block: a node of a tree, and
       0 discriminant         u64             0 left, right, parent   3 x u32
@@ -27,7 +27,7 @@ from velox.errors import RecordError
 __all__ = ["MARKET_HEADER_BYTES", "resting_atoms"]
 
 MARKET_HEADER_BYTES: Final = 256
-# Of the struct MarketFixed, by its name in the program; other accounts begin otherwise.
+# The discriminant of the program's struct MarketFixed.
 MARKET_DISCRIMINANT: Final = 4859840929024028656
 BLOCK_BYTES: Final = 80
 NOWHERE: Final = 2**32 - 1
@@ -39,12 +39,12 @@ _ROOTS = (156, 164)
 
 
 def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
-    """Return the base atoms that are left of each order of a trader's.
+    """Return the base atoms left of each resting order of a trader.
 
     Parameters
     ----------
     data : bytes
-        A market's account.
+        The data of a market's account.
     trader : Pubkey
 
     Returns
@@ -55,10 +55,12 @@ def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
     Raises
     ------
     RecordError
-        It is no market, or its trees are none.
+        The account is not a Manifest market, or a tree in it is damaged.
     """
     if len(data) < MARKET_HEADER_BYTES or data[:8] != MARKET_DISCRIMINANT.to_bytes(8, "little"):
-        raise RecordError(f"an account of {len(data)} bytes is no market of Manifest's")
+        raise RecordError(
+            f"an account of {len(data)} bytes is not a Manifest market", field="account"
+        )
     blocks, found, theirs = data[MARKET_HEADER_BYTES:], dict[int, int](), dict[int, bool]()
     left = len(blocks) // BLOCK_BYTES
     for at in _ROOTS:
@@ -69,7 +71,7 @@ def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
                 continue
             left -= 1
             if left < 0:
-                raise RecordError("a market's tree that comes back to itself")
+                raise RecordError("a tree of the market has a cycle", field="tree")
             try:
                 waiting += _NODE.unpack_from(blocks, index)
                 atoms, sequence, seat = _ORDER.unpack_from(blocks, index)
@@ -77,7 +79,7 @@ def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
                     theirs[seat] = _SEAT.unpack_from(blocks, seat)[0] == bytes(trader)
             except struct.error:
                 raise RecordError(
-                    f"a market's tree that leads to byte {index} of {len(blocks)}"
+                    f"a tree of the market leads to byte {index} of {len(blocks)}", field="tree"
                 ) from None
             if theirs[seat]:
                 found[sequence] = atoms

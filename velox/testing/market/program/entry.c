@@ -430,6 +430,12 @@ static status swap_transfer(const struct swap *swap, int side, int from_vault, u
     return transfer_tokens(&transfer);
 }
 
+/* The mint whose fee counts on a side, or 0: none of SPL Token has a fee. */
+static const struct account *fee_mint(const struct swap *swap, int side)
+{
+    return is_token_2022_program(swap->programs[side]) ? swap->mints[side] : 0;
+}
+
 static status swap(void)
 {
     struct swap swap;
@@ -453,8 +459,8 @@ static status swap(void)
     }
     u64 base_before = seat_at(seat)->base, quote_before = seat_at(seat)->quote;
     int in_side = swap.base_in ? 0 : 1;
-    u64 arrives = after_fee(swap.mints[in_side], swap.in);
-    u64 leaves = swap.exact_in ? swap.out : before_fee(swap.mints[!in_side], swap.out);
+    u64 arrives = after_fee(fee_mint(&swap, in_side), swap.in);
+    u64 leaves = swap.exact_in ? swap.out : before_fee(fee_mint(&swap, !in_side), swap.out);
     TRY(credit(seat, swap.base_in, arrives));
     if (swap.exact_in && balance(swap.tokens[in_side]) < swap.in)
         return OVERFLOW;

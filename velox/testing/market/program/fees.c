@@ -22,7 +22,7 @@
  * in which Token-2022 still takes the older one; so does this one. */
 static const u8 *newer_fee(const struct account *mint)
 {
-    if (!mint || !is_token_2022_program(mint->owner))
+    if (!mint)
         return 0;
     const u8 *at = mint->data + EXTENSIONS_AT, *end = mint->data + *mint->length;
     while (at + 4 <= end) {

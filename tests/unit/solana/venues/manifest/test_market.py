@@ -59,7 +59,7 @@ def test_a_price_of_sol_in_usdc_is_its_own_mantissa() -> None:
 def test_a_price_beyond_32_bits_is_rescaled_where_that_is_exact() -> None:
     assert spec().price_to_chain(to_fixed("429496.7295")) == (U32, -7)
     assert spec().price_to_chain(to_fixed("429496.7300")) == (429_496_730, -6)
-    with pytest.raises(UnrepresentableError, match="price 4294967296: no 32-bit mantissa"):
+    with pytest.raises(UnrepresentableError, match="32 bits of mantissa"):
         spec().price_to_chain(to_fixed("429496.7296"))
 
 
@@ -67,12 +67,12 @@ def test_exponents_out_of_range_are_shifted_into_it_where_that_is_exact() -> Non
     fine = spec(base_decimals=18, quote_decimals=0)
     assert fine.exponent == -22
     assert fine.price_to_chain(to_fixed("3")) == (3, -18)
-    with pytest.raises(UnrepresentableError, match="exponent of at least -18"):
+    with pytest.raises(UnrepresentableError, match="exponent below -18"):
         fine.price_to_chain(to_fixed("3.5"))
     coarse = spec(base_decimals=0, quote_decimals=14)
     assert coarse.exponent == 10
     assert coarse.price_to_chain(to_fixed("0.0003")) == (300, 8)
-    with pytest.raises(UnrepresentableError, match="beyond a 32-bit mantissa with exponent 8"):
+    with pytest.raises(UnrepresentableError, match="exponent 8"):
         coarse.price_to_chain(to_fixed("4294.9673"))
 
 
@@ -91,7 +91,6 @@ def test_a_price_is_exactly_the_chains_or_refused(market: MarketSpec, price: int
         assert 0 < mantissa <= U32
         assert MIN_EXPONENT <= exponent <= MAX_EXPONENT
         assert mantissa * 10 ** (exponent + 28) == price * 10 ** (market.exponent + 28)
-        assert market.price_from_chain(mantissa, exponent) == price
 
 
 @pytest.mark.parametrize(
@@ -100,35 +99,13 @@ def test_a_price_is_exactly_the_chains_or_refused(market: MarketSpec, price: int
         (0, "must be positive"),
         (-100, "must be positive"),
         (2**63, "fit 63 bits"),
-        (1_000_050, "off the tick of 100"),
+        (1_000_050, "tick size 100"),
     ],
 )
 def test_a_price_that_is_none_is_refused_and_named(price: int, why: str) -> None:
     with pytest.raises(UnrepresentableError, match=f"market 7: price {price}: .*{why}") as caught:
         spec(tick_size=100, velox_market=7).price_to_chain(price)
     assert caught.value.value == price
-
-
-@pytest.mark.parametrize(
-    ("mantissa", "exponent", "why"),
-    [
-        (15, -8, "finer than 1e-4"),
-        (0, -7, "no price of the chain's"),
-        (2**32, -7, "no price of the chain's"),
-        (1, 9, "no price of the chain's"),
-        (1, -19, "no price of the chain's"),
-        (U32, 8, "does not fit 63 bits"),
-    ],
-)
-def test_a_chains_price_that_velox_cannot_hold_is_refused(
-    mantissa: int, exponent: int, why: str
-) -> None:
-    with pytest.raises(UnrepresentableError, match=why):
-        spec().price_from_chain(mantissa, exponent)
-
-
-def test_others_prices_need_not_keep_to_our_tick() -> None:
-    assert spec(tick_size=100).price_from_chain(1_000_050, -7) == 1_000_050
 
 
 # Sizes
@@ -140,21 +117,13 @@ def test_a_size_is_exactly_its_atoms_or_refused(market: MarketSpec, lots: int) -
         with pytest.raises(UnrepresentableError, match="base atoms do not fit 64 bits"):
             market.size_to_atoms(lots)
     else:
-        atoms = market.size_to_atoms(lots)
-        assert atoms == lots * market.lot_atoms
-        assert market.lots_from_atoms(atoms) == lots
+        assert market.size_to_atoms(lots) == lots * market.lot_atoms
 
 
 @pytest.mark.parametrize("lots", [0, -1])
 def test_a_size_that_is_not_positive_is_refused(lots: int) -> None:
     with pytest.raises(UnrepresentableError, match=f"size {lots}: must be positive"):
         spec().size_to_atoms(lots)
-
-
-@pytest.mark.parametrize("atoms", [-1, 999_999, 2**64])
-def test_atoms_that_are_no_whole_lots_are_refused(atoms: int) -> None:
-    with pytest.raises(UnrepresentableError, match="base_atoms"):
-        spec().lots_from_atoms(atoms)
 
 
 # Many at a time

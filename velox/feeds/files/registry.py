@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from velox.errors import ConfigError, FeedError
+from velox.feeds.files.source import Faults, Source, first_line
 from velox.feeds.recording import Recording
-from velox.feeds.source import Faults, Source, first_line
 
 __all__ = ["formats", "load", "register"]
 
@@ -103,7 +103,7 @@ def load(
     depth : int, optional
         Levels a side of each of `DepthChecks`, at most. LOBSTER gives 10 unless told.
     **options
-        The format's own: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
+        Those of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
         ``velox.feeds.okx.read`` and ``velox.feeds.npy.read``.
 
     Returns

@@ -6,10 +6,16 @@ from decimal import Decimal, InvalidOperation
 
 from velox.core.instrument import Instrument
 from velox.errors import BookError, ConfigError
-from velox.feeds.decimals import size_units
-from velox.feeds.source import MalformedError
+from velox.feeds.decode.decimals import LARGEST_PLACES
 
-__all__ = ["checked_levels", "checked_lot", "checked_tick"]
+__all__ = [
+    "checked_choice",
+    "checked_levels",
+    "checked_lot",
+    "checked_name",
+    "checked_tick",
+    "is_lot",
+]
 
 
 def checked_tick(tick_size: object) -> int:
@@ -31,11 +37,36 @@ def checked_lot(lot_size: object) -> Decimal:
         raise ConfigError(f"lot_size = {lot_size!r}: is not a decimal number") from None
     if not lot.is_finite() or lot <= 0:
         raise ConfigError(f"lot_size = {lot_size!r}: must be positive")
-    try:
-        size_units(lot)
-    except MalformedError as error:
-        raise ConfigError(f"lot_size = {lot_size!r}: {error.why}") from None
+    if not is_lot(lot):
+        raise ConfigError(
+            f"lot_size = {lot_size!r}: must be from 1e-{LARGEST_PLACES} to 1e{LARGEST_PLACES}"
+        )
     return lot
+
+
+def is_lot(lot: Decimal) -> bool:
+    """Whether a positive decimal can be a lot: neither absurdly large nor too fine."""
+    digits, exponent = lot.as_tuple().digits, int(lot.as_tuple().exponent)
+    finest = exponent
+    for digit in reversed(digits):
+        if digit:
+            break
+        finest += 1
+    return finest >= -LARGEST_PLACES and lot.adjusted() <= LARGEST_PLACES
+
+
+def checked_name(name: str, value: object) -> str | None:
+    """An option that is text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{name} = {value!r}: must be text, or None")
+    return value
+
+
+def checked_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """An option that is one of a few words."""
+    if value not in choices:
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
+    return str(value)
 
 
 def checked_levels(levels: object) -> int:

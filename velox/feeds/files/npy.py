@@ -11,10 +11,10 @@ import numpy.typing as npt
 from velox.core.instrument import Instrument
 from velox.core.records import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, Side, validate
 from velox.errors import ConfigError, FeedError, RecordError
-from velox.feeds.options import checked_levels
+from velox.feeds.files.options import checked_levels
+from velox.feeds.files.registry import register
+from velox.feeds.files.source import Source, require_file
 from velox.feeds.recording import Recording
-from velox.feeds.registry import register
-from velox.feeds.source import Source, require_file
 from velox.runtime.capture import refuse_unfinished
 
 __all__ = ["read"]

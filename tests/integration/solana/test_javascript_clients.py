@@ -1,0 +1,104 @@
+"""Solana's own JavaScript clients, as they are published, work against the cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+
+from solders.keypair import Keypair
+
+from tests.unit.testing.localnet_support import (
+    Client,
+    Wallet,
+    mint_to,
+    new_holder,
+    new_mint,
+    signed,
+)
+from velox.testing import LocalCluster
+
+FOLDER = os.environ.get("VELOX_JAVASCRIPT_CLIENTS", "")
+pytestmark = pytest.mark.skipif(
+    not FOLDER or shutil.which("node") is None,
+    reason="needs VELOX_JAVASCRIPT_CLIENTS, a folder with @solana/web3.js and @solana/kit, "
+    "and Node.js",
+)
+MINT, HOLDER = Keypair.from_seed(bytes([3]) * 32), Keypair.from_seed(bytes([4]) * 32)
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    """A cluster with a mint of 1 decimal, and 5 atoms of it in a token account."""
+    with LocalCluster(slots="real", slot_ns=20_000_000) as made:
+        yield made
+
+
+def ask(cluster: LocalCluster, script: str) -> Any:
+    """Run a client on a funded token account; return what it found."""
+    wallet, client = Wallet(cluster), Client(cluster)
+    mint, holder = MINT.pubkey(), HOLDER.pubkey()
+    for transaction in (
+        lambda: signed(wallet, *new_mint(wallet, MINT, 1), signers=(MINT,)),
+        lambda: signed(wallet, *new_holder(wallet, HOLDER, mint), signers=(HOLDER,)),
+        lambda: wallet.sign(mint_to(wallet, mint, holder, 5)),
+    ):
+        assert client.send(transaction(), skipPreflight=True).result
+        cluster.tick(2)
+    cluster.tick(32)
+    done = subprocess.run(
+        [
+            *("node", Path(__file__).parent / script, cluster.url, cluster.ws_url),
+            *map(str, (mint, holder, wallet.pubkey)),
+        ],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_web3_js_works_unchanged(cluster: LocalCluster) -> None:
+    found = ask(cluster, "web3_client.mjs")
+    assert found["airdropped"] == 2_000_000_000
+    assert found["received"] == 5_000_000
+    assert found["fee"] == 5_001
+    assert found["programs"][1] == "11111111111111111111111111111111"
+    assert found["signatures"] == found["block"] == [found["signature"]]
+    assert found["fees"] == 7
+    assert found["tokenBalance"] == "0.5"
+    assert found["tokenSupply"] == "5"
+    assert found["byOwner"] == [[str(HOLDER.pubkey()), "5"]]
+    assert found["largest"] == ["5"]
+    assert found["programAccounts"] == [str(HOLDER.pubkey())]
+    assert found["parsedMint"] == 1
+    assert found["heard"] == {
+        "account": [5_000_000],
+        "logs": [found["signature"]],
+        "program": True,
+        "slots": True,
+    }
+
+
+def test_kit_works_unchanged(cluster: LocalCluster) -> None:
+    found = ask(cluster, "kit_client.mjs")
+    assert found["airdropped"] == found["heard"] == "2000000000"
+    assert "Program log: from kit" in found["logs"]
+    assert found["signatures"] == 2
+    assert found["tokenBalance"] == "0.5"
+    assert found["byOwner"] == [[str(HOLDER.pubkey()), "5"]]
+    assert found["programAccounts"] == [str(HOLDER.pubkey())]
+    assert found["multiple"] == 2
+    assert found["compressed"] == "base64+zstd"
+    assert found["epoch"] == "432000"

@@ -1,0 +1,752 @@
+"""Binance: depth diffs of spot and futures, joined to a REST snapshot as Binance documents it.
+
+A message is one of a raw stream, one of a combined stream (``{"stream": …, "data": …}``), an array
+of messages, or a snapshot of the book (``lastUpdateId``) from REST or from the WebSocket API.
+
+How a diff chains, after "How to manage a local order book correctly" in Binance's documentation of
+its spot, USD-M and COIN-M streams, where *last* is the id up to which the book is complete:
+
+======== =================== ===================== ==========================
+market   known already       first after snapshot  continues the diff before
+======== =================== ===================== ==========================
+futures  ``u < last``        ``pu <= last <= u``   ``pu <= last < u``
+spot     ``u <= last``       ``U <= last + 1``     ``U <= last + 1``
+======== =================== ===================== ==========================
+
+For futures Binance says ``U <= last`` of the first diff. Ids between `pu` and `U` belong to no
+event of the symbol, so a snapshot that falls there misses nothing either. A diff that overlaps the
+one before sets absolute quantities as of its own `u`, so it may be applied.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from velox.core.records import Side
+from velox.feeds.decode.decimals import Grown
+from velox.feeds.decode.fields import TIME_LIMIT, epoch_ns, integer, member, name_of, parse_json
+from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
+from velox.feeds.decode.malformed import MalformedError, shown
+
+__all__ = ["BinanceSession", "Depth", "OnGap", "Report", "SymbolState"]
+
+Depth = Literal["auto", "diff", "partial"]
+OnGap = Literal["clear", "continue", "stop"]
+Origin = Hashable
+
+# Event times of one symbol rise with its ids. An id that is known already beside an event time that
+# is this much newer means that the venue has begun to count anew.
+RESTART_NS = 10_000_000_000
+# The same by our own clock while the book is a snapshot that no diff has reached yet.
+SNAPSHOT_LEAD_NS = 60_000_000_000
+# Diffs that may wait for a snapshot; beyond that the oldest is given up.
+WAITING_LIMIT = 16_384
+# Snapshots without a name that may wait for the first diff, which has one.
+NAMELESS_LIMIT = 64
+# Partial depth has at most this many levels a side.
+PARTIAL_LEVELS = 20
+
+_DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
+# An object with one of these keys tells of a book; one without any of them does not.
+_BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
+_TEXT = (b"ping", b"pong")
+
+
+class Report(Protocol):
+    """Told of each message that cannot be read, and of each fault that comes to light later."""
+
+    def __call__(
+        self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
+    ) -> None:
+        """`lines` are lost by it; 0 is a note only. What is fatal cannot be left out."""
+
+
+class _Diff(NamedTuple):
+    origin: Origin
+    time: int
+    event_time: int  # 0 where the message has none
+    first: int
+    final: int
+    previous: int | None  # None on spot, which does not send it
+    bids: Levels
+    asks: Levels
+
+    def is_before(self, snapshot: int) -> bool:
+        return self.final <= snapshot if self.previous is None else self.final < snapshot
+
+    def reaches(self, last: int) -> bool:
+        """Whether nothing lies between `last` and this diff."""
+        return self.first <= last + 1 if self.previous is None else self.previous <= last
+
+    def joins(self, snapshot: int) -> bool:
+        return self.reaches(snapshot) and not self.is_before(snapshot)
+
+    def expected(self, last: int) -> str:
+        if self.previous is None:
+            return f"expected U = {last + 1}, got {self.first}"
+        return f"expected pu = {last}, got {self.previous}"
+
+    @property
+    def chain_field(self) -> str:
+        return "U" if self.previous is None else "pu"
+
+
+class _Snapshot(NamedTuple):
+    origin: Origin
+    time: int
+    last: int
+    bids: Levels
+    asks: Levels
+
+    def bridges(self, diff: _Diff) -> bool:
+        return diff.is_before(self.last) or diff.joins(self.last)
+
+
+class _Nameless(NamedTuple):
+    origin: Origin
+    time: int | None
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class SymbolState:
+    """One symbol's book and how far it has come.
+
+    Attributes
+    ----------
+    market : Market
+    finals, positions : array of int
+        The final id of each diff or picture that was applied, and the sink's count behind it.
+    ticker_ids, tickers : array of int
+        Each ticker: its update id; bid price, bid size, ask price, ask size in the units of the
+        market. An empty side is 0 and 0.
+    """
+
+    market: Market
+    # The id up to which the book is complete; None while no snapshot has been found.
+    last: int | None = None
+    # Whether that id is a snapshot's: it then lies within the next diff, not at its border.
+    at_snapshot: bool = False
+    opened_at: int = 0
+    opened_by: _Snapshot | None = None
+    event_time: int = 0
+    waiting: list[_Diff] = field(default_factory=list)
+    # A snapshot that was not needed when it came: a later gap may be bridged by it.
+    spare: _Snapshot | None = None
+    has_diffs: bool = False  # a message that is a diff for certain, or taken for one
+    joined: bool = False  # a diff has been applied
+    lost: bool = False  # a gap was counted: what follows it is no fault of its own
+    picture: int | None = None  # the id of the newest whole picture
+    picture_time: int = 0
+    # Messages that may be diffs or whole pictures, while none of them has told which.
+    doubtful: int = 0
+    doubtful_levels: int = 0
+    doubt: Origin = None
+    certain: bool = False
+    trade_id: int = -1
+    finals: array[int] = field(default_factory=lambda: array("Q"))
+    positions: array[int] = field(default_factory=lambda: array("q"))
+    ticker_ids: array[int] = field(default_factory=lambda: array("Q"))
+    tickers: array[int] = field(default_factory=lambda: array("q"))
+
+
+class BinanceSession:
+    """The messages of one connection, in the order of their arrival.
+
+    Parameters
+    ----------
+    sink : Sink
+    report : Report
+    symbol : str, optional
+        Read this symbol only.
+    snapshot_symbol : str, optional
+        Whose the snapshots are that name no symbol. Unless told, such a snapshot is used only
+        while one symbol alone has depth.
+    depth : {'auto', 'diff', 'partial'}
+        What a ``depthUpdate`` without the name of its stream is. Partial depth of futures looks
+        like a diff; ``auto`` refuses a symbol whose every message could be either.
+    on_gap : {'clear', 'continue', 'stop'}
+        After a gap: empty the book until a snapshot bridges it; apply the diff as if there were no
+        gap; or report an error.
+    trades : bool
+        Whether trades become TRADE records.
+    places, tick, lot : optional
+        The units of each market, as `LevelRecorder.market` takes them.
+    default_name : str
+        The symbol of a snapshot that nothing names.
+
+    Attributes
+    ----------
+    ignored : Counter of str
+        What was left aside, by the name of the event or the reason.
+    gaps : int
+        Gaps in the ids that no snapshot bridged.
+    symbols : dict
+        By name: `SymbolState`.
+
+    Notes
+    -----
+    Not thread-safe: one thread feeds a session. The order of diffs after REST snapshots follows
+    Binance's "How to manage a local order book correctly".
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        report: Report,
+        *,
+        symbol: str | None = None,
+        snapshot_symbol: str | None = None,
+        depth: Depth = "auto",
+        on_gap: OnGap = "clear",
+        trades: bool = False,
+        places: int | None = None,
+        tick: int | None = None,
+        lot: Decimal | None = None,
+        default_name: str = "BINANCE",
+    ) -> None:
+        self.sink = sink
+        self.report = report
+        self.only = symbol
+        self.snapshot_symbol = snapshot_symbol
+        self.depth = depth
+        self.on_gap = on_gap
+        self.trades = trades
+        self.places = places
+        self.tick = tick
+        self.lot = lot
+        self.default_name = default_name
+        self.ignored: Counter[str] = Counter()
+        self.gaps = 0
+        self.symbols: dict[str, SymbolState] = {}
+        # The time of the newest message that had one.
+        self.time: int | None = None
+        # Symbols with depth, whether they are read or not.
+        self._with_depth: set[str] = set()
+        # Snapshots without a name: those that wait, and the first that was used, with its symbol.
+        self._nameless: list[_Nameless] = []
+        self._assumed: tuple[str, Origin] | None = None
+
+    def feed(self, raw: bytes, recv_ns: int | None, origin: Origin) -> None:
+        """Take one message.
+
+        Parameters
+        ----------
+        raw : bytes
+            JSON text, without a line end.
+        recv_ns : int or None
+            When it was received, in ns; None takes the message's own time, or else that of the
+            message beside it.
+        origin : hashable
+            What `report` is told of where the message came from.
+        """
+        if raw in _TEXT:
+            self.ignored[raw.decode()] += 1
+            return
+        try:
+            self._value(parse_json(raw), recv_ns, origin, "")
+        except MalformedError as error:
+            self.report(error, origin)
+
+    def grown(self, market: Market, grown: Grown) -> None:
+        """Bring the tickers that are kept to the finer unit of their market."""
+        for symbol in self.symbols.values():
+            if symbol.market is market:
+                tickers = np.frombuffer(symbol.tickers, np.int64)
+                tickers[0 if grown.what == "price" else 1 :: 2] *= grown.factor
+
+    def _value(self, value: Any, recv_ns: int | None, origin: Origin, stream: str) -> None:
+        if type(value) is list:
+            if not value:
+                self.ignored["empty array"] += 1
+            for element in value:
+                if type(element) is not dict:
+                    raise MalformedError(f"expected an object, got {shown(element)}")
+                self._value(element, recv_ns, origin, stream)
+        elif type(value) is not dict:
+            raise MalformedError(f"expected a JSON object, got {shown(value)}")
+        elif "stream" in value and not stream:
+            self._value(member(value, "data"), recv_ns, origin, name_of(value, "stream"))
+        else:
+            time = self._time_of(recv_ns, value)
+            if time is not None:
+                self._settle(time)
+            self._message(value, stream, origin)
+
+    def _time_of(self, recv_ns: int | None, message: dict[str, Any]) -> int | None:
+        if recv_ns is not None:
+            if recv_ns >= TIME_LIMIT:
+                raise MalformedError(f"{recv_ns} ns does not fit 63 bits", "timestamp")
+            return recv_ns
+        return epoch_ns(integer(message, "E"), "E") if "E" in message else None
+
+    def _settle(self, time: int) -> None:
+        """Note the time; a snapshot that came before any time was known gets it."""
+        first = self.time is None
+        self.time = time
+        if first and self._nameless:
+            self._nameless = [
+                each if each.time is not None else each._replace(time=time)
+                for each in self._nameless
+            ]
+            waiting, self._nameless = self._nameless, []
+            for each in waiting:
+                self._guarded(each)
+
+    def _guarded(self, each: _Nameless) -> None:
+        try:
+            self._snapshot(each)
+        except MalformedError as error:
+            self.report(error, each.origin)
+
+    def _message(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
+        event = message.get("e")
+        if event == "depthUpdate":
+            self._depth_update(message, stream, origin)
+        elif event == "bookTicker" or (event is None and message.keys() >= {"u", "b", "B", "a"}):
+            self._ticker(message)
+        elif event == "trade" and self.trades:
+            self._trade(message)
+        elif "lastUpdateId" in message:
+            self._whole_book(message, stream, origin)
+        elif event is not None:
+            self.ignored[name_of(message, "e")] += 1
+        elif "result" in message:
+            result = message["result"]
+            if type(result) is dict and "lastUpdateId" in result:
+                self._snapshot(_Nameless(origin, self.time, result))
+            else:
+                self.ignored["acknowledgement"] += 1
+        elif "error" in message or message.keys() >= {"code", "msg"}:
+            self.ignored["error reply"] += 1
+        elif stream:
+            self.ignored[stream.partition("@")[2] or stream] += 1
+        elif _BOOK_KEYS.isdisjoint(message):
+            self.ignored["unrecognised object"] += 1
+        else:
+            raise MalformedError(
+                f"keys {shown(list(message))}: expected depthUpdate, bookTicker or a snapshot", "e"
+            )
+
+    def _symbol(self, name: str) -> SymbolState | None:
+        if self.only is not None and name != self.only:
+            return None
+        symbol = self.symbols.get(name)
+        if symbol is None:
+            symbol = SymbolState(
+                self.sink.market(name, places=self.places, tick=self.tick, lot=self.lot)
+            )
+            self.symbols[name] = symbol
+        return symbol
+
+    # Diffs and pictures
+
+    def _depth_update(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
+        match = _DEPTH_STREAM.fullmatch(stream)
+        if stream and match is None:
+            self.ignored[stream.partition("@")[2] or stream] += 1
+            return
+        is_picture = bool(match[2]) if match is not None else self.depth == "partial"
+        name = name_of(message, "s")
+        if not is_picture:
+            self._has_depth(name)
+        symbol = self._symbol(name)
+        if symbol is None:
+            return
+        diff = _Diff(
+            origin,
+            self._now(),
+            epoch_ns(integer(message, "E"), "E") if "E" in message else 0,
+            integer(message, "U"),
+            integer(message, "u"),
+            integer(message, "pu") if "pu" in message else None,
+            symbol.market.levels(member(message, "b"), "b"),
+            symbol.market.levels(member(message, "a"), "a"),
+        )
+        if diff.first > diff.final:
+            raise MalformedError(f"{diff.first} is greater than u = {diff.final}", "U")
+        if is_picture:
+            self._picture(symbol, diff.final, diff.bids, diff.asks, event_time=diff.event_time)
+            return
+        if self.depth == "auto" and match is None and diff.previous is not None:
+            self._doubt(symbol, diff)
+        else:
+            symbol.certain = True
+        self.take(symbol, diff)
+
+    def take(self, symbol: SymbolState, diff: _Diff) -> None:
+        """Apply a diff of a symbol, or keep it, or leave it aside."""
+        symbol.has_diffs = True
+        self._name_waiting(symbol)
+        self._advance(symbol, diff)
+
+    def _doubt(self, symbol: SymbolState, diff: _Diff) -> None:
+        """Count a message that could be a whole picture as well as a diff."""
+        if symbol.certain:
+            return
+        if not _looks_whole(diff.bids, diff.asks):
+            symbol.certain = True
+            return
+        if not symbol.doubtful:
+            symbol.doubt = diff.origin
+        symbol.doubtful += 1
+        symbol.doubtful_levels = max(
+            symbol.doubtful_levels, len(diff.bids.prices), len(diff.asks.prices)
+        )
+
+    def _advance(self, symbol: SymbolState, diff: _Diff) -> None:
+        last = symbol.last
+        if last is None:
+            spare = symbol.spare
+            if spare is not None and spare.bridges(diff):
+                self._open(symbol, spare, diff.time)
+                self._advance(symbol, diff)
+                return
+            symbol.waiting.append(diff)
+            if len(symbol.waiting) > WAITING_LIMIT:
+                del symbol.waiting[0]
+                self.ignored["depthUpdate without a snapshot"] += 1
+        elif diff.is_before(last) if symbol.at_snapshot else diff.final <= last:
+            if self._restarted(symbol, diff):
+                self._lose(symbol, diff, last)
+            else:
+                self.ignored["depthUpdate known already"] += 1
+        elif diff.reaches(last):
+            self._apply(symbol, diff)
+        elif symbol.spare is not None and symbol.spare.bridges(diff):
+            self._open(symbol, symbol.spare, diff.time)
+            self._advance(symbol, diff)
+        else:
+            self._lose(symbol, diff, last)
+
+    @staticmethod
+    def _restarted(symbol: SymbolState, diff: _Diff) -> bool:
+        """Whether an id that is known already comes from a venue that counts anew."""
+        if symbol.at_snapshot:
+            return diff.time > symbol.opened_at + SNAPSHOT_LEAD_NS
+        return symbol.event_time > 0 and diff.event_time > symbol.event_time + RESTART_NS
+
+    def _apply(self, symbol: SymbolState, diff: _Diff) -> None:
+        self.sink.update(symbol.market, diff.time, diff.bids, diff.asks)
+        symbol.last = diff.final
+        symbol.at_snapshot = False
+        symbol.joined = True
+        symbol.opened_by = None
+        symbol.event_time = max(symbol.event_time, diff.event_time)
+        symbol.finals.append(diff.final)
+        symbol.positions.append(self.sink.count)
+
+    def _open(self, symbol: SymbolState, snapshot: _Snapshot, time: int) -> None:
+        self.sink.snapshot(symbol.market, time, snapshot.bids, snapshot.asks)
+        symbol.last = snapshot.last
+        symbol.at_snapshot = True
+        symbol.opened_at = time
+        symbol.opened_by = snapshot
+        symbol.spare = None
+        symbol.lost = False
+        symbol.event_time = 0
+
+    def _lose(self, symbol: SymbolState, diff: _Diff, last: int) -> None:
+        """Nothing joins a diff to the book, so the book is no longer true."""
+        if symbol.at_snapshot and not symbol.joined and self.on_gap != "continue":
+            # The snapshot was taken before the recording of the diffs began.
+            self.ignored["stale snapshot"] += 1
+        else:
+            self.gaps += 1
+            error = MalformedError(
+                f"{symbol.market.name} leaves a gap: {diff.expected(last)}", diff.chain_field
+            )
+            self.report(error, diff.origin, lines=int(self.on_gap == "stop"))
+            if self.on_gap == "continue":
+                symbol.event_time = 0
+                self._apply(symbol, diff)
+                return
+            symbol.lost = True
+        self._forget(symbol, diff.time)
+        symbol.waiting = [diff]
+
+    def _forget(self, symbol: SymbolState, time: int) -> None:
+        self.sink.clear(symbol.market, time)
+        symbol.last = None
+        symbol.at_snapshot = False
+        symbol.opened_by = None
+        symbol.spare = None
+        symbol.waiting = []
+
+    def _picture(
+        self, symbol: SymbolState, final: int, bids: Levels, asks: Levels, *, event_time: int = 0
+    ) -> None:
+        """A message that is the whole of the best levels."""
+        if symbol.joined and symbol.last is not None:
+            self.ignored["partial depth"] += 1  # the diffs tell more
+            return
+        if 0 in bids.sizes or 0 in asks.sizes:
+            raise MalformedError("partial depth has no empty levels", "b")
+        require_uncrossed(symbol.market, bids, asks, "b")
+        is_known = symbol.picture is not None and final <= symbol.picture
+        if is_known and event_time <= symbol.picture_time + RESTART_NS:
+            self.ignored["partial depth known already"] += 1
+            return
+        if symbol.last is not None:
+            # Diffs may still go on from the snapshot, though the picture is newer.
+            symbol.spare, symbol.last, symbol.at_snapshot = symbol.opened_by, None, False
+        self.sink.snapshot(
+            symbol.market, self._now(), bids, asks, levels=max(len(bids.prices), len(asks.prices))
+        )
+        symbol.picture, symbol.picture_time = final, event_time
+        symbol.finals.append(final)
+        symbol.positions.append(self.sink.count)
+
+    # Snapshots
+
+    def _now(self) -> int:
+        return 0 if self.time is None else self.time
+
+    def _whole_book(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
+        """A message with ``lastUpdateId``: partial depth of spot, or a snapshot."""
+        if not stream and self.depth != "partial":
+            self._snapshot(_Nameless(origin, self.time, message))
+            return
+        match = _DEPTH_STREAM.fullmatch(stream)
+        if match is not None:
+            name = match[1].upper()
+        elif not stream:
+            name = self._name_in(message) or self.only or self.default_name
+        else:
+            self.ignored[stream.partition("@")[2] or stream] += 1
+            return
+        symbol = self._symbol(name)
+        if symbol is None:
+            return
+        bids = symbol.market.levels(member(message, "bids"), "bids")
+        asks = symbol.market.levels(member(message, "asks"), "asks")
+        self._picture(symbol, integer(message, "lastUpdateId"), bids, asks)
+
+    def _name_in(self, message: dict[str, Any]) -> str | None:
+        # COIN-M alone names the symbol.
+        return name_of(message, "symbol") if "symbol" in message else self.snapshot_symbol
+
+    def _has_depth(self, name: str) -> None:
+        """Note that a symbol has depth: a snapshot without a name may then be its own."""
+        if name in self._with_depth:
+            return
+        self._with_depth.add(name)
+        assumed = self._assumed
+        if assumed is not None and assumed[0] != name:
+            self._assumed = None
+            symbol = self.symbols.get(assumed[0])
+            if symbol is not None and (symbol.last is not None or symbol.spare is not None):
+                self._forget(symbol, self._now())
+            raise MalformedError(
+                f"{name} has depth too, so the snapshot that was taken for {assumed[0]}'s may be "
+                "its own; say whose with snapshot_symbol",
+                "s",
+            )
+
+    def _name_waiting(self, symbol: SymbolState) -> None:
+        """A diff names the symbol of the snapshots that waited for one."""
+        if self._nameless:
+            waiting, self._nameless = self._nameless, []
+            for each in waiting:
+                self._guarded(each)
+
+    def _snapshot(self, each: _Nameless) -> None:
+        if each.time is None:
+            # No message has had a time yet: the next one that has gives it.
+            self._nameless.append(each)
+            return
+        name = self._name_in(each.message)
+        if name is None:
+            name = self._only_candidate(each)
+            if name is None:
+                return
+            if self._assumed is None:
+                self._assumed = (name, each.origin)
+        symbol = self._symbol(name)
+        if symbol is None:
+            return
+        snapshot = _Snapshot(
+            each.origin,
+            each.time,
+            integer(each.message, "lastUpdateId"),
+            symbol.market.levels(member(each.message, "bids"), "bids", zero_allowed=False),
+            symbol.market.levels(member(each.message, "asks"), "asks", zero_allowed=False),
+        )
+        require_uncrossed(symbol.market, snapshot.bids, snapshot.asks, "bids")
+        self._place(symbol, snapshot)
+
+    def _only_candidate(self, each: _Nameless) -> str | None:
+        """The one symbol that a snapshot without a name can belong to; None where it waits."""
+        if len(self._with_depth) > 1:
+            names = ", ".join(sorted(self._with_depth)[:4])
+            raise MalformedError(
+                f"the snapshot names no symbol, and {len(self._with_depth)} have depth ({names}); "
+                "say whose with snapshot_symbol",
+                "lastUpdateId",
+            )
+        known = next(iter(self._with_depth), None)
+        if known is None and self.only is not None:
+            return self.only
+        if known is None or (self.only is not None and known != self.only):
+            self._nameless.append(each)
+            if len(self._nameless) > NAMELESS_LIMIT:
+                del self._nameless[0]
+                self.ignored["snapshot without a symbol"] += 1
+            return None
+        return known
+
+    def _place(self, symbol: SymbolState, snapshot: _Snapshot) -> None:
+        """Open the book with a snapshot, keep it, or leave it aside."""
+        last = symbol.last
+        if last is None:
+            waiting = [diff for diff in symbol.waiting if not diff.is_before(snapshot.last)]
+            if waiting and not waiting[0].joins(snapshot.last):
+                self.ignored["stale snapshot"] += 1
+                return
+            if symbol.picture is not None and snapshot.last < symbol.picture:
+                symbol.spare = snapshot
+                return
+            known = len(symbol.waiting) - len(waiting)
+            if known:
+                self.ignored["depthUpdate known already"] += known
+            self._open(symbol, snapshot, snapshot.time)
+            symbol.waiting = []
+            for diff in waiting:
+                # They become part of the book only now.
+                self._advance(symbol, diff._replace(time=max(diff.time, snapshot.time)))
+        elif symbol.at_snapshot and snapshot.last > last:
+            self._open(symbol, snapshot, snapshot.time)
+        elif symbol.at_snapshot:
+            self.ignored["snapshot known already"] += 1
+        else:
+            self.ignored["snapshot not needed"] += 1
+            if symbol.spare is None or snapshot.last >= symbol.spare.last:
+                symbol.spare = snapshot
+
+    # Prints and tickers
+
+    def _trade(self, message: dict[str, Any]) -> None:
+        symbol = self._symbol(name_of(message, "s"))
+        if symbol is None:
+            return
+        market = symbol.market
+        size = market.size(member(message, "q"), "q")
+        if not size:
+            return  # futures also print insurance fund and liquidation notes, of size 0
+        price = market.price(member(message, "p"), "p")
+        maker_buys = member(message, "m")
+        if type(maker_buys) is not bool:
+            raise MalformedError(f"{shown(maker_buys)} is not true or false", "m")
+        identity = integer(message, "t")
+        # Trade ids of a symbol rise by one; another connection tells of the same trades.
+        if identity <= symbol.trade_id:
+            self.ignored["trade known already"] += 1
+            return
+        symbol.trade_id = identity
+        self.sink.trade(
+            market,
+            self._now(),
+            identity=identity,
+            side=int(Side.BID if maker_buys else Side.ASK),
+            price=price,
+            size=size,
+        )
+
+    def _ticker(self, message: dict[str, Any]) -> None:
+        symbol = self._symbol(name_of(message, "s"))
+        if symbol is None:
+            return
+        update = integer(message, "u")
+        places: tuple[int, int] | None = None
+        best: list[int] = []
+        while places != (symbol.market.prices.places, symbol.market.sizes.places):
+            places = (symbol.market.prices.places, symbol.market.sizes.places)
+            best = []
+            for price, size in (("b", "B"), ("a", "A")):
+                amount = symbol.market.size(member(message, size), size)
+                # The price of an empty side is 0, which is no price.
+                best += (
+                    symbol.market.price(member(message, price), price) if amount else 0,
+                    amount,
+                )
+        symbol.ticker_ids.append(update)
+        symbol.tickers.extend(best)
+
+    # The end
+
+    def finish(self, *, cut: bool = False) -> None:
+        """No message follows: report what still waits for one.
+
+        Parameters
+        ----------
+        cut : bool
+            More would follow, but is not read: what waits is no fault.
+        """
+        for symbol in self.symbols.values():
+            self._require_certain(symbol)
+        if cut:
+            return
+        self._name_the_rest()
+        for symbol in self.symbols.values():
+            count = len(symbol.waiting)
+            if not count:
+                continue
+            if symbol.lost or symbol.picture is not None:
+                self.ignored["depthUpdate without a snapshot"] += count
+                continue
+            self.report(
+                MalformedError(
+                    f"no REST snapshot of {symbol.market.name} goes on with the "
+                    f"{count} depth events from here on"
+                ),
+                symbol.waiting[0].origin,
+                lines=count,
+            )
+
+    def _name_the_rest(self) -> None:
+        """No diff came to name a snapshot: there is one symbol, or only the source's name."""
+        waiting, self._nameless = self._nameless, []
+        if waiting and not self._with_depth:
+            names = list(self.symbols)
+            self._with_depth.add(self.only or (names[0] if len(names) == 1 else self.default_name))
+        for each in waiting:
+            self._guarded(each if each.time is not None else each._replace(time=self._now()))
+        if self._nameless:
+            self.ignored["snapshot without a symbol"] += len(self._nameless)
+
+    def _require_certain(self, symbol: SymbolState) -> None:
+        doubtful = not symbol.certain and symbol.doubtful > 1 and symbol.doubtful_levels > 1
+        if doubtful and symbol.has_diffs:
+            self.report(
+                MalformedError(
+                    f"each of the {symbol.doubtful} depthUpdate messages of "
+                    f"{symbol.market.name} may be a diff or a whole book of "
+                    f"{symbol.doubtful_levels} levels; say which with depth='diff' or "
+                    "depth='partial'",
+                    "b",
+                ),
+                symbol.doubt,
+                lines=symbol.doubtful,
+                fatal=True,
+            )
+
+
+def _looks_whole(bids: Levels, asks: Levels) -> bool:
+    """Whether a message could be the best levels of both sides: sorted, and without deletions."""
+    both = (list(bids.prices), list(asks.prices))
+    if not all(0 < len(side) <= PARTIAL_LEVELS for side in both):
+        return False
+    if 0 in bids.sizes or 0 in asks.sizes or both[0][0] >= both[1][0]:
+        return False
+    return all(
+        prices == sorted(set(prices), reverse=reverse)
+        for prices, reverse in zip(both, (True, False), strict=True)
+    )

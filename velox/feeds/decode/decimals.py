@@ -1,0 +1,173 @@
+"""Decimal text to integers, exactly: no float is ever made of a price or a size.
+
+A feed repeats its prices and sizes. Each distinct text is parsed once and then looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from velox.core.records import PRICE_SCALE
+from velox.feeds.decode.malformed import MalformedError, shown
+
+__all__ = [
+    "LARGEST_PLACES",
+    "PRICE_LIMIT",
+    "PRICE_PLACES",
+    "SIZE_LIMIT",
+    "Grown",
+    "Numbers",
+    "decimal_of",
+    "parsed",
+    "to_units",
+]
+
+# Decimals of a price unless its market needs more.
+PRICE_PLACES = len(str(PRICE_SCALE)) - 1
+# 18 decimals is the finest unit of any venue's asset.
+LARGEST_PLACES = 18
+# A book uses the largest 64-bit integer for "no price", so no price may be that large.
+PRICE_LIMIT = 2**63 - 1
+SIZE_LIMIT = 2**63
+
+_DECIMAL = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
+
+
+class Grown(Exception):  # noqa: N818 - no error: read again
+    """The numbers of a market have a finer unit now: read the message again.
+
+    Attributes
+    ----------
+    what : str
+        Which: ``"price"`` or ``"size"``.
+    factor : int
+        How many of the new unit one of the old unit is.
+    """
+
+    def __init__(self, what: str, factor: int) -> None:
+        super().__init__(what, factor)
+        self.what = what
+        self.factor = factor
+
+
+def parsed(text: object) -> tuple[int, int]:
+    """The integer and the number of decimals that decimal text has without trailing zeros.
+
+    Raises
+    ------
+    MalformedError
+        It is no text, or no plain decimal number: no sign but a minus, and no exponent.
+    """
+    if type(text) is not str:
+        raise MalformedError(f"{shown(text)} is not decimal text")
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise MalformedError(f"{shown(text)} is not a decimal number")
+    sign, whole, fraction = match[1], match[2], (match[3] or "").rstrip("0")
+    units = int(whole + fraction)
+    return (-units if sign else units), len(fraction)
+
+
+def to_units(text: object, places: int) -> int:
+    """The integer that decimal text is in units of ten to the minus `places`.
+
+    Raises
+    ------
+    MalformedError
+        It is no decimal text, or is finer.
+    """
+    units, found = parsed(text)
+    if found > places:
+        raise MalformedError(f"{shown(text)} is finer than 1e-{places}")
+    return units * int(10 ** (places - found))
+
+
+def decimal_of(units: int, places: int) -> Decimal:
+    """The decimal of an integer of units of ten to the minus `places`, exactly.
+
+    Without trailing zeros, and without an exponent where it is whole.
+    """
+    while places and units % 10 == 0:
+        units //= 10
+        places -= 1
+    # From its parts: arithmetic would round to the context's precision.
+    return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -places))
+
+
+class Numbers(dict[str, int]):
+    """Decimal text to integers of one unit, for the prices or the sizes of one market.
+
+    The unit is ten to the minus `places`. A finer number makes the unit finer and raises `Grown`
+    with the factor, since integers read before it have the old unit.
+
+    Parameters
+    ----------
+    what : {'price', 'size'}
+        A size may be zero.
+    places : int
+        Decimals to begin with.
+    most : int
+        Decimals that may never be exceeded.
+    step : int, optional
+        What each number must be a multiple of, in the unit. It also fixes the unit.
+
+    Attributes
+    ----------
+    largest : int
+        No integer of this unit that was read is larger.
+    """
+
+    __slots__ = ("largest", "limit", "most", "places", "step", "what")
+
+    def __init__(
+        self, what: str, places: int, *, most: int = LARGEST_PLACES, step: int | None = None
+    ) -> None:
+        super().__init__()
+        self.what = what
+        self.places = places
+        self.most = places if step is not None else most
+        self.step = step
+        self.limit = PRICE_LIMIT if what == "price" else SIZE_LIMIT
+        self.largest = 0
+
+    def __missing__(self, text: str) -> int:
+        units, places = parsed(text)
+        if self.what == "price":
+            if units <= 0:
+                raise MalformedError(f"{shown(text)} is not a positive price")
+        elif units < 0:
+            raise MalformedError(f"{shown(text)} is a negative size")
+        if places > self.places:
+            self._grow(text, units, places)
+        units *= int(10 ** (self.places - places))
+        if units >= self.limit:
+            raise MalformedError(f"{shown(text)} does not fit 63 bits in units of 1e-{self.places}")
+        if self.step is not None and units % self.step:
+            raise self._off_step(text)
+        self.largest = max(self.largest, units)
+        self[text] = units
+        return units
+
+    def _grow(self, text: str, units: int, places: int) -> None:
+        if self.step is not None:
+            raise self._off_step(text)
+        if places > self.most:
+            raise MalformedError(f"{shown(text)} is finer than 1e-{self.most}")
+        factor = 10 ** (places - self.places)
+        if units >= self.limit or self.largest * factor >= self.limit:
+            raise MalformedError(
+                f"{shown(text)} needs units of 1e-{places}, in which "
+                f"{decimal_of(self.largest, self.places):f} does not fit 63 bits"
+            )
+        self.clear()
+        self.largest *= factor
+        self.places = places
+        raise Grown(self.what, factor)
+
+    def _off_step(self, text: str) -> MalformedError:
+        assert self.step is not None
+        step = decimal_of(self.step, self.places)
+        if self.what == "price":
+            return MalformedError(f"{shown(text)} is off the tick of {step:f}")
+        return MalformedError(f"{shown(text)} is not a multiple of the lot of {step:f}")

@@ -1,0 +1,114 @@
+"""JSON text and its fields, checked: what is missing or of another type is `MalformedError`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from velox.feeds.decode.malformed import MalformedError, shown
+
+__all__ = [
+    "NS_PER_MS",
+    "TIME_LIMIT",
+    "epoch_ns",
+    "integer",
+    "member",
+    "name_of",
+    "nanoseconds",
+    "obj",
+    "parse_json",
+]
+
+NAME_LIMIT = 64
+NS_PER_MS = 1_000_000
+# All times stay under this, so that they also fit a signed 64-bit integer.
+TIME_LIMIT = 2**63
+
+_SECONDS = re.compile(rb"([0-9]{1,12})(?:\.([0-9]{1,40}))?")
+# What one unit of an epoch time is worth in ns, by the size of the number. Milliseconds reach the
+# lower limit in the year 5138; microseconds passed it in 1973.
+_MICROSECONDS_FROM = 10**14
+_NANOSECONDS_FROM = 10**17
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedError(f"{name} is not a JSON number")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value that JSON text stands for; `MalformedError` where it is no JSON."""
+    try:
+        return _decode(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"is not UTF-8 text at byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        raise MalformedError(f"is not JSON: {error.msg}, at column {error.colno}") from None
+    except RecursionError:
+        raise MalformedError("is not usable JSON: nested too deeply") from None
+    except ValueError:
+        raise MalformedError("is not usable JSON: a number has too many digits") from None
+
+
+def member(message: dict[str, Any], field: str) -> Any:
+    """A field that must be there, of whatever type."""
+    try:
+        return message[field]
+    except KeyError:
+        raise MalformedError("is missing", field) from None
+
+
+def integer(message: dict[str, Any], field: str, *, lowest: int = 0) -> int:
+    """An id or a time: at most 64 bits."""
+    value = member(message, field)
+    if type(value) is not int:
+        raise MalformedError(f"{shown(value)} is not an integer", field)
+    if not lowest <= value < 2**64:
+        raise MalformedError(f"{shown(value)} is not from {lowest} to 2**64 - 1", field)
+    return value
+
+
+def name_of(message: dict[str, Any], field: str) -> str:
+    """The name of an instrument or a channel."""
+    value = member(message, field)
+    if type(value) is not str or not value.isprintable() or not 0 < len(value) <= NAME_LIMIT:
+        raise MalformedError(f"{shown(value)} is not a name", field)
+    return value
+
+
+def obj(message: dict[str, Any], field: str) -> dict[str, Any]:
+    """A nested object."""
+    value = member(message, field)
+    if type(value) is not dict:
+        raise MalformedError(f"{shown(value)} is not an object", field)
+    return value
+
+
+def epoch_ns(value: int, field: str) -> int:
+    """A venue's time since 1970 in nanoseconds; its unit follows from its size."""
+    if value < _MICROSECONDS_FROM:
+        time = value * NS_PER_MS
+    elif value < _NANOSECONDS_FROM:
+        time = value * 1_000
+    else:
+        time = value
+    if time >= TIME_LIMIT:
+        raise MalformedError(f"{value} does not fit 63 bits of ns", field)
+    return time
+
+
+def nanoseconds(seconds: bytes, field: str) -> int:
+    """Decimal seconds as integer nanoseconds, exactly; digits beyond those are cut off."""
+    match = _SECONDS.fullmatch(seconds)
+    if match is None:
+        raise MalformedError(f"{shown(seconds.decode('latin-1'))} is not a time in seconds", field)
+    whole, fraction = match[1], match[2] or b""
+    time = int(whole + fraction[:9].ljust(9, b"0"))
+    if time >= TIME_LIMIT:
+        raise MalformedError(
+            f"{shown(seconds.decode('latin-1'))} does not fit 63 bits of ns", field
+        )
+    return time

@@ -1,0 +1,1 @@
+"""Readers of files: lines, their numbers, and what becomes of faulty ones."""

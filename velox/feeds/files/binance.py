@@ -1,0 +1,263 @@
+"""Recorded Binance streams: lines of ``local_timestamp_ns JSON``, or of the JSON alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from velox.feeds.decode.binance import BinanceSession, Depth, OnGap, SymbolState
+from velox.feeds.decode.levels import Grid, LevelRecorder
+from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.files.options import (
+    checked_choice,
+    checked_levels,
+    checked_lot,
+    checked_name,
+    checked_tick,
+)
+from velox.feeds.files.registry import register
+from velox.feeds.files.source import Place, Source, numbered_lines
+from velox.feeds.files.unknown import within_the_known
+from velox.feeds.recording import Recording
+from velox.runtime.checks import DepthChecks
+
+__all__ = ["read"]
+
+_LINE = re.compile(rb"(?:([0-9]{1,20})[ \t]+)?([\[{].*|ping|pong)", re.DOTALL)
+_FIRST_KEY = re.compile(
+    rb'[\[]*\{\s*"(?:stream|e|u|lastUpdateId|result|id|code|error|ping|pong|E)"'
+)
+_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_WORDS = {"us": "microseconds", "ms": "milliseconds", "s": "seconds"}
+
+
+class _Stamps:
+    """The timestamps of lines, in nanoseconds.
+
+    Parameters
+    ----------
+    unit : str or None
+        What they count. Unless told it is nanoseconds, and a number with the size of a time since
+        1970 in another unit is refused.
+    """
+
+    def __init__(self, unit: str | None) -> None:
+        self.factor = 1 if unit is None else _UNITS[unit]
+        self.told = unit is not None
+
+    def __call__(self, text: bytes) -> int:
+        stamp = int(text)
+        if not self.told:
+            for unit, low in (("s", 10**9), ("ms", 10**12), ("us", 10**15)):
+                if low <= stamp < 10 * low:
+                    raise MalformedError(
+                        f"{stamp} has the size of a time in {_WORDS[unit]}, and nanoseconds are "
+                        f"expected; say time_unit={unit!r}, or time_unit='ns'",
+                        "timestamp",
+                    )
+        return stamp * self.factor
+
+
+def _looks_like(line: bytes) -> bool:
+    if line.startswith(b"#"):
+        return False
+    match = _LINE.match(line)
+    return match is not None and (match[1] is not None or bool(_FIRST_KEY.match(match[2])))
+
+
+def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit: Any) -> bool:
+    """Feed every line; returns whether the limit ended it."""
+    stamps = _Stamps(unit)
+    for path in source.paths:
+        with numbered_lines(path, source.faults) as lines:
+            for number, raw in lines:
+                place = Place(path, number)
+                try:
+                    _line(raw, session, stamps, place)
+                except MalformedError as error:
+                    source.faults.report(place.error(error))
+                if source.reached(recorder.count):
+                    return True
+    return False
+
+
+def _line(raw: bytes, session: BinanceSession, stamps: _Stamps, place: Place) -> None:
+    if not raw or raw.isspace():
+        return
+    if raw.startswith(b"#"):
+        session.ignored["comment"] += 1
+        return
+    match = _LINE.fullmatch(raw)
+    if match is None:
+        raise MalformedError(
+            f"expected 'local_timestamp_ns JSON', got {shown(raw.decode('latin-1'))}"
+        )
+    session.feed(match[2].rstrip(), None if match[1] is None else stamps(match[1]), place)
+
+
+@register("binance", looks_like=_looks_like)
+def read(
+    source: Source,
+    *,
+    symbol: str | None = None,
+    snapshot_symbol: str | None = None,
+    depth_stream: str = "auto",
+    on_gap: str = "clear",
+    trades: bool = False,
+    tick_size: int | None = None,
+    lot_size: object = None,
+    time_unit: str | None = None,
+    levels: int = 8192,
+) -> Recording:
+    """Read recorded Binance streams.
+
+    Diffs wait until a snapshot comes that they continue. From then on each must continue the one
+    before. Where one does not, and no snapshot bridges that, there is a gap. Tickers
+    (`bookTicker`) with the update id of a diff become depth checks of one level. A ticker whose
+    price lies beyond the snapshot's range, where the book may lack levels, is a check only if the
+    book has that price; otherwise it is counted in `Recording.unknown`.
+
+    Partial depth replaces the best levels with each message, where the symbol has no diffs. All
+    other messages are left aside and counted in `Recording.ignored`.
+
+    Parameters
+    ----------
+    source : Source
+        Its paths are files in the order of time.
+    symbol : str, optional
+        Read this symbol only.
+    snapshot_symbol : str, optional
+        Whose the snapshots are that name no symbol. Needed where the file has depth of several
+        symbols, since REST snapshots of spot and USD-M do not name theirs.
+    depth_stream : {'auto', 'diff', 'partial'}
+        What a ``depthUpdate`` of futures is that was recorded without the name of its stream.
+        Partial depth looks like a diff there; a file whose every message could be either is
+        refused unless this is told.
+    on_gap : {'clear', 'continue', 'stop'}
+        After a gap: the book is emptied, and stays empty until a snapshot bridges the gap; or the
+        diffs are applied on; or the load stops. Gaps are counted in `Recording.gaps`.
+    trades : bool
+        Whether trades become TRADE records; `side` is that of the resting order.
+    tick_size : int, optional
+        In units of 1e-4. Unless told: the greatest common divisor of all prices.
+    lot_size : str, int or decimal.Decimal, optional
+        In the base currency. Unless told: the greatest common divisor of all sizes.
+    time_unit : {'ns', 'us', 'ms', 's'}, optional
+        What the timestamps of the lines count. Unless told: nanoseconds, and numbers of another
+        size are refused. The venue's own times are known by their size.
+    levels : int
+        Levels a side that the instruments' books keep hot.
+
+    Returns
+    -------
+    Recording
+        `ingress_ts_ns` is the line's local timestamp, or else the event time `E`, or else the time
+        of the message beside it.
+
+    Raises
+    ------
+    FeedError
+        A line is not of this format, no snapshot continues the diffs, or the file is ambiguous.
+    ConfigError
+        An option cannot be used.
+    """
+    if time_unit is not None:
+        checked_choice("time_unit", time_unit, tuple(_UNITS))
+    recorder = LevelRecorder()
+    session = BinanceSession(
+        recorder,
+        source.faults.message,
+        symbol=checked_name("symbol", symbol),
+        snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
+        depth=cast(
+            Depth, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+        ),
+        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
+        trades=bool(trades),
+        tick=None if tick_size is None else checked_tick(tick_size),
+        lot=None if lot_size is None else checked_lot(lot_size),
+        default_name=source.paths[0].name.partition(".")[0] or "BINANCE",
+    )
+    recorder.listeners.append(session.grown)
+    levels = checked_levels(levels)
+    session.finish(cut=_walk(source, session, recorder, time_unit))
+    if not recorder.count:
+        raise source.nothing("depth events")
+    return _recording(source, session, recorder, levels)
+
+
+def _recording(
+    source: Source, session: BinanceSession, recorder: LevelRecorder, levels: int
+) -> Recording:
+    tickers = {
+        symbol.market.id: np.frombuffer(symbol.tickers, np.int64).reshape(-1, 2, 2)
+        for symbol in session.symbols.values()
+    }
+    grids = recorder.grids(
+        {market: (each[:, :, 0].ravel(), each[:, :, 1].ravel()) for market, each in tickers.items()}
+    )
+    try:
+        transactions, moved = recorder.transactions(grids)
+    except MalformedError as error:
+        raise Place(source.paths[0], 1).error(error) from None
+    known = recorder.known(grids)
+    known["position"] = moved(known["position"])
+    instruments = recorder.instruments(grids, levels)
+    checks, unknown = _checks(session.symbols, tickers, grids, moved), 0
+    if checks is not None:
+        checks, unknown = within_the_known(checks, transactions, instruments, known)
+    return Recording(
+        transactions=transactions,
+        instruments=instruments,
+        checks=checks,
+        skipped=source.faults.skipped,
+        problems=tuple(source.faults.problems),
+        source=source.paths,
+        ignored=dict(session.ignored),
+        gaps=session.gaps,
+        unknown=unknown,
+        known=known,
+    )
+
+
+def _checks(
+    symbols: dict[str, SymbolState],
+    tickers: dict[int, npt.NDArray[np.int64]],
+    grids: list[Grid],
+    moved: Callable[[Any], npt.NDArray[np.int64]],
+) -> DepthChecks | None:
+    """The tickers whose update id is that of the last diff applied."""
+    columns: list[tuple[npt.NDArray[Any], ...]] = []
+    for symbol in symbols.values():
+        market, grid = symbol.market.id, grids[symbol.market.id]
+        _, at, of = np.intersect1d(
+            np.frombuffer(symbol.finals, np.uint64),
+            np.frombuffer(symbol.ticker_ids, np.uint64),
+            return_indices=True,
+        )
+        best = tickers[market][of]
+        position = moved(np.frombuffer(symbol.positions, np.int64)[at])
+        columns.append(
+            (
+                position,
+                np.full(len(at), market, np.uint8),
+                best[:, :, 0] // grid.divisor,
+                grid.lots(best[:, :, 1]),
+            )
+        )
+    if not sum(len(each[0]) for each in columns):
+        return None
+    position, markets, prices, lots = (
+        np.concatenate(parts) for parts in zip(*columns, strict=True)
+    )
+    order = np.argsort(position, kind="stable")
+    return DepthChecks(
+        position=position[order],
+        market=markets[order],
+        prices=np.ascontiguousarray(prices[order][:, :, np.newaxis]),
+        quantities=np.ascontiguousarray(lots[order][:, :, np.newaxis]),
+    )

@@ -1,0 +1,233 @@
+"""Where a feed's bytes come from, and what becomes of lines that cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import zlib
+from collections.abc import Generator, Hashable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import NamedTuple
+
+from velox.errors import FeedError
+from velox.feeds.decode.malformed import MalformedError
+
+__all__ = [
+    "LINE_LIMIT",
+    "Faults",
+    "Place",
+    "Source",
+    "blocks",
+    "first_line",
+    "numbered_lines",
+    "require_file",
+]
+
+GZIP_MAGIC = b"\x1f\x8b"
+PROBLEMS_KEPT = 8
+FIRST_LINE_LIMIT = 1 << 16
+# The longest line that is read: multi-megabyte snapshots fit, a file without line ends does not.
+LINE_LIMIT = 16 << 20
+BLOCK_BYTES = 1 << 18
+
+
+class Place(NamedTuple):
+    """Where a message stands."""
+
+    path: Path
+    line: int
+
+    def error(self, error: MalformedError) -> FeedError:
+        """What is wrong, and where."""
+        return FeedError(error.why, path=self.path, line=self.line, field=error.field)
+
+
+class Faults:
+    """The caller's choice of what a bad line does: stop the load, or be counted and left out."""
+
+    def __init__(self, *, skip: bool) -> None:
+        self.skip = skip
+        self.skipped = 0
+        self.problems: list[str] = []
+
+    def report(self, error: FeedError, *, lines: int = 1) -> None:
+        """Raise `error`, or count the `lines` that are lost by it."""
+        if not self.skip:
+            # Whatever was caught on the way here is in the message already.
+            raise error from None
+        self.skipped += lines
+        self.note(error)
+
+    def note(self, error: FeedError) -> None:
+        """Keep what a problem says, if there is room."""
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(str(error))
+
+    def message(
+        self, error: MalformedError, origin: Hashable, *, lines: int = 1, fatal: bool = False
+    ) -> None:
+        """What a session reports to: see `velox.feeds.decode.binance.Report`."""
+        assert isinstance(origin, Place)
+        if fatal:
+            raise origin.error(error) from None
+        if lines:
+            self.report(origin.error(error), lines=lines)
+        else:
+            self.note(origin.error(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What `load` hands to a format.
+
+    Attributes
+    ----------
+    paths : tuple of pathlib.Path
+        At least one.
+    faults : Faults
+        Where the format reports each line that it cannot read.
+    limit : int or None
+        Stop after the venue event that brings the transactions to this many.
+    depth : int or None
+        Levels a side of each depth check, at most; None leaves it to the format.
+    """
+
+    paths: tuple[Path, ...]
+    faults: Faults = field(default_factory=lambda: Faults(skip=False))
+    limit: int | None = None
+    depth: int | None = None
+
+    def reached(self, count: int) -> bool:
+        """Whether `count` transactions are enough."""
+        return self.limit is not None and count >= self.limit
+
+    def nothing(self, what: str) -> FeedError:
+        """The error for an input in which there is nothing to replay."""
+        because = f"; the first problem: {self.faults.problems[0]}" if self.faults.problems else ""
+        return FeedError(f"holds no {what}{because}", path=self.paths[0])
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is not a regular file, or is empty: reading a pipe would wait for its writer."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise FeedError("no such file", path=path) from None
+    # A path may also be too long, hold a NUL, or lead through a directory that is closed to us.
+    except (OSError, ValueError) as error:
+        raise FeedError(f"cannot be opened: {error}", path=path) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise FeedError("is a directory, not a file", path=path)
+    if not stat.S_ISREG(status.st_mode):
+        raise FeedError("is not a regular file", path=path)
+    if status.st_size == 0:
+        raise FeedError("is empty", path=path)
+
+
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    require_file(path)
+    with path.open("rb") as stream:
+        magic = stream.read(len(GZIP_MAGIC))
+    return gzip.open(path, "rb") if magic == GZIP_MAGIC else path.open("rb")
+
+
+# What reading a file that exists may raise: permissions and disks, and every fault of a gzip.
+_READ_ERRORS = (OSError, EOFError, zlib.error)
+
+
+class Block(NamedTuple):
+    """Whole lines of a file.
+
+    Attributes
+    ----------
+    line : int
+        The number of the first one, counted from 1.
+    content : bytes
+        Every line but the last of the file ends with a newline.
+    """
+
+    line: int
+    content: bytes
+
+
+@contextmanager
+def blocks(path: Path, faults: Faults) -> Iterator[Iterator[Block]]:
+    """A file, plain or gzip, in blocks of whole lines.
+
+    To be used in a ``with`` statement, so that the file is closed at once when a line stops the
+    load, and not when the error that tells of it is forgotten.
+
+    Where a gzip breaks, what could be read before has already been given; the break itself is one
+    fault more. A line over `LINE_LIMIT` bytes is a fault and left out.
+    """
+    with closing(_blocks(path, faults)) as generator:
+        yield generator
+
+
+def _too_long(path: Path, number: int) -> FeedError:
+    return FeedError(f"the line is longer than {LINE_LIMIT} bytes", path=path, line=number)
+
+
+def _blocks(path: Path, faults: Faults) -> Generator[Block, None, None]:
+    number = 1
+    rest: list[bytes] = []
+    held = 0
+    skipping = False  # within a line that is too long
+    try:
+        with _open(path) as stream:
+            # One read of what lies below at a time: what came before a fault is not lost with it.
+            while chunk := stream.read1(BLOCK_BYTES):
+                first_end = chunk.find(b"\n") + 1
+                if not first_end and skipping:
+                    continue
+                if held + (first_end or len(chunk)) > LINE_LIMIT + 1 and not skipping:
+                    faults.report(_too_long(path, number))
+                    rest, held, skipping = [], 0, True
+                if skipping:
+                    if not first_end:
+                        continue
+                    chunk, number, skipping = chunk[first_end:], number + 1, False
+                end = chunk.rfind(b"\n") + 1
+                if not end:
+                    rest.append(chunk)
+                    held += len(chunk)
+                    continue
+                block = Block(number, b"".join((*rest, chunk[:end])))
+                rest, held = [chunk[end:]], len(chunk) - end
+                yield block
+                number += block.content.count(b"\n")
+    except _READ_ERRORS as error:
+        faults.report(FeedError(f"cannot be read any further: {error}", path=path, line=number))
+        return
+    if held:
+        yield Block(number, b"".join(rest))
+
+
+NumberedLines = Generator[tuple[int, bytes], None, None]
+
+
+def numbered_lines(path: Path, faults: Faults) -> closing[NumberedLines]:
+    """The lines of a file as `blocks` gives them, counted from 1 and without their line ends."""
+    return closing(_numbered_lines(path, faults))
+
+
+def _numbered_lines(path: Path, faults: Faults) -> NumberedLines:
+    with blocks(path, faults) as all_blocks:
+        for first, content in all_blocks:
+            lines = content.split(b"\n")
+            if not lines[-1]:
+                lines.pop()  # the block ends with a line end
+            for number, line in enumerate(lines, first):
+                yield number, line.rstrip(b"\r\n")
+
+
+def first_line(path: Path) -> bytes:
+    """The first line of a file as far as it can be read, for telling one format from another."""
+    try:
+        with _open(path) as stream:
+            return stream.readline(FIRST_LINE_LIMIT)
+    except (FeedError, *_READ_ERRORS):
+        return b""
