@@ -64,8 +64,13 @@ class Ledger:
     rejected : dict of str to int
         Transactions that it refused, by reason.
     emitted : int
-        Transactions that the strategy sent on. One of the user's may send any number for each
-        that was applied; the default one sends each on.
+        Transactions that the strategy made. One of the user's may make up to 16 for each that was
+        applied; the default one makes one.
+    blocked : dict of str to int
+        Those that were not sent on because no book could take them, by reason: ``kind``, ``side``,
+        ``market``, ``size``, ``price``, ``off_tick``.
+    passed : int
+        Those that were sent on. If not given: those emitted and not blocked.
     bundles : dict of str to int
         Bundles sealed, by reason: ``size``, ``timeout``, ``idle``, ``drain``.
     sealed_transactions : int
@@ -96,6 +101,9 @@ class Ledger:
     applied: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     emitted: int = 0
+    blocked: dict[str, int] = field(default_factory=dict)
+    # __post_init__ makes a count of it.
+    passed: int = None  # type: ignore[assignment]
     bundles: dict[str, int] = field(default_factory=_zero_bundles)
     sealed_transactions: int = 0
     delivered_bundles: int = 0
@@ -104,9 +112,14 @@ class Ledger:
     undelivered_transactions: int = 0
 
     def __post_init__(self) -> None:
+        dicts = ("rejected", "blocked", "bundles")
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name in ("rejected", "bundles"):
+            if each.name == "passed" and value is None:
+                # Both have been checked by now.
+                value = self.emitted - sum(self.blocked.values())
+                object.__setattr__(self, "passed", value)
+            if each.name in dicts:
                 if not isinstance(value, Mapping):
                     raise LedgerError(f"{each.name} = {value!r}: must be a dict of counts")
                 for key, count in value.items():
@@ -129,12 +142,14 @@ class Ledger:
             strategy of the user's need not, so that nothing links the two counts then.
         """
         rejected = sum(self.rejected.values())
+        blocked = sum(self.blocked.values())
         bundles = sum(self.bundles.values())
         delivered = self.delivered_transactions + self.undelivered_transactions
         equations = [
             Equation("generated = pushed + dropped", self.generated, self.pushed + self.dropped),
             Equation("pushed = applied + rejected", self.pushed, self.applied + rejected),
-            Equation("emitted = sealed_transactions", self.emitted, self.sealed_transactions),
+            Equation("emitted = blocked + passed", self.emitted, blocked + self.passed),
+            Equation("passed = sealed_transactions", self.passed, self.sealed_transactions),
             Equation(
                 "bundles = delivered_bundles + undelivered_bundles",
                 bundles,
@@ -175,7 +190,7 @@ class Ledger:
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and `balanced`, ready for JSON.
 
-        `sealed_transactions` is left out: in a balanced ledger it equals ``emitted``.
+        `sealed_transactions` is left out: in a balanced ledger it equals ``passed``.
         """
         values: dict[str, Any] = {}
         for each in fields(self):
@@ -194,6 +209,12 @@ class Ledger:
         forwarding : bool
             As in `equations`.
         """
+        blocked = sum(self.blocked.values())
+        screened: list[tuple[str, int]] = [
+            ("blocked", blocked),
+            *(("  " + reason, count) for reason, count in sorted(self.blocked.items()) if count),
+            ("passed", self.passed),
+        ]
         rows: list[tuple[str, int]] = [
             ("generated", self.generated),
             ("  pushed", self.pushed),
@@ -202,6 +223,8 @@ class Ledger:
             ("rejected", sum(self.rejected.values())),
             *(("  " + reason, count) for reason, count in sorted(self.rejected.items()) if count),
             ("emitted", self.emitted),
+            # Without a strategy nothing is blocked.
+            *(screened if blocked else ()),
             ("sealed transactions", self.sealed_transactions),
             ("  delivered", self.delivered_transactions),
             ("  undelivered", self.undelivered_transactions),

@@ -33,7 +33,7 @@ from velox.runtime.report import Report, Statistics
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
 from velox.runtime.stage import Control, Stage
-from velox.runtime.strategy import Strategy
+from velox.runtime.strategy import ROOM, Strategy
 from velox.runtime.threads import Latch, RunnerThreads
 from velox.runtime.verify import Verifier
 
@@ -141,6 +141,11 @@ class Pipeline:
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
+        if strategy is not None and config.transaction_capacity < ROOM:
+            raise ConfigError(
+                f"transaction_capacity = {config.transaction_capacity}: must be at least {ROOM} "
+                f"with a strategy, which may emit {ROOM} records at one record"
+            )
         self._strategy = strategy
         self._plan_threads()
         try:
@@ -230,6 +235,7 @@ class Pipeline:
                 strategy=self._strategy,
                 verifier=verifier,
                 batch=config.batch,
+                on_bad_order=config.on_bad_order,
                 name="orderbook" + suffix,
             )
             to_bundle.append(from_book)
@@ -564,9 +570,12 @@ class Pipeline:
         Ledger
         """
         rejected: dict[str, int] = {}
+        blocked: dict[str, int] = {}
         for book in self._book_stages:
             for reason, number in book.rejected.items():
                 rejected[reason] = rejected.get(reason, 0) + number
+            for reason, number in book.blocked.items():
+                blocked[reason] = blocked.get(reason, 0) + number
         return Ledger(
             generated=sum(each.generated for each in self.ingresses),
             pushed=sum(each.pushed for each in self.ingresses),
@@ -574,6 +583,8 @@ class Pipeline:
             applied=sum(each.applied for each in self._book_stages),
             rejected=rejected,
             emitted=sum(each.emitted for each in self._book_stages),
+            blocked=blocked,
+            passed=sum(each.passed for each in self._book_stages),
             bundles=self._bundle_stage.sealed,
             sealed_transactions=self._bundle_stage.sealed_transactions,
             delivered_bundles=self.output.delivered_bundles,
@@ -655,4 +666,10 @@ class Pipeline:
         for reason, number in ledger.rejected.items():
             if number:
                 warnings.append(f"the book rejected {number} transactions: {reason}")
+        for reason, number in ledger.blocked.items():
+            if number:
+                warnings.append(
+                    f"{number} records of the strategy were blocked: {reason}; on_bad_order='stop' "
+                    "names the first"
+                )
         return warnings

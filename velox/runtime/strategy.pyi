@@ -7,6 +7,7 @@ __all__ = ["Strategy"]
 
 FIRST_KEPT: Final[int]
 KEPT_EXCEPTIONS: Final[int]
+ROOM: Final[int]
 PARAMETERS: Final[int]
 ROOM_PARAMETER: Final[int]
 

@@ -46,6 +46,8 @@ assert_layout()
 # What a compiled Python function that raised returns: the place of its exception, from here on.
 FIRST_KEPT = -2**31
 KEPT_EXCEPTIONS = 1 << 16
+# How many records a strategy may emit at one record.
+ROOM = STRATEGY_ROOM
 PARAMETERS = 5
 ROOM_PARAMETER = 3
 

@@ -19,9 +19,9 @@ extern "C" {
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/2"
 
-/* The room that a strategy has for what it emits at one record; less only where the ring behind it
-   has fewer slots. It lies in that ring: a pointer into it is of no use after the call. A strategy
-   finds zeros there, but for what an earlier call wrote and did not return. */
+/* The room that a strategy has for what it emits at one record. It lies in the ring behind the
+   strategy: a pointer into it is of no use after the call. A strategy finds zeros there, except what
+   an earlier call wrote and did not return. A write past the room overwrites other memory. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */
@@ -54,12 +54,16 @@ typedef struct velox_book_view {
     int64_t tick_size;      /* 1e-4 */
     uint64_t market;
     void *book;             /* for depth */
-    /* The best n levels of a side, best first; returns how many there are. */
+    /* Copies the best n levels of a side, best first. Returns how many it copied; 0 for a side that
+       is neither 0 nor 1. */
     int64_t (*depth)(void *book, uint8_t side, int64_t n, int64_t *prices, int64_t *quantities);
 } velox_book_view;
 
 /* Returns how many transactions it wrote to out, 0 to room; less than 0 stops the pipeline with a
-   StrategyError that carries the number. */
+   StrategyError that carries the number. Each transaction must have a known kind, side and market, a
+   size where its kind adds or takes, and a price on the market's tick grid where its kind has one
+   (CLEAR and TRADE have none). Others are blocked and counted, or stop the pipeline: on_bad_order.
+   What the book applied may always be forwarded. */
 typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_book_view *book,
                                   velox_transaction *out, uint32_t room, void *user_data);
 
