@@ -8,7 +8,8 @@ export PATH := $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin:)$(PATH)
 build:       # compile the extension modules in place
 	$(PYTHON) setup.py -q build_ext --inplace
 quick: style # what to run before each commit: a minute on two cores
-	$(PYTHON) -m pytest -q -n auto --dist loadgroup -m "not slow" tests/unit
+	$(PYTHON) -m pytest -q -n auto --dist loadgroup -m "not slow" --hypothesis-profile=quick \
+	    tests/unit
 test:        # every test
 	$(PYTHON) -m pytest -q -n auto --dist loadgroup
 style:
@@ -16,6 +17,7 @@ style:
 	ruff format --check .
 	find velox examples tests -name '*.pyx' -o -name '*.pxd' | sort | xargs cython-lint
 	$(PYTHON) .ci/imports.py
+	find velox -name '*.py' | sort | xargs $(PYTHON) -m numpydoc lint
 lint: style  # style, imports, types and stubs
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy.stubtest velox --concise --ignore-unused-allowlist \

@@ -23,8 +23,8 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().paren
 # floor do not import each other.
 FLOORS = [
     {"errors"},
-    {"core"},
     {"settings"},
+    {"core"},
     {"config", "venue"},
     {"runtime"},
     {"feeds", "telemetry", "bench"},
@@ -38,9 +38,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # `velox` itself is a front door: it may import the rooms up to here, and they may not import it.
 # Rooms above use it like any other program.
 FRONT_DOOR = FLOOR["runtime"]
-
-# Known faults, as "importer -> imported". A fault that is mended must leave the list.
-EXCEPTIONS: set[str] = set()
 
 STRINGS = re.compile(r'("""|\'\'\').*?\1', re.DOTALL)
 IMPORT = re.compile(
@@ -119,7 +116,7 @@ def points_upwards(found: Import) -> bool:
 def circle(imports: set[Import]) -> list[str]:
     graph: dict[str, set[str]] = {}
     for found in imports:
-        if found.runs and str(found) not in EXCEPTIONS:
+        if found.runs:
             graph.setdefault(found.importer, set()).add(found.imported)
     try:
         TopologicalSorter(graph).prepare()
@@ -142,15 +139,13 @@ def main() -> int:
         return 1
     imports = {found for path in sources for found in imports_of(path, modules)}
     faults = {str(found) for found in imports if points_upwards(found)}
-    for fault in sorted(faults - EXCEPTIONS):
+    for fault in sorted(faults):
         print(f"upwards: {fault}")
-    for gone in sorted(EXCEPTIONS - faults):
-        print(f"mended: take it from the exceptions: {gone}")
     around = circle(imports)
     if around:
         print(f"circle: {' -> '.join(around)}")
-    print(f"{len(modules)} modules, {len(imports)} imports, {len(faults & EXCEPTIONS)} exceptions")
-    return int(bool(faults ^ EXCEPTIONS or around))
+    print(f"{len(modules)} modules, {len(imports)} imports")
+    return int(bool(faults or around))
 
 
 if __name__ == "__main__":

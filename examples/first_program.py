@@ -21,7 +21,7 @@ def take(output: velox.PullOutput) -> None:
 ingress, output = velox.PushIngress(), velox.PullOutput()
 with velox.Pipeline(ingress, output) as pipeline:
     while len(orders):
-        # As many as there is room for: who waits for more here would wait for the polls below.
+        # Push what fits now. To wait for room here would be to wait for the poll below.
         orders = orders[ingress.push(orders, timeout=0) :]
         take(output)
 while not output.exhausted:

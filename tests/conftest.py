@@ -10,12 +10,17 @@ from hypothesis import settings
 
 # A busy machine makes any deadline a coin toss.
 settings.register_profile("velox", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("acceptance", deadline=None, max_examples=2000)
 settings.load_profile("velox")
 
 TESTS = Path(__file__).parent
-# Folders whose tests are all slow.
-SLOW = ("integration", "verify")
+# Folders and files whose tests are all slow: most of them start processes, servers or compilers.
+SLOW = {
+    *("integration", "verify", "unit/bench", "unit/cli/test_main.py", "unit/core/test_cimport.py"),
+    *("unit/runtime/test_contracts.py", "unit/runtime/test_interrupts.py"),
+    *("unit/runtime/test_numba_strategy.py", "unit/test_measuring.py"),
+}
 # Tests that stay together on one worker: threads that spin would hold each other up, and a costly
 # fixture would be made on each worker.
 GROUPS = {
@@ -41,11 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that ``make quick`` leaves out, and those that stay on one worker."""
     for item in items:
         path = item.path.relative_to(TESTS)
-        if path.parts[0] in SLOW:
-            item.add_marker(pytest.mark.slow)
-        for place in (path, *path.parents):
-            if place.as_posix() in GROUPS:
-                item.add_marker(pytest.mark.xdist_group(GROUPS[place.as_posix()]))
+        for place in (path.as_posix(), *(each.as_posix() for each in path.parents)):
+            if place in SLOW:
+                item.add_marker(pytest.mark.slow)
+            if place in GROUPS:
+                item.add_marker(pytest.mark.xdist_group(GROUPS[place]))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

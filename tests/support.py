@@ -113,6 +113,15 @@ def compiled(source: Path, folder: Path) -> ctypes.CDLL:
 
 
 @contextmanager
+def refused(kind: type[Exception], **fields: Any) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """Expect an error of that kind whose fields have these values."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    found = {name: getattr(caught.value, name) for name in fields}
+    assert found == fields, str(caught.value)
+
+
+@contextmanager
 def hangs_are_broken_off(after_s: float = 5.0) -> Iterator[None]:
     """Turn a wait that never ends into a failure; on the main thread, of code that sees signals."""
 

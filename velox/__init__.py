@@ -1,7 +1,7 @@
-"""A lock-free transaction pipeline for high-frequency trading on Solana.
+"""A lock-free record pipeline for high-frequency trading on Solana.
 
-Orders come in from a feed, update an exact order book, are bundled 16 at a time or after 100 us,
-and leave, through rings, on pinned threads that take no lock, no heap memory and no GIL.
+Records come in from a feed and update an exact order book. They leave in bundles of 16, or after
+100 us. Rings join the stages, and pinned threads run them without a lock, heap memory or the GIL.
 
 >>> import velox
 >>> report = velox.Pipeline(velox.PoissonIngress(rate=100_000, seed=1)).run(duration=0.1)

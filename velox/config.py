@@ -119,7 +119,8 @@ class PipelineConfig:
     """Every setting of a pipeline; the defaults run anywhere.
 
     A NumPy integer is taken for an integer and a list for a tuple. A bool is never a number.
-    A config is immutable, so threads may share it.
+    A config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields
+    as a table, with their options.
 
     Attributes
     ----------
@@ -146,7 +147,7 @@ class PipelineConfig:
             "A mapping gives the CPU of each stage. Stages on the same CPU share a thread.",
             choices={
                 "auto": "by the CPUs that the process may use",
-                "invoker": "no thread: the caller drives the stages",
+                "invoker": "no thread; the caller drives the stages",
                 "shared": "one thread",
                 "paired": "two threads",
                 "dedicated": "a thread for each stage",
@@ -314,8 +315,10 @@ class PipelineConfig:
 
         if self.lanes > 1 and self.writers is not None and self.writers < self.lanes:
             raise ConfigError(
-                f"writers = {self.writers}: must be at least {self.lanes}, since lanes = "
-                f"{self.lanes} and each lane writes the same book"
+                f"must be at least {self.lanes}, since lanes = {self.lanes} and each lane writes "
+                "the same book",
+                field="writers",
+                value=self.writers,
             )
 
         object.__setattr__(self, "placement", self._checked_placement())
@@ -339,8 +342,9 @@ class PipelineConfig:
         for stage in self.placement:
             if stage not in stages:
                 raise ConfigError(
-                    f"placement names {stage!r}: with lanes = {self.lanes} the stages are "
-                    f"{', '.join(stages)}"
+                    f"names {stage!r}, but with lanes = {self.lanes} the stages are "
+                    f"{', '.join(stages)}",
+                    field="placement",
                 )
         placed = {
             stage: _integer(f"placement[{stage!r}]", cpu, 0, MAX_INT)
@@ -353,15 +357,21 @@ class PipelineConfig:
             return None
         if not isinstance(self.placement, str):
             raise ConfigError(
-                f"cpus = {self.cpus!r}: must be None where placement names a CPU for each stage"
+                "must be None where placement names a CPU for each stage",
+                field="cpus",
+                value=self.cpus,
             )
         if not isinstance(self.cpus, Sequence) or isinstance(self.cpus, str | bytes):
-            raise ConfigError(f"cpus = {self.cpus!r}: must be a list of CPU numbers, or None")
+            raise ConfigError(
+                "must be a list of CPU numbers, or None", field="cpus", value=self.cpus
+            )
         checked = tuple(
             _integer(f"cpus[{index}]", cpu, 0, MAX_INT) for index, cpu in enumerate(self.cpus)
         )
         if not checked or len(set(checked)) < len(checked):
-            raise ConfigError(f"cpus = {list(checked)}: must name at least one CPU, each once")
+            raise ConfigError(
+                "must name at least one CPU, each once", field="cpus", value=list(checked)
+            )
         return checked
 
     @classmethod
@@ -387,22 +397,23 @@ class PipelineConfig:
         Raises
         ------
         ConfigError
-            A key is no field, with the nearest one suggested; or a value cannot be used.
+            A key is not a field, in which case the nearest field is suggested; or a value cannot be
+            used.
 
         Examples
         --------
         >>> PipelineConfig.from_mapping({"lane": 2})
         Traceback (most recent call last):
             ...
-        velox.errors.ConfigError: 'lane' is not a setting of a pipeline; did you mean 'lanes'?
+        velox.errors.ConfigError: lane: not a setting of a pipeline; did you mean 'lanes'?
         """
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"a pipeline's settings must be a mapping, not {mapping!r}")
+            raise ConfigError("must be a mapping of settings", field="mapping", value=mapping)
         names = [each.name for each in fields(cls)]
         for key in mapping:
             if key not in names:
                 raise ConfigError(
-                    f"{key!r} is not a setting of a pipeline; {suggestion(str(key), names)}"
+                    f"not a setting of a pipeline; {suggestion(str(key), names)}", field=str(key)
                 )
         return cls(**mapping)
 
@@ -467,18 +478,18 @@ def _checked(setting: Setting, value: Any) -> Any:
     if setting.low is not None and setting.high is not None:
         number = _integer(setting.name, value, setting.low, setting.high)
         if setting.power_of_two and number & (number - 1):
-            raise ConfigError(f"{setting.name} = {number}: must be {setting.allowed}")
+            raise ConfigError(f"must be {setting.allowed}", field=setting.name, value=number)
         return number
     choices = setting.choices or (True, False)
     if not isinstance(value, str if setting.choices else bool) or value not in choices:
         none = f"; None: {setting.absent}" if setting.default is None else ""
-        raise ConfigError(f"{setting.name} = {value!r}: must be {setting.allowed}{none}")
+        raise ConfigError(f"must be {setting.allowed}{none}", field=setting.name, value=value)
     return value
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     """Return a Python int for any integer but a bool, which `operator.index` would take."""
-    refusal = ConfigError(f"{name} = {value!r}: must be an integer, {low} to {high}")
+    refusal = ConfigError(f"must be an integer, {low} to {high}", field=name, value=value)
     if isinstance(value, bool):
         raise refusal
     try:

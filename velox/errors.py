@@ -1,10 +1,18 @@
 """Every error that Velox raises on purpose.
 
-All of them are `VeloxError`; each also is the built-in exception that a caller would expect, so
-that ``except ValueError`` keeps its meaning.
+All of them are `VeloxError`. Each also is the built-in exception that a caller would expect, so
+``except ValueError`` keeps its meaning.
+
+An error is a set of fields. They are its constructor's arguments, and its message is made from
+them in one place, `message_of` of its class. Test the fields, not the message.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 __all__ = [
     "BookError",
@@ -39,85 +47,251 @@ __all__ = [
 
 
 class VeloxError(Exception):
-    """The base of every error that Velox raises on purpose."""
+    """The base of every error that Velox raises on purpose.
+
+    Notes
+    -----
+    An error can be pickled and copied, with its fields and notes, if its fields can be.
+    """
+
+    def __post_init__(self) -> None:
+        self.args = (self.message_of(),)
+
+    def message_of(self) -> str:
+        """Return the message that the fields make."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not dataclasses.is_dataclass(self):
+            return super().__reduce__()  # type: ignore[return-value]
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return _remade, (type(self), values), self.__dict__
 
 
-class RecordError(VeloxError, ValueError):
+def _remade(kind: type[VeloxError], values: dict[str, Any]) -> VeloxError:
+    return kind(**values)
+
+
+@dataclass(eq=False, repr=False)
+class _PlainError(VeloxError):
+    """An error that only says what is wrong.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong.
+    """
+
+    why: str
+
+    def message_of(self) -> str:
+        return self.why
+
+
+class _Nothing:
+    """Stands for an absent value, since None is a value."""
+
+    def __repr__(self) -> str:
+        return "<no value>"
+
+    def __reduce__(self) -> str:
+        return "_NOTHING"
+
+
+_NOTHING = _Nothing()
+
+
+@dataclass(eq=False, repr=False)
+class _ValueFaultError(VeloxError):
+    """An error about one value.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong, such as ``"must be 1 to 16"``.
+    field : str or None
+        The setting, argument or field that is wrong.
+    value : object
+        Its value, where there is one to name.
+    """
+
+    why: str
+    _: KW_ONLY
+    field: str | None = None
+    value: object = _NOTHING
+
+    def message_of(self) -> str:
+        return _about(self.field, self.value, self.why)
+
+
+def _about(name: str | None, value: object, why: str) -> str:
+    """Put a name, and its value if there is one, before what is wrong with it."""
+    if not name:
+        return why
+    return f"{name}: {why}" if value is _NOTHING else f"{name} = {value!r}: {why}"
+
+
+@dataclass(eq=False, repr=False)
+class RecordError(_ValueFaultError, ValueError):
     """A record, a price or a size that cannot be what it claims to be.
 
     Attributes
     ----------
-    index : int or None
-        Position in the array, where there is one.
+    why : str
+        What is wrong.
     field : str or None
-        The field that is wrong.
+        The field, or the array, that is wrong.
+    value : object
+        Its value, where there is one to name.
+    index : int or None
+        The position in the array.
+    array : str or None
+        The array of records whose `field` is wrong.
     """
 
-    def __init__(self, message: str, *, index: int | None = None, field: str | None = None) -> None:
-        super().__init__(message)
-        self.index = index
-        self.field = field
+    index: int | None = None
+    array: str | None = None
+
+    def message_of(self) -> str:
+        place = "" if self.index is None else f"[{self.index}]"
+        name = f"{self.field or ''}{place}"
+        if self.array is not None:
+            name = f"{self.array}{place}.{self.field}"
+        return _about(name, self.value, self.why)
 
 
-class RingError(VeloxError, RuntimeError):
+@dataclass(eq=False, repr=False)
+class RingError(_ValueFaultError, RuntimeError):
     """A ring used against its contract: a second producer or consumer, a push after `close`."""
 
 
-class BookError(VeloxError, ValueError):
+@dataclass(eq=False, repr=False)
+class BookError(_ValueFaultError, ValueError):
     """A book that cannot be built as asked, or is used by a second writer."""
 
 
+@dataclass(eq=False, repr=False)
 class RejectedError(BookError):
-    """One update that the book refused; `reason` is its `velox.Rejection`."""
+    """One update that the book refused.
 
-    def __init__(self, message: str, reason: object) -> None:
-        super().__init__(message)
-        self.reason = reason
+    Attributes
+    ----------
+    why : str
+        The record, and the reason's name.
+    reason : velox.Rejection
+        Why the book refused it.
+    """
+
+    reason: object
 
 
-class ConfigError(VeloxError, ValueError):
-    """A setting that cannot be used; the message names the field and its value."""
+@dataclass(eq=False, repr=False)
+class ConfigError(_ValueFaultError, ValueError):
+    """A setting that cannot be used.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong, such as ``"must be 1 to 16"``.
+    field : str or None
+        The setting or the argument.
+    value : object
+        Its value, where there is one to name.
+    """
 
 
+@dataclass(eq=False, repr=False)
 class FeedError(VeloxError, ValueError):
     """Input from outside that cannot be read as its format says.
 
     Attributes
     ----------
+    why : str
+        What is wrong.
     path : str
         The file.
     line : int or None
-        Its line, counted from 1; None where the whole file is meant.
+        Its line, counted from 1; None if the whole file is meant.
     field : str or None
         The field of the line.
     """
 
-    def __init__(
-        self, why: str, *, path: object, line: int | None = None, field: str | None = None
-    ) -> None:
-        where = str(path) if line is None else f"{path}:{line}"
-        super().__init__(f"{where}: {why}" if field is None else f"{where}: {field}: {why}")
-        self.path = str(path)
-        self.line = line
-        self.field = field
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+    line: int | None = None
+    field: str | None = None
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return (
+            f"{where}: {self.why}" if self.field is None else f"{where}: {self.field}: {self.why}"
+        )
 
 
+@dataclass(eq=False, repr=False)
 class CaptureError(VeloxError, OSError):
-    """A capture file that cannot be written, or read back."""
+    """A capture file that cannot be written, or read back.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong.
+    path : str
+        The file.
+    number : int or None
+        The system's error number, also as `errno`.
+    bundles : int or None
+        How many whole bundles the file holds, if a write failed.
+    """
+
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+    number: int | None = None
+    bundles: int | None = None
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        self.errno = self.number
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        rest = "" if self.bundles is None else f"; it holds the first {self.bundles} bundles"
+        return f"{self.path}: {self.why}{rest}"
 
 
-class PipelineError(VeloxError, RuntimeError):
+@dataclass(eq=False, repr=False)
+class PipelineError(_PlainError, RuntimeError):
     """A pipeline used out of order, or one whose stage failed."""
 
 
+@dataclass(eq=False, repr=False)
 class ThreadError(PipelineError):
     """The system has no more threads, or no memory for one."""
 
 
 class StageGroupError(ExceptionGroup[Exception], PipelineError):
-    """Several stages of a pipeline failed; each error is inside."""
+    """Several stages of a pipeline failed; `exceptions` has the error of each."""
+
+    def __init__(self, message: str, exceptions: Sequence[Exception]) -> None:
+        self.why = message
+
+    def __str__(self) -> str:
+        return ExceptionGroup.__str__(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, list(self.exceptions)), self.__dict__
 
 
+@dataclass(eq=False, repr=False)
 class StrategyError(PipelineError):
     """A strategy that is not of the published signature, or that failed while it ran.
 
@@ -128,59 +302,79 @@ class StrategyError(PipelineError):
     returned : int or None
         What the strategy returned, if that is what is wrong.
     position : int or None
-        How many records had been applied when it failed while it ran.
+        How many records had been applied, if it failed while it ran.
     reason : str or None
-        The lower-case name of the `velox.Rejection` that a record it emitted deserves, if that is
-        what is wrong.
+        Why no book could take a record that it emitted, if that is what is wrong: the lower-case
+        name of a `velox.Rejection`.
     """
 
-    def __init__(
-        self,
-        why: str,
-        *,
-        returned: int | None = None,
-        position: int | None = None,
-        reason: str | None = None,
-    ) -> None:
-        super().__init__(why)
-        self.why = why
-        self.returned = returned
-        self.position = position
-        self.reason = reason
+    _: KW_ONLY
+    returned: int | None = None
+    position: int | None = None
+    reason: str | None = None
+
+    def message_of(self) -> str:
+        if self.position is None:
+            return self.why
+        if self.returned is None:
+            return f"the strategy failed after record {self.position}: {self.why}"
+        return f"the strategy returned {self.returned} after record {self.position}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class LedgerError(PipelineError):
-    """A run after which the transactions do not add up; it is always a defect of Velox."""
+    """The records of a run do not add up; it is always a defect of Velox.
+
+    Attributes
+    ----------
+    why : str
+        What is wrong, such as the equations that do not hold.
+    field : str or None
+        The count that is impossible by itself.
+    value : object
+        Its value.
+    """
+
+    _: KW_ONLY
+    field: str | None = None
+    value: object = _NOTHING
+
+    def message_of(self) -> str:
+        return _about(self.field, self.value, self.why)
 
 
 class SolanaError(VeloxError):
     """The base of what can go wrong on the way from a bundle to the chain.
 
-    No message, attribute or cause of one ever holds key material or a credential.
+    No message, field or cause of one ever holds key material or a credential.
     """
 
 
+@dataclass(eq=False, repr=False)
 class MarketError(SolanaError, ValueError):
     """A market that is not known, or whose description contradicts itself.
 
     Attributes
     ----------
+    why : str
+        What is wrong with it.
     market : object or None
         The market, as it was named.
     field : str or None
         The field of its description that is wrong.
-    why : str
-        What is wrong with it.
     """
 
-    def __init__(self, why: str, *, market: object = None, field: str | None = None) -> None:
-        where = [] if market is None else [f"market {market}"]
-        super().__init__(": ".join([*where, *([] if field is None else [field]), why]))
-        self.market = market
-        self.field = field
-        self.why = why
+    why: str
+    _: KW_ONLY
+    market: object = None
+    field: str | None = None
+
+    def message_of(self) -> str:
+        where = [] if self.market is None else [f"market {self.market}"]
+        return ": ".join([*where, *([] if self.field is None else [self.field]), self.why])
 
 
+@dataclass(eq=False, repr=False)
 class UnrepresentableError(SolanaError, ValueError):
     """A price or a size that the chain's format cannot hold exactly.
 
@@ -196,64 +390,84 @@ class UnrepresentableError(SolanaError, ValueError):
         What stands against it.
     """
 
-    def __init__(self, market: object, field: str, value: object, why: str) -> None:
-        super().__init__(f"market {market}: {field} {value}: {why}")
-        self.market = market
-        self.field = field
-        self.value = value
-        self.why = why
+    market: object
+    field: str
+    value: object
+    why: str
+
+    def message_of(self) -> str:
+        return f"market {self.market}: {self.field} {self.value}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class TransactionTooLargeError(SolanaError, ValueError):
-    """A transaction over one of the chain's limits; nothing of it was sent.
+    """A Solana transaction over one of the chain's limits; nothing of it was sent.
 
     Attributes
     ----------
-    what : str
-        What was measured, with its unit: ``"bytes"``, ``"compute units"``, ``"accounts"``.
     size, limit : int
         How much there is, and how much may be.
+    what : str
+        What was measured, with its unit: ``"bytes"``, ``"compute units"``, ``"accounts"``.
     """
 
-    def __init__(self, size: int, limit: int, what: str = "bytes") -> None:
-        super().__init__(f"a transaction of {size} {what}, where {limit} are allowed")
-        self.what = what
-        self.size = size
-        self.limit = limit
+    size: int
+    limit: int
+    what: str = "bytes"
+
+    def message_of(self) -> str:
+        return f"a transaction of {self.size} {self.what}, where {self.limit} are allowed"
 
 
+@dataclass(eq=False, repr=False)
 class KeyFileError(SolanaError, OSError):
-    """A key that cannot be loaded; neither message nor attribute holds any of it.
+    """A key that cannot be loaded; neither message nor field holds any of it.
 
     Attributes
     ----------
+    why : str
+        What is wrong.
     path : str
         The file, or ``"descriptor N"``.
     """
 
-    def __init__(self, why: str, *, path: object) -> None:
-        super().__init__(f"{path}: {why}")
-        self.path = str(path)
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        return f"{self.path}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class SpendRefusedError(SolanaError, PermissionError):
-    """A transaction that the signer's policy does not let it sign; nothing was signed.
+    """A Solana transaction that the signer's policy does not let it sign; nothing was signed.
 
     Attributes
     ----------
     rule : str
         The rule that it breaks: ``"programs"``, ``"max_tip_lamports"``, ``"killed"`` and the like.
+    why : str
+        How it breaks the rule.
     value, limit : object
-        What was asked for, and what the rule allows; None where the rule has no number.
+        What was asked for, and what the rule allows; None if the rule has no number.
     """
 
-    def __init__(self, rule: str, why: str, *, value: object = None, limit: object = None) -> None:
-        super().__init__(f"refused by {rule}: {why}")
-        self.rule = rule
-        self.value = value
-        self.limit = limit
+    rule: str
+    why: str
+    _: KW_ONLY
+    value: object = None
+    limit: object = None
+
+    def message_of(self) -> str:
+        return f"refused by {self.rule}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class EndpointRefusedError(SolanaError, PermissionError):
     """An endpoint that may not be spoken to; nothing was sent to it.
 
@@ -261,13 +475,18 @@ class EndpointRefusedError(SolanaError, PermissionError):
     ----------
     endpoint : str
         Scheme, host and port alone: a path or a query may hold an API key.
+    why : str
+        What stands against it.
     """
 
-    def __init__(self, endpoint: str, why: str) -> None:
-        super().__init__(f"{endpoint}: {why}")
-        self.endpoint = endpoint
+    endpoint: str
+    why: str
+
+    def message_of(self) -> str:
+        return f"{self.endpoint}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class RpcError(SolanaError, RuntimeError):
     """An endpoint answered, and the answer is a JSON-RPC error.
 
@@ -278,29 +497,29 @@ class RpcError(SolanaError, RuntimeError):
     method : str
         The method that was called.
     code : int or None
-        The error's code; None where the endpoint gave none.
+        The error's code; None if the endpoint gave none.
     message : str
         The endpoint's words, shortened.
     data : object
         The error's ``data``, as it came: logs and ``err`` of a failed preflight, for example.
     """
 
-    def __init__(
-        self, endpoint: str, method: str, code: int | None, message: str, data: object = None
-    ) -> None:
-        number = "" if code is None else f" {code}"
-        super().__init__(f"{endpoint}: {method}: error{number}: {message}")
-        self.endpoint = endpoint
-        self.method = method
-        self.code = code
-        self.message = message
-        self.data = data
+    endpoint: str
+    method: str
+    code: int | None
+    message: str
+    data: object = None
+
+    def message_of(self) -> str:
+        number = "" if self.code is None else f" {self.code}"
+        return f"{self.endpoint}: {self.method}: error{number}: {self.message}"
 
 
+@dataclass(eq=False, repr=False)
 class BundleRejectedError(RpcError):
     """A block engine answered that it does not take a bundle.
 
-    It is that one engine's word at that moment; the chain alone knows what has landed. Where
+    It is the word of that one engine at that moment. Only the chain knows what has landed. If
     another region had been asked before and its answer is not known, that error is the
     ``__cause__``.
 
@@ -310,22 +529,13 @@ class BundleRejectedError(RpcError):
         What its words were understood as; `message` has the words.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        method: str,
-        code: int | None,
-        message: str,
-        data: object = None,
-        *,
-        reason: object,
-    ) -> None:
-        super().__init__(endpoint, method, code, message, data)
-        self.reason = reason
+    _: KW_ONLY
+    reason: object
 
 
+@dataclass(eq=False, repr=False)
 class TransportError(SolanaError, ConnectionError):
-    """No answer that can be believed: none, a late, a cut or a malformed one, or a lie.
+    """No answer that can be believed: none at all, or one that is late, cut, malformed or false.
 
     Whether the request was acted upon is not known.
 
@@ -339,13 +549,15 @@ class TransportError(SolanaError, ConnectionError):
         What happened.
     """
 
-    def __init__(self, endpoint: str, method: str, why: str) -> None:
-        super().__init__(f"{endpoint}: {method}: {why}")
-        self.endpoint = endpoint
-        self.method = method
-        self.why = why
+    endpoint: str
+    method: str
+    why: str
+
+    def message_of(self) -> str:
+        return f"{self.endpoint}: {self.method}: {self.why}"
 
 
+@dataclass(eq=False, repr=False)
 class RateLimitedError(SolanaError, RuntimeError):
     """An endpoint, or the limiter in front of it, has no room for a request now.
 
@@ -354,39 +566,52 @@ class RateLimitedError(SolanaError, RuntimeError):
     endpoint : str
         Scheme, host and port.
     retry_after_s : float or None
-        Seconds until it makes sense to ask again; None where nothing says.
+        Seconds until it makes sense to ask again; None if nothing says.
     """
 
-    def __init__(self, endpoint: str, retry_after_s: float | None = None) -> None:
-        after = "" if retry_after_s is None else f"; again in {retry_after_s:.3f} s"
-        super().__init__(f"{endpoint}: too many requests{after}")
-        self.endpoint = endpoint
-        self.retry_after_s = retry_after_s
+    endpoint: str
+    retry_after_s: float | None = None
+
+    def message_of(self) -> str:
+        after = "" if self.retry_after_s is None else f"; again in {self.retry_after_s:.3f} s"
+        return f"{self.endpoint}: too many requests{after}"
 
 
+@dataclass(eq=False, repr=False)
 class JournalError(SolanaError, OSError):
     """A journal of submissions that cannot be opened, written, or read back.
 
     Attributes
     ----------
+    why : str
+        What is wrong.
     path : str
         The file.
     offset : int or None
-        The byte at which it goes wrong; None where the whole file is meant.
+        The byte at which it goes wrong; None if the whole file is meant.
     """
 
-    def __init__(self, why: str, *, path: object, offset: int | None = None) -> None:
-        where = str(path) if offset is None else f"{path}: byte {offset}"
-        super().__init__(f"{where}: {why}")
-        self.path = str(path)
-        self.offset = offset
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+    offset: int | None = None
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        where = self.path if self.offset is None else f"{self.path}: byte {self.offset}"
+        return f"{where}: {self.why}"
 
 
-class SubmitError(SolanaError, RuntimeError):
+@dataclass(eq=False, repr=False)
+class SubmitError(_PlainError, SolanaError, RuntimeError):
     """A submitter used out of order, or one that cannot go on."""
 
 
-class LocalnetError(SolanaError, RuntimeError):
+@dataclass(eq=False, repr=False)
+class LocalnetError(_ValueFaultError, SolanaError, RuntimeError):
     """A local cluster that cannot be started, or was asked for what it cannot do."""
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import refused
 from velox import config as module
 from velox.config import PipelineConfig, stage_names
 from velox.errors import ConfigError
@@ -102,12 +103,12 @@ def test_a_choice_takes_its_words_and_refuses_others_listing_them(name, words):
 
 @pytest.mark.parametrize("value", [1, 0, "yes", None])
 def test_strict_is_true_or_false(value):
-    with pytest.raises(ConfigError, match=r"strict = .*: must be True or False"):
+    with refused(ConfigError, field="strict"):
         PipelineConfig(strict=value)
 
 
 def test_lanes_need_a_writer_each():
-    with pytest.raises(ConfigError, match=r"writers = 2: must be at least 3, since lanes = 3"):
+    with refused(ConfigError, field="writers", value=2):
         PipelineConfig(lanes=3, writers=2)
     assert PipelineConfig(lanes=3, writers=3).lanes == 3
     assert PipelineConfig(lanes=3).writers == 3
@@ -144,7 +145,7 @@ def test_a_list_of_cpus_that_is_none_is_refused(value, message):
 
 
 def test_cpus_and_a_mapping_cannot_both_be_given():
-    with pytest.raises(ConfigError, match=r"cpus = .*: must be None where placement names"):
+    with refused(ConfigError, field="cpus"):
         PipelineConfig(placement={"ingress": 0}, cpus=(1,))
 
 
@@ -157,9 +158,9 @@ def test_stages_are_numbered_where_there_are_lanes():
 
 
 def test_a_mapping_must_name_stages_that_exist():
-    with pytest.raises(ConfigError, match="placement names 'book': with lanes = 1 the stages are"):
+    with pytest.raises(ConfigError, match="placement: names 'book', but with lanes = 1"):
         PipelineConfig(placement={"book": 0})
-    with pytest.raises(ConfigError, match="placement names 'ingress': with lanes = 2"):
+    with pytest.raises(ConfigError, match="placement: names 'ingress', but with lanes = 2"):
         PipelineConfig(placement={"ingress": 0}, lanes=2, writers=2)
 
 
@@ -228,7 +229,7 @@ def test_a_toml_table_makes_a_config():
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_one(key, hint):
-    with pytest.raises(ConfigError, match=f"{key!r} is not a setting of a pipeline; {hint}"):
+    with pytest.raises(ConfigError, match=f"^{key}: not a setting of a pipeline; {hint}"):
         PipelineConfig.from_mapping({key: 1})
 
 

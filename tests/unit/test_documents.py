@@ -36,6 +36,7 @@ def name_of(page: Path) -> str:
 # Code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if page not in OTHERS and BLOCK.search(text_of(page))],

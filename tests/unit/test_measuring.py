@@ -399,6 +399,7 @@ def test_each_counted_function_is_found_in_the_modules() -> None:
 
 @needs_cc
 @needs_valgrind
+@pytest.mark.slow
 def test_counts_repeat_within_a_twentieth_of_a_per_cent(side: Side) -> None:
     names = ["pipeline", "bundle", "ring"]
     [found] = instructions.count_all([side], names, rounds=2, jobs=os.cpu_count() or 1)

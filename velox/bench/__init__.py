@@ -1,8 +1,8 @@
 """What the parts of Velox cost on this machine, in a few seconds: ``python -m velox bench``.
 
-Every benchmark checks what it did before it says how long that took; one that went wrong raises.
-The figures are means over many operations in a row: costs, not latencies; ``ring.round_trip`` alone
-is a median. What a pipeline adds to a transaction's way is in the histograms of a `velox.Report`.
+Every benchmark checks its result before it reports a time, and raises if the result is wrong. The
+figures are means over many operations in a row: costs, not latencies; ``ring.round_trip`` alone is
+a median. What a pipeline adds to a transaction's way is in the histograms of a `velox.Report`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def measure(name: str) -> float:
 
 def _require_known(name: str) -> None:
     if name not in _BENCHMARKS:
-        raise ConfigError(f"benchmark = {name!r}: must be one of {', '.join(names())}")
+        raise ConfigError(f"must be one of {', '.join(names())}", field="benchmark", value=name)
 
 
 def _results(wanted: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
@@ -187,7 +187,7 @@ def _ring_two_threads(operations: int, *, batch: int, tight: bool = False) -> tu
 
 
 def round_trips(operations: int) -> LatencyHistogram:
-    """Send one transaction at a time to a thread on another CPU, which sends it back.
+    """Send one record at a time to a thread on another CPU, which sends it back.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def round_trips(operations: int) -> LatencyHistogram:
     Raises
     ------
     LedgerError
-        Another transaction came back than was sent.
+        Another record came back than was sent.
     """
     there, back, trips, clock = TransactionRing(), TransactionRing(), LatencyHistogram(), Clock()
     _on_two_cpus(
@@ -237,7 +237,7 @@ def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
         except LedgerError as error:
             refused.append(error)
 
-    # Daemons: one alone would wait for the other for ever.
+    # Daemons: if one thread fails, the other would wait for it for ever.
     threads = [
         threading.Thread(target=each, name=f"velox-{each.__name__}", daemon=True)
         for each in (run_other, run_timed)
@@ -309,7 +309,7 @@ def _histogram_record(operations: int) -> tuple[int, int]:
 def _pipeline(
     operations: int, *, placement: Literal["shared", "paired"], strategy: str | None = None
 ) -> tuple[int, int]:
-    """From the start of the threads to the last bundle taken; per transaction that came in."""
+    """From the start of the threads to the last bundle taken; per record that came in."""
     flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
     ingress = ReplayIngress(flow.generate(operations), repeat=PASSES)
     state = np.zeros(strategies.MARKET_MAKER_STATE, np.int64)

@@ -53,7 +53,7 @@ cdef uint32_t PAUSES = pauses_within(PAUSE_TOGETHER_NS)
 
 
 cdef inline void number(Transaction *slot, uint64_t index) noexcept nogil:
-    """Make a transaction that tells which one it is, in its first and in its last word."""
+    """Make a record that tells which one it is, in its first and in its last word."""
     slot.id = index
     slot.price = 1
     slot.ingress_ts_ns = ~index
@@ -79,7 +79,7 @@ cdef uint32_t pauses_of(bint tight) noexcept nogil:
 
 
 def ring_push_pop(TransactionRing ring not None, uint64_t operations):
-    """Push one transaction and pop it again, on one thread."""
+    """Push one record and pop it again, on one thread."""
     cdef Transaction pushed, popped
     cdef uint64_t index, start_ns, end_ns
     cdef uint64_t right = 0
@@ -129,9 +129,9 @@ cdef void produce_in_batches(
 
 
 def produce(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
-    """Push numbered transactions, `batch` at a time, while another thread runs `consume`.
+    """Push numbered records, `batch` at a time, while another thread runs `consume`.
 
-    Who finds the ring full, or empty, waits as a runner does; `tight`: for one pause.
+    A thread that finds the ring full or empty waits as a runner does; with `tight`, for one pause.
     """
     cdef uint32_t pauses = pauses_of(tight)
     with nogil:
@@ -198,7 +198,7 @@ def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch, 
 
 def round_trips(TransactionRing there not None, TransactionRing back not None, uint64_t operations,
                 LatencyHistogram trips not None, Clock clock not None):
-    """Push one transaction, and wait for it to come back: another thread runs `send_back`.
+    """Push one record, and wait for it to come back: another thread runs `send_back`.
 
     Each trip is recorded, from one reading of the clock to the next, which is so part of it.
     """
@@ -228,7 +228,7 @@ def round_trips(TransactionRing there not None, TransactionRing back not None, u
 
 
 def send_back(TransactionRing there not None, TransactionRing back not None, uint64_t operations):
-    """Take each transaction that comes, and push it to where it came from."""
+    """Take each record that comes, and push it to where it came from."""
     cdef Transaction item
     cdef uint64_t waits = 0
     with nogil:
@@ -255,7 +255,7 @@ def book_best(OrderBook book not None, uint64_t operations, int64_t bid, int64_t
 
 
 def bundle_add(BundleRing ring not None, LatencyHistogram hold not None, uint64_t operations):
-    """Add transactions one by one; each full bundle is sealed, and taken from its ring at once."""
+    """Add records one by one; each full bundle is sealed, and taken from its ring at once."""
     cdef bundle_builder builder
     cdef Transaction added
     cdef const Bundle *bundle

@@ -97,7 +97,7 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
     Raises
     ------
     ConfigError
-        The book has several writers, and so no top line.
+        The book has several writers, and therefore no top line.
     LedgerError
         A read was wrong.
     """
@@ -111,7 +111,7 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
     cdef int64_t low_price = low[0], low_quantity = low[1]
     cdef int64_t high_price = high[0], high_quantity = high[1]
     if book.core.shared != NULL:
-        raise ConfigError("a book with several writers publishes no top line")
+        raise ConfigError("a book with several writers publishes no top line", field="book")
     with nogil:
         start_ns = kernel_ns()
         for _ in range(operations):
@@ -192,7 +192,7 @@ cdef class HandOver:
             `side` is neither 0 nor 1.
         """
         if side not in (0, 1):
-            raise ConfigError(f"side = {side!r}: must be 0 or 1")
+            raise ConfigError("must be 0 or 1", field="side", value=side)
         cdef char *first = <char *>self.balls
         cdef hand_over_ball *mine = <hand_over_ball *>(first + <int>side * FALSE_SHARING)
         cdef hand_over_ball *theirs = <hand_over_ball *>(first + (1 - <int>side) * FALSE_SHARING)

@@ -63,7 +63,7 @@ cdef strategy_function function_of(str name) except NULL:
         return forward
     if name == "market_maker":
         return market_maker
-    raise ConfigError(f"strategy = {name!r}: must be one of {', '.join(names())}")
+    raise ConfigError(f"must be one of {', '.join(names())}", field="strategy", value=name)
 
 
 def names():
@@ -91,6 +91,6 @@ def address(str name not None):
     Raises
     ------
     ConfigError
-        There is none of that name.
+        There is no strategy of that name.
     """
     return <size_t><void *>function_of(name)

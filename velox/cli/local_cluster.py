@@ -1,6 +1,6 @@
-"""``velox localnet``: a cluster of one's own, until it is interrupted.
+"""``velox localnet``: serve a local cluster until it is interrupted.
 
-Nothing heavy is imported before the command runs: its options are asked for in its help, too.
+Heavy imports wait until the command runs, so that its help is quick.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from velox.errors import ConfigError
 if TYPE_CHECKING:
     from velox.testing.cluster import LocalCluster
     from velox.testing.faults import FaultPlan
+    from velox.testing.venue import MarketPlan
 
 __all__ = ["add_options", "run"]
 
 LAMPORT_DIGITS = 9
 MOST_SOL = 9_000_000_000
+MOST_ACTIONS = 10_000
 
 Say = Callable[..., None]
 
@@ -32,23 +34,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8899,
         metavar="N",
-        help="of RPC and block engine; the websocket is at the next one; 0: any (8899)",
+        help="port of RPC and block engine; the websocket takes the next; 0 for any (8899)",
     )
     parser.add_argument(
-        "--slot-ms", type=float, default=400.0, metavar="MS", help="length of a slot (400)"
+        "--slot-ms",
+        type=float,
+        default=400.0,
+        metavar="MS",
+        help="length of a slot in milliseconds (400)",
     )
     parser.add_argument(
         "--rate",
         type=float,
         default=1.0,
         metavar="N",
-        help="requests a second that the block engine takes from a client; 0: any number (1)",
+        help="requests a second that the block engine takes from a client; 0 for no limit (1)",
     )
     parser.add_argument(
         "--program",
         action="append",
         default=[],
-        metavar="PUBKEY=PATH",
+        metavar="ADDRESS=FILE",
         help="load a program from an ELF file; may be repeated",
     )
     parser.add_argument(
@@ -59,17 +65,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="give an account SOL; may be repeated",
     )
     parser.add_argument(
+        "--market",
+        action="store_true",
+        help="run an order book at Manifest's address, with counterparties that trade on it",
+    )
+    parser.add_argument(
+        "--trader",
+        action="append",
+        default=[],
+        metavar="PUBKEY",
+        help="give a trader SOL, a seat and deposits on the market; may be repeated",
+    )
+    parser.add_argument(
+        "--crowd",
+        type=float,
+        metavar="N",
+        help="actions of the counterparties a second; 0 for none (20)",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="NAME=RATE",
-        help="let a fault strike with a probability, as in dropped=0.1; may be repeated",
+        help="inject a fault with a probability, such as dropped=0.1; may be repeated",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of blockhashes and of faults (0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of blockhashes, keys, faults and counterparties (0)",
     )
     parser.add_argument(
-        "--duration", type=float, metavar="S", help="seconds (until it is interrupted)"
+        "--duration",
+        type=float,
+        metavar="S",
+        help="stop after this many seconds (default: run until interrupted)",
     )
 
 
@@ -79,9 +110,9 @@ def run(options: argparse.Namespace, say: Say) -> int:
     Parameters
     ----------
     options : argparse.Namespace
-        Those of `add_options`.
+        The options of `add_options`.
     say : callable
-        Takes lines for a person to read.
+        Prints lines.
 
     Returns
     -------
@@ -91,11 +122,11 @@ def run(options: argparse.Namespace, say: Say) -> int:
     Raises
     ------
     ConfigError
-        An option that cannot be used; the message names it and its value.
+        An option is out of range; the message names it and its value.
     LocalnetError
-        A port that is taken, a program that cannot be loaded.
+        A port is in use, or a program cannot be loaded.
     """
-    from velox.testing import LocalCluster  # noqa: PLC0415, it loads a virtual machine
+    from velox.testing import LocalCluster  # noqa: PLC0415 - it loads a virtual machine
 
     if options.duration is not None and not 0 < options.duration <= 1e9:
         raise ConfigError(f"duration = {options.duration!r}: must be above 0, at most 1e9 seconds")
@@ -105,6 +136,8 @@ def run(options: argparse.Namespace, say: Say) -> int:
         raise ConfigError(f"rate = {options.rate!r}: must be 0 to 1e9")
     programs = dict(_pair("program", text) for text in options.program)
     funds = [(each, _lamports(sol)) for each, sol in (_pair("fund", t) for t in options.fund)]
+    market = _market_plan(options)
+    traders = [_pubkey("trader", text, text) for text in options.trader]
     with LocalCluster(
         slots="real",
         slot_ns=round(options.slot_ms * 1e6),
@@ -113,11 +146,14 @@ def run(options: argparse.Namespace, say: Say) -> int:
         port=options.port,
         seed=options.seed,
         rate_per_s=options.rate or None,
+        market=market,
     ) as cluster:
         for pubkey, lamports in funds:
             cluster.fund(pubkey, lamports)
+        for trader in traders:
+            cluster.market.admit(trader)
         try:
-            say(*_opening(cluster))
+            say(*_opening(cluster, with_market=market is not False))
             threading.Event().wait(options.duration)
         except KeyboardInterrupt:
             say("")
@@ -125,13 +161,22 @@ def run(options: argparse.Namespace, say: Say) -> int:
     return 0
 
 
-def _opening(cluster: LocalCluster) -> list[str]:
+def _opening(cluster: LocalCluster, *, with_market: bool) -> list[str]:
+    market = []
+    if with_market:
+        spec = cluster.market.spec
+        market = [
+            f"market        {spec.market}",
+            f"base mint     {spec.base_mint}, {spec.base_decimals} decimals",
+            f"quote mint    {spec.quote_mint}, {spec.quote_decimals} decimals",
+        ]
     return [
         f"rpc           {cluster.url}",
         f"websocket     {cluster.ws_url}",
         f"block engine  {cluster.block_engine_url}/api/v1/",
         f"faucet        requestAirdrop, from {cluster.faucet.pubkey()}",
         "tip accounts  " + "\n              ".join(map(str, cluster.tip_accounts)),
+        *market,
         "Ctrl-C stops it.",
     ]
 
@@ -166,21 +211,41 @@ def _plan(options: argparse.Namespace) -> FaultPlan:
                 f"fault = {text!r}: must be NAME=RATE, a probability; names are {known}"
             ) from None
         if not 0.0 <= rates[Fault(name)] <= 1.0:
-            raise ConfigError(f"fault = {text!r}: {rate} is no probability, 0 to 1")
+            raise ConfigError(f"fault = {text!r}: {rate} is not a probability from 0 to 1")
     return FaultPlan(options.seed, rates)
 
 
 def _pair(option: str, text: str) -> tuple[Any, str]:
-    from solders.pubkey import Pubkey  # noqa: PLC0415
-
     name, equals, value = text.partition("=")
-    try:
-        pubkey = Pubkey.from_string(name)
-    except ValueError as error:
-        raise ConfigError(f"{option} = {text!r}: {name!r} is no public key: {error}") from None
+    pubkey = _pubkey(option, text, name)
     if not equals or not value:
         raise ConfigError(f"{option} = {text!r}: must be PUBKEY=VALUE")
     return pubkey, value
+
+
+def _pubkey(option: str, text: str, name: str) -> Any:
+    from solders.pubkey import Pubkey  # noqa: PLC0415
+
+    try:
+        return Pubkey.from_string(name)
+    except ValueError as error:
+        raise ConfigError(f"{option} = {text!r}: {name!r} is not a public key: {error}") from None
+
+
+def _market_plan(options: argparse.Namespace) -> bool | MarketPlan:
+    from velox.testing import MarketPlan  # noqa: PLC0415
+
+    if not options.market:
+        for name in ("trader", "crowd"):
+            value = getattr(options, name)
+            if value not in (None, []):
+                raise ConfigError(f"{name} = {value!r}: needs --market")
+        return False
+    if options.crowd is None:
+        return True
+    if not 0 <= options.crowd <= MOST_ACTIONS:
+        raise ConfigError(f"crowd = {options.crowd!r}: must be 0 to {MOST_ACTIONS}")
+    return MarketPlan(crowd_rate_per_s=options.crowd)
 
 
 def _lamports(sol: str) -> int:
@@ -194,5 +259,5 @@ def _lamports(sol: str) -> int:
         raise ConfigError(f"fund = {sol!r}: must be 0 to 9 billion SOL")
     lamports = int(amount.scaleb(LAMPORT_DIGITS))
     if Decimal(lamports).scaleb(-LAMPORT_DIGITS) != amount:
-        raise ConfigError(f"fund = {sol!r}: is no whole number of lamports, of 1e-9 SOL each")
+        raise ConfigError(f"fund = {sol!r}: must be a whole number of lamports, of 1e-9 SOL each")
     return lamports

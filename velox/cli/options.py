@@ -24,6 +24,7 @@ __all__ = [
     "integer",
     "microseconds",
     "not_negative",
+    "option_of",
     "path",
     "placement",
     "positive",
@@ -186,11 +187,11 @@ def add_setting(
     """
     setting = PipelineConfig.settings()[name]
     if setting.type == "bool":
-        parser.add_argument(_flag(name), action="store_true", default=None, help=setting.help)
+        parser.add_argument(option_of(name), action="store_true", default=None, help=setting.help)
         return
     plain = str if setting.choices else integer
     metavar = "WORD" if setting.choices else "N"
-    flag, metavar, convert, show = _SPECIAL.get(name, (_flag(name), metavar, plain, str))
+    flag, metavar, convert, show = _SPECIAL.get(name, (option_of(name), metavar, plain, str))
     text = setting.help + (", a power of two" if setting.power_of_two else "")
     if setting.choices:
         words = [f"{word} ({meaning})" for word, meaning in setting.choices.items()]
@@ -206,8 +207,15 @@ def add_setting(
     )
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def option_of(name: str) -> str:
+    """Return the option of a setting of a pipeline.
+
+    Examples
+    --------
+    >>> option_of("bundle_timeout_ns")
+    '--bundle-timeout-us'
+    """
+    return _SPECIAL[name][0] if name in _SPECIAL else f"--{name.replace('_', '-')}"
 
 
 def add_hiccups_option(parser: argparse._ActionsContainer) -> None:

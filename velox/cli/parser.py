@@ -19,7 +19,7 @@ from velox.telemetry.files import naming
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["parse"]
+__all__ = ["COMMANDS", "parse", "parsers"]
 
 # By name: the module of `velox.cli.commands` that has its `add_NAME`, and what it does.
 COMMANDS = {
@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = list(arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given.insert(0, "run")
-    parser, asked = _parsers(given[0])
+    parser, asked = parsers(given[0])
     options, unknown = parser.parse_known_args(given)
     if unknown:
         asked.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -96,7 +96,7 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
-def _parsers(asked: str) -> tuple[_Parser, _Parser]:
+def parsers(asked: str) -> tuple[_Parser, _Parser]:
     """Return the parser of all commands, and the parser of the one that is asked for."""
     parser = _Parser(
         prog="velox",

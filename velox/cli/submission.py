@@ -408,7 +408,7 @@ def submit(
     console = console or Console()
     bundles, capture = _bundles_of(path)
     with destination.open(console) as opened:
-        if capture.digest in opened.journal.unsettled.captures and not again:
+        if capture.digest in opened.journal.state.captures and not again:
             raise SubmitError(
                 f"{path}: {opened.journal.path} has begun this capture already, and its orders "
                 f"would be executed again: '{destination.resume_command}' follows what is in "

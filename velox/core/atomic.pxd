@@ -139,7 +139,7 @@ cdef extern from *:
     void store_i64_release "velox_store_release"(atomic_i64 *obj, int64_t value) noexcept nogil
 
     void relax "velox_relax"() noexcept nogil
-    # To whoever else wants this processor.
+    # Let another thread have this core.
     void give_core_away "velox_give_core_away"() noexcept nogil
     void sleep_ns "velox_sleep_ns"(uint64_t ns) noexcept nogil
     uint64_t ticks_ordered "velox_ticks_ordered"() noexcept nogil

@@ -1,8 +1,9 @@
-"""An order book, and a table of books by market: what a stage of a pipeline uses of them.
+"""An order book in C, and a table of books by market.
 
-Several threads may write a book that was made for that (`shared`), and read it as it stands. Any
-other has one writer at a time (`books_begin_writing`); other threads read its best prices from the
-top line, and its depth from the ladder itself while nobody writes, else from the mailbox.
+Several threads may write a book that was made for several writers (`shared`), and read it directly.
+Any other book has one writer at a time (`books_begin_writing`). Other threads read its best prices
+from the top line. They read its depth from the ladder itself while no thread writes, and else from
+the mailbox.
 
 The state word of a book, on 128 bytes of its own::
 
@@ -10,8 +11,8 @@ The state word of a book, on 128 bytes of its own::
       \\------> READING ----> IDLE      a reader, for one copy
                   \\----> WANTED ----> WRITING
 
-A writer that meets a reader says so, and waits. The reader looks every few dozen levels: it then
-breaks its copy off, and hands the book over to that very writer.
+A writer that finds a reader sets WANTED and waits. The reader looks every few dozen levels; it then
+stops its copy and hands the book over to that writer.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -50,8 +51,9 @@ cdef struct book_access:
     atomic_u64 state
     uint64_t padding[15]
 
-# On lines of their own: the two sides; what never changes, which every reader loads; and what the
-# writer stores at its records, which so takes no line away from those who read the best prices.
+# Three groups lie on cache lines of their own: the two sides; what never changes and every reader
+# loads; and what the writer stores at each record. So the writer takes no line away from readers of
+# the best prices.
 cdef struct book:
     ladder sides[2]             # SIDE_BID, SIDE_ASK
     shared_book *shared         # of a book with several writers; NULL: the ladders, for one
@@ -69,7 +71,7 @@ cdef struct book:
     bint in_event               # since the last Flags.LAST there was a record
     bint is_crossed             # the best bid is at or over the best ask
     bint top_changed            # and the best prices or quantities differ from those published
-    # Of the writer, or of the writers, for any reader: relaxed, since they order nothing.
+    # The writers count, any thread reads. Relaxed: the counters order nothing.
     atomic_u64 applied
     atomic_u64 rejected
     atomic_u64 crossed
@@ -97,8 +99,8 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 cdef bint books_begin_writing(books *self) noexcept nogil
 # Publishes what a book still owes its readers, then lets them in.
 cdef void books_end_writing(books *self) noexcept nogil
-# Answers readers who wait for a depth, of some books after the others; the writer calls it once a
-# duty cycle. Those of a book that it writes are answered sooner.
+# Answers readers that wait for a depth, a few books at a time. The writer calls it once a duty
+# cycle. Readers of a book that is being written are answered sooner.
 cdef void books_poll(books *self) noexcept nogil
 
 # On any thread. `book_read` copies the best `n` levels of one state, with zeros where a side has
@@ -107,7 +109,7 @@ cdef book_top book_read_top(const book *self) noexcept nogil
 cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
                     uint64_t deadline) noexcept nogil
 
-# On the writer's thread, or while nobody writes: plain reads of the newest state.
+# On the writer's thread, or while no thread writes: plain reads of the newest state.
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                                   int64_t *quantities) noexcept nogil
 cdef depth_counts book_writer_rows(book *self, Py_ssize_t n, depth_row *rows) noexcept nogil

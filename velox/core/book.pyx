@@ -116,7 +116,7 @@ cdef void book_free(book *self) noexcept nogil:
 cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
                     uint64_t cold_levels, Py_ssize_t depth_capacity,
                     int64_t tick_size, page_choice when) noexcept nogil:
-    """A book without levels; NULL if there is no memory."""
+    """Make a book without levels; NULL if there is no memory."""
     cdef book *self = <book *>allocate(sizeof(book))
     cdef bint sides_made
     if self == NULL:
@@ -125,7 +125,7 @@ cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
         self.shared = shared_book_new(levels, base_tick, when)
         sides_made = self.shared != NULL
     else:
-        # Both sides, whatever became of the first: `book_free` looks at both.
+        # Allocate both sides even if the first fails: `book_free` releases both.
         sides_made = (
             ladder_allocate(&self.sides[SIDE_BID], levels, cold_levels, <uint64_t>INT64_MAX,
                             when)
@@ -164,7 +164,9 @@ cdef inline int64_t ladder_best_price(const ladder *self, int64_t tick_size) noe
 
 
 cdef book_top shared_top(const book *self) noexcept nogil:
-    """Each side exact at one instant, but not both at the same while others write."""
+    """Return the best of each side. Each is exact at one instant, but not the same one while others
+    write.
+    """
     cdef book_top top
     cdef int64_t tick = 0
     top.bid_price = top.bid_quantity = top.ask_price = top.ask_quantity = 0
@@ -255,7 +257,7 @@ cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_
 
 cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                                    int64_t *quantity) noexcept nogil:
-    """What a record makes of a level that holds `held`; its kind is one that has a price."""
+    """Compute what a record, whose kind has a price, makes of a level that holds `held`."""
     cdef uint64_t amount = effect_amount(record.kind, record)
     if unlikely((amount | ~EFFECTS[record.kind].held) == 0):
         return STATUS_SIZE
@@ -307,15 +309,15 @@ cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t 
     meets = quantity > 0 and self.on_cross != CROSS_COUNT and ladder_meets(other, key)
     if meets and self.on_cross == CROSS_REJECT:
         return STATUS_CROSSED
-    # An order that trades in full rests nowhere, and must not move the window. What it may trade
-    # with ends at its own price, which is this key as the other side writes it.
+    # An order that trades in full leaves no level and must not move the window. It trades up to its
+    # own price, which is this key as the other side writes it.
     rests = quantity > 0 and not (
         meets and matches and ladder_covers(other, key ^ <uint64_t>INT64_MAX, record.size))
     if rests and held == 0 and not ladder_reserve(own, key):
         return STATUS_BOOK_FULL
     if meets:
         if matches:
-            # The level cannot have held anything, for then the book had been crossed before.
+            # The level was empty; otherwise the book would have been crossed before.
             quantity = book_match(self, other, key, record.size)
         else:
             book_uncross(self, other, key)
@@ -378,7 +380,7 @@ cdef inline uint8_t book_update(book *self, const Transaction *record) noexcept 
 
 
 cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcept nogil:
-    """Apply one record of this book's market, whoever else writes it."""
+    """Apply one record of this book's market, also while other threads write it."""
     cdef uint8_t kind = record.kind
     cdef uint8_t status
     cdef uint64_t tick = 0
@@ -399,11 +401,13 @@ cdef inline uint8_t shared_update(book *self, const Transaction *record) noexcep
         return STATUS_APPLIED
     status = shared_book_update(self.shared, record.side, kind, <int64_t>tick,
                                 effect_amount(kind, record))
-    # Every kind takes this look, since kinds cannot be guessed; most need no other.
+    # Every kind makes this check, since a branch on the kind would be mispredicted. Most records
+    # need no other.
     if status != STATUS_APPLIED or kind >= KIND_CLEAR \
             or shared_book_is_clear(self.shared, record.side ^ 1, <int64_t>tick):
         return status
-    # Only what was set or added can have crossed; where others write, another's update may be why.
+    # Only a level that was set or added can have crossed. With other writers, their update may be
+    # the reason.
     if sets_or_adds(kind) \
             and shared_book_best(self.shared, record.side ^ 1, &other, &quantity) \
             and (<int64_t>tick >= other if record.side == SIDE_BID else <int64_t>tick <= other) \
@@ -473,7 +477,9 @@ cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit
 
 
 cdef uint8_t unrouted_fault(const Transaction *record) noexcept nogil:
-    """Why a record whose market has no book is refused, in the order of every other check."""
+    """Say why a record whose market has no book is refused. Kind and side are checked first, as
+    elsewhere.
+    """
     if record.kind >= KINDS:
         return STATUS_KIND
     return STATUS_SIDE if record.side > SIDE_ASK else STATUS_MARKET
@@ -520,7 +526,7 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 
 
 cdef void books_poll(books *self) noexcept nogil:
-    # None are there where every book has several writers, who may be at this table at once.
+    # The table has no members if every book has several writers, which may use it at once.
     cdef uint64_t left = min(<uint64_t>self.count, <uint64_t>POLLED_AT_ONCE)
     while left > 0:
         book_poll(self.members[self.next])
@@ -534,22 +540,23 @@ cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
     relax()
     attempts[0] += 1
     if attempts[0] % SPINS_BEFORE_YIELD == 0:
-        # Whoever is waited for may need this very processor.
+        # The thread that this one waits for may need this core.
         give_core_away()
 
 
 cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t attempts = 0
     cdef uint64_t state = BOOK_IDLE
-    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: who
-    # is refused, or waits, touches nothing.
+    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: a
+    # thread that is refused, or waits, touches nothing.
     while not cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_WRITING):
         if state != BOOK_READING:
             return False
         # Release, against load buffering: what was loaded before this (readers' requests) is not
         # what they do after they see it.
         if cas_strong_release_else_relaxed(&self.access.state, &state, BOOK_WANTED):
-            # Acquire: the reader that handed over has read. Nobody else makes this of WANTED.
+            # Acquire: the reader that handed over has read. No other thread stores this over
+            # WANTED.
             while load_acquire(&self.access.state) != BOOK_WRITING:
                 wait_a_little(&attempts)
             return True
@@ -559,7 +566,7 @@ cdef bint book_begin_writing(book *self) noexcept nogil:
 
 cdef void book_end_writing(book *self) noexcept nogil:
     book_end_event(self)
-    # Release: whoever takes the state next sees every change of the ladder.
+    # Release: the thread that takes the state next sees every change of the ladder.
     store_release(&self.access.state, BOOK_IDLE)
 
 
@@ -582,7 +589,8 @@ cdef void books_end_writing(books *self) noexcept nogil:
 
 cdef bint book_try_begin_reading(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_IDLE
-    # Acquire: the last writer's changes are there to be read. Relaxed on failure: none is.
+    # Acquire: the last writer's changes are there to be read. Relaxed on failure: then nothing is
+    # read.
     return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)
 
 
@@ -594,7 +602,8 @@ cdef bint book_is_wanted(book *self) noexcept nogil:
 cdef void book_end_reading(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_READING
     # Release, both: the next writer's changes come after this reader's loads. Relaxed on failure:
-    # that a writer wants the book is all there is to know; it gets it from here alone.
+    # only one thing can have changed, that a writer wants the book. It gets the book from the store
+    # below.
     if not cas_strong_release_else_relaxed(&self.access.state, &state, BOOK_IDLE):
         store_release(&self.access.state, BOOK_WRITING)
 
@@ -623,7 +632,7 @@ cdef bint book_read_ladders(book *self, Py_ssize_t n, depth_row *rows,
         and side_gather(self, SIDE_ASK, &asks, n, &rows.ask_price, &rows.ask_quantity)
     book_end_reading(self)
     if whole:
-        # Only now, since sorting takes longer than copying.
+        # Sort only now: sorting takes longer than copying.
         counts.bids = ladder_arrange(&self.sides[SIDE_BID], &bids, n, self.grid.tick_size,
                                      &rows.bid_price, &rows.bid_quantity, 4)
         counts.asks = ladder_arrange(&self.sides[SIDE_ASK], &asks, n, self.grid.tick_size,
@@ -635,8 +644,8 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
                     uint64_t deadline) noexcept nogil:
     """Copy `n` rows of one consistent state, zeros where a side is shorter; False: too late.
 
-    Whoever holds the state meanwhile never needs the GIL to give it back; so it does not matter
-    whether the caller holds it, except to other Python threads.
+    A thread that holds the state never needs the GIL to release it. So the caller may hold the GIL;
+    only other Python threads then wait.
     """
     cdef uint64_t attempts = 0
     cdef uint64_t request = 0
@@ -665,7 +674,9 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
 
 
 cdef book_top book_read_top(const book *self) noexcept nogil:
-    """Repeats only while new versions come out faster than four words can be copied."""
+    """Read the top line. It repeats only while new versions come faster than four words are
+    copied.
+    """
     cdef book_top top
     cdef uint64_t attempts = 0
     if self.shared != NULL:

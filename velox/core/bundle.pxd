@@ -1,7 +1,7 @@
-"""The bundle builder: transactions go into an open bundle, in place in its ring, until it seals.
+"""The bundle builder: records go into an open bundle, in place in its ring, until it seals.
 
-A bundle is sealed by its sixteenth transaction, by its deadline (`timeout_ns` after the first was
-accepted), by its owner when the input runs dry, or by its owner at the end. One thread owns it.
+A bundle is sealed by its sixteenth record or by its deadline, `timeout_ns` after the first was
+accepted. Its owner also seals it when the input runs dry, and at the end. One thread owns it.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -73,9 +73,9 @@ cdef inline void bundle_builder_seal(
 
 cdef inline uint32_t bundle_builder_add(
         bundle_builder *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
-    """Accept up to `n` transactions into one bundle; returns how many fitted.
+    """Accept up to `n` records into one bundle; returns how many fitted.
 
-    0 where the ring has no room for another bundle, or `n` is 0: that opens none.
+    0 if the ring has no room for another bundle, or if `n` is 0, which opens no bundle.
     """
     cdef Bundle *bundle = self.open
     cdef uint64_t granted

@@ -20,20 +20,20 @@ cdef uint64_t checked_time(object now_ns) except? 0:
     try:
         moment = operator.index(now_ns)
     except TypeError:
-        raise ConfigError(f"now_ns = {now_ns!r}: must be an integer") from None
+        raise ConfigError("must be an integer", field="now_ns", value=now_ns) from None
     if not 0 <= moment < 2**63:
-        raise ConfigError(f"now_ns = {now_ns!r}: must be 0 to 2**63 - 1")
+        raise ConfigError("must be 0 to 2**63 - 1", field="now_ns", value=now_ns)
     return moment
 
 
 @cython.final
 cdef class BundleBuilder:
-    """Groups transactions by sixteen, or by a timeout, in place in a `BundleRing`.
+    """Groups records by sixteen, or by a timeout, in place in a `BundleRing`.
 
     Parameters
     ----------
     ring : BundleRing
-        Takes the sealed bundles. The builder is its producer: nobody else may push.
+        Takes the sealed bundles. The builder is its producer: no other code may push.
     timeout_ns : int
         How long a bundle stays open after its first transaction.
 
@@ -69,9 +69,9 @@ cdef class BundleBuilder:
         try:
             timeout_ns = operator.index(timeout_ns)
         except TypeError:
-            raise ConfigError(f"timeout_ns = {timeout_ns!r}: must be an integer") from None
+            raise ConfigError("must be an integer", field="timeout_ns", value=timeout_ns) from None
         if not 1 <= timeout_ns < 2**62:
-            raise ConfigError(f"timeout_ns = {timeout_ns!r}: must be 1 to 2**62 - 1")
+            raise ConfigError("must be 1 to 2**62 - 1", field="timeout_ns", value=timeout_ns)
         self.ring = ring
         self.hold = LatencyHistogram()
         self.builder = <bundle_builder *>allocate(sizeof(bundle_builder))
@@ -86,11 +86,11 @@ cdef class BundleBuilder:
         self.ring.become_producer()
         # Relaxed: only this thread writes closed.
         if load_relaxed(&self.ring.ring.closed):
-            raise RingError("a builder whose ring is closed")
+            raise RingError("closed, so its builder takes no more", field="ring")
         return 0
 
     def add(self, transactions, *, now_ns):
-        """Accept transactions, after sealing the open bundle if its deadline has come.
+        """Accept records, after sealing the open bundle if its deadline has come.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ cdef class BundleBuilder:
         RingError
             The ring is closed, or another thread is its producer.
         RecordError
-            `transactions` is no contiguous array of that dtype.
+            `transactions` is not a contiguous array of that dtype.
         """
         cdef Py_ssize_t n
         cdef Py_ssize_t accepted = 0
@@ -150,7 +150,8 @@ cdef class BundleBuilder:
             Whether there was one.
         """
         if reason not in (SEAL_IDLE, SEAL_DRAIN):
-            raise ConfigError(f"reason = {reason!r}: must be SealReason.IDLE or SealReason.DRAIN")
+            raise ConfigError(
+                "must be SealReason.IDLE or SealReason.DRAIN", field="reason", value=reason)
         cdef uint64_t moment_ns = checked_time(now_ns)
         self.check_ring()
         if self.builder.open == NULL:
@@ -160,7 +161,7 @@ cdef class BundleBuilder:
 
     @property
     def deadline_ns(self):
-        """int or None: When the open bundle must be sealed; None where none is open."""
+        """int or None: When the open bundle must be sealed; None if no bundle is open."""
         return None if self.builder.deadline_ns == NO_DEADLINE else self.builder.deadline_ns
 
     @property

@@ -71,7 +71,8 @@ cdef inline uint64_t clock_ticks(const clock_source *clock) noexcept nogil:
         return ticks_ordered()
     if clock.kind == CLOCK_KERNEL:
         return kernel_ns()
-    # Acquire, for whoever sees the time also sees what its driver wrote before it moved it.
+    # Acquire: a thread that sees the time also sees what the driver wrote before it moved the
+    # clock.
     return load_acquire(&clock.virtual_ns)
 
 

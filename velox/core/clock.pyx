@@ -62,7 +62,7 @@ cdef struct clock_point:
     uint64_t ticks
     uint64_t ns
 
-# The process's line from ticks to nanoseconds; a multiplier of 0 says that there is none yet.
+# The process's line from ticks to nanoseconds. A multiplier of 0 means that it is not measured yet.
 cdef struct clock_line:
     clock_point first
     uint64_t multiplier
@@ -213,7 +213,7 @@ cdef clock_line process_line(bint again):
 
 cdef object checked_integer(str name, object value):
     if not hasattr(value, "__index__"):
-        raise ConfigError(f"{name} = {value!r}: must be an integer")
+        raise ConfigError("must be an integer", field=name, value=value)
     return value
 
 
@@ -268,7 +268,7 @@ cdef class Clock:
 
     def __cinit__(self, source="auto"):
         if source not in SOURCES:
-            raise ConfigError(f"source = {source!r}: must be one of {', '.join(SOURCES)}")
+            raise ConfigError(f"must be one of {', '.join(SOURCES)}", field="source", value=source)
         self.clock = <clock_source *>allocate(sizeof(clock_source))
         if self.clock == NULL:
             raise MemoryError
@@ -282,9 +282,11 @@ cdef class Clock:
         if source == "kernel":
             return
         if source not in ("auto", counter):
-            raise ConfigError(f"source = {source!r}: this processor has none, only {counter!r}")
+            raise ConfigError(
+                f"this processor has none, only {counter!r}", field="source", value=source)
         if source == "tsc" and not tsc_is_invariant():
-            raise ConfigError(f"source = 'tsc': {judge_tsc(False, sys.platform, None)[1]}")
+            raise ConfigError(
+                judge_tsc(False, sys.platform, None)[1], field="source", value="tsc")
         trusted, self.reason = process_verdict(False)
         if not trusted:
             if source == "auto":
@@ -295,7 +297,7 @@ cdef class Clock:
             self.reason = f"{counter} does not advance"
             if source == "auto":
                 return
-            raise ConfigError(f"source = {source!r}: {self.reason}")
+            raise ConfigError(self.reason, field="source", value=source)
         self.source = counter
         self.clock.kind = CLOCK_COUNTER
         self.clock.base_ticks = line.first.ticks
@@ -359,8 +361,8 @@ cdef class Clock:
         """
         if not self.clock.base_ticks <= checked_integer("ticks", ticks) < 2**64:
             raise ConfigError(
-                f"ticks = {ticks}: not a reading of this clock, whose line begins at "
-                f"{self.clock.base_ticks}")
+                f"not a reading of this clock, whose line begins at {self.clock.base_ticks}",
+                field="ticks", value=ticks)
         return clock_ticks_to_ns(self.clock, ticks)
 
     def advance(self, ns):
@@ -378,7 +380,7 @@ cdef class Clock:
         """
         self.require_virtual("advance")
         if checked_integer("ns", ns) < 0:
-            raise ConfigError(f"ns = {ns}: a clock does not run backwards")
+            raise ConfigError("a clock does not run backwards", field="ns", value=ns)
         self.set(self.now() + ns)
 
     def set(self, ns):
@@ -397,14 +399,14 @@ cdef class Clock:
         self.require_virtual("set")
         if not self.now() <= checked_integer("ns", ns) < 2**64:
             raise ConfigError(
-                f"ns = {ns}: a clock does not run backwards, nor over 64 bits; it shows "
-                f"{self.now()}")
+                f"a clock does not run backwards, nor over 64 bits; it shows {self.now()}",
+                field="ns", value=ns)
         clock_set_virtual(self.clock, ns)
 
     cdef void require_virtual(self, str method) except *:
         if self.clock.kind != CLOCK_VIRTUAL:
             raise ConfigError(
-                f"{method}: only a virtual clock is driven by hand; source = {self.source!r}")
+                f"{method} moves a virtual clock alone", field="source", value=self.source)
 
     def drift_ns(self):
         """How far this clock is ahead of the kernel's.
@@ -421,7 +423,9 @@ cdef class Clock:
             The clock is virtual.
         """
         if self.clock.kind == CLOCK_VIRTUAL:
-            raise ConfigError("drift_ns: a virtual clock has no timeline in common with the kernel")
+            raise ConfigError(
+                "a virtual clock shares no timeline with the kernel", field="source",
+                value=self.source)
         cdef uint64_t before, kernel, after
         cdef uint64_t width = <uint64_t>-1
         cdef int64_t drift = 0

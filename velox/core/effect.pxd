@@ -1,4 +1,4 @@
-"""What a transaction of each kind makes of the quantity of its level.
+"""What a record of each kind makes of the quantity of its level.
 
 A table rather than branches: the mix of kinds in a feed is what a processor cannot guess.
 """
@@ -47,7 +47,8 @@ cdef inline uint64_t effect_amount(uint8_t kind, const Transaction *record) noex
 
 cdef inline uint8_t effect_apply(uint8_t kind, uint64_t held, uint64_t amount, uint64_t most,
                                  uint64_t *quantity) noexcept nogil:
-    """The new quantity of a level that holds `held` and can hold `most`; or why there is none.
+    """Compute the new quantity of a level that holds `held` and can hold `most`, or say why it is
+    refused.
 
     What is held and what is added must not wrap together. Too much taken does, and so comes out
     above `most`, which is at most INT64_MAX, as too much added does.

@@ -1,10 +1,10 @@
 """A living market to feed a pipeline with: synthetic order flow, and the shadow of its own book.
 
-`TRADERS` traders have at most one order each in the book. At each event one of them, drawn
-uniformly, acts: who has an order resting withdraws it; who has none places one, or takes from the
-opposite best. docs/explanation/order-flow.md names the model and its limits. It is chosen for its
-cost: the book is bounded by construction, so nothing is allocated; an order lives in its trader's
-place, so none is searched for; and every draw is an event, so none is rejected.
+`TRADERS` traders have at most one order each in the book. At each event one trader, drawn
+uniformly, acts. A trader with a resting order withdraws it. A trader without one places an order,
+or takes from the opposite best. docs/explanation/order-flow.md names the
+model and its limits. It was chosen because it is cheap. The book is bounded by construction, so nothing is allocated. An order
+lives in its trader's place, so no search is needed. Every draw is an event, so no draw is rejected.
 
 One 64-bit draw an event, and integers from there on: the same market on every platform. ::
 
@@ -112,7 +112,7 @@ cdef struct market_flow:
 # NULL if there is no memory. Preconditions, which MarketFlow checks: base_price is a multiple of
 # tick_size; every price within half_width ticks of it is in [tick_size, 2^62), half_width being
 # at most 2^32, and 0 for no bound; reach is 1 to 255; rate is 1 to 1e9 events a second.
-# The generator must outlive the flow, and serve nobody else while the flow draws from it.
+# The generator must outlive the flow. Nothing else may draw from it while the flow does.
 cdef market_flow *market_flow_new(
     bitgen_t *generator, uint64_t first_id, int64_t tick_size, int64_t base_price, uint8_t market,
     bint drift, int64_t half_width, uint8_t reach, double rate) noexcept nogil
@@ -161,7 +161,8 @@ cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noe
     if flow.drift:
         flow.reference[1 - side] = tick
         off = flow.best[SIDE_BID] + flow.best[SIDE_ASK] - flow.twice_base
-        # A shift, not a division, whose rounding would be up to the directives of who cimports it.
+        # A shift, not a division: the rounding of a division depends on the directives of the
+        # module that cimports it.
         flow.buy_odds = <uint32_t>(EVEN_ODDS - ((off * flow.pull) >> 16))
 
 

@@ -167,9 +167,9 @@ def whole(str name, value, least, most):
     try:
         number = operator.index(value)
     except TypeError:
-        raise ConfigError(f"{name} = {value!r}: must be an integer") from None
+        raise ConfigError("must be an integer", field=name, value=value) from None
     if not least <= number <= most:
-        raise ConfigError(f"{name} = {value!r}: must be {least} to {most}")
+        raise ConfigError(f"must be {least} to {most}", field=name, value=value)
     return number
 
 
@@ -177,16 +177,16 @@ def seeded(seed, bit_generator):
     if isinstance(bit_generator, np.random.BitGenerator):
         if seed is not None:
             raise ConfigError(
-                f"seed = {seed!r}: must be None beside a bit_generator, which has its own")
+                "must be None beside a bit_generator, which has its own", field="seed", value=seed)
         return bit_generator
     if bit_generator not in BIT_GENERATORS:
         raise ConfigError(
-            f"bit_generator = {bit_generator!r}: must be a numpy.random.BitGenerator or one of "
-            f"{', '.join(BIT_GENERATORS)}")
+            f"must be a numpy.random.BitGenerator or one of {', '.join(BIT_GENERATORS)}",
+            field="bit_generator", value=bit_generator)
     try:
         return getattr(np.random, bit_generator)(seed)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"seed = {seed!r}: {error}") from error
+        raise ConfigError(str(error), field="seed", value=seed) from error
 
 
 @cython.final
@@ -222,7 +222,7 @@ cdef class MarketFlow:
         `id` of the first event; each next one has the next.
     order_ids : bool, default False
         Whether the `id` of a ``CANCEL`` is that of the ``ADD`` which it withdraws, as a submitter
-        needs it; otherwise it is the event's own, so that none can get lost unseen.
+        needs it; otherwise it is the event's own, so a lost event leaves a gap.
     reach : int, default 200
         How many ticks away from the opposite best an order is placed at most, 1 to 255; never
         more than `half_width`.
@@ -276,7 +276,7 @@ cdef class MarketFlow:
             bit_generator="PCG64"):
         for name, value in (("drift", drift), ("order_ids", order_ids)):
             if not isinstance(value, bool):
-                raise ConfigError(f"{name} = {value!r}: must be True or False")
+                raise ConfigError("must be True or False", field=name, value=value)
         tick_size = whole("tick_size", tick_size, 1, MAX_PRICE)
         base_price = whole("base_price", base_price, 1, MAX_PRICE)
         market = whole("market", market, 0, 255)
@@ -284,7 +284,8 @@ cdef class MarketFlow:
         reach = whole("reach", reach, 1, MAX_REACH)
         if base_price % tick_size != 0:
             raise ConfigError(
-                f"base_price = {base_price}: must be a multiple of tick_size = {tick_size}")
+                f"must be a multiple of tick_size = {tick_size}",
+                field="base_price", value=base_price)
         base = base_price // tick_size
         if half_width is not None:
             half_width = whole("half_width", half_width, 1, MAX_HALF_WIDTH)
@@ -292,14 +293,14 @@ cdef class MarketFlow:
         room = half_width or 1
         if not room < base <= MAX_PRICE // tick_size - room:
             raise ConfigError(
-                f"base_price = {base_price}: prices {room} ticks of {tick_size} either side "
-                f"must be 1 to {MAX_PRICE}")
+                f"prices {room} ticks of {tick_size} either side must be 1 to {MAX_PRICE}",
+                field="base_price", value=base_price)
         try:
             rate_number = float(rate)
         except (TypeError, ValueError):
-            raise ConfigError(f"rate = {rate!r}: must be a number") from None
+            raise ConfigError("must be a number", field="rate", value=rate) from None
         if not (isfinite(rate_number) and 1.0 <= rate_number <= 1e9):
-            raise ConfigError(f"rate = {rate!r}: must be 1 to 1e9 events a second")
+            raise ConfigError("must be 1 to 1e9 events a second", field="rate", value=rate)
         self.bit_generator = seeded(seed, bit_generator)
         with self.bit_generator.lock:
             self.flow = market_flow_new(

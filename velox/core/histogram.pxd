@@ -28,12 +28,12 @@ has come to it, and adds the half that the writer has left. Nothing written afte
 the copy, everything before it is.
 
 A writer that is idle never sees the switch; but then both halves stand still. The reader adds them
-up twice. Counts only grow, so that two equal sums were true together; and since each is stored with
-release, whoever saw one record saw all before it: equal sums are those of a prefix. A record that
-changes an extreme stores more than one word, and so marks its beginning and its end in `version`,
-as a sequence lock does.
+up twice. Counts only grow, so two equal sums held at the same time. Each count is stored with
+release, so a reader that saw one record saw all before it: equal sums are those of a prefix. A
+record that changes an extreme stores more than one word. It marks its beginning and its end in
+`version`, as a sequence lock does.
 
-The writer waits for nobody and executes no locked instruction. Almost every record is one store.
+The writer never waits and executes no locked instruction. Almost every record is one store.
 """
 
 from cython cimport unlikely
@@ -130,7 +130,7 @@ cdef inline void histogram_record_n(histogram *h, uint64_t value_ns, uint64_t n)
         histogram_record_rare(h, interval, value_ns, n)
         return
     bucket = &half.counts[histogram_index(h, value_ns)]
-    # Release: who sees this record sees all before it.
+    # Release: a thread that sees this record sees all before it.
     store_release(bucket, load_relaxed(bucket) + n)
 
 

@@ -81,7 +81,7 @@ cdef histogram *histogram_new(
     h.limit = (<uint64_t>1 << (magnitude + unit + buckets)) - 1
     h.half_bytes = half_bytes
     h.block_bytes = sizeof(histogram) + 2 * half_bytes
-    # Relaxed: nobody else knows the block yet.
+    # Relaxed: no other thread knows the block yet.
     store_relaxed(&histogram_half_of(h, 0).minimum, NONE_YET)
     store_relaxed(&histogram_half_of(h, 1).minimum, NONE_YET)
     return h
@@ -97,7 +97,7 @@ cdef void begin_change(histogram *h) noexcept nogil:
 
 
 cdef void end_change(histogram *h) noexcept nogil:
-    # Release: who sees this sees the whole change.
+    # Release: a thread that sees this sees the whole change.
     store_release(&h.version, load_relaxed(&h.version) + 1)
 
 
@@ -278,28 +278,31 @@ def checked_layout(lowest, highest, significant_digits):
     for field, value in (("lowest", lowest), ("highest", highest),
                          ("significant_digits", significant_digits)):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise ConfigError(f"{field} = {value!r}: must be an integer")
+            raise ConfigError("must be an integer", field=field, value=value)
     if not 1 <= significant_digits <= 5:
-        raise ConfigError(f"significant_digits = {significant_digits}: must be 1 to 5")
+        raise ConfigError("must be 1 to 5", field="significant_digits", value=significant_digits)
     if lowest < 1:
-        raise ConfigError(f"lowest = {lowest}: must be at least 1")
+        raise ConfigError("must be at least 1", field="lowest", value=lowest)
     if not 2 * lowest <= highest <= LARGEST:
         raise ConfigError(
-            f"highest = {highest}: must be at least twice lowest = {lowest}, and below 2**63")
+            f"must be at least twice lowest = {lowest}, and below 2**63",
+            field="highest", value=highest)
     if (int(lowest) * 10 ** int(significant_digits)).bit_length() > 60:
-        raise ConfigError(f"lowest = {lowest}: too large for {significant_digits} digits")
+        raise ConfigError(
+            f"too large for {significant_digits} digits", field="lowest", value=lowest)
 
 
 cdef cnp.ndarray checked_array(object values, str name, tuple dtypes):
     if not isinstance(values, np.ndarray) or values.dtype not in dtypes:
         raise RecordError(
-            f"{name}: expected an array of {' or '.join(str(dtype) for dtype in dtypes)}; got "
+            f"expected an array of {' or '.join(str(dtype) for dtype in dtypes)}; got "
             f"{values.dtype if isinstance(values, np.ndarray) else type(values).__name__}",
             field=name)
     if values.ndim != 1 or not values.flags.c_contiguous:
         raise RecordError(
-            f"{name}: expected a contiguous one-dimensional array; got shape {values.shape}, "
-            f"strides {values.strides}", field=name)
+            f"expected a contiguous one-dimensional array; got shape {values.shape}, strides "
+            f"{values.strides}",
+            field=name)
     return values
 
 
@@ -405,9 +408,9 @@ cdef class LatencyHistogram:
 
     cdef int wait_for_turn(self) except -1:
         if self.process != forks:
-            # Who recorded when this process was forked off is not here.
+            # A thread that was recording when this process was forked does not exist here.
             self.process, self.recording, self.recording_lock = forks, False, Lock()
-        # Whoever holds the GIL and finds nobody recording without it is alone.
+        # This thread holds the GIL and no thread records without it: so it is alone.
         while self.recording:
             with self.recording_lock:
                 pass
@@ -436,7 +439,7 @@ cdef class LatencyHistogram:
         Raises
         ------
         ConfigError
-            The layout is none, or the length of `counts` is not the layout's.
+            The layout is not possible, or the length of `counts` is not the layout's.
         RecordError
             A count is negative, or `min`, `max` or `saturated` contradict the counts.
         """
@@ -446,34 +449,36 @@ cdef class LatencyHistogram:
         cdef histogram_reading reading
         if <uint64_t>array.size != h.counts_length:
             raise ConfigError(
-                f"counts has {array.size} elements: this layout has {h.counts_length}")
+                f"has {array.size} elements, but this layout has {h.counts_length}",
+                field="counts")
         if array.dtype == SIGNED and array.size and array.min() < 0:
             index = int(np.argmax(array < 0))
-            raise RecordError(f"counts[{index}] = {array[index]}: must not be negative",
-                              index=index, field="counts")
+            raise RecordError(
+                "must not be negative", field="counts", index=index, value=array[index].item())
         used = np.flatnonzero(array)
         if used.size == 0:
             if min is not None or max is not None or saturated != 0:
                 raise RecordError(
-                    f"min = {min}, max = {max}, saturated = {saturated}: there are no counts")
+                    f"there are no counts, but min = {min}, max = {max}, saturated = {saturated}",
+                    field="counts")
             return made
         cdef uint64_t first = used[0]
         cdef uint64_t last = used[used.size - 1]
         cdef bint ends_open = last == h.counts_length - 1
         total = sum(array[used].tolist())
         if total >= 2**64:
-            raise RecordError(f"counts sum to {total}: must be below 2**64", field="counts")
+            raise RecordError(f"their sum is {total}, but must be below 2**64", field="counts")
         min = lowest_of(h, first) if min is None else min
         max = lowest_of(h, last + 1) - 1 if max is None else max
         if not 0 <= min < 2**64 or histogram_index(h, clamped(h, min)) != first:
-            raise RecordError(f"min = {min}: not in the first bucket in use", field="min")
+            raise RecordError("not in the first bucket in use", field="min", value=min)
         if not min <= max < 2**64 or histogram_index(h, clamped(h, max)) != last:
-            raise RecordError(f"max = {max}: not in the last bucket in use", field="max")
+            raise RecordError("not in the last bucket in use", field="max", value=max)
         # Over the limit is the largest value exactly if some value is.
         if not 0 <= saturated <= (array[last] if ends_open else 0) \
                 or (saturated > 0) != (max > h.limit):
-            raise RecordError(f"saturated = {saturated}: contradicts max = {max} and the counts",
-                              field="saturated")
+            raise RecordError(
+                f"contradicts max = {max} and the counts", field="saturated", value=saturated)
         reading.count = total
         reading.minimum, reading.maximum, reading.saturated = min, max, saturated
         reading.counts = <uint64_t *>cnp.PyArray_DATA(array)
@@ -492,17 +497,17 @@ cdef class LatencyHistogram:
         Raises
         ------
         RecordError
-            The value is no integer, negative, or over 64 bits.
+            The value is not an integer, is negative, or does not fit 64 bits.
         """
         if not hasattr(value, "__index__"):
-            raise RecordError(f"value = {value!r}: must be an integer", field="value")
+            raise RecordError("must be an integer", field="value", value=value)
         if not 0 <= value < 2**64:
-            raise RecordError(f"value = {value}: must be 0 to 2**64 - 1", field="value")
+            raise RecordError("must be 0 to 2**64 - 1", field="value", value=value)
         self.wait_for_turn()
         histogram_record(self.histogram, value)
 
     def record_many(self, values):
-        """Record an array of values, without the GIL: all of them or, if one is negative, none.
+        """Record an array of values, without the GIL. If one is negative, nothing is recorded.
 
         Parameters
         ----------
@@ -512,7 +517,7 @@ cdef class LatencyHistogram:
         Raises
         ------
         RecordError
-            A value is negative; `index` says which. Or `values` is no such array.
+            A value is negative; `index` says which. Or `values` is not such an array.
         """
         cdef cnp.ndarray array = checked_array(values, "values", (UNSIGNED, SIGNED))
         cdef const uint64_t *first = <const uint64_t *>cnp.PyArray_DATA(array)
@@ -534,8 +539,8 @@ cdef class LatencyHistogram:
                         histogram_record(self.histogram, first[index])
             self.recording = False
         if negative:
-            raise RecordError(f"values[{index}] = {array[index]}: must not be negative",
-                              index=index, field="values")
+            raise RecordError(
+                "must not be negative", field="values", index=index, value=array[index].item())
 
     def merge(self, LatencyHistogram other not None):
         """Add what another histogram holds.
@@ -554,7 +559,8 @@ cdef class LatencyHistogram:
         for field in ("lowest", "highest", "significant_digits"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
-                raise ConfigError(f"{field} = {theirs}: cannot be merged into {field} = {mine}")
+                raise ConfigError(
+                    f"cannot be merged into {field} = {mine}", field=field, value=theirs)
         reading = other.read()
         self.wait_for_turn()
         histogram_add(self.histogram, &reading.values)
@@ -621,7 +627,7 @@ cdef class LatencyHistogram:
         cdef Reading reading
         for percentile in percentiles:
             if isnan(percentile) or not 0.0 <= percentile <= 100.0:
-                raise ConfigError(f"percentile = {percentile}: must be 0 to 100")
+                raise ConfigError("must be 0 to 100", field="percentile", value=percentile)
         reading = self.read()
         return [value_at(self.histogram, &reading.values, percentile) for percentile in percentiles]
 
@@ -676,13 +682,13 @@ cdef class LatencyHistogram:
 
     @property
     def min(self):
-        """The smallest value recorded, exact, in nanoseconds; 0 while there is none (int)."""
+        """int: The smallest value recorded, exact, in ns; 0 while the histogram is empty."""
         cdef Reading reading = self.read()
         return reading.values.minimum if reading.values.count else 0
 
     @property
     def max(self):
-        """The largest value recorded, exact, in nanoseconds; 0 while there is none (int)."""
+        """int: The largest value recorded, exact, in ns; 0 while the histogram is empty."""
         cdef Reading reading = self.read()
         return reading.values.maximum
 

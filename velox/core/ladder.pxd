@@ -2,7 +2,7 @@
 
 Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`: on both sides the
 smaller key is the better price, so there is one set of functions and no branch on the side. Ticks
-are positive and fit 63 bits, hence keys do too, and no sum below can wrap.
+are positive and fit 63 bits. So do keys, and no sum below can wrap.
 
 Window. The quantities of the keys ``base <= key < base + levels`` lie in an array, at
 ``key & (levels - 1)``: when the window moves, only the levels that leave or enter it move. The
@@ -20,7 +20,7 @@ Between calls these hold:
 1. a level stands in exactly one of window and cold store, with a quantity over 0;
 2. every cold key is ``>= base + levels``;
 3. if the window is empty, so is the cold store;
-4. `best` is the smallest key, and lies in the window; NO_KEY if there is none.
+4. `best` is the smallest key and lies in the window; it is NO_KEY if the side is empty.
 
 So a new level finds no room if and only if more levels than the cold store's capacity would lie
 `levels` or more ticks behind the best: a property of the book, not of its window's history.
@@ -146,7 +146,7 @@ cdef inline bint ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) no
     self.quantities[slot] = quantity
     bitmap_flip(&self.occupied, slot, was ^ now)
     store_relaxed(&self.hot, load_relaxed(&self.hot) + now - was)
-    # Whether a level comes or goes cannot be guessed: one that goes counts as NO_KEY, no branch.
+    # A branch here would be mispredicted half the time. So a level that goes counts as NO_KEY.
     self.best = min(best, key | (now - 1))
     if key > best:
         return False
@@ -190,7 +190,7 @@ cdef inline bint ladder_can_move(const ladder *self, uint64_t base) noexcept nog
 
 
 cdef inline bint ladder_reserve(ladder *self, uint64_t key) noexcept nogil:
-    """Make room for a new level at `key`; False, and the same book, if there is none."""
+    """Make room for a new level at `key`. False if there is no room; the book is then unchanged."""
     cdef uint64_t base
     if ladder_in_window(self, key):
         return True

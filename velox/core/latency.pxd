@@ -1,4 +1,4 @@
-"""Latencies of transactions: from a moment that each carries to one that they share."""
+"""Latencies of records: from the time that each carries to one time for all."""
 
 from libc.stdint cimport uint64_t
 
@@ -13,7 +13,7 @@ cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nog
 
 cdef inline void record_since_due(
         histogram *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
-    """Record how long ago each of `n` transactions was due.
+    """Record how long ago each of `n` records was due.
 
     What was due at the same moment, as a whole batch of a replay is, is recorded at once.
     """

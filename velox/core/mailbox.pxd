@@ -1,9 +1,9 @@
 """A book's depth for readers, while its one writer is at work.
 
-A reader asks by counting `want` up; the writer looks at `want` between transactions, writes a
-letter with the best levels of both sides, and says in `have` up to which request it answered. One
-letter answers every reader who asked before it was begun, however many they are; with no reader
-the writer pays one load of a line that nobody writes.
+A reader asks by counting `want` up; the writer looks at `want` between records. It writes a letter
+with the best levels of both sides, and says in `have` up to which request it answered. One letter
+answers every reader that asked before it was begun. Without readers, the writer pays one load of a
+cache line that no thread writes.
 
 Mailbox, 256 bytes, and two letters::
 

@@ -1,8 +1,8 @@
 """Blocks of memory for rings, books and histograms: aligned, zeroed and already touched.
 
-What a pipeline's records pass through, its rings and books, is made by `allocate_pages`, which is
-told whether the kernel shall be asked for huge pages; everything else by `allocate`. Both write
-every page, so that no thread takes a page fault on the hot path.
+`allocate_pages` makes rings and books: its argument says whether to ask the kernel for huge pages.
+`allocate` makes everything else. Both write every page, so that no thread takes a page fault on the
+hot path.
 """
 
 cdef extern from *:

@@ -153,15 +153,15 @@ cdef object checked_int(str field, object value, object low, object high):
         number = value.__index__()
     except AttributeError:
         raise BookError(
-            f"{field} = {value!r}: must be an integer, not {type(value).__name__}") from None
+            f"must be an integer, not {type(value).__name__}", field=field, value=value) from None
     if not low <= number <= high:
-        raise BookError(f"{field} = {number}: must be {low} to {high}")
+        raise BookError(f"must be {low} to {high}", field=field, value=number)
     return number
 
 
 cdef object checked_choice(str field, object value, tuple choices):
     if value not in choices:
-        raise BookError(f"{field} = {value!r}: must be one of {', '.join(map(repr, choices))}")
+        raise BookError(f"must be one of {', '.join(map(repr, choices))}", field=field, value=value)
     return choices.index(value)
 
 
@@ -174,9 +174,9 @@ cdef uint64_t deadline_of(object timeout) except? 0:
     try:
         seconds = timeout
     except TypeError:
-        raise BookError(f"timeout = {timeout!r}: must be a number of seconds") from None
+        raise BookError("must be a number of seconds", field="timeout", value=timeout) from None
     if not 0 <= seconds <= 1e9:
-        raise BookError(f"timeout = {timeout!r}: must be 0 to 1e9 seconds")
+        raise BookError("must be 0 to 1e9 seconds", field="timeout", value=timeout)
     return kernel_ns() + <uint64_t>(seconds * 1e9)
 
 
@@ -187,7 +187,8 @@ cdef decimal_unit unit_of(object lot_size) except *:
     decimals = max(0, -exponent)
     mantissa = int(lot_size.scaleb(decimals)) if len(digits) + abs(exponent) <= 36 else 0
     if not 1 <= mantissa < 2**63:
-        raise BookError(f"lot_size = {lot_size}: must be 1e-18 to 1e18, of at most 18 digits")
+        raise BookError(
+            "must be 1e-18 to 1e18, of at most 18 digits", field="lot_size", value=lot_size)
     unit.mantissa = mantissa
     unit.decimals = decimals
     return unit
@@ -204,7 +205,7 @@ cdef object apply_records(books *table, object transactions, object statuses):
     cdef Py_ssize_t run
     cdef uint8_t status = STATUS_APPLIED
     if not books_begin_writing(table):
-        raise BookError("the book is being written by another thread: writers=1 allows one")
+        raise BookError("another thread is writing the book, and writers=1 allows one")
     memset(tally, 0, sizeof(tally))
     with nogil:
         while done < limit:
@@ -231,15 +232,17 @@ cdef object apply_records(books *table, object transactions, object statuses):
 cdef int check_for_several_writers(
         object instrument, object base_price, str on_cross, str publish) except -1:
     if base_price is None:
-        raise BookError("base_price = None: a book with several writers needs a fixed window")
+        raise BookError(
+            "a book with several writers needs a fixed window", field="base_price", value=None)
     if base_price + instrument.levels * instrument.tick_size > INT64_MAX:
-        raise BookError(f"base_price = {base_price}: its window does not fit 64 bits")
+        raise BookError("its window does not fit 64 bits", field="base_price", value=base_price)
     if on_cross != "count":
         raise BookError(
-            f"on_cross = {on_cross!r}: with several writers a crossing can only be counted, since "
-            "the other side may move between the look and the update")
+            "with several writers a crossing can only be counted, since the other side may move "
+            "between the look and the update",
+            field="on_cross", value=on_cross)
     if publish != "record":
-        raise BookError(f"publish = {publish!r}: several writers have no common event")
+        raise BookError("several writers have no common event", field="publish", value=publish)
     return 0
 
 
@@ -249,9 +252,10 @@ cdef uint8_t *statuses_of(object statuses, Py_ssize_t limit) except? NULL:
     if not isinstance(statuses, np.ndarray) or statuses.dtype != np.uint8 \
             or statuses.shape != (limit,) or not statuses.flags.carray:
         raise RecordError(
-            f"statuses: expected a writeable, contiguous array of uint8, shape ({limit},); got "
+            f"expected a writeable, contiguous array of uint8, shape ({limit},); got "
             f"{getattr(statuses, 'dtype', type(statuses).__name__)}, "
-            f"shape {getattr(statuses, 'shape', None)}")
+            f"shape {getattr(statuses, 'shape', None)}",
+            field="statuses")
     return <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>statuses)
 
 
@@ -260,8 +264,8 @@ cdef class OrderBook:
     """The price levels of one market, exact at every price and bounded in memory.
 
     A window of `levels` prices a side follows the best price; levels worse than it stand in a cold
-    store of `cold_levels` a side. A level that fits neither is refused, and counted; nothing is
-    dropped. All memory is taken at construction.
+    store of `cold_levels` a side. A level that fits neither is refused and counted; nothing is
+    dropped silently. All memory is taken at construction.
 
     Parameters
     ----------
@@ -280,11 +284,11 @@ cdef class OrderBook:
         level is changed by compare-and-swap, the window is fixed, and what lies outside it is
         refused with `Rejection.OUT_OF_WINDOW`.
     on_cross : {"count", "reject", "uncross", "match"}
-        What becomes of an update that sets or adds a level at or through the other side's best.
+        What to do with an update that sets or adds a level at or through the other side's best.
         ``count``: applied, and counted. ``reject``: refused with `Rejection.CROSSED`. ``uncross``:
-        applied, and the levels that it crosses are removed. ``match``: an add trades with the
-        other side, best first, and what is left rests; a set acts as under ``uncross``. For
-        simulations only: a feed reports levels after matching. Several writers only count.
+        applied, and the levels that it crosses are removed. ``match``: an add trades with the other
+        side, best first, and what is left rests; a set acts as under ``uncross``. For simulations
+        only: a feed reports levels after matching. Several writers only count.
     publish : {"record", "event"}
         When readers see a change: after each record, or after each record with `Flags.LAST` (and
         at the end of `apply`).
@@ -309,7 +313,7 @@ cdef class OrderBook:
     -----
     Any thread may read at any time. With ``writers=1`` one thread may write at a time; a second one
     is refused with `BookError`. With several, each level is exact at one instant of a read, and
-    each side's best too, but what is read together need not be from the same instant; a transaction
+    each side's best too, but what is read together need not be from the same instant; a record
     that lost its level to others a hundred times over counts as a timeout and is to be applied
     again. Readers never make the writer wait, except at the start of a write: a copy that is
     being made goes on for 128 levels at most, 64 of the window and 64 beyond it, then gives way and
@@ -335,7 +339,8 @@ cdef class OrderBook:
         cdef ladder *side
         if not isinstance(lot_size, Decimal):
             raise BookError(
-                f"lot_size = {lot_size!r}: must be a Decimal, not {type(lot_size).__name__}")
+                f"must be a Decimal, not {type(lot_size).__name__}",
+                field="lot_size", value=lot_size)
         self.instrument = Instrument(
             name=name,
             market=checked_int("market", market, 0, MARKETS - 1),
@@ -354,8 +359,9 @@ cdef class OrderBook:
         if base_price is not None:
             base_price = checked_int("base_price", base_price, 1, INT64_MAX)
             if base_price % self.instrument.tick_size:
-                raise BookError(f"base_price = {base_price}: not a multiple of tick_size = "
-                                f"{self.instrument.tick_size}")
+                raise BookError(
+                    f"not a multiple of tick_size = {self.instrument.tick_size}",
+                    field="base_price", value=base_price)
         if several_writers:
             check_for_several_writers(self.instrument, base_price, on_cross, publish)
             base_tick = base_price // self.instrument.tick_size
@@ -396,8 +402,8 @@ cdef class OrderBook:
         """
         if not isinstance(instrument, Instrument):
             raise BookError(
-                f"instrument = {instrument!r}: must be an Instrument, "
-                f"not {type(instrument).__name__}")
+                f"must be an Instrument, not {type(instrument).__name__}",
+                field="instrument", value=instrument)
         return cls(instrument.levels, instrument.tick_size, lot_size=instrument.lot_size,
                    market=instrument.market, name=instrument.name, **options)
 
@@ -446,7 +452,7 @@ cdef class OrderBook:
         return book_levels(self.core, SIDE_BID) + book_levels(self.core, SIDE_ASK)
 
     def __bool__(self):
-        # An empty book is a book.
+        # A book without levels is true as well.
         return True
 
     def __repr__(self):
@@ -482,12 +488,12 @@ cdef class OrderBook:
 
     @property
     def best_bid_quantity(self):
-        """int: Lots bid at `best_bid`; 0 if nobody bids."""
+        """int: Lots bid at `best_bid`; 0 if there is no bid."""
         return book_read_top(self.core).bid_quantity
 
     @property
     def best_ask_quantity(self):
-        """int: Lots asked at `best_ask`; 0 if nobody asks."""
+        """int: Lots asked at `best_ask`; 0 if there is no ask."""
         return book_read_top(self.core).ask_quantity
 
     @property
@@ -522,8 +528,8 @@ cdef class OrderBook:
 
     @property
     def imbalance(self):
-        """float: (bid - asked) / (bid + asked) of the best quantities: 1 if nobody asks, -1 if
-        nobody bids, 0 if neither."""
+        """float: (bid - asked) / (bid + asked) of the best quantities; 1 without an ask, -1 without
+        a bid, 0 without either."""
         cdef book_top top = book_read_top(self.core)
         cdef double bid = <double>top.bid_quantity
         cdef double ask = <double>top.ask_quantity
@@ -623,7 +629,8 @@ cdef class OrderBook:
         cdef Py_ssize_t found
         if not tick_grid_holds(&self.core.grid, tick):
             raise BookError(
-                f"price = {wanted}: not a multiple of tick_size = {self.instrument.tick_size}")
+                f"not a multiple of tick_size = {self.instrument.tick_size}",
+                field="price", value=wanted)
         if self.core.shared != NULL:
             return shared_book_quantity(self.core.shared, which, <int64_t>tick)
         if book_try_begin_reading(self.core):
@@ -678,7 +685,7 @@ cdef class OrderBook:
         return average
 
     def snapshot(self, *, timeout=1.0):
-        """Every level as the transactions that rebuild the book.
+        """Every level as the records that rebuild the book.
 
         Returns
         -------
@@ -734,7 +741,7 @@ cdef class OrderBook:
     # Writing.
 
     def apply(self, transactions, statuses=None):
-        """Apply an array of transactions in order; a refused one does not stop the rest.
+        """Apply an array of records in order; a refused one does not stop the rest.
 
         Parameters
         ----------
@@ -784,8 +791,8 @@ cdef class OrderBook:
         if result.first_rejected is not None:
             reason = Rejection(statuses[result.first_rejected])
             raise RejectedError(
-                f"snapshot[{result.first_rejected}] = {snapshot[result.first_rejected]}: "
-                f"{reason.name}", reason)
+                reason.name, reason, field=f"snapshot[{result.first_rejected}]",
+                value=snapshot[result.first_rejected].item())
 
     cdef object update(self, uint8_t kind, object side, object price, object size):
         """Apply one record, or raise RejectedError."""
@@ -807,7 +814,7 @@ cdef class OrderBook:
         record.flags = FLAG_LAST
         record.market = self.core.market
         if not books_begin_writing(self.table):
-            raise BookError("the book is being written by another thread: writers=1 allows one")
+            raise BookError("another thread is writing the book, and writers=1 allows one")
         books_apply(self.table, &record, 1, &status)
         books_end_writing(self.table)
         if status == STATUS_TIMEOUT:
@@ -828,7 +835,7 @@ cdef class OrderBook:
         RejectedError
             The book refused; `reason` says why, and the book is as before. So for every update.
         BookError
-            An argument is no integer or does not fit its field, or another thread is writing.
+            An argument is not an integer or does not fit its field, or another thread is writing.
         """
         self.update(KIND_ADD, side, price, size)
 
@@ -845,7 +852,7 @@ cdef class OrderBook:
         self.update(KIND_SET, side, price, size)
 
     def delete(self, side, price):
-        """Empty a level; one that is not there is no error. Raises as `add`."""
+        """Empty a level. An empty level is not an error. Raises as `add`."""
         self.update(KIND_DELETE, side, price, 0)
 
     def clear(self, side=None):
@@ -882,7 +889,7 @@ cdef object average_price(object rows, uint8_t side, object wanted):
 
 @cython.final
 cdef class Books:
-    """Order books by market id; an array of mixed transactions finds its books.
+    """Order books by market id; an array of mixed records finds its books.
 
     Parameters
     ----------
@@ -916,12 +923,14 @@ cdef class Books:
                 each = OrderBook.from_instrument(each)
             elif not isinstance(each, OrderBook):
                 raise BookError(
-                    f"members: {each!r} is neither an Instrument nor an OrderBook, "
-                    f"but {type(each).__name__}")
+                    f"{each!r} is neither an Instrument nor an OrderBook, but "
+                    f"{type(each).__name__}",
+                    field="members")
             if each.market in self.by_market:
                 raise BookError(
-                    f"members: {self.by_market[each.market].name!r} and {each.name!r} both have "
-                    f"market = {each.market}")
+                    f"{self.by_market[each.market].name!r} and {each.name!r} both have market = "
+                    f"{each.market}",
+                    field="members")
             self.by_market[each.market] = each
         self.by_market = dict(sorted(self.by_market.items()))
         self.table = <books *>allocate(sizeof(books))

@@ -1,7 +1,7 @@
 """The two records that travel through Velox, byte for byte the same in C, in a ring, in a NumPy
 array and in a file. Little-endian, packed, without holes.
 
-Transaction, 32 bytes::
+Record, 32 bytes::
 
      0       1       2       3       4       5       6       7
     +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -36,7 +36,7 @@ cdef enum:
     SIDE_BID = 0
     SIDE_ASK = 1
 
-# What a transaction does to its level; velox.Kind documents each.
+# What a record does to its level; velox.Kind documents each.
 cdef enum:
     KIND_ADD = 0
     KIND_CANCEL = 1
@@ -62,7 +62,7 @@ cdef enum:
     SEAL_DRAIN = 3
     SEAL_REASONS = 4
 
-# What became of a transaction at the book; velox.Rejection documents each.
+# What became of a record at the book; velox.Rejection documents each.
 cdef enum:
     STATUS_APPLIED = 0
     STATUS_KIND = 1

@@ -1,4 +1,4 @@
-"""Transaction and Bundle: the records, their NumPy dtypes, and what makes one valid."""
+"""Record and Bundle: the records, their NumPy dtypes, and what makes one valid."""
 
 import operator
 from decimal import Decimal, InvalidOperation
@@ -45,14 +45,14 @@ cdef enum:
 
 
 class Side(IntEnum):
-    """The side of the book that a transaction changes."""
+    """The side of the book that a record changes."""
 
     BID = SIDE_BID
     ASK = SIDE_ASK
 
 
 class Kind(IntEnum):
-    """What a transaction does to the level at its price.
+    """What a record does to the level at its price.
 
     ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
@@ -77,7 +77,7 @@ class Kind(IntEnum):
 
 
 class Flags(IntFlag):
-    """What else is known of a transaction; the bits are those of Databento's ``flags``."""
+    """What else is known of a record; the bits are those of Databento's ``flags``."""
 
     NONE = 0
     MBP = FLAG_MBP
@@ -250,7 +250,7 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """What is wrong with a transaction whatever book it goes to, or STATUS_APPLIED."""
+    """What is wrong with a record whatever book it goes to, or STATUS_APPLIED."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND
@@ -266,7 +266,7 @@ cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
 
 
 FAULTY_FIELD = {
-    STATUS_KIND: ("kind", "is no kind of transaction"),
+    STATUS_KIND: ("kind", "not a kind of record"),
     STATUS_SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
     STATUS_PRICE: ("price", "must be positive"),
     STATUS_SIZE: ("size", "must not be 0 for this kind"),
@@ -309,69 +309,86 @@ def validate(transactions):
     if fault != STATUS_APPLIED:
         field, why = FAULTY_FIELD[fault]
         raise RecordError(
-            f"transactions[{index}].{field} = {transactions[index][field]}: {why}",
-            index=index, field=field)
+            why, array="transactions", index=index, field=field,
+            value=transactions[index][field].item())
 
 
-def to_fixed(value):
-    """A decimal price as the integer of `Transaction.price`: units of 1e-4.
+cdef int price_places(object decimals) except -1:
+    """Check how many decimals prices have."""
+    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 18:
+        raise RecordError("must be an integer from 0 to 18", field="decimals", value=decimals)
+    return decimals
+
+
+def to_fixed(value, decimals=4):
+    """A decimal price as the integer of `Transaction.price`.
 
     Parameters
     ----------
     value : str, int, float or decimal.Decimal
         The price. A float is taken at its exact binary value, so ``0.1`` is refused, ``"0.1"`` is
-        not.
+        not. Text is plain ASCII, without underscores.
+    decimals : int
+        Decimals of the market's prices, 0 to 18; see `Instrument.price_decimals`.
 
     Returns
     -------
     int
+        In units of ten to the minus `decimals`.
 
     Raises
     ------
     RecordError
-        The value is no number, has more than 4 decimals, or does not fit 64 bits.
+        The value is not a number, has more decimals, or does not fit 64 bits.
 
     Examples
     --------
     >>> to_fixed("100.25")
     1002500
+    >>> to_fixed("0.00001234", 8)
+    1234
     """
+    cdef int places = price_places(decimals)
     if isinstance(value, bool):
-        raise RecordError(f"a price must be a number, not {value!r}")
+        raise RecordError("must be a number", field="price", value=value)
+    if isinstance(value, str) and (not value.isascii() or "_" in value):
+        raise RecordError("not a decimal number", field="price", value=value)
     try:
         price = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
-        raise RecordError(f"{value!r} is not a decimal number") from None
+        raise RecordError("not a decimal number", field="price", value=value) from None
     if not price.is_finite():
-        raise RecordError(f"{value!r} is not a finite number")
+        raise RecordError("not a finite number", field="price", value=value)
     # In integers: Decimal's own arithmetic rounds to whatever context the caller has set.
     sign, digits, exponent = price.as_tuple()
     units = int("".join(map(str, digits)))
     if units and price.adjusted() > 18:
-        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
-    if exponent >= -4:
-        scaled, rest = (units * 10**(exponent + 4) if units else 0), 0
-    elif -4 - exponent > len(digits):
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
+    if exponent >= -places:
+        scaled, rest = (units * 10**(exponent + places) if units else 0), 0
+    elif -places - exponent > len(digits):
         scaled, rest = 0, units
     else:
-        scaled, rest = divmod(units, 10**(-4 - exponent))
+        scaled, rest = divmod(units, 10**(-places - exponent))
     if rest:
         hint = "; pass it as text, since a binary fraction is not decimal" \
             if isinstance(value, float) else ""
-        raise RecordError(f"{value!r} has more than 4 decimals{hint}")
+        raise RecordError(f"has more than {places} decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
     if not -2**63 <= scaled < 2**63:
-        raise RecordError(f"{value!r} does not fit 64 bits at 4 decimals")
+        raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     return scaled
 
 
-def from_fixed(fixed):
+def from_fixed(fixed, decimals=4):
     """The decimal price that an integer of `Transaction.price` stands for.
 
     Parameters
     ----------
     fixed : int
-        Units of 1e-4.
+        In units of ten to the minus `decimals`.
+    decimals : int
+        Decimals of the market's prices, 0 to 18; see `Instrument.price_decimals`.
 
     Returns
     -------
@@ -380,16 +397,18 @@ def from_fixed(fixed):
     Raises
     ------
     RecordError
-        `fixed` is no integer.
+        `fixed` is not an integer.
 
     Examples
     --------
     >>> from_fixed(1002500)
     Decimal('100.2500')
     """
+    cdef int places = price_places(decimals)
     # From its digits: Decimal's own arithmetic rounds to whatever context the caller has set.
     try:
         units = operator.index(fixed)
     except TypeError:
-        raise RecordError(f"{fixed!r} is no integer of units of 1e-4") from None
-    return Decimal((units < 0, tuple(map(int, str(abs(units)))), -4))
+        raise RecordError(
+            f"not an integer of units of 1e-{places}", field="price", value=fixed) from None
+    return Decimal((units < 0, tuple(map(int, str(abs(units)))), -places))

@@ -15,10 +15,10 @@ Every word is a counter over a value, and is *vacant* while its value is zero::
 Two rules, the same between every tier and the one above it. ``docs/explanation/shared-book.md``
 proves them:
 
-1. *Announce*: whoever fills a vacant word first sets its bit in the word above, always under a new
-   version, even if the bit is set already.
-2. *Withdraw*: whoever makes a word vacant gives it a new counter, and then clears its bit by a
-   compare-and-swap against what the word above held *before*. Where that fails, both steps again.
+1. *Announce*: a thread that fills a vacant word first sets its bit in the word above, always under
+a new version, even if the bit is set already. 2. *Withdraw*: a thread that vacates a word gives it
+a new counter. Then it clears the word's bit by a compare-and-swap against what the word above held
+*before*. Where that fails, both steps again.
 
 So a word that is not vacant has its bit set, at every instant; a bit that is set promises nothing.
 A quantity that stays above zero costs one compare-and-swap and no write to the bitmap.
@@ -108,7 +108,7 @@ cdef shared_book *shared_book_new(
 cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil
 # Levels of a side that were occupied when each was looked at.
 cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil
-# When no thread uses the book any more; NULL is none.
+# Call it when no thread uses the book any more. NULL is allowed.
 cdef void shared_book_free(shared_book *book) noexcept nogil
 
 # False where the side is empty. See the definition for what is promised while others write.
@@ -159,7 +159,7 @@ cdef inline int64_t shared_book_quantity(
     cdef uint64_t rank = shared_book_rank(book, side, tick)
     if rank >= book.levels:
         return 0
-    # Acquire: who sees this quantity also sees every update that came before it.
+    # Acquire: a thread that sees this quantity also sees every update before it.
     return <int64_t>(load_acquire(shared_book_words(book, side) + rank) & LEVEL_QUANTITY)
 
 
@@ -186,10 +186,10 @@ cdef inline bint shared_book_is_clear(
 cdef inline uint8_t shared_book_update(
         shared_book *book, uint8_t side, uint8_t kind, int64_t tick,
         uint64_t quantity) noexcept nogil:
-    """Change one level, whoever else changes it; `side` is SIDE_BID or SIDE_ASK.
+    """Change one level, also while other threads change it; `side` is SIDE_BID or SIDE_ASK.
 
     Every status but STATUS_APPLIED means that nothing changed. STATUS_TIMEOUT: other threads won
-    the level `tries` times in a row, and the caller shall try again. KIND_CLEAR alone changes many
+    the level `tries` times in a row, and the caller must try again. KIND_CLEAR alone changes many
     levels, one after the other, and may time out having emptied some of them; to repeat it is safe.
     """
     cdef atomic_u64 *words = shared_book_words(book, side)
@@ -208,9 +208,9 @@ cdef inline uint8_t shared_book_update(
         # Whatever the level holds.
         return STATUS_UNDERFLOW if EFFECTS[kind].taken else STATUS_OVERFLOW
     while True:
-        # Acquire: a status, or a change of nothing, rests on this load alone, and whoever hears of
-        # it must see what led to it. In rule 2 it also is the load that orders an announcement
-        # after the withdrawal that it read.
+        # Acquire: a status, or a change of nothing, rests on this load alone. The caller must see
+        # what led to it. In rule 2 it also is the load that orders an announcement after the
+        # withdrawal that it read.
         seen = load_acquire(words + rank)
         held = seen & LEVEL_QUANTITY
         status = effect_apply(kind, held, quantity, LEVEL_QUANTITY, &wanted)
@@ -221,12 +221,12 @@ cdef inline uint8_t shared_book_update(
                 return STATUS_TIMEOUT
         elif unlikely(wanted == 0):
             wanted = LEVEL_EPOCH
-            # Relaxed: the swap below releases this load to whoever finds the level vacant, so
-            # that it cannot have read an announcement made after that.
+            # Relaxed: the swap below releases this load to a thread that finds the level vacant. So
+            # the load cannot have read an announcement made after that.
             above = load_relaxed(words + book.tier[1] + (rank >> 5))
-        # Release: who sees the new quantity sees the bit announced for it, and all that this
-        # thread did before. Acquire: the bit of a level that another thread filled is that
-        # thread's doing, and this update must not be complete without it. Relaxed on failure:
+        # Release: a thread that sees the new quantity also sees the bit announced for it, and all
+        # that this thread did before. Acquire: the bit of a level that another thread filled is
+        # that thread's doing, and this update must not be complete without it. Relaxed on failure:
         # what it read is not used. The difference changes the quantity, and from the last lot to
         # none also the epoch.
         if likely(cas_weak_acq_rel_else_relaxed(words + rank, &seen, seen - held + wanted)):

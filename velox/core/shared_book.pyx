@@ -144,17 +144,17 @@ cdef bint shared_book_announce(
     cdef atomic_u64 *word = words + book.tier[tier] + (index >> 5)
     cdef uint64_t seen
     while True:
-        # Acquire: an announcement to the next tier, made because this word is vacant, must come
-        # after the withdrawal that made it so (and after what that withdrawal had read). Where the
-        # word was occupied, another thread announced it, and whoever hears of our update must see
-        # that too.
+        # Acquire: this word is vacant, so its bit is announced to the next tier. That must come
+        # after the withdrawal that vacated it, and after what the withdrawal had read. If the word
+        # was occupied, another thread announced it. A thread that sees our update must see that
+        # announcement too.
         seen = load_acquire(word)
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
-        # Release: who sees this bit sees its word announced above. No acquire: each value of the
-        # word is there only once, so that this reads what was acquired just now. Relaxed on
-        # failure: what it read is not used.
+        # Release: a thread that sees this bit also sees its word announced above. No acquire: each
+        # value of the word is there only once, so that this reads what was acquired just now.
+        # Relaxed on failure: what it read is not used.
         if cas_weak_release_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
             return True
@@ -185,9 +185,9 @@ cdef void withdraw(
             # Relaxed: released by the swap of the parent, as `above` was by that of the word.
             far_above = load_relaxed(words + book.tier[tier + 2] + (index >> 10))
         cleared = (above & ~bit) + BITMAP_VERSION
-        # Release: who misses the bit finds the word vacant. Acquire: who misses the parent's own
-        # bit, cleared below, finds vacant also the words that other threads withdrew from it.
-        # Relaxed on failure: what it read is not used.
+        # Release: a thread that does not see the bit finds the word vacant. Acquire: a thread that
+        # does not see the parent's own bit, cleared below, also finds vacant the words that other
+        # threads withdrew from it. Relaxed on failure: what it read is not used.
         if cas_weak_acq_rel_else_relaxed(parent, &above, cleared):
             if has_grandparent and not cleared & BITMAP_OCCUPIED:
                 withdraw(book, words, tier + 1, index >> 5, far_above, lost)
@@ -201,7 +201,7 @@ cdef void withdraw(
             seen = load_relaxed(word)
             if seen & value:
                 return
-            # Vacant again, under a new counter: whoever announced before this must announce
+            # Vacant again, under a new counter. A thread that announced before this must announce
             # again. Release: `above` was read before. Acquire: as for the swap of the parent.
             # Relaxed on failure: what it read is not used.
             if cas_weak_acq_rel_else_relaxed(word, &seen, seen + step):
@@ -269,7 +269,7 @@ cdef bint walk_next(
 
 
 cdef bint walk_held(shared_walk *walk) noexcept nogil:
-    """Whether all words of a walk are still what it read, and so were all so at one instant.
+    """Whether all words of a walk are unchanged. Then they all had these values at one instant.
 
     The last one need not be: that instant is when it was read. A walk that met more bits over
     vacant words than it could remember cannot vouch for them.
@@ -374,8 +374,8 @@ cdef class SharedLadder:
     """The price levels of one market, written by several threads at once without a lock.
 
     The part of a shared `OrderBook` that holds quantities, by itself: integer ticks, a fixed
-    window, no money and no policy. Updates are linearizable, each to one level; none is ever
-    half applied.
+    window, no money and no policy. Updates are linearizable, each to one level; none is ever half
+    applied.
 
     Parameters
     ----------
@@ -396,7 +396,7 @@ cdef class SharedLadder:
     BookError
         A parameter is out of its range; the message names it.
     MemoryError
-        There is no memory for so many levels.
+        There is not enough memory for the levels.
 
     Notes
     -----
@@ -417,12 +417,14 @@ cdef class SharedLadder:
     def __cinit__(self, levels=1024, *, base_tick=0, tries=SHARED_BOOK_TRIES):
         if not MIN_LEVELS <= levels <= MAX_LEVELS or levels & (levels - 1):
             raise BookError(
-                f"levels = {levels}: must be a power of two, {MIN_LEVELS} to {MAX_LEVELS}")
+                f"must be a power of two, {MIN_LEVELS} to {MAX_LEVELS}",
+                field="levels", value=levels)
         if not -2**63 <= base_tick <= 2**63 - levels:
             raise BookError(
-                f"base_tick = {base_tick}: the window of {levels} ticks does not fit 64 bits")
+                f"the window of {levels} ticks does not fit 64 bits",
+                field="base_tick", value=base_tick)
         if not 1 <= tries < 2**32:
-            raise BookError(f"tries = {tries}: must be at least 1, and fit 32 bits")
+            raise BookError("must be at least 1, and fit 32 bits", field="tries", value=tries)
         self.book = shared_book_new(levels, base_tick, HUGE_PAGES_AUTO)
         if self.book == NULL:
             raise MemoryError(f"no memory for a ladder of {levels} levels")
@@ -491,9 +493,9 @@ cdef class SharedLadder:
         Raises
         ------
         RecordError
-            `transactions` is no such array.
+            `transactions` is not such an array.
         BookError
-            `best` is no such array.
+            `best` is not such an array.
         """
         cdef Py_ssize_t count
         cdef const Transaction *first = transactions_of(transactions, &count)
@@ -507,7 +509,8 @@ cdef class SharedLadder:
             if not (isinstance(best, np.ndarray) and best.dtype == np.int64
                     and best.shape == (count,) and best.flags.carray):
                 raise BookError(
-                    f"best = {best!r}: must be a writable contiguous array of {count} int64")
+                    f"must be a writable contiguous array of {count} int64",
+                    field="best", value=best)
             best_tick = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>best)
         for number in range(STATUSES + 1):
             totals[number] = 0
@@ -575,7 +578,7 @@ cdef class SharedLadder:
         cdef cnp.ndarray ticks, quantities
         check_side(side)
         if n < 0:
-            raise BookError(f"n = {n}: must not be negative")
+            raise BookError("must not be negative", field="n", value=n)
         n = min(n, <Py_ssize_t>self.book.levels)
         ticks = np.empty(n, np.int64)
         quantities = np.empty(n, np.int64)
@@ -630,5 +633,5 @@ cdef class SharedLadder:
 
 cdef int check_side(uint8_t side) except -1:
     if side > SIDE_ASK:
-        raise BookError(f"side = {side}: must be 0 (bid) or 1 (ask)")
+        raise BookError("must be 0 (bid) or 1 (ask)", field="side", value=side)
     return 0

@@ -27,9 +27,9 @@ Why it is right, in C11's terms. Let a reader take version `v` first and last.
    an acquire that reads it: the slot's stores happen before the reader's loads of it, which
    therefore cannot return what the slot held before `v` (write-read coherence).
 2. Nothing newer. The slot is next written for ``v + 2``, by release stores that follow the store of
-   version ``v + 1`` in the writer's program. Had one of the reader's acquire loads taken such a
-   value, the store of ``v + 1`` would happen before the reader's last load, which then could not
-   return `v` (read-write coherence). It did; so none had.
+   version ``v + 1`` in the writer's program. Suppose that one of the reader's acquire loads took
+   such a value. Then the store of ``v + 1`` would happen before the reader's last load, which could
+   not return `v` (read-write coherence). But it returned `v`.
 
 The last load may be relaxed: step 2 orders it after the loads of the data, which are acquires. No
 fence, no locked instruction; on x86-64 every one of these operations is a plain move. A version of

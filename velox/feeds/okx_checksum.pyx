@@ -11,6 +11,8 @@ from velox.core.book cimport decimal_unit
 from velox.core.mailbox cimport depth_counts, depth_row
 from velox.runtime.checksum cimport BookChecksum
 
+from velox.errors import RecordError
+
 __all__ = ["OkxChecksum"]
 
 cdef extern from *:
@@ -84,8 +86,8 @@ cdef inline uint32_t crc32_field(uint32_t crc, int64_t units, decimal_unit unit,
     return crc32_update(crc, text + begin, DECIMAL_TEXT_SIZE - begin)
 
 
-cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts,
-                          decimal_unit lot) noexcept nogil:
+cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts, decimal_unit lot,
+                          uint64_t price_decimals) noexcept nogil:
     """OKX's checksum: the signed CRC-32 of ``bid:quantity:ask:quantity:...`` over 25 levels.
 
     Bids and asks alternate. Once one side has no more levels, the other continues alone.
@@ -95,7 +97,7 @@ cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts,
     cdef bint first = True
     cdef Py_ssize_t row
     price_unit.mantissa = 1
-    price_unit.decimals = 4
+    price_unit.decimals = price_decimals
     for row in range(OKX_LEVELS):
         if row < counts.bids:
             crc = crc32_field(crc, rows[row].bid_price, price_unit, first)
@@ -112,6 +114,16 @@ cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts,
 cdef class OkxChecksum(BookChecksum):
     """The checksum of OKX: the signed CRC-32 of the best 25 levels a side, as text.
 
+    Parameters
+    ----------
+    price_decimals : int
+        Decimals of the prices of the books, 0 to 18.
+
+    Raises
+    ------
+    RecordError
+        `price_decimals` is out of its range.
+
     Examples
     --------
     >>> from velox import OrderBook
@@ -121,6 +133,13 @@ cdef class OkxChecksum(BookChecksum):
     341492853
     """
 
-    def __cinit__(self):
+    def __cinit__(self, price_decimals=4):
+        if not isinstance(price_decimals, int) or not 0 <= price_decimals <= 18:
+            raise RecordError(f"price_decimals = {price_decimals!r}: must be 0 to 18",
+                              field="price_decimals")
+        self.price_decimals = price_decimals
         self.function = okx_checksum
         self.levels = OKX_LEVELS
+
+    def __reduce__(self):
+        return OkxChecksum, (self.price_decimals,)

@@ -1,4 +1,4 @@
-"""The stage that applies transactions to their books, and calls the strategy."""
+"""The stage that applies records to their books and calls the strategy."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -19,20 +19,20 @@ cdef struct book_stage:
     const clock_source *clock
     control *control
     uint64_t batch
-    strategy_function strategy      # NULL: each applied transaction goes on as it is
+    strategy_function strategy      # NULL: each applied record goes on as it is
     void *user_data
     verifier *verifier              # NULL: none
     uint64_t now_ns                 # when the batch under way was taken; for the strategy
-    uint64_t taken                  # transactions consumed from the input
+    uint64_t taken                  # records consumed from the input
     uint32_t room                   # that the strategy has for what it emits
-    uint64_t together               # transactions of a strategy's that are handed over at once
+    uint64_t together               # records of a strategy's that are handed over at once
     uint64_t clean                  # free slots of the output, from its head on, that were wiped
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed
-    uint64_t failed_at              # the applied transaction at which it did
-    bint stops_at_bad_order         # a bad record of the strategy's stops it, and is not blocked
-    uint8_t bad_reason              # STATUS_APPLIED; or why the record that stopped it is bad
-    uint32_t bad_index              # its place in what that call made
+    uint64_t failed_at              # the applied record at which it did
+    bint stops_at_bad_order         # a bad record that it emits stops the run, and is not blocked
+    uint8_t bad_reason              # why the record that stopped the run is bad; STATUS_APPLIED: none
+    uint32_t bad_index              # its place in what that call emitted
     Transaction bad_order
     atomic_u64 applied              # the stage's own thread writes these
     atomic_u64 rejected[STATUSES]

@@ -1,4 +1,4 @@
-"""The stage that applies transactions to their books, and calls the strategy."""
+"""The stage that applies records to their books and calls the strategy."""
 
 cimport cython
 from cython cimport unlikely
@@ -73,9 +73,11 @@ BAD_FIELD = {
 
 
 cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
-    """Count why a transaction was not applied; returns 1 if that deals with it."""
+    """Count why a record was not applied. Returns 1 if the record is dealt with, 0 if it must be
+    tried again.
+    """
     if status == STATUS_TIMEOUT:
-        # Another lane was faster a hundred times; the transaction stays in the ring.
+        # Another lane was faster a hundred times. The record stays in the ring.
         count(&self.timeouts, 1)
         return 0
     count(&self.rejected[status], 1)
@@ -84,9 +86,9 @@ cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
 
 cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
                     uint64_t *consumed) noexcept nogil:
-    """Apply up to `n` transactions, to the first that was not; returns how many were.
+    """Apply up to `n` records, up to the first that is not applied; returns how many were applied.
 
-    `consumed` counts a rejected one too: it has been dealt with.
+    `consumed` also counts a rejected record: it is dealt with.
     """
     cdef uint8_t status
     cdef uint64_t applied = books_apply(self.books, first, n, &status)
@@ -98,7 +100,7 @@ cdef uint64_t apply(book_stage *self, const Transaction *first, uint64_t n,
 
 
 cdef uint64_t forward(book_stage *self, const Transaction *first, uint64_t n) noexcept nogil:
-    """Apply, and pass on what was applied; returns how many were consumed."""
+    """Apply records and forward those that were applied; returns how many were consumed."""
     cdef uint64_t room, applied, consumed
     cdef Transaction *slots = transaction_ring_claim(self.output, n, &room)
     if room == 0:
@@ -162,7 +164,7 @@ cdef inline bint order_is_good(const book_stage *self, const Transaction *order)
 
 
 cdef int fail(book_stage *self, int made) noexcept nogil:
-    """The strategy's last call: the stage goes on without it, and the books stay exact."""
+    """Stop the run. The stage goes on without its strategy, so the books stay exact to the end."""
     self.strategy_failure = made
     self.strategy_failed = True
     self.failed_at = load_relaxed(&self.applied)
@@ -202,7 +204,7 @@ cdef int screen(book_stage *self, const Transaction *record, Transaction *out, i
 
 cdef inline int ask(book_stage *self, const Transaction *record, const book_view *view,
                     Transaction *out) noexcept nogil:
-    """Call the strategy; returns how many records pass, or -1 if that was its last call."""
+    """Call the strategy; returns how many records pass, or -1 if it failed."""
     cdef int i
     cdef int made = self.strategy(record, view, out, self.room, self.user_data)
     if unlikely(made < 0 or made > <int>self.room):
@@ -218,10 +220,10 @@ cdef inline int ask(book_stage *self, const Transaction *record, const book_view
 
 
 cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) noexcept nogil:
-    """Apply one by one, and let the strategy write what it makes of each into the output's slots.
+    """Apply records one by one. The strategy writes what it emits into the output's slots.
 
-    Returns how many were consumed: all, unless there may be no room for the most that the strategy
-    makes of the next one, another lane was faster, or the strategy failed.
+    Returns how many were consumed. It stops early if the output may lack room for the next call, if
+    another lane was faster, or if the strategy failed.
     """
     cdef book_view view
     cdef book_top top
@@ -260,7 +262,8 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
         view.book = self.books.by_market[record.market]
         view.tick_size = (<book *>view.book).grid.tick_size
         if free < self.room:
-            # The run ends with the ring: written aside, and copied around its end.
+            # The free slots end with the ring, so the output is written aside and copied around the
+            # end.
             made = ask(self, record, &view, self.aside)
             if made < 0:
                 break
@@ -270,7 +273,7 @@ cdef uint64_t consult(book_stage *self, const Transaction *first, uint64_t n) no
             free = 0
         else:
             if self.clean < self.room:
-                # More than is needed now, so that it is not for every call.
+                # Wipe more than this call needs, so that not every call has to.
                 wiped = min(free - filled, 2 * <uint64_t>self.room)
                 wipe(slots + filled + self.clean, wiped - self.clean)
                 self.clean = wiped
@@ -320,8 +323,8 @@ cdef int book_do_work(void *pointer) noexcept nogil:
             verifier_check(self.verifier)
     transaction_ring_release(self.input, done)
     if self.strategy != NULL and done >= TIMED:
-        # What a slow strategy makes does not wait for more of it; a fast one would only be slowed
-        # down by handing over each alone.
+        # Each record of a slow strategy is published at once. Publishing each alone would slow a
+        # fast strategy down.
         slow = clock_now(self.clock) - self.now_ns > done * SLOW_NS
         self.together = 1 if slow else TOGETHER
     return <int>done
@@ -329,7 +332,7 @@ cdef int book_do_work(void *pointer) noexcept nogil:
 
 @cython.final
 cdef class BookStage(Stage):
-    """Applies transactions to their books, and passes on what the strategy makes of them.
+    """Applies records to their books and forwards what the strategy emits.
 
     Parameters
     ----------
@@ -338,20 +341,20 @@ cdef class BookStage(Stage):
     clock : Clock
     control : Control
     strategy : Strategy, optional
-        The default passes each applied transaction on unchanged.
+        The default forwards each applied record unchanged.
     verifier : Verifier, optional
     batch : int
-        The most transactions that one call moves.
+        The most records that one call moves.
     on_bad_order : {"block", "stop"}
-        What happens to a record of the strategy's that no book could take.
+        What happens to a record that the strategy emits and that no book could take.
     room : int
-        How many records the strategy may emit at one transaction. A pipeline's is always the
-        default, 16. The model checker takes less, so that its rings can be small.
+        How many records the strategy can emit in one call. A pipeline's is always the default, 16.
+        The model checker takes less, so that its rings can be small.
 
     Raises
     ------
     ConfigError
-        A setting cannot be used; or `output` has fewer slots than the strategy's room.
+        A setting cannot be used, or `output` has fewer slots than `room`.
     """
 
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
@@ -359,14 +362,15 @@ cdef class BookStage(Stage):
                   Strategy strategy=None, Verifier verifier=None, batch=256,
                   on_bad_order="block", room=STRATEGY_ROOM, name="orderbook"):
         if batch < 1:
-            raise ConfigError(f"batch = {batch}: must be at least 1")
+            raise ConfigError("must be at least 1", field="batch", value=batch)
         if on_bad_order not in ("block", "stop"):
-            raise ConfigError(f"on_bad_order = {on_bad_order!r}: must be 'block' or 'stop'")
+            raise ConfigError("must be 'block' or 'stop'", field="on_bad_order", value=on_bad_order)
         if not 1 <= room <= STRATEGY_ROOM:
-            raise ConfigError(f"room = {room}: must be 1 to {STRATEGY_ROOM}")
+            raise ConfigError(f"must be 1 to {STRATEGY_ROOM}", field="room", value=room)
         if strategy is not None and output.capacity < room:
             raise ConfigError(
-                f"output has {output.capacity} slots: must be at least {room} with a strategy")
+                f"must be at least {room} with a strategy, which can emit {room} records in one "
+                "call", field="output.capacity", value=output.capacity)
         input.attach_consumer()
         output.attach_producer()
         self.name = name
@@ -415,19 +419,17 @@ cdef class BookStage(Stage):
             raised = self.strategy.exception_of(failure)
             if raised is not None:
                 raise StrategyError(
-                    f"the strategy {self.strategy.name} raised {type(raised).__name__} at "
-                    f"transaction {position}: {raised}", position=position) from raised
+                    f"{self.strategy.name} raised {type(raised).__name__}: {raised}",
+                    position=position) from raised
             raise StrategyError(
-                f"the strategy returned {failure} at transaction {position}, which is "
-                + ("its own error code" if failure < 0 else
-                   f"more than its room of {self.book_stage.room}"),
+                "its own error code" if failure < 0 else
+                f"more than its room of {self.book_stage.room} records",
                 returned=failure, position=position)
         return 0
 
     cdef object bad_order_error(self):
         order = self.book_stage.bad_order
         reason = Rejection(self.book_stage.bad_reason)
-        position = self.book_stage.failed_at
         field, why = BAD_FIELD[reason]
         if reason == Rejection.SIZE and order.kind == KIND_SET_WIDE:
             field, why = "id", "is no quantity"
@@ -436,18 +438,17 @@ cdef class BookStage(Stage):
         value = {"kind": order.kind, "side": order.side, "market": order.market, "id": order.id,
                  "size": order.size, "price": order.price}[field]
         return StrategyError(
-            f"the strategy {self.strategy.name} emitted a bad record at transaction {position}: "
-            f"out[{self.book_stage.bad_index}].{field} = {value}: {why}",
-            position=position, reason=reason.name.lower())
+            f"{self.strategy.name} emitted out[{self.book_stage.bad_index}].{field} = {value}, "
+            f"which {why}", position=self.book_stage.failed_at, reason=reason.name.lower())
 
     @property
     def applied(self):
-        """int: Transactions that changed their book as they say."""
+        """int: Records that changed their book."""
         return load_relaxed(&self.book_stage.applied)
 
     @property
     def rejected(self):
-        """dict of str to int: Transactions refused, by the lower-case name of the `Rejection`."""
+        """dict of str to int: Records refused, by the lower-case name of the `Rejection`."""
         return {
             reason.name.lower(): load_relaxed(&self.book_stage.rejected[<int>reason])
             for reason in Rejection
@@ -455,12 +456,12 @@ cdef class BookStage(Stage):
 
     @property
     def emitted(self):
-        """int: Transactions that the strategy made: those blocked and those passed."""
+        """int: Records that the strategy emitted: those blocked and those passed."""
         return load_relaxed(&self.book_stage.emitted)
 
     @property
     def blocked(self):
-        """dict of str to int: Those that no book could take, by the name of the `Rejection`."""
+        """dict of str to int: Records that no book could take, by the name of the `Rejection`."""
         return {
             reason.name.lower(): load_relaxed(&self.book_stage.blocked[<int>reason])
             for reason in BAD_FIELD
@@ -468,12 +469,12 @@ cdef class BookStage(Stage):
 
     @property
     def passed(self):
-        """int: Transactions passed on; without a strategy, all that were applied."""
+        """int: Records passed on; without a strategy, all that were applied."""
         if self.book_stage.strategy == NULL:
             return load_relaxed(&self.book_stage.emitted)
         return load_relaxed(&self.book_stage.passed)
 
     @property
     def timeouts(self):
-        """int: How often a shared book was too busy, and the transaction was tried again."""
+        """int: How often a shared book was too busy, so that a record was tried again."""
         return load_relaxed(&self.book_stage.timeouts)

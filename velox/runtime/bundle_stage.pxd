@@ -1,4 +1,4 @@
-"""The stage that groups transactions into bundles."""
+"""The stage that groups records into bundles."""
 
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -1,4 +1,4 @@
-"""The stage that groups transactions into bundles."""
+"""The stage that groups records into bundles."""
 
 cimport cython
 
@@ -28,21 +28,21 @@ from velox.errors import ConfigError
 __all__ = ["BundleStage"]
 
 cdef enum:
-    # Transactions that share a reading of the clock.
+    # Records that share a reading of the clock.
     ACCEPTED_TOGETHER = 4 * BUNDLE_CAPACITY
 
 
 cdef uint64_t bundle_from(bundle_stage *self, transaction_ring *input, uint64_t most) \
         noexcept nogil:
-    """Accept up to `most` transactions of one lane; returns how many."""
+    """Accept up to `most` records of one lane; returns how many."""
     cdef uint64_t available, start, end, now_ns
     cdef uint64_t done = 0
     cdef uint32_t accepted = 1
     cdef const Transaction *first = transaction_ring_peek(input, most, &available)
     while done < available and accepted > 0:
-        # One reading for what is accepted together. It costs as much as a bundle does, hence a few
-        # bundles where there is a backlog; that dates the last of them back by the copying of the
-        # others, some tens of ns.
+        # One clock reading serves all records that are accepted together. A reading costs as much
+        # as a bundle, so a backlog of a few bundles shares one. The last of them is then dated some
+        # tens of ns too early.
         now_ns = clock_now(self.clock)
         bundle_builder_expire(&self.builder, now_ns)
         start = done
@@ -103,9 +103,9 @@ cdef class BundleStage(Stage):
     timeout_ns : int
         How long a bundle stays open after its first transaction.
     seal_when_idle : bool
-        Whether a bundle is also sealed as soon as no lane has anything more.
+        Whether a bundle is also sealed as soon as no lane has a record.
     batch : int
-        The most transactions that one call takes from a lane.
+        The most records that one call takes from a lane.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ cdef class BundleStage(Stage):
     Raises
     ------
     ConfigError
-        There are too few or too many inputs, or one is no such ring.
+        There are too few or too many inputs, or one is not a TransactionRing.
     """
 
     def __cinit__(self, inputs, BundleRing output not None, Clock clock not None, *,
@@ -126,11 +126,12 @@ cdef class BundleStage(Stage):
         inputs = tuple(inputs)
         if not 1 <= len(inputs) <= MOST_LANES:
             raise ConfigError(
-                f"inputs: a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}")
+                f"a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}", field="inputs")
         for index, each in enumerate(inputs):
             if not isinstance(each, TransactionRing):
                 raise ConfigError(
-                    f"inputs[{index}] must be a TransactionRing, not {type(each).__name__}")
+                    f"must be a TransactionRing, not {type(each).__name__}",
+                    field=f"inputs[{index}]")
         self.name = "bundle"
         self.kept = [inputs, output, clock]
         self.transit = LatencyHistogram()
@@ -167,5 +168,5 @@ cdef class BundleStage(Stage):
 
     @property
     def sealed_transactions(self):
-        """int: Transactions in the bundles sealed."""
+        """int: Records in the bundles sealed."""
         return load_relaxed(&self.bundle_stage.builder.sealed_transactions)

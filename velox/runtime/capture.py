@@ -47,7 +47,7 @@ def header(bundles: int) -> bytes:
 def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
     """Create the file, or empty it, and write a header that promises nothing yet.
 
-    One that was not there before, and has no room for that, is removed again.
+    A new file is removed again if there is no room for the header.
     """
     made = not os.path.lexists(path)
     try:
@@ -62,10 +62,12 @@ def begin_capture(path: str | os.PathLike[str]) -> BinaryIO:
             file.close()
             raise
     except OSError as error:
-        raise CaptureError(
-            error.errno, f"cannot capture to {path}: {error.strerror or error}"
-        ) from error
+        raise _capture_error("cannot be created", path, error) from error
     return file
+
+
+def _capture_error(what: str, path: str | os.PathLike[str], error: OSError) -> CaptureError:
+    return CaptureError(f"{what}: {error.strerror or error}", path=path, number=error.errno)
 
 
 def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
@@ -73,12 +75,12 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
 
     The lock goes with the descriptor, so a killed writer leaves none behind.
     """
-    # O_NONBLOCK: to open a pipe must not wait for its reader.
+    # O_NONBLOCK: opening a pipe must not wait for its reader.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            raise OSError(errno.ESPIPE, "it is a pipe, and a capture is a file")
+            raise OSError(errno.ESPIPE, "it is a pipe, but a capture is a file")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -90,13 +92,13 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:
-    """Write without a buffer: a disk that is nearly full takes a part, and refuses the next."""
+    """Write without a buffer: a nearly full disk takes a part of the bytes and refuses the rest."""
     while content:
         content = content[file.write(content) :]
 
 
 def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -> None:
-    """Cut off what is not a whole bundle, write the true header, and close."""
+    """Cut off a partial bundle, write the true header, and close."""
     try:
         with file:
             file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
@@ -104,9 +106,7 @@ def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -
             _write_all(file, header(bundles))
             os.fsync(file.fileno())
     except OSError as error:
-        raise CaptureError(
-            error.errno, f"cannot complete the capture {path}: {error.strerror}"
-        ) from error
+        raise _capture_error("cannot be completed", path, error) from error
 
 
 def recover_capture(path: str | os.PathLike[str]) -> int:
@@ -115,8 +115,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     path : path
-        The file that `CaptureOutput` was writing. It is changed in place; one that is whole stays
-        as it is.
+        The file that `CaptureOutput` was writing. It is changed in place. A whole capture stays as
+        it is.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     CaptureError
-        The file is no capture, or cannot be read or written.
+        The file is not a capture, or cannot be read or written.
     """
     try:
         with _open_locked(path, 0) as file:
@@ -144,9 +144,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     except OSError as error:
         if isinstance(error, CaptureError):
             raise
-        raise CaptureError(
-            error.errno, f"cannot recover {path}: {error.strerror or error}"
-        ) from error
+        raise _capture_error("cannot be recovered", path, error) from error
 
 
 def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str]) -> None:
@@ -174,7 +172,7 @@ def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
-    """Bundles up to the first that cannot be one: blocks that a crash lost read as zeros."""
+    """Count bundles up to the first impossible one: blocks that a crash lost read as zeros."""
     if written == 0:
         return 0
     found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))
@@ -187,5 +185,5 @@ def _promised_bundles(head: bytes, path: object) -> int:
     shape = head[expected.find(b"'shape'") :]
     digits = shape[shape.find(b"(") + 1 : shape.find(b",)")].decode("latin1")
     if not (digits.isascii() and digits.isdecimal()) or head != header(int(digits)):
-        raise CaptureError(f"{path} is no capture of bundles")
+        raise CaptureError("not a capture of bundles", path=path)
     return int(digits)

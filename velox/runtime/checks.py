@@ -19,11 +19,9 @@ def _require(
 ) -> None:
     """Refuse anything but a native, contiguous array of `dtype`; None in `shape` is any length."""
     if not isinstance(array, np.ndarray):
-        raise RecordError(f"{name}: expected an array, got {type(array).__name__}", field=name)
+        raise RecordError(f"expected an array, got {type(array).__name__}", field=name)
     if array.dtype != np.dtype(dtype):
-        raise RecordError(
-            f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}", field=name
-        )
+        raise RecordError(f"expected dtype {np.dtype(dtype)}, got {array.dtype}", field=name)
     fits = len(array.shape) == len(shape) and all(
         wanted is None or wanted == actual
         for wanted, actual in zip(shape, array.shape, strict=True)
@@ -31,8 +29,7 @@ def _require(
     if not fits or not array.flags.c_contiguous:
         wanted_shape = ", ".join("any" if length is None else str(length) for length in shape)
         raise RecordError(
-            f"{name}: expected a contiguous array of shape ({wanted_shape}), "
-            f"got shape {array.shape}",
+            f"expected a contiguous array of shape ({wanted_shape}), got shape {array.shape}",
             field=name,
         )
 
@@ -42,7 +39,7 @@ def _require_first(
 ) -> None:
     if faulty.any():
         index = int(np.argmax(faulty))
-        raise RecordError(f"{name}[{index}] = {array[index]}: {why}", index=index, field=name)
+        raise RecordError(why, field=name, index=index, value=array[index].tolist())
 
 
 def _require_positions(position: npt.NDArray[np.int64]) -> None:
@@ -59,7 +56,7 @@ class DepthChecks:
     Attributes
     ----------
     position : ndarray, shape (n,), dtype int64
-        How many of the recording's transactions have been applied when the check is due; ascending.
+        How many of the recording's records have been applied when the check is due; ascending.
     market : ndarray, shape (n,), dtype uint8
         Whose book.
     prices : ndarray, shape (n, 2, depth), dtype int64
@@ -116,7 +113,7 @@ class ChecksumChecks:
     Attributes
     ----------
     position : ndarray, shape (n,), dtype int64
-        How many of the recording's transactions have been applied when the check is due; ascending.
+        How many of the recording's records have been applied when the check is due; ascending.
     market : ndarray, shape (n,), dtype uint8
         Whose book.
     checksum : ndarray, shape (n,), dtype int32
@@ -156,9 +153,7 @@ class ChecksumChecks:
         _require("checksum", self.checksum, np.int32, (count,))
         _require_positions(self.position)
         if not isinstance(self.algorithm, BookChecksum):
-            raise RecordError(
-                f"algorithm = {self.algorithm!r}: must be a BookChecksum", field="algorithm"
-            )
+            raise RecordError("must be a BookChecksum", field="algorithm", value=self.algorithm)
 
     def __len__(self) -> int:
         return len(self.position)

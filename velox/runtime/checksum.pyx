@@ -18,11 +18,16 @@ cdef class BookChecksum:
     ----------
     levels : int
         How many levels a side it covers.
+    price_decimals : int
+        Decimals of the prices of the books that it is computed of.
 
     Notes
     -----
     Thread-safety: an instance has no state, and may be used from any thread.
     """
+
+    def __cinit__(self):
+        self.price_decimals = 4
 
     def of(self, OrderBook book not None, *, timeout=1.0):
         """Compute the checksum of a book as it is now.
@@ -54,7 +59,8 @@ cdef class BookChecksum:
         counts.bids = int((rows["bid_quantity"] > 0).sum())
         counts.asks = int((rows["ask_quantity"] > 0).sum())
         return self.function(
-            <const depth_row *>cnp.PyArray_DATA(<cnp.ndarray>rows), counts, book.core.lot)
+            <const depth_row *>cnp.PyArray_DATA(<cnp.ndarray>rows), counts, book.core.lot,
+            self.price_decimals)
 
     def __reduce__(self):
         return type(self), ()

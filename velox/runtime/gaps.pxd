@@ -1,4 +1,4 @@
-"""The host's own gaps: what a thread that only reads the clock finds missing."""
+"""The host's own gaps: time that a thread which only reads the clock does not get."""
 
 from libc.stdint cimport uint64_t
 

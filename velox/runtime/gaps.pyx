@@ -1,4 +1,4 @@
-"""The host's own gaps: what a thread that only reads the clock finds missing."""
+"""The host's own gaps: time that a thread which only reads the clock does not get."""
 
 from cython cimport unlikely
 from libc.stdint cimport UINT64_MAX, uint64_t
@@ -24,7 +24,7 @@ cdef watch_result watch_clock(
     while last_ns < end_ns and not control_stopped(until):
         now_ns = clock_now(clock)
         if unlikely(now_ns - last_ns >= threshold_ns):
-            # What this costs falls into the next step, which is far below the threshold.
+            # The cost of this falls into the next step and is far below the threshold.
             histogram_record(gaps, now_ns - last_ns)
             result.taken_ns += now_ns - last_ns
         last_ns = now_ns
@@ -34,7 +34,8 @@ cdef watch_result watch_clock(
 
 cdef int refuse_virtual(Clock clock) except -1:
     if clock.clock.kind == CLOCK_VIRTUAL:
-        raise ConfigError("clock = 'virtual': it has no gaps but those that its driver makes")
+        raise ConfigError(
+            "it has no gaps but those that its driver makes", field="clock", value="virtual")
     return 0
 
 
@@ -93,7 +94,7 @@ def watch(Clock clock not None, LatencyHistogram gaps not None, Control until no
     Returns
     -------
     elapsed_ns, taken_ns : int
-        How long it looked, and how much of that lies in the steps recorded.
+        How long it read the clock, and how much of that lies in the recorded steps.
 
     Raises
     ------

@@ -5,7 +5,7 @@ CPUs 6 and 7 of 64, and a cgroup quota may allow all 64 for two CPUs' worth of t
 spin are sized and pinned by what is found here, never by `os.cpu_count`.
 
 Every function takes `root`, the folder under which ``/proc`` and ``/sys`` are looked for, and
-treats a file that is absent or unreadable as one that says nothing.
+ignores a file that is absent or unreadable.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def format_cpus(cpus: Iterable[int]) -> str:
 
 
 def _parse_cpus(text: str) -> frozenset[int]:
-    """Read a list such as ``0-3,8``; one that is not of this form says nothing."""
+    """Read a list such as ``0-3,8``; a text of another form is ignored."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)

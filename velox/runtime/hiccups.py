@@ -1,9 +1,9 @@
-"""The host's own hiccups: what it takes from a thread that does nothing but look at the clock.
+"""The host's own hiccups: time that it takes from a thread which only reads the clock.
 
-A latency cannot be better than these. They have causes outside the program: interrupts, the
-scheduler, a hypervisor that runs another guest. One thread a CPU reads the clock over and over; a
-step from one reading to the next that is much longer than the shortest is a gap, in which the
-thread did not run.
+No latency can be better than these. Their causes lie outside the program: interrupts, the
+scheduler, a hypervisor that runs another guest. One thread a CPU reads the clock again and again. A
+step between two readings that is much longer than the shortest step is a gap: the thread did not
+run.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ THRESHOLD_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class Hiccups:
-    """What one CPU took from a thread that wanted all of it.
+    """The time that one CPU took from a thread that wanted all of it.
 
     Attributes
     ----------
     cpu : int or None
         None where the thread was not pinned.
     threshold_ns : int
-        The shortest gap that could be told from the loop's own steps, in ns.
+        The shortest gap that differs clearly from the loop's own steps, in ns.
     elapsed_s : float
-        How long it was looked at, in seconds.
+        How long the clock was read, in seconds.
     taken_s : float
         The sum of the gaps, in seconds.
     gaps : LatencyHistogram
@@ -82,7 +82,7 @@ def measure_hiccups(
     *,
     clock: Clock | None = None,
 ) -> tuple[Hiccups, ...]:
-    """Keep CPUs busy with looking at the clock, all at once, and tell what each missed.
+    """Read the clock on several CPUs at once, and measure the gaps on each.
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def measure_hiccups(
     Raises
     ------
     ConfigError
-        A CPU that this process may not use, a duration that is none, or a virtual clock.
+        This process may not use a CPU, the duration is out of range, or the clock is virtual.
     PipelineError
-        A thread could not be pinned, or could not be had.
+        A thread could not be pinned or started.
 
     Notes
     -----
@@ -139,7 +139,7 @@ def measure_hiccups(
         except threading.BrokenBarrierError:
             pass
         except OSError as error:
-            errors.append(PipelineError(f"a thread cannot be pinned to cpu {cpu}: {error}"))
+            errors.append(PipelineError(f"a thread cannot be pinned to CPU {cpu}: {error}"))
             together.abort()
         except Exception as error:
             errors.append(error)
@@ -169,16 +169,19 @@ def _checked_cpus(cpus: Sequence[int | None] | None) -> tuple[int | None, ...]:
         return usable.allowed if usable.can_pin else (None,)
     chosen = tuple(dict.fromkeys(cpus))
     if not chosen:
-        raise ConfigError("cpus = []: must name at least one")
+        raise ConfigError("must name at least one", field="cpus", value=[])
     for cpu in chosen:
         if cpu is None:
             continue
         if not usable.can_pin:
-            raise ConfigError(f"cpus = {list(cpus)}: this system cannot pin threads to CPUs")
+            raise ConfigError(
+                "this system cannot pin threads to CPUs", field="cpus", value=list(cpus)
+            )
         if cpu not in usable.allowed:
             raise ConfigError(
-                f"cpus names CPU {cpu}, which is not among those this process may use: "
-                f"{format_cpus(usable.allowed)}"
+                f"names CPU {cpu}; this process may use {format_cpus(usable.allowed)}",
+                field="cpus",
+                value=list(chosen),
             )
     return chosen
 
@@ -189,5 +192,5 @@ def _checked_duration(duration: float) -> int:
     except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise ConfigError(f"duration = {duration!r}: must be above 0, at most 1e9 seconds")
+        raise ConfigError("must be above 0, at most 1e9 seconds", field="duration", value=duration)
     return max(1, round(duration * 1e9))

@@ -1,8 +1,8 @@
 """Huge pages: what a pipeline's memory asked for, and what the kernel granted.
 
 A huge page (2 MiB) needs one entry of the TLB where small ones need 512. Linux gives them to memory
-that asks with ``madvise``, if it has them and ``/sys/kernel/mm/transparent_hugepage/enabled`` lets
-it; nobody says whether it did, except ``/proc/self/smaps``.
+that asks with ``madvise``, if it has some and ``/sys/kernel/mm/transparent_hugepage/enabled``
+allows it. Only ``/proc/self/smaps`` says whether it did.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def look(
 def granted_bytes(
     blocks: Iterable[tuple[int, int]], root: str | os.PathLike[str] = "/"
 ) -> int | None:
-    """How many bytes of the blocks lie on huge pages; None where nobody says.
+    """How many bytes of the blocks lie on huge pages; None if the system does not say.
 
     The kernel counts by mapping, and neighbours of one kind are one mapping: of each no more is
     taken to be the blocks' than what of them lies in it.

@@ -1,4 +1,4 @@
-"""What a thread does when its stages had nothing to do.
+"""What a thread does when its stages had no work.
 
 ======== ====================================================== ========================
 name     does                                                   for
@@ -28,11 +28,12 @@ cdef enum:
     IDLE_BACKOFF = 2
 
 cdef enum:
-    # Alone, nothing is gained by looking less often. With another thread at the rings' other ends,
-    # an empty poll takes the line that it writes: a wait leaves the line to it, and is added to
-    # the latency. In time, not in pauses: those take 40 to 140 cycles, by processor. On 16 cores
-    # of a Xeon whose pause takes 60 ns, 32 of them made the median transit of `dedicated` 1.5 us
-    # at 36 M/s at most, 4 of them 0.9 us at 43 M/s, and one no less than that.
+    # A thread that is alone gains nothing by polling less often. With another thread at the other
+    # end of a ring, an empty poll takes the cache line that the other writes. A wait leaves the
+    # line there, but adds to the latency. The wait is a time, not a number of pauses: a pause takes
+    # 40 to 140 cycles, depending on the processor. Measured on 16 cores of a Xeon whose pause takes
+    # 60 ns, with `dedicated`: 32 pauses gave a median transit of 1.5 us and at most 36 M/s; 4
+    # pauses gave 0.9 us and 43 M/s. One pause was no better.
     PAUSES_ALONE = 1
     PAUSE_TOGETHER_NS = 200
     PAUSES_BEFORE_YIELD = 100
@@ -40,7 +41,7 @@ cdef enum:
     BACKOFF_YIELDS = 20
     SLEEP_FIRST_NS = 1_000
     SLEEP_LONGEST_NS = 1_000_000
-    # How late a short sleep may end; a deadline nearer than this is waited for awake.
+    # How late a short sleep may end. The thread stays awake for a deadline nearer than this.
     SLEEP_SLACK_NS = 60_000
 
 cdef struct idle_state:
@@ -53,11 +54,13 @@ cdef struct idle_state:
 # The house's division, whatever its includer's directives are.
 @cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
-    """How many pauses this processor makes in so long: at least 1, at most 64. Takes some 30 us."""
+    """How many pauses this processor makes in that time: 1 to 64. The measurement takes about 30
+    us.
+    """
     cdef uint64_t start_ns, pauses
     cdef uint64_t shortest_ns = UINT64_MAX
     cdef uint32_t _
-    # The shortest of several bursts: whatever the host does meanwhile only ever makes one longer.
+    # Take the shortest of several bursts: other work on the host can only make a burst longer.
     for _ in range(8):
         start_ns = kernel_ns()
         for _ in range(64):

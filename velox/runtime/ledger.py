@@ -1,4 +1,4 @@
-"""The ledger: where every transaction of a run went, and whether it adds up."""
+"""The ledger: where every record of a run went, and whether the counts add up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEAL_REASONS = ("size", "timeout", "idle", "drain")
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """Two counts of the same transactions, made at different places.
+    """Two counts of the same records, made at different places.
 
     Attributes
     ----------
@@ -45,36 +45,36 @@ def _zero_bundles() -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Counts of transactions and bundles at every edge of a pipeline, after a run.
+    """Counts of records and bundles at every edge of a pipeline, after a run.
 
-    Each count is kept by the stage that did the work, none is derived from another; that is what
-    makes the `equations` between them worth checking. Immutable: the dicts are copies and are not
-    to be changed.
+    Each count is kept by the stage that did the work. No count is derived from another, so the
+    `equations` between them are worth checking. Immutable: the dicts are copies and are not to be
+    changed.
 
     Attributes
     ----------
     generated : int
-        Transactions that the feed had to offer.
+        Records that the feed had to offer.
     pushed : int
-        Transactions that entered the first ring.
+        Records that entered the first ring.
     dropped : int
-        Transactions refused by a full ring, under ``on_full="drop"``.
+        Records refused by a full ring, under ``on_full="drop"``.
     applied : int
-        Transactions that the order book took.
+        Records that the order book took.
     rejected : dict of str to int
-        Transactions that it refused, by reason.
+        Records that it refused, by reason.
     emitted : int
-        Transactions that the strategy made. One of the user's may make up to 16 for each that was
-        applied; the default one makes one.
+        Records that the strategy emitted: up to 16 for each applied record. The default forwards
+        each.
     blocked : dict of str to int
-        Those that were not sent on because no book could take them, by reason: ``kind``, ``side``,
-        ``market``, ``size``, ``price``, ``off_tick``.
+        Emitted records that no book could take, by reason: ``kind``, ``side``, ``market``,
+        ``size``, ``price``, ``off_tick``. They go no further.
     passed : int
-        Those that were sent on. If not given: those emitted and not blocked.
+        Emitted records that go on. If it is not given: those that were not blocked.
     bundles : dict of str to int
         Bundles sealed, by reason: ``size``, ``timeout``, ``idle``, ``drain``.
     sealed_transactions : int
-        Transactions in them.
+        Records in them.
     delivered_bundles, delivered_transactions : int
         What the output handed over.
     undelivered_bundles, undelivered_transactions : int
@@ -83,7 +83,7 @@ class Ledger:
     Raises
     ------
     LedgerError
-        A count is no integer or is negative, or `bundles` has other keys.
+        A count is not an integer or is negative, or `bundles` has other keys.
 
     Examples
     --------
@@ -121,7 +121,7 @@ class Ledger:
                 object.__setattr__(self, "passed", value)
             if each.name in dicts:
                 if not isinstance(value, Mapping):
-                    raise LedgerError(f"{each.name} = {value!r}: must be a dict of counts")
+                    raise LedgerError("must be a dict of counts", field=each.name, value=value)
                 for key, count in value.items():
                     _check_count(f"{each.name}[{key!r}]", count)
                 object.__setattr__(self, each.name, dict(value))
@@ -129,7 +129,9 @@ class Ledger:
                 _check_count(each.name, value)
         if set(self.bundles) != set(SEAL_REASONS):
             raise LedgerError(
-                f"bundles = {self.bundles!r}: must have exactly the keys {', '.join(SEAL_REASONS)}"
+                f"must have exactly the keys {', '.join(SEAL_REASONS)}",
+                field="bundles",
+                value=self.bundles,
             )
 
     def equations(self, *, forwarding: bool = False) -> list[Equation]:
@@ -138,7 +140,7 @@ class Ledger:
         Parameters
         ----------
         forwarding : bool
-            Whether the default strategy ran, which sends on each transaction that was applied. A
+            Whether the default strategy ran, which sends on each record that was applied. A
             strategy of the user's need not, so that nothing links the two counts then.
         """
         rejected = sum(self.rejected.values())
@@ -262,4 +264,4 @@ class Ledger:
 
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise LedgerError(f"{name} = {value!r}: must be a count, an int of at least 0")
+        raise LedgerError("must be a count, an int of at least 0", field=name, value=value)

@@ -15,7 +15,28 @@ from velox.core.order_book import Books, OrderBook
 from velox.errors import ConfigError
 from velox.runtime.ingress import Ingress
 
-__all__ = ["books_for"]
+__all__ = ["books_for", "refuse_other_scales"]
+
+# Decimals of the prices that a strategy sees: its view of a book does not say how many.
+STRATEGY_DECIMALS = 4
+
+
+def refuse_other_scales(books: Books | OrderBook | Sequence[Instrument] | None) -> None:
+    """Refuse markets whose prices a strategy would take for prices of another scale.
+
+    Raises
+    ------
+    ConfigError
+        An instrument does not have 4 decimals.
+    """
+    if books is None or isinstance(books, (Books, OrderBook)):
+        return
+    for each in books:
+        if isinstance(each, Instrument) and each.price_decimals != STRATEGY_DECIMALS:
+            raise ConfigError(
+                f"strategy: {each.name!r} has price_decimals = {each.price_decimals}, and a "
+                f"strategy takes prices of {STRATEGY_DECIMALS} decimals only"
+            )
 
 
 def books_for(
@@ -67,12 +88,13 @@ def books_for(
 
 def _checked(books: Books, config: PipelineConfig) -> Books:
     if len(books) == 0:
-        raise ConfigError("books: there is none; a pipeline needs at least one")
+        raise ConfigError("empty; a pipeline needs at least one book", field="books")
     for book in books.values():
         if config.lanes > 1 and book.writers == 1:
             raise ConfigError(
-                f"books: {book.name!r} allows one writer, and lanes = {config.lanes} need "
-                "OrderBook(writers='n', base_price=...)"
+                f"{book.name!r} allows one writer, and lanes = {config.lanes} need "
+                "OrderBook(writers='n', base_price=...)",
+                field="books",
             )
     return books
 
@@ -129,8 +151,9 @@ def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
     ]
     if not middles:
         raise ConfigError(
-            f"market {instrument.market}: a book with several writers needs a base_price; "
-            "pass books=OrderBook(...)"
+            f"market {instrument.market} needs a base_price, since its book has several writers; "
+            "pass books=OrderBook(...)",
+            field="books",
         )
     middle = sum(middles) // len(middles) // instrument.tick_size
     return int(max(1, middle - instrument.levels // 2) * instrument.tick_size)

@@ -1,4 +1,4 @@
-"""A strategy from a Python function: numba compiles it, and an exception in it ends the run."""
+"""A strategy from a Python function that numba compiles. An exception in it ends the run."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _name(function: Function) -> str:
 
 
 def _gist(error: Exception) -> str:
-    """The line of a compiler's page that says what is wrong."""
+    """Return the line of numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if not line.startswith("Failed in")), "")
     # What a called function refuses stands further down.

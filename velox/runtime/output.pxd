@@ -24,7 +24,7 @@ cdef struct output:
     control *control
     uint64_t batch
     histogram *delivery                 # sealed -> taken, in ns, one value a bundle
-    histogram *total                    # due -> taken, in ns, one value a transaction
+    histogram *total                    # due -> taken, in ns, one value a record
     atomic_u64 delivered_bundles        # only the output's own thread writes the counters
     atomic_u64 delivered_transactions
     atomic_u64 undelivered_bundles

@@ -1,4 +1,4 @@
-"""The pipeline: stages joined by rings, on the threads that a plan gives them."""
+"""The pipeline: stages joined by rings, on the threads that its plan names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
-from velox.runtime.markets import books_for
+from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics
@@ -39,11 +39,11 @@ from velox.runtime.verify import Verifier
 
 __all__ = ["Pipeline"]
 
-# How long a wait for threads sleeps before it looks at what only Python can do.
+# How long a wait for threads sleeps before Python drains the output again.
 LOOK_AGAIN_S = 0.001
-# Duty cycles that the invoker makes between two looks at the time.
+# Duty cycles of the invoker between two readings of the clock.
 STEPS_AT_ONCE = 4096
-# Interrupts, while a stop drains, after which it no longer waits.
+# A stop that drains gives up after so many interrupts.
 INTERRUPTS_TO_GIVE_UP = 3
 
 
@@ -51,7 +51,7 @@ def _checked_config(config: PipelineConfig | None) -> PipelineConfig:
     if config is None:
         return PipelineConfig()
     if not isinstance(config, PipelineConfig):
-        raise ConfigError(f"config = {config!r}: must be a PipelineConfig")
+        raise ConfigError("must be a PipelineConfig", field="config", value=config)
     return config
 
 
@@ -61,12 +61,12 @@ def _checked_ingresses(given: Ingress | Sequence[Ingress], lanes: int) -> tuple[
     elif isinstance(given, Sequence):
         ingresses = tuple(given)
     else:
-        raise ConfigError(f"ingress = {given!r}: must be an Ingress, or a sequence of them")
+        raise ConfigError("must be an Ingress, or a sequence of them", field="ingress", value=given)
     for each in ingresses:
         if not isinstance(each, Ingress):
-            raise ConfigError(f"ingress = {given!r}: {each!r} is no Ingress")
+            raise ConfigError(f"{each!r} is no Ingress", field="ingress", value=given)
     if len(ingresses) != lanes:
-        raise ConfigError(f"lanes = {lanes}, but {len(ingresses)} ingresses were given")
+        raise ConfigError(f"{len(ingresses)} ingresses were given", field="lanes", value=lanes)
     return ingresses
 
 
@@ -76,14 +76,14 @@ def _check_duration(duration: float) -> None:
     except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise ConfigError(f"duration = {duration!r}: must be 0 to 1e9 seconds")
+        raise ConfigError("must be 0 to 1e9 seconds", field="duration", value=duration)
 
 
 def _checked_output(output: Output | None) -> Output:
     if output is None:
         return DiscardOutput()
     if not isinstance(output, Output):
-        raise ConfigError(f"output = {output!r}: must be an Output")
+        raise ConfigError("must be an Output", field="output", value=output)
     return output
 
 
@@ -93,16 +93,16 @@ class Pipeline:
     Parameters
     ----------
     ingress : Ingress, or a sequence of them
-        Where transactions come from; as many as the configuration has lanes.
+        Where records come from; as many as the configuration has lanes.
     output : Output, optional
         Where bundles go; `DiscardOutput` if not given.
     strategy : Strategy, numba.cfunc, ctypes function, PyCapsule or int, optional
-        What is called after each applied transaction and decides what leaves. By default each
-        applied transaction leaves unchanged.
+        It is called after each applied record and writes the records to emit. The default forwards
+        each applied record.
     books : Books, OrderBook, or sequence of Instrument, optional
-        The markets. By default one book that fits the ingress.
+        The markets. By default, books that fit what the ingress trades in.
     checks : DepthChecks or ChecksumChecks, optional
-        What the books must be, and when, while a `ReplayIngress` runs.
+        What the books must hold, and when, while an ingress replays a recording.
     config : PipelineConfig, optional
 
     Raises
@@ -138,20 +138,24 @@ class Pipeline:
         self.config = config = _checked_config(config)
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
+        if strategy is not None:
+            refuse_other_scales(books)
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
         if strategy is not None and config.transaction_capacity < ROOM:
             raise ConfigError(
-                f"transaction_capacity = {config.transaction_capacity}: must be at least {ROOM} "
-                f"with a strategy, which may emit {ROOM} records at one record"
+                f"must be at least {ROOM} with a strategy, which can emit {ROOM} records in one "
+                "call",
+                field="transaction_capacity",
+                value=config.transaction_capacity,
             )
         self._strategy = strategy
         self._plan_threads()
         try:
             self.clock = Clock(self._clock_source())
         except ConfigError as error:
-            raise ConfigError(str(error).replace("source =", "clock =", 1)) from None
+            raise ConfigError(error.why, field="clock", value=error.value) from None
         self._control = Control()
         self._join(self._verifier(checks))
         self.huge_pages = look(
@@ -189,13 +193,19 @@ class Pipeline:
             stages_present=[name for name in names if name not in absent],
         )
         if self.plan.placement == "invoker" and absent:
-            raise ConfigError("placement 'invoker' runs every stage: it takes no Push or Pull")
+            raise ConfigError(
+                "drives every stage, so it takes no PushIngress and no PullOutput",
+                field="placement",
+                value="invoker",
+            )
 
     def _clock_source(self) -> ClockSource:
         if self.config.clock == "auto" and self.plan.placement == "invoker":
             return "virtual"
         if self.config.clock == "virtual" and self.plan.placement != "invoker":
-            raise ConfigError("clock = 'virtual': only placement 'invoker' can drive it")
+            raise ConfigError(
+                "only placement 'invoker' can drive it", field="clock", value="virtual"
+            )
         return self.config.clock
 
     def _verifier(self, checks: DepthChecks | ChecksumChecks | None) -> Verifier | None:
@@ -203,9 +213,13 @@ class Pipeline:
             return None
         ingress = self.ingresses[0]
         if len(self.ingresses) != 1 or ingress.recorded is None:
-            raise ConfigError("checks need one lane, and an ingress with a recording")
+            raise ConfigError("need one lane, and an ingress with a recording", field="checks")
         if (self.config.on_full or ingress.default_on_full) != "block":
-            raise ConfigError("checks need on_full = 'block': a dropped record changes the book")
+            raise ConfigError(
+                "must be 'block' for checks: a dropped record changes the book",
+                field="on_full",
+                value="drop",
+            )
         return Verifier(checks, self.books, pass_length=ingress.pass_length)
 
     def _join(self, verifier: Verifier | None) -> None:
@@ -286,7 +300,7 @@ class Pipeline:
     # Running
 
     def start(self) -> None:
-        """Start the threads; returns once each is pinned and about to run.
+        """Start the threads. Returns once each is pinned and about to run.
 
         Raises
         ------
@@ -306,11 +320,11 @@ class Pipeline:
                 begun.append(stage)
             self._start_ns = self.clock.now()
             self._threads.start()
-            # A program that forgets to stop ends in order all the same.
+            # A program that forgets to stop still ends in order.
             atexit.register(self.stop)
         except BaseException:
             if self._threads.released:
-                # An interrupt, but they run: what they have begun is delivered.
+                # An interrupt, but the threads run: deliver what they have begun.
                 with suppress(Exception):
                     self.stop()
                 raise
@@ -318,13 +332,13 @@ class Pipeline:
             self._control.stop()
             self._close_ingresses()
             for stage in begun:
-                # What ended the start is what the caller has to know.
+                # Raise what ended the start, not an error of the clean-up.
                 with suppress(Exception):
                     stage.end()
             raise
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the pipeline has ended by itself, as a finite ingress makes it.
+        """Wait until the pipeline has ended by itself, as it does with a finite ingress.
 
         Parameters
         ----------
@@ -334,12 +348,12 @@ class Pipeline:
         Returns
         -------
         bool
-            Whether it has ended; it is to be stopped all the same.
+            Whether it has ended. Call `stop` in either case.
 
         Raises
         ------
         PipelineError
-            The placement is ``"invoker"``, in which nothing happens while one waits.
+            The placement is ``"invoker"``: no thread runs, so waiting is no use.
         """
         if self.plan.placement == "invoker":
             raise PipelineError("wait in placement 'invoker': nothing runs by itself; step or run")
@@ -351,8 +365,8 @@ class Pipeline:
         Returns
         -------
         int
-            Items moved, 0 if none, -1 once every stage has finished. Where nothing moved, a
-            virtual clock goes on to the next deadline.
+            Items moved, 0 if none, -1 once every stage has finished. If nothing moved, a virtual
+            clock advances to the next deadline.
         """
         if self.plan.placement != "invoker":
             raise PipelineError(f"step in placement {self.plan.placement!r}: its threads step")
@@ -375,15 +389,15 @@ class Pipeline:
         Raises
         ------
         PipelineError, CaptureError
-            A stage failed. What was under way has been delivered or counted all the same: `report`
-            gives it.
+            A stage failed. Records under way have still been delivered or counted; `report` has
+            them.
         ConfigError
-            The duration would never be over: unpaced flow moves no virtual clock.
+            The duration would never be over: an endless ingress does not move a virtual clock.
 
         Notes
         -----
-        A `KeyboardInterrupt` stops the pipeline in order and is raised again. With a `PullOutput`
-        another thread must poll, or nothing leaves: there `start`, poll and `stop`.
+        A `KeyboardInterrupt` stops the pipeline in order and is raised again. With a `PullOutput`,
+        another thread must poll. On a single thread, use `start`, poll and `stop`.
         """
         if duration is not None:
             _check_duration(duration)
@@ -402,28 +416,30 @@ class Pipeline:
     def _refuse_endless(self) -> None:
         if self.clock.source == "virtual" and any(each.endless for each in self.ingresses):
             raise ConfigError(
-                "rate = 'max' for a duration on a virtual clock, which would never be over; give "
-                "a rate, or a real clock"
+                "never over on a virtual clock that an ingress with rate = 'max' does not move; "
+                "give a rate, or a real clock",
+                field="duration",
             )
 
     def _invoke(self, duration: float | None) -> None:
         until_ns = None if duration is None else self.clock.now() + round(duration * 1e9)
         while not self._runners[0].drive(STEPS_AT_ONCE, until_ns):
-            # Between two calls Ctrl-C may interrupt, and a stage that failed ends the run.
+            # Ctrl-C can interrupt between two calls, and a stage that failed ends the run.
             pass
 
     def stop(self) -> None:
-        """Stop the ingress, deliver everything that is under way, and end the threads. Idempotent.
+        """Stop the ingress, deliver the records under way, and end the threads. A second call does
+        nothing.
 
         Raises
         ------
         PipelineError, CaptureError
             A stage failed.
         LedgerError
-            The transactions do not add up.
+            The records do not add up.
         """
         if self._state != "running" or self._process != os.getpid():
-            # The threads of a pipeline stay with the process that started it.
+            # Only the process that started a pipeline has its threads.
             return
         self._control.stop()
         interrupts: list[KeyboardInterrupt] = []
@@ -432,11 +448,11 @@ class Pipeline:
                 self._drain()
                 self._end_ns = self._finished_ns()
                 self._end_undisturbed()
-                # Only now: an interrupt before leaves the rest to another round, or another stop.
+                # Set last: after an interrupt, another round or another stop does the rest.
                 self._state = "stopped"
             except KeyboardInterrupt as interrupt:
-                # What is under way is delivered all the same; only a strategy that never returns
-                # can keep it, and then a third interrupt gives the threads up.
+                # Records under way are still delivered. Only a strategy that never returns prevents
+                # that; a third interrupt then gives the threads up.
                 interrupts.append(interrupt)
                 if len(interrupts) >= INTERRUPTS_TO_GIVE_UP and not self._ending.locked():
                     raise
@@ -465,24 +481,24 @@ class Pipeline:
         self._threads.join()
 
     def _finished_ns(self) -> int:
-        """When the last stage finished; Python's own polls are over when the pipeline is."""
+        """Return when the last stage finished. If Python polls the output, that is now."""
         if not self.output.driven:
             return self.clock.now()
         return max(each.finished_ns for each in self._runners)
 
     def _end_undisturbed(self) -> None:
-        """End the stages on another thread: an interrupt reaches, and tears, the main one alone."""
-        # Not threading.Thread, whose start is itself a wait that an interrupt can tear.
+        """End the stages on another thread: an interrupt is raised on the main thread alone."""
+        # Not threading.Thread: its start is a wait that an interrupt can break off.
         try:
             _thread.start_new_thread(self._end_stages, ())
         except RuntimeError:
-            # Python 3.12 and later start no thread once the interpreter is about to exit.
+            # Python 3.12 and later start no thread while the interpreter exits.
             self._end_stages()
         self._stages_ended.wait()
 
     def _end_stages(self) -> None:
         if not self._ending.acquire(blocking=False):
-            # An interrupted stop has begun this already.
+            # An interrupted stop has already begun to end the stages.
             return
         try:
             for stage in self._stages.values():
@@ -494,7 +510,7 @@ class Pipeline:
             self._stages_ended.set()
 
     def __reduce__(self) -> NoReturn:
-        # Two of them would work in the same rings.
+        # A copy would work in the same rings.
         raise TypeError("a Pipeline has threads and rings of its own: no copy, no pickle")
 
     def __enter__(self) -> Pipeline:
@@ -523,7 +539,7 @@ class Pipeline:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """tuple of str: What a person can act on before the start; `report` has them too."""
+        """tuple of str: Advice that is known before the start. `report` has it too."""
         refusal = self.huge_pages.refusal
         return self.plan.warnings if refusal is None else (*self.plan.warnings, refusal)
 
@@ -534,7 +550,8 @@ class Pipeline:
         -------
         Statistics
         """
-        # From the output back to the ingress: nothing so seems to have left before it came in.
+        # Read from the output back to the ingress, so that nothing seems to leave before it came
+        # in.
         delivered_transactions = self.output.delivered_transactions
         delivered_bundles = self.output.delivered_bundles
         sealed_bundles = sum(self._bundle_stage.sealed.values())
@@ -563,7 +580,7 @@ class Pipeline:
         return (self.clock.now() if self._end_ns is None else self._end_ns) - self._start_ns
 
     def ledger(self) -> Ledger:
-        """Account for every transaction; the equations hold once the pipeline has stopped.
+        """Account for every record. The equations hold once the pipeline has stopped.
 
         Returns
         -------
@@ -594,7 +611,7 @@ class Pipeline:
         )
 
     def latency(self) -> dict[str, LatencyHistogram]:
-        """Take consistent snapshots of the five latency histograms, also while it runs.
+        """Take consistent snapshots of the five latency histograms, also while the pipeline runs.
 
         Returns
         -------
@@ -613,7 +630,7 @@ class Pipeline:
         }
 
     def report(self) -> Report:
-        """Say what the run came to.
+        """Report the run.
 
         Returns
         -------
@@ -653,11 +670,12 @@ class Pipeline:
         if ledger.dropped:
             share = ledger.dropped / ledger.generated
             warnings.append(
-                f"{ledger.dropped} transactions ({share:.2%}) found the first ring full and were "
-                "dropped: lower the rate, enlarge transaction_capacity, or choose on_full='block'"
+                f"{ledger.dropped} records ({share:.2%}) were dropped because the ingress ring was "
+                "full: lower the rate, enlarge transaction_capacity, or choose on_full='block'"
             )
         behind_ns = max(each.behind_ns for each in self.ingresses)
-        # A host that took the core away once leaves some ms; what grows with the run is the rate.
+        # A host that takes the core away once costs some ms. A rate that is too high costs more the
+        # longer the run takes.
         if behind_ns > max(20_000_000, self._elapsed_ns() // 100):
             warnings.append(
                 f"the ingress ended {behind_ns / 1e6:.1f} ms behind its schedule: the rate is more "
@@ -665,11 +683,11 @@ class Pipeline:
             )
         for reason, number in ledger.rejected.items():
             if number:
-                warnings.append(f"the book rejected {number} transactions: {reason}")
+                warnings.append(f"the book rejected {number} records: {reason}")
         for reason, number in ledger.blocked.items():
             if number:
                 warnings.append(
-                    f"{number} records of the strategy were blocked: {reason}; on_bad_order='stop' "
-                    "names the first"
+                    f"{number} records of the strategy were blocked: {reason}; "
+                    "on_bad_order='stop' names the first"
                 )
         return warnings

@@ -25,7 +25,7 @@ class RunnerPlan:
     Attributes
     ----------
     name : str
-        The thread's name, at most 15 bytes: that of its first stage.
+        The thread's name, at most 15 bytes. It is made from its first stage's.
     stages : tuple of str
         Its stages, in pipeline order.
     cpu : int or None
@@ -126,8 +126,8 @@ def plan(
     if outside:
         field = "placement" if config.cpus is None else "cpus"
         raise ConfigError(
-            f"{field} names CPU {outside[0]}, which is not among those this process may use: "
-            f"{format_cpus(usable.allowed)}"
+            f"names CPU {outside[0]}; this process may use {format_cpus(usable.allowed)}",
+            field=field,
         )
 
     placement, why = _resolve(config, usable)
@@ -152,10 +152,14 @@ def _present(config: PipelineConfig, stages_present: Iterable[str] | None) -> tu
     present = set(every) if stages_present is None else set(stages_present)
     unknown = sorted(present.difference(every))
     if unknown:
-        raise ConfigError(f"stages_present names {unknown[0]!r}: must be of {', '.join(every)}")
+        raise ConfigError(
+            f"names {unknown[0]!r}; the stages are {', '.join(every)}", field="stages_present"
+        )
     for stage in every:
         if stage not in present and stage.startswith(("orderbook", "bundle")):
-            raise ConfigError(f"stages_present lacks {stage!r}, which only a runner can run")
+            raise ConfigError(
+                f"lacks {stage!r}, which only a runner can run", field="stages_present"
+            )
     return tuple(stage for stage in every if stage in present)
 
 
@@ -220,7 +224,9 @@ def _group_key(config: PipelineConfig, stage: str) -> object:
         head = stage.removeprefix("ingress").removeprefix("orderbook")
         return "tail" if stage in ("bundle", "output") else head
     if stage not in config.placement:
-        raise ConfigError(f"placement = {dict(config.placement)!r}: names no CPU for {stage!r}")
+        raise ConfigError(
+            f"names no CPU for {stage!r}", field="placement", value=dict(config.placement)
+        )
     return config.placement[stage]
 
 
@@ -265,7 +271,7 @@ def _guard(
         problem = f"{_count(runners, 'runner')} would spin on {_count(room, 'usable CPU')}"
         remedy = "choose placement 'shared' or grant the process more CPUs"
         if config.strict:
-            raise ConfigError(f"idle = 'spin': {problem}; {remedy}, or unset strict")
+            raise ConfigError(f"{problem}; {remedy}, or unset strict", field="idle", value="spin")
         return "yield", [f"{problem}: idle 'spin' becomes 'yield'; {remedy}"]
     if runners >= usable.count:
         party = (
@@ -285,7 +291,7 @@ def _guard(
 def _ignored(
     placement: str, config: PipelineConfig, usable: UsableCpus, stages: tuple[str, ...]
 ) -> list[str]:
-    """Name each setting that has no effect, so that none is dropped in silence."""
+    """Name each setting that has no effect."""
     notes = []
     if placement == "invoker" and config.cpus is not None:
         notes.append(f"cpus = {list(config.cpus)}: placement 'invoker' starts no thread to pin")

@@ -32,9 +32,9 @@ class Statistics(NamedTuple):
     elapsed_s : float
         Seconds since the start.
     generated, pushed, dropped : int
-        Transactions at the ingress.
+        Records at the ingress.
     applied, rejected, emitted : int
-        Transactions at the book.
+        Records at the book.
     sealed_bundles, delivered_bundles, delivered_transactions : int
     """
 
@@ -69,11 +69,11 @@ class Report:
     huge_pages : HugePages
         What the memory of rings and books asked for, and was granted.
     late_count : int
-        Transactions pushed more than 1 us after they were due.
+        Records pushed more than 1 us after they were due.
     full : dict of str to int
         How often each ring's producer found less room than it wanted.
     timeouts : int
-        How often a shared book was too busy, and a transaction was tried again.
+        How often a shared book was too busy, and a record was tried again.
     verification : Verification or None
     forwarding : bool
         Whether the strategy was the default, which passes on what was applied.
@@ -134,7 +134,7 @@ class Report:
 
     @property
     def throughput_per_s(self) -> float:
-        """float: Transactions delivered a second."""
+        """float: Records delivered a second."""
         return self.ledger.delivered_transactions / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property

@@ -91,7 +91,7 @@ cdef void run_until_finished(runner *self) noexcept nogil:
 
 @cython.final
 cdef class Runner:
-    """Runs stages on one thread: the caller's, or one that is pinned to a CPU.
+    """Runs stages on one thread: the caller's, or a thread pinned to a CPU.
 
     Parameters
     ----------
@@ -115,10 +115,11 @@ cdef class Runner:
                   alone=False):
         cdef Stage member
         if idle not in STRATEGIES:
-            raise ConfigError(f"idle = {idle!r}: must be one of {', '.join(STRATEGIES)}")
+            raise ConfigError(f"must be one of {', '.join(STRATEGIES)}", field="idle", value=idle)
         self.stages = tuple(stages)
         if not 1 <= len(self.stages) <= MOST_STAGES:
-            raise ConfigError(f"a runner takes 1 to {MOST_STAGES} stages, not {len(self.stages)}")
+            raise ConfigError(
+                f"a runner takes 1 to {MOST_STAGES} stages, not {len(self.stages)}", field="stages")
         self.name = name
         self.cpu = cpu
         self.clock = clock
@@ -127,13 +128,16 @@ cdef class Runner:
             raise MemoryError("no memory for a runner")
         for index, each in enumerate(self.stages):
             if not isinstance(each, Stage):
-                raise ConfigError(f"stages[{index}] must be a Stage, not {type(each).__name__}")
+                raise ConfigError(
+                    f"must be a Stage, not {type(each).__name__}", field=f"stages[{index}]")
             member = each
             if member.stage.do_work == NULL:
-                raise ConfigError(f"{member.name or type(member).__name__}: no runner drives it")
-            # The ends of a pipeline get their rings from it; what lies between is made with them.
+                raise ConfigError(
+                    "no runner drives it", field=member.name or type(member).__name__)
+            # Ingress and output get their rings from the pipeline; the other stages are made with
+            # them.
             if getattr(member, "ring", self) is None:
-                raise ConfigError(f"{member.name}: no pipeline has taken it")
+                raise ConfigError("no pipeline has taken it", field=member.name)
             self.runner.stages[index] = &member.stage
         self.runner.stage_count = len(self.stages)
         self.runner.idle.strategy = STRATEGIES[idle]
@@ -170,8 +174,8 @@ cdef class Runner:
     def step(self):
         """Call each stage once, and return how many items moved.
 
-        Where none did and the clock is a virtual one, it advances to the stages' next deadline, so
-        that waiting costs no time.
+        If nothing moved, a virtual clock advances to the stages' next deadline: waiting then takes
+        no time.
 
         Returns
         -------
@@ -192,7 +196,7 @@ cdef class Runner:
         Parameters
         ----------
         steps : int, optional
-            The most to make. Ctrl-C is not heard within a call.
+            The most to make. Ctrl-C has no effect within a call.
         until_ns : int, optional
             When to end, on the runner's clock. A virtual clock goes no further.
 
@@ -214,7 +218,7 @@ cdef class Runner:
         return bool(ended)
 
     cdef void pass_time(self, uint64_t until_ns) noexcept nogil:
-        """Let a virtual clock go on to the next deadline, but not past `until_ns`."""
+        """Advance a virtual clock to the next deadline, but not past `until_ns`."""
         cdef uint64_t deadline_ns
         if self.runner.clock.kind == CLOCK_VIRTUAL:
             deadline_ns = min(

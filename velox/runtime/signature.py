@@ -1,4 +1,4 @@
-"""The strategy's signature for those who compile it from Python: NumPy dtypes, numba, ctypes."""
+"""The strategy's signature for Python: as NumPy dtypes, for numba and for ctypes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOOK_VIEW_DTYPE = np.dtype(
     ]
 )
 
-# (record, book, out, room, user_data) -> how many transactions were written to out
+# (record, book, out, room, user_data) -> how many records were written to out
 STRATEGY_CTYPE = ctypes.CFUNCTYPE(
     ctypes.c_int32,
     ctypes.c_void_p,

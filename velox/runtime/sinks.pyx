@@ -2,7 +2,6 @@
 
 import os
 from collections import deque
-from errno import errorcode
 
 cimport cython
 from libc.errno cimport EINTR, EIO, errno
@@ -37,7 +36,7 @@ cdef int discard_do_work(void *pointer) noexcept nogil:
 
 @cython.final
 cdef class DiscardOutput(Output):
-    """Counts and times the bundles, and lets them go."""
+    """Counts and times the bundles and discards them."""
 
     def __cinit__(self):
         self.stage.do_work = discard_do_work
@@ -45,7 +44,7 @@ cdef class DiscardOutput(Output):
 
 
 cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t n) noexcept nogil:
-    """Returns how many whole bundles were written; fewer than `n` where the system refused."""
+    """Returns how many whole bundles were written; fewer than `n` if the system refused."""
     cdef const char *bytes = <const char *>first
     cdef uint64_t size = n * sizeof(Bundle)
     cdef uint64_t written = 0
@@ -55,7 +54,7 @@ cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t 
         if step > 0:
             written += step
         elif step == 0:
-            # POSIX does not rule it out. Tried again, it could go on for ever.
+            # POSIX allows it. To try again could take for ever.
             self.failure = EIO
             break
         elif errno != EINTR:
@@ -76,7 +75,7 @@ cdef int capture_do_work(void *pointer) noexcept nogil:
     if self.failure == 0:
         written = write_bundles(self, first, n)
         if self.failure != 0:
-            # What comes now cannot be kept; it is still counted.
+            # Later bundles cannot be kept. They are still counted.
             control_stop(base.control)
     count(&base.delivered_bundles, written)
     count(&base.delivered_transactions, output_transactions(first, written))
@@ -102,14 +101,14 @@ cdef class CaptureOutput(Output):
     Raises
     ------
     CaptureError
-        The file cannot be created; or, when the pipeline stops, that it could not be written, with
-        the system's error as its cause. What was written until then is whole.
+        The file cannot be created; or it could not be written, which the pipeline's stop raises,
+        with the system's error as the cause. The bundles written before that are whole.
 
     Notes
     -----
-    The file is complete after every stop in order, an interrupt or an error included. After a kill
-    `recover_capture` makes it so. ``write(2)`` is called on the output's thread, straight from the
-    ring: give that thread a core of its own where the latency of the others matters.
+    The file is complete after every stop in order, also after an interrupt or an error. After a
+    kill, `recover_capture` completes it. ``write(2)`` is called on the output's thread, straight
+    from the ring: give that thread a core of its own if the latency of other stages matters.
 
     Examples
     --------
@@ -138,9 +137,8 @@ cdef class CaptureOutput(Output):
         if self.capture.failure != 0:
             number = self.capture.failure
             raise CaptureError(
-                number,
-                f"{errorcode.get(number, number)} while writing {self.path}: "
-                f"{os.strerror(number)}; it holds the first {self.delivered_bundles} bundles"
+                f"cannot be written: {os.strerror(number)}", path=self.path, number=number,
+                bundles=self.delivered_bundles,
             ) from OSError(number, os.strerror(number), self.path)
         return 0
 
@@ -169,7 +167,7 @@ cdef class PullOutput(Output):
         pass
 
     def poll(self, max_bundles=None):
-        """Take the bundles that there are.
+        """Take the bundles that are ready.
 
         Parameters
         ----------
@@ -179,22 +177,22 @@ cdef class PullOutput(Output):
         Returns
         -------
         context manager
-            Entering it gives a read-only array of BUNDLE_DTYPE, shape (n,), empty where there is
-            none. It lies in the ring: leaving the ``with`` block gives its memory back to the
-            pipeline, so copy what shall live longer. Where the block raises, the bundles count as
-            delivered all the same.
+            Entering it gives a read-only array of BUNDLE_DTYPE, shape (n,), which is empty if no
+            bundle is ready. The array lies in the ring. Leaving the ``with`` block returns its
+            memory to the pipeline, so copy what you need longer. If the block raises, the bundles
+            still count as delivered.
 
         Raises
         ------
         PipelineError
-            No pipeline has this output, or not in this process, or another poll is open.
+            No pipeline in this process has this output, or another poll is open.
         RingError
-            `max_bundles` is no count.
+            `max_bundles` is not a count.
 
         Notes
         -----
-        Thread-safety: one thread at a time; several may take turns. What is still inside when the
-        pipeline stops is kept for later polls.
+        Thread-safety: one thread at a time; several may take turns. Bundles that are left when the
+        pipeline stops are kept for later polls.
         """
         return Poll(self, max_bundles)
 
@@ -202,7 +200,7 @@ cdef class PullOutput(Output):
         self.turn.stay()
 
     def end(self):
-        # Also where the pipeline never ran: nothing more will come.
+        # Nothing more will come, also if the pipeline never ran.
         self.stage.finished = True
 
     @property
@@ -211,7 +209,7 @@ cdef class PullOutput(Output):
         return bool(self.stage.finished) and not self.backlog
 
     def drain(self):
-        """Move what is in the ring to where later polls find it; for a pipeline that stops.
+        """Move the ring's bundles to where later polls find them; for a pipeline that stops.
 
         Returns
         -------

@@ -67,7 +67,7 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
             slots[n].ingress_ts_ns = self.next_due_ns
             self.next_due_ns += market_flow_gap(self.flow)
             n += 1
-        # With `block`, what is due waits for room, and is late by that; its due time stays.
+        # With `block`, due records wait for room. They are late by that; their due time stays.
         may_drop = base.drop and ingress_is_full(base, n)
         while may_drop and n + dropped < base.batch and self.next_due_ns <= now_ns:
             market_flow_next(self.flow, &unwanted)
@@ -97,17 +97,17 @@ cdef uint64_t poisson_deadline(void *pointer) noexcept nogil:
 
 @cython.final
 cdef class PoissonIngress(Ingress):
-    """Synthetic flow of a living market at a given rate, open loop.
+    """Synthetic order flow at a given rate, open loop.
 
-    Arrivals are a Poisson process: each transaction is due an exponential time after the one
+    Arrivals are a Poisson process: each record is due an exponential time after the one
     before, and carries that due time as `ingress_ts_ns`, however late the thread gets to it. The
-    generator never slows down to be polite; how late it was is in `late`. What the market does is
-    described in `velox.MarketFlow`.
+    generator never slows down; `late` says how late it was. What the market does is described in
+    `velox.MarketFlow`.
 
     Parameters
     ----------
     rate : float or "max"
-        Transactions a second, 1 to 1e9; ``"max"`` makes each one due when there is room for it.
+        Records a second, 1 to 1e9; ``"max"`` makes each one due when there is room for it.
     seed : int
         The same seed gives the same transactions.
     **market
@@ -121,8 +121,8 @@ cdef class PoissonIngress(Ingress):
 
     Notes
     -----
-    With ``on_full="drop"``, the default unless the rate is ``"max"``, a full ring costs the newest
-    transaction, and the book downstream may reject what refers to it.
+    ``on_full="drop"`` is the default unless the rate is ``"max"``. A full ring then drops the
+    newest record, and the book may reject records that refer to it.
     """
 
     def __cinit__(self, rate=100_000, seed=0, **market):
@@ -135,7 +135,7 @@ cdef class PoissonIngress(Ingress):
             except TypeError:
                 valid = False
             if not valid:
-                raise ConfigError(f"rate = {rate!r}: must be 'max', or 1 to 1e9 a second")
+                raise ConfigError("must be 'max', or 1 to 1e9 a second", field="rate", value=rate)
         self.rate = rate
         self.seed = seed
         self.flow = MarketFlow(seed, rate=1e9 if unpaced else float(rate), **market)
@@ -157,7 +157,7 @@ cdef class PoissonIngress(Ingress):
 
     @property
     def base_price(self):
-        """int: The price around which the market lives, in 1e-4."""
+        """int: The price around which the market moves, in 1e-4."""
         return self.poisson.flow.twice_base // 2 * self.poisson.flow.tick_size
 
     @property
@@ -190,7 +190,7 @@ cdef class PoissonIngress(Ingress):
 # Replay
 
 cdef bint replay_next_run(replay_ingress *self) noexcept nogil:
-    """Go on to what comes after the run that has just ended; False at the very end."""
+    """Go on to the next run of records; False if the last one has ended."""
     if self.clearing:
         self.clearing = False
     elif self.passes_left == 0:
@@ -204,14 +204,14 @@ cdef bint replay_next_run(replay_ingress *self) noexcept nogil:
 
 
 cdef inline uint64_t replay_due(const replay_ingress *self) noexcept nogil:
-    """When the next record is due. Time never goes back, even where the recording's does."""
+    """When the next record is due. This time never goes back, even if the recording's does."""
     cdef uint64_t span_ns
     if self.clearing:
         return self.last_due_ns
     span_ns = elapsed_ns(self.records[0].ingress_ts_ns,
                          self.records[self.position].ingress_ts_ns)
     if self.ns_per_ns != 1.0:
-        # Saturating: no recording is longer than 146 years, at whatever speed.
+        # Saturating: no replay takes longer than 146 years.
         span_ns = <uint64_t>min(<double>span_ns * self.ns_per_ns, <double>LONGEST_NS)
     return max(self.last_due_ns, self.pass_start_ns + min(span_ns, <uint64_t>LONGEST_NS))
 
@@ -289,7 +289,9 @@ cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
 
 
 cdef object clears_for(object transactions):
-    """What empties every book that `transactions` touch; empty where they begin with that."""
+    """Return records that empty every book that `transactions` touch; none if they begin with
+    these.
+    """
     markets = np.unique(transactions["market"])
     clears = np.zeros(2 * len(markets), TRANSACTION_DTYPE)
     clears["kind"] = Kind.CLEAR
@@ -305,22 +307,22 @@ cdef object clears_for(object transactions):
 
 @cython.final
 cdef class ReplayIngress(Ingress):
-    """Recorded transactions, once or several times over.
+    """Recorded records, once or several times over.
 
     Parameters
     ----------
     transactions : ndarray or path
         An array of TRANSACTION_DTYPE, or a ``.npy`` file of them, which is mapped, not read.
     speed : float or "max"
-        1.0 keeps the recording's own time, 2.0 halves it; with ``"max"`` each transaction is due
+        1.0 keeps the recording's own time, 2.0 halves it; with ``"max"`` each record is due
         when there is room for it.
     repeat : int
-        How many passes. The books are cleared before each but the first, by transactions of
+        How many passes. The books are cleared before each but the first, by records of
         `Kind.CLEAR` which count like any other, unless the recording begins with these itself.
 
     Attributes
     ----------
-    transactions, speed, repeat
+    records, speed, repeat
 
     Raises
     ------
@@ -340,7 +342,8 @@ cdef class ReplayIngress(Ingress):
             try:
                 transactions = np.load(transactions, mmap_mode="r")
             except (OSError, ValueError, EOFError) as error:
-                raise RecordError(f"cannot map {os.fspath(transactions)}: {error}") from error
+                raise RecordError(
+                    f"cannot map {os.fspath(transactions)}: {error}") from error
         if isinstance(transactions, np.memmap):
             transactions = transactions.view(np.ndarray)
         self.replay.records = transactions_of(transactions, &length)
@@ -351,13 +354,13 @@ cdef class ReplayIngress(Ingress):
             except TypeError:
                 valid = False
             if not valid:
-                raise ConfigError(f"speed = {speed!r}: must be 'max' or a positive number")
+                raise ConfigError("must be 'max' or a positive number", field="speed", value=speed)
         try:
             passes = 0 if isinstance(repeat, bool) else operator.index(repeat)
         except TypeError:
             passes = 0
         if not 1 <= passes < 2**63:
-            raise ConfigError(f"repeat = {repeat!r}: must be an integer, 1 to 2**63 - 1")
+            raise ConfigError("must be an integer, 1 to 2**63 - 1", field="repeat", value=repeat)
         self.transactions = transactions
         self.speed = speed
         self.repeat = passes
@@ -381,8 +384,8 @@ cdef class ReplayIngress(Ingress):
             first_ns = int(self.transactions["ingress_ts_ns"][0])
             if first_ns > LONGEST_NS:
                 raise RecordError(
-                    f"transactions[0].ingress_ts_ns = {first_ns}: is later than a clock can be",
-                    index=0, field="ingress_ts_ns")
+                    "later than a clock can be", array="transactions", index=0,
+                    field="ingress_ts_ns", value=first_ns)
             self.clock.set(max(first_ns, self.clock.now(), 1))
 
     @property
@@ -405,7 +408,7 @@ cdef class ReplayIngress(Ingress):
 
 # Push
 
-# How often a push looks for room before it sees to signals, and to its time if that is limited.
+# How often a push looks for room before it checks for signals and for its timeout.
 cdef enum:
     PATIENCE = 10_000
     SHORT_PATIENCE = 200
@@ -416,12 +419,12 @@ cdef double checked_timeout(object timeout) except -1:
     with suppress(TypeError, ValueError, OverflowError):
         seconds = float(timeout)
     if isinstance(timeout, (bool, str)) or not seconds >= 0:
-        raise ConfigError(f"timeout = {timeout!r}: must be a number of seconds, or None")
+        raise ConfigError("must be a number of seconds, or None", field="timeout", value=timeout)
     return seconds
 
 
 cdef class PushIngress(Ingress):
-    """Transactions that Python pushes, from one thread at a time.
+    """Records that Python pushes, from one thread at a time.
 
     Parameters
     ----------
@@ -455,31 +458,31 @@ cdef class PushIngress(Ingress):
         self.turn.stay()
 
     def push(self, transactions, timeout=None):
-        """Push transactions into the pipeline.
+        """Push records into the pipeline.
 
         Parameters
         ----------
         transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
         timeout : float, optional
-            The longest to wait for room, in seconds; 0 waits for none. Who polls the output on the
-            same thread needs one: the pipeline holds some 25 000 transactions, and then waits.
+            The longest to wait for room, in seconds; 0 does not wait. Set it if the same thread
+            polls the output: the pipeline holds about 25 000 records, and then waits.
 
         Returns
         -------
         int
-            How many went in. With ``on_full="block"``, the default, the call waits for room,
-            without the GIL, and returns fewer than n only where the pipeline is stopped meanwhile
-            or the time is over: push the rest again. With ``"drop"`` it returns at once, and the
-            rest is counted as dropped.
+            How many records went in. With ``on_full="block"``, the default, the call waits for
+            room, without the GIL. It returns fewer than n only if the pipeline was stopped or the
+            time is over; push the rest again. With ``"drop"`` it returns at once and counts the
+            rest as dropped.
 
         Raises
         ------
         PipelineError
-            The pipeline is not running, or not in this process, or another thread is pushing.
+            The pipeline does not run, or belongs to another process; or another thread is pushing.
         RecordError
-            `transactions` is no contiguous array of that dtype.
+            `transactions` is not a contiguous array of that dtype.
         ConfigError
-            `timeout` is negative, or no number.
+            `timeout` is negative or not a number.
 
         Notes
         -----
@@ -556,12 +559,12 @@ cdef class PushIngress(Ingress):
         return done
 
     def close(self):
-        """Say that nothing more will come, so that the pipeline drains and ends. Idempotent."""
+        """End the input: the pipeline drains and ends. A second call does nothing."""
         if self.ring is None:
             raise PipelineError("close of an ingress that no pipeline has taken")
         if self.turn.is_forked():
             raise PipelineError("close in a fork of the pipeline's process, which has its threads")
-        # A push that is under way sees the pipeline's stop and leaves soon.
+        # A push on another thread sees the pipeline's stop and returns soon.
         while not self.turn.take():
             PyErr_CheckSignals()
             with nogil:

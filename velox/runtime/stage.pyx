@@ -1,4 +1,4 @@
-"""What every stage of a pipeline is to Python."""
+"""The stage contract, for Python."""
 
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -23,7 +23,7 @@ cdef class Control:
         release_memory(self.control)
 
     def stop(self):
-        """Tell the ingress to end; everything that is under way is still delivered."""
+        """Tell the ingress to end. Records under way are still delivered."""
         control_stop(self.control)
 
     @property
@@ -34,10 +34,9 @@ cdef class Control:
 
 @cython.final
 cdef class Turn:
-    """Lets one thread in at a time; who finds it taken is told so and does not wait.
+    """Lets one thread in at a time. A second thread is refused and does not wait.
 
-    It passes one end of a ring from one Python thread to the next, and shows where two want it at
-    once.
+    It passes one end of a ring from one Python thread to the next, and detects two threads at once.
     """
 
     def __cinit__(self):
@@ -57,11 +56,11 @@ cdef class Turn:
 
     cdef bint take(self) noexcept:
         cdef uint64_t free = 0
-        # Acquire: what the thread before did at this end of the ring is seen.
+        # Acquire: this thread sees what the thread before did at this end of the ring.
         return cas_strong_acquire_else_relaxed(self.holder, &free, PyThread_get_thread_ident())
 
     cdef bint is_mine(self) noexcept:
-        # Relaxed: if it is this thread, it wrote that itself.
+        # Relaxed: if this thread has the turn, it wrote the word itself.
         return load_relaxed(self.holder) == PyThread_get_thread_ident()
 
     cdef void leave(self) noexcept nogil:
@@ -78,17 +77,19 @@ cdef class Stage:
     """
 
     cdef int check(self) except -1:
-        """Raise what went wrong in the stage, once its runner has returned."""
+        """Raise the stage's error, once its runner has returned."""
         return 0
 
     def begin(self):
-        """Called once by the pipeline, before any runner starts."""
+        """Prepare. The pipeline calls it once, before any runner starts."""
 
     def end(self):
-        """Called once by the pipeline, after every runner has returned. Raises what went wrong."""
+        """Clean up, and raise the stage's error. The pipeline calls it once, after every runner
+        returned.
+        """
         self.check()
 
     @property
     def finished(self):
-        """bool: Whether the stage has ended in order; to be read after its runner returned."""
+        """bool: Whether the stage has ended in order. Read it after its runner has returned."""
         return bool(self.stage.finished)

@@ -1,11 +1,11 @@
-"""The strategy seam: what stands between the order book and the bundles.
+"""The strategy: a C function between the order book and the bundles.
 
 From Cython::
 
     from velox.runtime.strategy cimport Strategy, book_view, new_strategy
-    from velox.core.records cimport Transaction
+    from velox.core.records cimport Record
 
-    cdef int quote(const Transaction *record, const book_view *book, Transaction *out,
+    cdef int quote(const Record *record, const book_view *book, Record *out,
                    unsigned int room, void *user_data) noexcept nogil:
         ...
 
@@ -16,7 +16,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from velox.core.records cimport Transaction
 
-# The same bytes as velox/include/velox/strategy.h, which draws and explains them.
+# The same layout as in velox/include/velox/strategy.h, which explains it.
 cdef struct book_view:
     int64_t bid_price
     int64_t bid_quantity
@@ -47,5 +47,5 @@ cdef class Strategy:
     cdef object exception_of(self, int answer)
 
 
-# `owner` is kept alive as long as the strategy: whatever `user_data` points into.
+# `owner` holds the memory that `user_data` points to. It is kept alive as long as the strategy.
 cdef Strategy new_strategy(strategy_function function, void *user_data, object owner)

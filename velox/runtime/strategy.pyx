@@ -1,4 +1,4 @@
-"""The strategy seam: any compiled function of the published signature, as a `Strategy`."""
+"""Any compiled function with the published signature, as a `Strategy`."""
 
 import ctypes
 
@@ -127,7 +127,7 @@ cdef object address_of_numba(object function):
 
 
 cdef int require_elements(object function, object dtype) except -1:
-    """Refuse an array whose elements are not what a numba function takes them for."""
+    """Refuse an array whose elements differ from those that a numba function was compiled for."""
     declared = getattr(getattr(function, "_sig", None), "args", None)
     if declared is None or not declared[PARAMETERS - 1].name.endswith("*"):
         return 0        # nothing is declared, or void *
@@ -141,7 +141,7 @@ cdef int require_elements(object function, object dtype) except -1:
 
 
 cdef int require_alike(object former, object user_data) except -1:
-    """Refuse other memory than a strategy was made for."""
+    """Refuse an array of another dtype or shape than the strategy was made for."""
     if user_data is not None and not (
             isinstance(user_data, np.ndarray) and user_data.dtype == former.dtype
             and user_data.shape == former.shape):
@@ -169,7 +169,8 @@ cdef size_t address_of(object function) except 0:
 
 @cython.final
 cdef class Strategy:
-    """A compiled function that reads each applied record and its book, and says what shall leave.
+    """A compiled function that reads each applied record and its book, and writes the records to
+    emit.
 
     Its signature is ``velox_strategy`` of ``velox/strategy.h`` (see `velox.get_include`)::
 
@@ -192,7 +193,7 @@ cdef class Strategy:
     Raises
     ------
     StrategyError
-        The object is no compiled function, or one of another signature, where that can be seen.
+        The object is not a compiled function, or its declared signature is another.
 
     Notes
     -----

@@ -12,16 +12,16 @@ from velox.runtime.runner import Runner
 
 __all__ = ["Latch", "RunnerThreads", "start_thread"]
 
-# How long a wait may miss what was set, where an interrupt kept a lock from being given back.
+# How long a wait may miss the event if an interrupt kept a lock from being released.
 LOOK_AGAIN_S = 0.05
 
 
 class Latch:
     """Set once, awaited by any number of threads, and not torn by an interrupt.
 
-    `threading.Event` waits under a lock that a KeyboardInterrupt can leave held: it is taken by
-    Python code, and the interrupt may come between that and the block that gives it back. Whoever
-    sets the event then waits for ever, and so does whoever waits for it.
+    `threading.Event` waits under a lock that a KeyboardInterrupt can leave held: Python code takes
+    the lock, and the interrupt may come before the block that releases it. Then the thread that
+    sets the event waits for ever, and so does every thread that waits for it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Latch:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Let every wait end, those to come too. By one thread; again by the same is harmless."""
+        """End every wait, also later ones. One thread may call it, also more than once."""
         if not self._is_set:
             self._is_set = True
             self._lock.release()
@@ -57,7 +57,7 @@ def start_thread(thread: threading.Thread) -> None:
     Raises
     ------
     ThreadError
-        The system has none left.
+        The system has no thread left.
     """
     try:
         thread.start()
@@ -74,7 +74,7 @@ class RunnerThreads:
 
     Notes
     -----
-    The threads do not keep the interpreter alive: who starts them sees to it that they end.
+    The threads do not keep the interpreter alive. The caller must end them.
     """
 
     def __init__(self, runners: Sequence[Runner]) -> None:
@@ -82,7 +82,7 @@ class RunnerThreads:
         self._go = Latch()
         self._refusals: list[BaseException] = []
         # Not Thread.join: an exception that interrupts it can make a live thread look stopped
-        # (CPython before 3.13), and what it works on would then be torn down under it.
+        # (CPython before 3.13). The memory that the thread works on would then be freed.
         self._ended = [Latch() for _ in runners]
         self._threads = [
             threading.Thread(target=self._run, args=each, name=each[0].name, daemon=True)
@@ -101,12 +101,12 @@ class RunnerThreads:
         ended.set()
 
     def start(self) -> None:
-        """Let every thread settle on its CPU, and then all of them run at once.
+        """Wait until every thread runs on its CPU, then let all of them start at once.
 
         Raises
         ------
         PipelineError
-            One could not be pinned, or could not be had (`ThreadError`); none runs then.
+            A thread could not be pinned, or not be started (`ThreadError`). Then no thread runs.
         """
         try:
             for thread in self._threads:
@@ -114,7 +114,8 @@ class RunnerThreads:
             for settled in self._settled:
                 settled.wait()
         except BaseException as error:
-            # An interrupt, or no thread to be had: none may run, and none may wait for ever.
+            # An interrupt, or a thread that did not start: no thread may run, and no thread may
+            # wait for ever.
             self._refusals.append(error)
         self._go.set()
         if self._refusals:
@@ -123,7 +124,7 @@ class RunnerThreads:
 
     @property
     def released(self) -> bool:
-        """bool: Whether the runners were let go, and run or have run."""
+        """bool: Whether the runners were started."""
         return self._go.is_set() and not self._refusals
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -146,7 +147,7 @@ class RunnerThreads:
         )
 
     def join(self) -> None:
-        """Wait for the threads themselves, which have nothing left to do."""
+        """Wait until the threads, which have nothing left to do, have ended."""
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()

@@ -24,6 +24,7 @@ cdef struct verifier:
     const int64_t *quantities
     const int32_t *checksums        # [check], or NULL
     checksum_function checksum      # how the venue computes them
+    uint64_t price_decimals         # of the prices that it is computed of
     uint64_t checks
     uint64_t depth                  # levels a side that a check covers
     uint64_t pass_length            # from one pass to the next, in records taken

@@ -1,4 +1,4 @@
-"""The book against a recording's own oracle."""
+"""Compares books with what a recording says that they hold."""
 
 from typing import NamedTuple
 
@@ -24,12 +24,12 @@ __all__ = ["Verification", "Verifier"]
 
 
 class Verification(NamedTuple):
-    """How the book compared with its oracle.
+    """The result of comparing the books with the recording's checks.
 
     Attributes
     ----------
     checked, mismatched : int
-        Moments compared, and those at which the book was not what the oracle says.
+        Checks made, and checks at which the book was not what the recording says.
     first_mismatch : str or None
         Where, what was expected and what was found.
     """
@@ -65,7 +65,8 @@ cdef bint depth_matches(verifier *self, book *market_book, uint64_t check) noexc
 cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) noexcept nogil:
     cdef depth_counts counts = book_writer_rows(
         market_book, <Py_ssize_t>self.depth, self.found_rows)
-    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot)
+    cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot,
+                                       self.price_decimals)
     if found == self.checksums[check]:
         return True
     if load_relaxed(&self.mismatched) == 0:
@@ -75,7 +76,7 @@ cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) no
 
 
 cdef void verifier_check(verifier *self) noexcept nogil:
-    """Do the check that is due. On the thread that writes the books."""
+    """Do the check that is due, on the thread that writes the books."""
     cdef uint64_t check = self.next_check
     cdef book *market_book = self.books.by_market[self.markets[check]]
     cdef bint matches
@@ -103,7 +104,7 @@ cdef const void *kept_data(list kept, object array, object dtype):
 
 @cython.final
 cdef class Verifier:
-    """Compares books with an oracle while a recording is replayed.
+    """Compares books with a recording's checks while it is replayed.
 
     Parameters
     ----------
@@ -122,15 +123,16 @@ cdef class Verifier:
     def __cinit__(self, checks, Books books not None, *, pass_length):
         cdef BookChecksum algorithm
         if not isinstance(checks, (DepthChecks, ChecksumChecks)):
-            raise ConfigError(f"checks = {checks!r}: must be DepthChecks or ChecksumChecks")
+            raise ConfigError("must be DepthChecks or ChecksumChecks", field="checks", value=checks)
         unknown = set(np.unique(checks.market).tolist()) - set(books)
         if unknown:
-            raise ConfigError(f"the checks are of markets without a book: {sorted(unknown)}")
+            raise ConfigError(f"markets without a book: {sorted(unknown)}", field="checks")
         position = np.asarray(checks.position)
         if len(position) and not (
                 position.min() >= 1 and position.max() <= pass_length
                 and (np.diff(position) >= 0).all()):
-            raise ConfigError("the checks' positions must ascend from 1 to the recording's length")
+            raise ConfigError(
+                "must ascend from 1 to the recording's length", field="checks.position")
         self.checks = checks
         self.kept = [books]
         self.verifier = <verifier *>allocate(sizeof(verifier))
@@ -145,10 +147,12 @@ cdef class Verifier:
             algorithm = checks.algorithm
             if algorithm.function == NULL:
                 raise ConfigError(
-                    f"checks.algorithm = {algorithm!r}: computes nothing; a feed supplies one")
+                    "computes nothing; a feed supplies one",
+                    field="checks.algorithm", value=algorithm)
             self.verifier.checksums = <const int32_t *>kept_data(
                 self.kept, checks.checksum, np.int32)
             self.verifier.checksum = algorithm.function
+            self.verifier.price_decimals = algorithm.price_decimals
             self.verifier.depth = algorithm.levels
             rows = np.zeros(algorithm.levels, DEPTH_DTYPE)
             self.verifier.found_rows = <depth_row *>kept_data(self.kept, rows, DEPTH_DTYPE)
@@ -165,7 +169,7 @@ cdef class Verifier:
         release_memory(self.verifier)
 
     def result(self):
-        """What has been compared so far.
+        """Return the result so far.
 
         Returns
         -------

@@ -32,7 +32,7 @@ if _MISSING:
 
 if TYPE_CHECKING:
     from velox.solana.assembly import Submission, open_submission
-    from velox.solana.config import ChainConfig, SubmitOptions, load_config
+    from velox.solana.config import ChainConfig, load_config
     from velox.solana.journal.file import SubmissionJournal, read_journal
     from velox.solana.net.block_engine import BlockEngineClient
     from velox.solana.net.rpc import RpcClient
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
     from velox.solana.orders.queue import OrderQueue
+    from velox.solana.submit.options import SubmitOptions
     from velox.solana.submit.submitter import Submitter, SubmitterStatistics
     from velox.solana.submit.workers import Source, Stopping, SubmissionWorkers
     from velox.solana.tx.carrier import Cancel, Carrier, Fill, OrderNumber, TransactionResult
@@ -133,6 +134,7 @@ _HOMES = {
         "Tally",
     ),
     "velox.solana.orders.queue": ("OrderQueue",),
+    "velox.solana.submit.options": ("SubmitOptions",),
     "velox.solana.submit.submitter": (
         "Submitter",
         "SubmitterStatistics",

@@ -10,15 +10,24 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Final, Literal, TypeVar, get_args
 
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, MarketError
-from velox.settings import suggestion
+from velox.settings import (
+    check_choice,
+    check_integers,
+    check_numbers,
+    check_types,
+    kind_of,
+    refusal,
+    suggestion,
+)
 from velox.solana.files import read_regular
 from velox.solana.net.tips import Percentile
-from velox.solana.orders.queue import MAX_CAPACITY, Shedding
+from velox.solana.orders.queue import DEFAULT_CAPACITY, MAX_CAPACITY, Shedding
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.tx.limits import MIN_TIP_LAMPORTS
 from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.manifest.market import MarketSpec
@@ -30,7 +39,6 @@ __all__ = [
     "MarketConfig",
     "QueueConfig",
     "SignerConfig",
-    "SubmitOptions",
     "TipConfig",
     "load_config",
 ]
@@ -44,132 +52,6 @@ ORDER_TYPES: Final = MappingProxyType(
         "post_only": OrderType.POST_ONLY,
     }
 )
-
-
-# A key may have been pasted into these, or a URL with one. Messages name the kind of their values
-# only.
-_PRIVATE: Final = frozenset(
-    {"auth_file", "floor_url", "key_fd", "key_file", "kill_file", "regions", "rpc"}
-)
-_KINDS: Final[Mapping[type, str]] = MappingProxyType(
-    {
-        str: "a string",
-        int: "an integer",
-        float: "a number",
-        bool: "true or false",
-        list: "a list",
-        dict: "a table",
-    }
-)
-
-
-def _refuse(name: str, value: object, why: str) -> ConfigError:
-    is_private = name.partition("[")[0] in _PRIVATE
-    shown = f"is {_kind_of(value)}" if is_private else f"= {value!r}"
-    return ConfigError(f"{name} {shown}: {why}")
-
-
-def _kind_of(value: object) -> str:
-    return _KINDS.get(type(value), f"a {type(value).__name__}")
-
-
-def _check_integers(table: object, ranges: Mapping[str, tuple[int, int]]) -> None:
-    for name, (least, most) in ranges.items():
-        value = getattr(table, name)
-        if type(value) is not int or not least <= value <= most:
-            raise _refuse(name, value, f"must be an integer, {least} to {most}")
-
-
-def _check_numbers(table: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    for name, (least, most) in ranges.items():
-        value = getattr(table, name)
-        if type(value) not in (int, float) or not least <= value <= most:
-            raise _refuse(name, value, f"must be a number, {least:g} to {most:g}")
-
-
-def _check_types(table: object, kinds: Mapping[type, tuple[str, ...]]) -> None:
-    for kind, names in kinds.items():
-        for name in names:
-            value = getattr(table, name)
-            if type(value) is not kind:
-                raise _refuse(name, value, f"must be {_KINDS[kind]}")
-
-
-def _check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> None:
-    value = getattr(table, name)
-    if type(value) not in (str, int) or value not in choices:
-        raise _refuse(name, value, f"must be one of {', '.join(map(repr, choices))}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitOptions:
-    """The settings of a `Submitter`; the table ``[submit]``.
-
-    Attributes
-    ----------
-    window : int
-        Transactions in flight at once.
-    attempts : int
-        How often an order may be signed. With more than 1, a placed order may be a minute old.
-    atomic : bool
-        Whether up to five transactions share a Jito bundle: all of them land, or none.
-    commitment : {"confirmed", "finalized"}
-        The level at which an execution counts. ``finalized`` cannot be undone. Undoing
-        ``confirmed`` would take a third of the stake, which would be slashed.
-    poll_ns : int
-        Time between two status requests, at most 10 s.
-    resend_blocks : int
-        Blocks after which the same bytes are sent again; then twice as many, and so on.
-    order_valid_slots : int
-        Slots after which an order expires on the market, counted from its blockhash; 0 for never.
-    unit_price : int
-        Priority fee, in millionths of a lamport for one compute unit.
-    skip_preflight : bool
-        Whether the node forwards a transaction without a simulation.
-    rpc_fallback : bool
-        Whether transactions that the block engine refuses go to the RPC node, where everybody can
-        see them. Not with `atomic`: an RPC node takes no bundles.
-    isolate : bool
-        Whether the orders of a failed transaction are signed again one by one, once the failure is
-        *finalized*, whatever `commitment` is. A market executes a whole transaction or nothing. One
-        order that would cross, or the cancel of a filled order, fails all orders with it. If False,
-        all of them end as `FAILED`.
-
-    Raises
-    ------
-    ConfigError
-        A value cannot be used.
-    """
-
-    window: int = 32
-    attempts: int = 1
-    atomic: bool = False
-    commitment: Literal["confirmed", "finalized"] = "confirmed"
-    poll_ns: int = 400_000_000
-    resend_blocks: int = 4
-    order_valid_slots: int = 0
-    unit_price: int = 0
-    skip_preflight: bool = True
-    rpc_fallback: bool = False
-    isolate: bool = False
-
-    def __post_init__(self) -> None:
-        _check_integers(
-            self,
-            {
-                "window": (1, 1 << 16),
-                "attempts": (1, 1 << 16),
-                # A blockhash is valid for 30 to 60 s.
-                "poll_ns": (0, 10_000_000_000),
-                "resend_blocks": (1, 1 << 16),
-                "order_valid_slots": (0, 1 << 31),
-                "unit_price": (0, 1 << 40),
-            },
-        )
-        _check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        _check_choice(self, "commitment", ("confirmed", "finalized"))
-        if self.atomic and self.rpc_fallback:
-            raise _refuse("rpc_fallback", True, "cannot be combined with atomic = true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +68,16 @@ class ClusterConfig:
         The time limit of one request, in seconds.
     """
 
-    # The path may hold a provider's key.
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"rpc"})
+
     rpc: str = field(repr=False)
     allow_mainnet: bool = False
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        _check_types(self, {str: ("rpc",), bool: ("allow_mainnet",)})
-        _check_numbers(self, {"timeout_s": (0.001, 600.0)})
+        check_types(self, {str: ("rpc",), bool: ("allow_mainnet",)})
+        check_numbers(self, {"timeout_s": (0.001, 600.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +96,9 @@ class BlockEngineConfig:
         The file with the UUID for ``x-jito-auth``, of mode 0600 or stricter; empty for none.
     """
 
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"auth_file", "regions"})
+
     regions: tuple[str, ...] = field(repr=False)
     rate_per_s: float = 1.0
     burst: int = 1
@@ -220,14 +107,14 @@ class BlockEngineConfig:
     def __post_init__(self) -> None:
         regions = self.regions
         if not isinstance(regions, list | tuple) or not regions:
-            raise _refuse("regions", regions, "must be a list of URLs, at least one")
+            raise refusal(self, "regions", regions, "must be a list of URLs, at least one")
         for number, each in enumerate(regions):
             if not isinstance(each, str):
-                raise _refuse(f"regions[{number}]", each, "must be a URL")
+                raise refusal(self, f"regions[{number}]", each, "must be a URL")
         object.__setattr__(self, "regions", tuple(regions))
-        _check_numbers(self, {"rate_per_s": (0.001, 1e6)})
-        _check_integers(self, {"burst": (1, 1 << 16)})
-        _check_types(self, {str: ("auth_file",)})
+        check_numbers(self, {"rate_per_s": (0.001, 1e6)})
+        check_integers(self, {"burst": (1, 1 << 16)})
+        check_types(self, {str: ("auth_file",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +134,9 @@ class TipConfig:
         The URL of the landed tips; empty for Jito's own.
     """
 
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"floor_url"})
+
     policy: Literal["fixed", "floor"] = "fixed"
     lamports: int = MIN_TIP_LAMPORTS
     percentile: Percentile = 50
@@ -255,12 +145,12 @@ class TipConfig:
     floor_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        _check_choice(self, "policy", ("fixed", "floor"))
-        _check_choice(self, "percentile", get_args(Percentile))
-        _check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, _U63)})
+        check_choice(self, "policy", ("fixed", "floor"))
+        check_choice(self, "percentile", get_args(Percentile))
+        check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, _U63)})
         bounds = (MIN_TIP_LAMPORTS, self.maximum)
-        _check_integers(self, {"lamports": bounds, "minimum": bounds})
-        _check_types(self, {str: ("floor_url",)})
+        check_integers(self, {"lamports": bounds, "minimum": bounds})
+        check_types(self, {str: ("floor_url",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,16 +169,19 @@ class SignerConfig:
         While this file exists, nothing is signed; empty for none.
     """
 
+    # A key may have been pasted here, or a URL with one.
+    PRIVATE: ClassVar = frozenset({"key_fd", "key_file", "kill_file"})
+
     key_file: str = field(default="", repr=False)
     key_fd: int = -1
     max_spend_lamports_per_minute: int
     kill_file: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self, {str: ("key_file", "kill_file")})
-        _check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
+        check_types(self, {str: ("key_file", "kill_file")})
+        check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
         if bool(self.key_file) == (self.key_fd >= 0):
-            raise _refuse("key_file", self.key_file, "set either key_file or key_fd")
+            raise refusal(self, "key_file", self.key_file, "set either key_file or key_fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,14 +209,14 @@ class MarketConfig:
     spec: MarketSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_choice(self, "order_type", tuple(ORDER_TYPES))
+        check_choice(self, "order_type", tuple(ORDER_TYPES))
         keys: dict[str, Any] = {}
         for name in ("market", "base_mint", "quote_mint"):
             value = getattr(self, name)
             try:
                 keys[name] = Pubkey.from_string(value)
             except (TypeError, ValueError):
-                raise _refuse(name, value, "must be a public key in base 58") from None
+                raise refusal(self, name, value, "must be a public key in base 58") from None
         names = ("base_decimals", "quote_decimals", "lot_atoms", "tick_size", "velox_market")
         try:
             spec = MarketSpec(**keys, **{name: getattr(self, name) for name in names})
@@ -344,12 +237,12 @@ class QueueConfig:
         Which orders are shed first when it is full.
     """
 
-    capacity: int = 8192
+    capacity: int = DEFAULT_CAPACITY
     shedding: Shedding = "oldest"
 
     def __post_init__(self) -> None:
-        _check_integers(self, {"capacity": (1, MAX_CAPACITY)})
-        _check_choice(self, "shedding", get_args(Shedding))
+        check_integers(self, {"capacity": (1, MAX_CAPACITY)})
+        check_choice(self, "shedding", get_args(Shedding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,16 +281,16 @@ class ChainConfig:
     path: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self, {bool: ("memo",), str: ("journal", "path")})
-        _check_numbers(self, {"deadline_s": (0.0, 1e6)})
+        check_types(self, {bool: ("memo",), str: ("journal", "path")})
+        check_numbers(self, {"deadline_s": (0.0, 1e6)})
         if not self.markets and not self.memo:
             raise ConfigError("market: at least one is needed, or memo = true")
         numbers = [each.spec.velox_market for each in self.markets]
         for number in numbers:
             if numbers.count(number) > 1:
-                raise _refuse("market.velox_market", number, "occurs twice")
+                raise refusal(self, "market.velox_market", number, "occurs twice")
         if self.submit.atomic and self.block_engine is None:
-            raise _refuse("submit.atomic", True, "needs a [block_engine]")
+            raise refusal(self, "submit.atomic", True, "needs a [block_engine]")
 
     def relative(self, path: str) -> str:
         """Return a path of the file, relative to the file's folder."""
@@ -465,7 +358,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
 def _table(path: str, table: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, dict):
         # The value may be a secret.
-        raise ConfigError(f"{path}: {table} is {_kind_of(value)}: must be a table")
+        raise ConfigError(f"{path}: {table} is {kind_of(value)}: must be a table")
     known = [each.name for each in fields(kind) if each.init]  # type: ignore[arg-type]
     for key in value:
         _check_key(path, table + ".", key, known)

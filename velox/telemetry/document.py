@@ -63,9 +63,9 @@ def document(
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:
-    """Write an object as JSON, to be read by people too.
+    """Write an object as indented JSON.
 
-    Text that is no UTF-8, as a path may be, is escaped; a number that JSON does not have is an
+    Text that is not UTF-8, such as some paths, is escaped. A number that JSON does not have is an
     error.
     """
     text = json.dumps(value, indent=2, allow_nan=False)

@@ -98,7 +98,9 @@ def _encode(
             _put(body, -empty)
         count = int(counts[index])
         if count > LARGEST_COUNT:
-            raise RecordError(f"counts[{index}] = {count}: must be below 2**63", field="counts")
+            raise RecordError(
+                "must be below 2**63", field="counts", index=int(index), value=int(count)
+            )
         _put(body, count)
         end = index + 1
     header = HEADER.pack(COOKIE, len(body), 0, significant_digits, lowest, highest, 1.0)
@@ -134,7 +136,7 @@ def decode_histogram(text: str) -> LatencyHistogram:
     Raises
     ------
     RecordError
-        The text is no such encoding; the message says what of it is wrong.
+        The text is not such an encoding; the message says what is wrong.
 
     Notes
     -----
@@ -143,7 +145,7 @@ def decode_histogram(text: str) -> LatencyHistogram:
     try:
         data = base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise RecordError(f"histogram: not base64: {error}", field="histogram") from None
+        raise RecordError(f"not base64: {error}", field="histogram") from None
     cookie, length = _unpack(WRAPPER, data, "wrapper")
     if cookie != COMPRESSED_COOKIE:
         raise _wrong("cookie", f"{cookie:#x}", f"must be {COMPRESSED_COOKIE:#x}: compressed V2")
@@ -163,14 +165,14 @@ def decode_histogram(text: str) -> LatencyHistogram:
     try:
         empty = LatencyHistogram(lowest, highest, digits)
     except ConfigError as error:
-        raise RecordError(f"histogram: {error}", field="histogram") from None
+        raise RecordError(str(error), field="histogram") from None
     counts = empty.counts()
     _fill(counts, body)
     return LatencyHistogram.from_counts(counts, lowest, highest, digits)
 
 
 def _wrong(name: str, value: object, why: str) -> RecordError:
-    return RecordError(f"histogram: {name} = {value}: {why}", field="histogram")
+    return RecordError(f"{name} = {value}: {why}", field="histogram")
 
 
 def _unpack(layout: struct.Struct, data: bytes, name: str) -> tuple[int, ...]:
@@ -188,9 +190,9 @@ def _inflated(compressed: bytes) -> tuple[tuple[int, ...], bytes]:
     try:
         payload = inflater.decompress(compressed, MOST_BYTES)
     except zlib.error as error:
-        raise RecordError(f"histogram: cannot be inflated: {error}", field="histogram") from None
+        raise RecordError(f"cannot be inflated: {error}", field="histogram") from None
     if not inflater.eof or inflater.unused_data:
-        raise RecordError("histogram: cannot be inflated: not one whole stream", field="histogram")
+        raise RecordError("cannot be inflated: not one whole stream", field="histogram")
     return _unpack(HEADER, payload, "header"), payload[HEADER.size :]
 
 
@@ -294,7 +296,9 @@ class HistogramLog:
             The file cannot be written.
         """
         if not until_s >= self._since_s:
-            raise ConfigError(f"until_s = {until_s}: the interval begins at {self._since_s}")
+            raise ConfigError(
+                f"the interval begins at {self._since_s}", field="until_s", value=until_s
+            )
         lines = [
             self._line(tag, histogram, until_s - self._since_s)
             for tag, histogram in histograms.items()
@@ -305,13 +309,15 @@ class HistogramLog:
 
     def _line(self, tag: str, histogram: LatencyHistogram, length_s: float) -> str:
         if not TAG.fullmatch(tag):
-            raise ConfigError(f"tag = {tag!r}: must not be empty, nor hold a comma or a space")
+            raise ConfigError(
+                "must not be empty, nor hold a comma or a space", field="tag", value=tag
+            )
         counts = histogram.counts()
         before = self._before.get(tag)
         if before is not None:
             earlier = before.counts()
             if len(earlier) != len(counts) or (earlier > counts).any():
-                raise ConfigError(f"tag = {tag!r}: holds less than at the last interval")
+                raise ConfigError("holds less than at the last interval", field="tag", value=tag)
             counts -= earlier
         used = np.flatnonzero(counts)
         largest = int(histogram.edges()[used[-1] + 1]) - 1 if len(used) else 0

@@ -60,7 +60,7 @@ def opening(
     huge_pages : HugePages
         Of the rings and books.
     source : str
-        Where the transactions come from.
+        Where the records come from.
     """
     threads = [
         f"{each.name}: {', '.join(each.stages)}, on "

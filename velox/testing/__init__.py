@@ -1,7 +1,6 @@
-"""A Solana cluster and a Jito block engine in this process, which fail as they are told to.
+"""A Solana cluster, a market and a Jito block engine in this process, with faults to order.
 
-Needs ``pip install -e '.[solana]'`` in the repository; nothing of it is loaded before a name is
-asked for.
+Needs ``pip install -e '.[solana]'`` in the repository. A name is loaded when it is used first.
 """
 
 from __future__ import annotations
@@ -15,10 +14,27 @@ if TYPE_CHECKING:
     from velox.testing.cluster import LocalCluster
     from velox.testing.faults import Fault, FaultPlan, Lie, Strike
     from velox.testing.svm import Execution
+    from velox.testing.venue import LocalMarket, MarketPlan
 
-__all__ = ["Bundle", "Execution", "Fault", "FaultPlan", "Lie", "LocalCluster", "Strike"]
+__all__ = [
+    "Bundle",
+    "Execution",
+    "Fault",
+    "FaultPlan",
+    "Lie",
+    "LocalCluster",
+    "LocalMarket",
+    "MarketPlan",
+    "Strike",
+]
 
-_HOMES = {"Bundle": "chain", "Execution": "svm", "LocalCluster": "cluster"}
+_HOMES = {
+    "Bundle": "chain",
+    "Execution": "svm",
+    "LocalCluster": "cluster",
+    "LocalMarket": "venue",
+    "MarketPlan": "venue",
+}
 
 
 def __getattr__(name: str) -> Any:

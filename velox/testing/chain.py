@@ -144,7 +144,7 @@ class Chain:
         first = self.svm.genesis_slot
         for age in range(MAX_AGE, -1, -1):
             self._append(first + MAX_AGE - age, GENESIS_HEIGHT - age)
-        self.faucet = Keypair.from_seed(bytes(self._hash("faucet")))
+        self.faucet = self.keypair("faucet")
         self.svm.fund(self.faucet.pubkey(), 10**17)
         # Twice, so that some accounts are retired from the start.
         self.rotate_tip_accounts()
@@ -203,6 +203,10 @@ class Chain:
     def _hash(self, purpose: str) -> Hash:
         return Hash.from_bytes(hashlib.sha256(f"velox {self._seed} {purpose}".encode()).digest())
 
+    def keypair(self, purpose: str) -> Keypair:
+        """Return the key that the chain's seed gives for a purpose."""
+        return Keypair.from_seed(bytes(self._hash(purpose)))
+
     # Blockhashes, signatures, tips
 
     def last_valid_height(self, blockhash: Hash) -> int | None:
@@ -237,7 +241,7 @@ class Chain:
         self.retired_tip_accounts = self.tip_accounts
         names = [f"tip {self._tip_sets} {i}" for i in range(TIP_ACCOUNTS)]
         self._tip_sets += 1
-        self.tip_accounts = [Keypair.from_seed(bytes(self._hash(name))).pubkey() for name in names]
+        self.tip_accounts = [self.keypair(name).pubkey() for name in names]
         for each in self.tip_accounts:
             # Without this, a small tip would create an account below the rent-exempt minimum.
             self.svm.fund(each, self.svm.rent_exemption(0))
@@ -261,6 +265,11 @@ class Chain:
         """Accept one transaction, which lands by itself."""
         with self.lock:
             self._wait(_Waiting(0, (received,)), received.signature)
+
+    def accept_without_faults(self, received: Received) -> None:
+        """Accept one transaction, which lands in the next block whatever the fault plan says."""
+        with self.lock:
+            self._waiting.append(_Waiting(self.head.slot + 1, (received,)))
 
     def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
         """Accept a bundle, which lands whole or not at all. A waiting bundle is accepted once."""

@@ -1,4 +1,4 @@
-"""A Solana cluster and a block engine in this process, for tests and for trying things out."""
+"""A Solana cluster and a block engine in this process, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ from velox.errors import LocalnetError
 from velox.runtime.threads import Latch, start_thread
 from velox.testing.block_engine import BlockEngineService
 from velox.testing.chain import Bundle, Chain
+from velox.testing.crowd import Crowd
 from velox.testing.faults import FaultInjector, FaultPlan, Strike
+from velox.testing.market import MARKET_ADDRESS, market_program
 from velox.testing.rpc.service import RpcService
 from velox.testing.server.http import HttpServer
 from velox.testing.server.jsonrpc import Reply, Request
 from velox.testing.server.loop import BACKLOG, LoopThread
 from velox.testing.server.websocket import WebSocketServer
 from velox.testing.svm import Execution
+from velox.testing.venue import LocalMarket, MarketPlan
 
 __all__ = ["LocalCluster"]
 
@@ -38,45 +41,48 @@ HOST = "127.0.0.1"
 ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
 MAX_LAMPORTS = 2**63
-# The longest sleep, in seconds: some thirty years.
+# The longest sleep, in seconds: about thirty years.
 MOST_S = 1e9
 
 
 class LocalCluster:
     """A validator over a real Solana virtual machine, its RPC, its websocket and a block engine.
 
-    It listens on 127.0.0.1 alone, from construction until `close`; as a context manager it closes
-    itself, and so it does, a little later, once nobody refers to it any more. All methods may be
-    called from any thread.
+    It listens on 127.0.0.1 only, from construction until `close`. It is a context manager. A
+    cluster that is no longer referenced closes itself. Any thread may call any method.
 
     Parameters
     ----------
     slots : "manual" or "real"
-        Whether time passes when `tick`, `advance` and `sleep` say so, or by itself.
+        Whether time passes by `tick`, `advance` and `sleep`, or by itself.
     slot_ns : int
-        Length of a slot, nanoseconds.
+        The length of a slot, in nanoseconds.
     faults : FaultPlan, optional
-        What goes wrong. Nothing, without it.
+        The faults to inject; none by default.
     programs : mapping of Pubkey to bytes or path, optional
         Programs to load: the bytes of an ELF file, or its path.
     port : int
-        Of the RPC and the block engine; the websocket is at the next one. 0 finds a free pair.
+        The port of the RPC and the block engine. The websocket takes the next one. 0 finds a free
+        pair.
     seed : int
-        Blockhashes, the faucet and tip accounts come from it.
+        Determines blockhashes, the faucet, tip accounts, the market and its crowd.
     rate_per_s : float or None
-        Requests a second that the block engine takes from one client. None does not limit them.
+        Requests a second that the block engine takes from one client; None for no limit.
+    market : bool or MarketPlan
+        Whether the chain has a market with a crowd; see the property `market`. A plan sets what
+        they are like.
 
     Attributes
     ----------
     url, ws_url, block_engine_url : str
-        Where to reach it. Clients of a block engine append ``/api/v1/…`` themselves.
+        Its URLs. Clients of a block engine append ``/api/v1/…`` themselves.
     faucet : Keypair
-        Rich.
+        Has 100 million SOL, and pays airdrops.
 
     Raises
     ------
     LocalnetError
-        A setting that cannot be used, a port that is taken, a program that cannot be loaded.
+        A setting is out of range, a port is in use, or a program cannot be loaded.
 
     Examples
     --------
@@ -98,19 +104,10 @@ class LocalCluster:
         port: int = 0,
         seed: int = 0,
         rate_per_s: float | None = 1.0,
+        market: bool | MarketPlan = False,
     ) -> None:
-        if slots not in ("manual", "real"):
-            raise LocalnetError(f"slots = {slots!r}: must be 'manual' or 'real'")
-        if not isinstance(slot_ns, int) or slot_ns < 1_000_000:
-            raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
-        if not isinstance(port, int) or not 0 <= port < 65_535:
-            raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
-        if not isinstance(seed, int):
-            raise LocalnetError(f"seed = {seed!r}: must be an integer")
-        if faults is not None and not isinstance(faults, FaultPlan):
-            raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
-        if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
-            raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
+        _check_settings(slots=slots, slot_ns=slot_ns, faults=faults, port=port, seed=seed)
+        _check_market(rate_per_s, market)
         self._manual = slots == "manual"
         self._rate_per_s = rate_per_s
         self._now_ns = 0
@@ -118,8 +115,18 @@ class LocalCluster:
         self._chain = Chain(self._injector, slot_ns, seed)
         self._first_slot = self._chain.head.slot
         self.faucet: Keypair = self._chain.faucet
+        if market and MARKET_ADDRESS not in programs:
+            self.add_program(MARKET_ADDRESS, market_program())
         for pubkey, program in programs.items():
             self.add_program(pubkey, program)
+        self._market: LocalMarket | None = None
+        self._crowd: Crowd | None = None
+        if market:
+            plan = MarketPlan() if isinstance(market, bool) else market
+            with self._chain.lock:
+                self._market = LocalMarket(self._chain, plan)
+                if plan.crowd_rate_per_s:
+                    self._crowd = Crowd(self._chain, self._market, plan)
         self._rpc = RpcService(self._chain)
         self._engines: dict[str, BlockEngineService] = {}
         with ExitStack() as stack:
@@ -137,18 +144,18 @@ class LocalCluster:
             if not self._manual:
                 stack.callback(_start_ticking(self._chain))
             self._stack = stack.pop_all()
-        # No thread of its own keeps it alive.
+        # Its own threads do not keep it alive.
         self._forgotten = weakref.finalize(self, _close_elsewhere, self._stack)
         self._forgotten.atexit = False
 
     def close(self) -> None:
-        """Stop serving, and every thread. A second call does nothing."""
+        """Stop serving, and end every thread. A second call does nothing."""
         self._forgotten.detach()
         self._stack.close()
 
     def __enter__(self) -> LocalCluster:
         if not self._forgotten.alive:
-            raise LocalnetError("enter of a cluster that is closed")
+            raise LocalnetError("enter: the cluster is closed")
         return self
 
     def __exit__(
@@ -160,7 +167,7 @@ class LocalCluster:
         self.close()
 
     def region_url(self, region: str) -> str:
-        """A region of the block engine, with limits and a memory of its own."""
+        """Return the URL of a region of the block engine, which has its own limits and memory."""
         if not region.isalnum() or region == "api":
             raise LocalnetError(f"region = {region!r}: must be letters and digits")
         return f"{self.url}/{region}"
@@ -168,15 +175,15 @@ class LocalCluster:
     # Time
 
     def tick(self, count: int = 1) -> None:
-        """Make `count` blocks now, and land what waits for them."""
+        """Make `count` blocks now, and land the transactions that are due."""
         _refuse_negative("count", count)
         with self._chain.lock:
             self._chain.tick(count)
 
     def advance(self, nanoseconds: int) -> None:
-        """Let time pass in manual mode, and make the blocks whose slots begin in it."""
+        """Let time pass in manual mode, and make the blocks of the slots that begin in it."""
         if not self._manual:
-            raise LocalnetError("advance: time passes by itself where slots = 'real'")
+            raise LocalnetError("advance: time passes by itself if slots = 'real'")
         _refuse_negative("nanoseconds", nanoseconds)
         with self._chain.lock:
             self._now_ns = self.clock() + nanoseconds
@@ -184,11 +191,11 @@ class LocalCluster:
                 self._chain.tick()
 
     def clock(self) -> int:
-        """Nanoseconds of the cluster's own time: those of `tick` and `advance`, or monotonic."""
+        """Return the cluster's time in nanoseconds: by `tick` and `advance`, or monotonic."""
         return max(self._now_ns, self._head_ns()) if self._manual else time.monotonic_ns()
 
     def sleep(self, seconds: float) -> None:
-        """`advance` in manual mode, `time.sleep` otherwise."""
+        """Call `advance` in manual mode, and `time.sleep` otherwise."""
         if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_S:
             raise LocalnetError(f"seconds = {seconds!r}: must be 0 to 1e9")
         if self._manual:
@@ -198,33 +205,39 @@ class LocalCluster:
 
     @property
     def slot(self) -> int:
-        """The newest block's."""
+        """The slot of the newest block."""
         return self._chain.head.slot
 
     @property
     def block_height(self) -> int:
-        """The newest block's; it does not count the slots that were skipped."""
+        """The height of the newest block, which does not count skipped slots."""
         return self._chain.head.height
 
     def _head_ns(self) -> int:
-        """When the newest block's slot began, in manual time."""
+        """Return when the newest block's slot began, in manual time."""
         return (self._chain.head.slot - self._first_slot) * self._chain.slot_ns
 
     # Accounts and programs
 
     def fund(self, pubkey: Pubkey, lamports: int) -> None:
-        """Give lamports to an account, out of nothing and at once."""
+        """Add lamports to an account at once, out of nothing."""
         if not isinstance(lamports, int) or not 0 <= lamports < MAX_LAMPORTS:
             raise LocalnetError(f"lamports = {lamports!r}: must be 0 to 2**63 - 1")
         with self._chain.lock:
             self._chain.svm.fund(pubkey, lamports)
 
     def account(self, pubkey: Pubkey) -> Account | None:
+        """Return an account; None if it does not exist."""
         with self._chain.lock:
             return self._chain.svm.account(pubkey)
 
+    def program_accounts(self, program: Pubkey) -> list[tuple[Pubkey, Account]]:
+        """Return the accounts that a program owns, sorted by their keys."""
+        with self._chain.lock:
+            return self._chain.svm.program_accounts(program)
+
     def set_account(self, pubkey: Pubkey, account: Account | None) -> None:
-        """Put an account in place, or away with None."""
+        """Set an account; None deletes it."""
         with self._chain.lock:
             self._chain.svm.set_account(pubkey, account)
 
@@ -234,8 +247,26 @@ class LocalCluster:
         with self._chain.lock:
             self._chain.svm.add_program(pubkey, source)
 
+    @property
+    def market(self) -> LocalMarket:
+        """The market: a book on the chain, where `LocalMarket.admit` gives traders a seat.
+
+        Raises
+        ------
+        LocalnetError
+            The cluster was made without a market.
+        """
+        if self._market is None:
+            raise LocalnetError("market: the cluster has none; make it with market=True")
+        return self._market
+
+    @property
+    def crowd(self) -> Crowd | None:
+        """The counterparties on the market; None if there are none."""
+        return self._crowd
+
     def rotate_tip_accounts(self) -> None:
-        """Retire the tip accounts: what pays them no longer counts as a tip."""
+        """Replace the tip accounts: transfers to the old ones no longer count as tips."""
         with self._chain.lock:
             self._chain.rotate_tip_accounts()
 
@@ -243,13 +274,13 @@ class LocalCluster:
 
     @property
     def executions(self) -> tuple[Execution, ...]:
-        """Every transaction that the chain has executed, in order: the truth of any test."""
+        """Every transaction that the chain has executed, in order."""
         with self._chain.lock:
             return tuple(self._chain.executions)
 
     @property
     def statuses(self) -> Mapping[Signature, Execution]:
-        """The same by signature."""
+        """The executions by signature."""
         with self._chain.lock:
             return MappingProxyType(dict(self._chain.statuses))
 
@@ -296,8 +327,31 @@ class LocalCluster:
             return self._engines[region]
 
 
+def _check_settings(
+    *, slots: object, slot_ns: object, faults: object, port: object, seed: object
+) -> None:
+    """Refuse settings of a `LocalCluster` that are out of range."""
+    if slots not in ("manual", "real"):
+        raise LocalnetError(f"slots = {slots!r}: must be 'manual' or 'real'")
+    if not isinstance(slot_ns, int) or slot_ns < 1_000_000:
+        raise LocalnetError(f"slot_ns = {slot_ns!r}: must be 1000000 or more")
+    if not isinstance(port, int) or not 0 <= port < 65_535:
+        raise LocalnetError(f"port = {port!r}: must be 0 to 65534")
+    if not isinstance(seed, int):
+        raise LocalnetError(f"seed = {seed!r}: must be an integer")
+    if faults is not None and not isinstance(faults, FaultPlan):
+        raise LocalnetError(f"faults = {faults!r}: must be a FaultPlan, or None")
+
+
+def _check_market(rate_per_s: float | None, market: object) -> None:
+    if not isinstance(market, bool | MarketPlan):
+        raise LocalnetError(f"market = {market!r}: must be true, false or a MarketPlan")
+    if rate_per_s is not None and not 0 < rate_per_s <= 1e9:
+        raise LocalnetError(f"rate_per_s = {rate_per_s!r}: must be above 0 to 1e9, or None")
+
+
 def _start_ticking(chain: Chain) -> Callable[[], None]:
-    """Make a block each slot, on a thread; what is returned ends that."""
+    """Make a block each slot, on a thread; return a function that ends the thread."""
     closing = Latch()
     thread = threading.Thread(
         target=_keep_ticking, args=(chain, closing), name="velox-slots", daemon=True
@@ -312,7 +366,7 @@ def _start_ticking(chain: Chain) -> Callable[[], None]:
 
 
 def _keep_ticking(chain: Chain, closing: Latch) -> None:
-    """A block each slot; slots that a late thread missed are skipped, as a leader's are."""
+    """Make a block each slot. Slots that the thread was too late for are skipped."""
     begin = time.monotonic_ns()
     while not closing.wait(max(0, begin + chain.slot_ns - time.monotonic_ns()) / 1e9):
         slots = max(1, (time.monotonic_ns() - begin) // chain.slot_ns)
@@ -332,7 +386,7 @@ def _weakly(method: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
 
 
 def _close_elsewhere(stack: ExitStack) -> None:
-    """Close a cluster that is forgotten, which may have happened on a thread of its own."""
+    """Close a cluster that is no longer referenced, on a new thread: it may run on its own."""
     threading.Thread(target=stack.close, name="velox-closing", daemon=True).start()
 
 
@@ -342,7 +396,7 @@ def _refuse_negative(name: str, value: int) -> None:
 
 
 def _listeners(port: int) -> tuple[socket.socket, socket.socket]:
-    """Two listening sockets at neighbouring ports; nobody can come in between."""
+    """Return two listening sockets at neighbouring ports."""
     for _ in range(1 if port else PAIRS_TRIED):
         first = _bind(port)
         try:
@@ -357,10 +411,10 @@ def _listeners(port: int) -> tuple[socket.socket, socket.socket]:
 def _bind(port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # A port whose last connections linger can be taken, one that is served cannot.
+        # Allows a port with old connections in TIME_WAIT, not one that is being served.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((HOST, port))
-        # Only a socket that listens keeps others off its port.
+        # Only a listening socket keeps other processes off its port.
         made.listen(BACKLOG)
     except OSError as error:
         made.close()

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, when, and the record of it."""
+"""Injected faults: which, when, and the record of those that struck."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Fault(StrEnum):
 
 
 class Lie(StrEnum):
-    """How a lying answer is wrong."""
+    """What is wrong with the answer of a `Fault.LYING`."""
 
-    OTHER_VALUE = "other_value"  # well-formed, and of something else
+    OTHER_VALUE = "other_value"  # a well-formed answer about something else
     OTHER_ID = "other_id"  # the answer to another request
     TRUNCATED = "truncated"  # JSON that stops in the middle
     HTML = "html"  # a proxy's page, under HTTP 200
 
 
 SENDS = frozenset({"sendTransaction", "sendBundle"})
-# The faults of an answer, and the methods whose answers they strike unless `scope` says otherwise.
+# The faults of answers, and the methods that they strike without a `scope`.
 SCOPES: Mapping[Fault, frozenset[str]] = MappingProxyType(
     {
         Fault.RESPONSE_LOST: SENDS,
@@ -87,20 +87,20 @@ class FaultPlan:
     rates : mapping of Fault to float, optional
         Probability of each fault at each opportunity, 0 to 1.
     calls : mapping of Fault to a collection of int, optional
-        Opportunities at which it strikes for certain.
+        Opportunities at which it always strikes.
     scope : mapping of Fault to a collection of str, optional
-        For the faults in `SCOPES`: the JSON-RPC methods whose answers it strikes, instead of
+        For the faults of answers: the JSON-RPC methods that they strike, instead of
         ``sendTransaction`` and ``sendBundle``.
     delay_slots, skip_slots, fork_blocks : int
-        A delay is of 1 to `delay_slots` slots, a gap in the slots of 1 to `skip_slots`; a fork is
-        given up after 1 to `fork_blocks` blocks, 31 at most, since a finalized block stays.
+        The longest delay, the longest gap between slots, and the longest life of a fork in blocks.
+        A fork lives 31 blocks at most, since a finalized block stays.
     lies : tuple of Lie
-        The lies to draw from.
+        What `Fault.LYING` chooses from.
 
     Raises
     ------
     LocalnetError
-        A fault, rate, opportunity or scope that cannot be; the message names it.
+        A fault, rate, opportunity or scope is out of range; the message names it.
     """
 
     seed: int = 0
@@ -119,9 +119,9 @@ class FaultPlan:
             given = getattr(self, name)
             for fault, value in given.items():
                 if not isinstance(fault, Fault):
-                    raise LocalnetError(f"{name}: {fault!r} is no Fault")
+                    raise LocalnetError(f"{name}: must have a Fault as key, not {fault!r}")
                 if not _FITS[name](fault, value):
-                    raise LocalnetError(f"{name}: {fault}: {value!r} cannot be used")
+                    raise LocalnetError(f"{name}: {fault} = {value!r}: out of range")
             object.__setattr__(self, name, MappingProxyType(dict(given)))
         for name in ("delay_slots", "skip_slots"):
             if not _whole(getattr(self, name), 1):
@@ -129,21 +129,21 @@ class FaultPlan:
         if not _whole(self.fork_blocks, 1) or self.fork_blocks > 31:
             raise LocalnetError(f"fork_blocks = {self.fork_blocks!r}: must be 1 to 31")
         if not self.lies or not all(isinstance(lie, Lie) for lie in self.lies):
-            raise LocalnetError(f"lies = {self.lies!r}: must be one Lie or more")
+            raise LocalnetError(f"lies = {self.lies!r}: must be one or more Lies")
 
     def strikes(self, fault: Fault, number: int) -> bool:
-        """Whether `fault` strikes at its opportunity `number`."""
+        """Return whether `fault` strikes at its opportunity `number`."""
         if number in self.calls.get(fault, ()):
             return True
         rate = self.rates.get(fault, 0.0)
         return rate > 0.0 and self._draw(fault, number, "strikes") < math.ceil(rate * 2**64)
 
     def choose(self, fault: Fault, number: int, count: int) -> int:
-        """One of 0 to `count` - 1: the length of a delay, the kind of a lie."""
+        """Return 0 to `count` - 1, such as for the length of a delay."""
         return self._draw(fault, number, "chooses") % count
 
     def _draw(self, fault: Fault, number: int, purpose: str) -> int:
-        """Uniform below 2**64."""
+        """Return a uniform integer below 2**64."""
         text = f"{self.seed} {fault} {number} {purpose}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
@@ -167,7 +167,7 @@ class Strike:
 
 
 class FaultInjector:
-    """Counts the opportunities of one cluster, and keeps what struck. Thread-safe."""
+    """Counts the opportunities of one cluster, and records what struck. Thread-safe."""
 
     def __init__(self, plan: FaultPlan | None) -> None:
         self.plan = FaultPlan() if plan is None else plan
@@ -176,7 +176,7 @@ class FaultInjector:
         self._lock = threading.Lock()
 
     def meet(self, fault: Fault, where: Any) -> Strike | None:
-        """One opportunity for `fault`; the strike, if it strikes."""
+        """Count one opportunity for `fault`; return the strike, if it strikes."""
         with self._lock:
             number = self._opportunities[fault]
             self._opportunities[fault] += 1
@@ -187,7 +187,7 @@ class FaultInjector:
             return strike
 
     def meet_answer(self, fault: Fault, method: str) -> Strike | None:
-        """The same for a fault of an answer, whose opportunities are the methods in its scope."""
+        """Count one opportunity for a fault of answers, if `method` is in its scope."""
         if method not in self.plan.scope.get(fault, SCOPES[fault]):
             return None
         return self.meet(fault, method)

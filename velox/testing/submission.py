@@ -10,15 +10,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from velox.solana.assembly import Submission
-from velox.solana.config import QueueConfig, SubmitOptions
+from velox.solana.config import QueueConfig
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.orders.outcomes import Observer
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
+from velox.solana.tx.carrier import Carrier
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.instructions import OrderType
 from velox.solana.venues.memo import MemoCarrier
 from velox.testing.cluster import LocalCluster
+from velox.testing.venue import MarketPlan
 
 __all__ = ["LOCAL_SLOT_NS", "local_submission"]
 
@@ -37,9 +42,14 @@ def local_submission(
     on_open: Callable[[SubmissionJournal], None] | None = None,
     slot_ns: int = LOCAL_SLOT_NS,
     clock: Callable[[], int] = time.monotonic_ns,
+    market: bool | MarketPlan = False,
+    on_cluster: Callable[[LocalCluster], None] | None = None,
     **options: Any,
 ) -> Iterator[Submission]:
-    """Start a local cluster with a new payer, and submit orders to it as memos.
+    """Start a local cluster with a new payer, and submit orders to it.
+
+    Without a market, the orders are memos: the chain executes them, and they trade nothing. With a
+    market they are limit orders on it, and the payer has a seat and deposits.
 
     Parameters
     ----------
@@ -53,12 +63,18 @@ def local_submission(
         The length of a slot, in nanoseconds.
     clock : callable
         Monotonic ns.
+    market : bool or MarketPlan
+        Whether the orders trade on a market; see `velox.testing.LocalCluster`.
+    on_cluster : callable, optional
+        Called with the cluster before anything is sent. The cluster ends with the submission.
     **options
         Fields of `velox.solana.SubmitOptions`.
     """
     with ExitStack() as stack:
-        cluster = stack.enter_context(LocalCluster(slots="real", slot_ns=slot_ns))
-        carrier = MemoCarrier()
+        cluster = stack.enter_context(LocalCluster(slots="real", slot_ns=slot_ns, market=market))
+        carrier: Carrier = MemoCarrier()
+        if market:
+            carrier = ManifestCarrier(cluster.market.spec, order_type=OrderType.LIMIT)
         signer = KeypairSigner.generate(
             SignerPolicy(
                 programs=frozenset([carrier.program]),
@@ -67,6 +83,10 @@ def local_submission(
             )
         )
         cluster.fund(signer.pubkey, LOCAL_LAMPORTS)
+        if market:
+            cluster.market.admit(signer.pubkey)
+        if on_cluster is not None:
+            on_cluster(cluster)
         rpc = RpcClient(cluster.url, retries=0)
         stack.callback(rpc.close)
         if journal is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.verify.fuzz.lines import compare
 from velox.core.instrument import Instrument
 from velox.core.records import Flags, Kind, validate
 from velox.feeds import Recording, load
@@ -238,6 +239,12 @@ def test_binance_trades_change_nothing_but_their_own_records(
     assert np.array_equal(with_trades.transactions[~is_trade], binance.transactions)
     assert with_trades.checks is not None
     assert len(with_trades.checks) == 629
+
+
+@pytest.mark.parametrize("trades", [False, True])
+def test_the_scanner_reads_what_the_careful_form_reads(data: Path, trades: bool) -> None:
+    path = data / "binance_usdm" / "btcusdt_20240808.gz"
+    assert compare(path, trades=trades) is None
 
 
 def test_a_limit_stops_at_the_end_of_an_event(data: Path, binance: Recording) -> None:

@@ -1,4 +1,4 @@
-"""A process that makes others to be killed: each one submits orders until it is, or is done.
+"""Forks processes that are to be killed. Each submits orders until it is killed or done.
 
 It loads everything once and forks; a line on its input is ``URL KEY JOURNAL COMPACT FIRST COUNT``,
 or ``CAPTURE CONFIG`` for what ``velox submit`` does, and ``velox resume`` where that is refused.
@@ -14,9 +14,9 @@ import time
 
 from velox.cli import submission as command
 from velox.errors import SolanaError, SubmitError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy

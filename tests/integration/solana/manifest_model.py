@@ -36,7 +36,7 @@ FINALIZED = 32
 
 
 class Release(Enum):
-    """What the program logs, which has changed twice."""
+    """The layouts of the program's logs, which changed twice."""
 
     OLD = auto()  # placements; fills without the mints
     MINTS = auto()  # placements; fills with the mints
@@ -106,7 +106,7 @@ class ModelChain:
     release: Release = Release.RETURNS
     fill_padding: int = 14
     looks: int = 0
-    # The error of the next transaction, whatever it does.
+    # The error of the next transaction.
     fails_next: int | None = None
 
     def tick(self) -> None:

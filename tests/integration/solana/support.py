@@ -11,7 +11,6 @@ import numpy as np
 from solders.transaction import VersionedTransaction
 
 from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, journal_records
 from velox.solana.journal.records import Ended
 from velox.solana.net.block_engine import BlockEngineClient
@@ -19,6 +18,7 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.tips import FixedTip
 from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
@@ -89,7 +89,7 @@ class Harness:
         self.ends: dict[int, tuple[Outcome, str]] = {}
         self.signer = signer if signer is not None else new_signer(cluster)
         self.journal = SubmissionJournal(journal)
-        # What a test puts between the submitter and the node.
+        # A test puts this between the submitter and the node.
         self.network = Interceptor()
         self.rpc = RpcClient(
             cluster.url,
@@ -168,7 +168,7 @@ def executed_orders(cluster: LocalCluster, *, failed: bool = False) -> Counter[t
 
 
 def assert_journal_is_true(path: Path, cluster: LocalCluster, *, whole: bool) -> list[int]:
-    """Everything executed is in the journal, which says so; return the ids of what landed.
+    """Check that the journal has everything that was executed; return the ids of what landed.
 
     `whole` asks that everything in the journal has an end.
     """

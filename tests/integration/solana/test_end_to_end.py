@@ -71,7 +71,7 @@ def run(*arguments: str) -> int:
 
 
 class Bundles:
-    """A source of bundles of `adds`, one at a time, none any more once `over` says so."""
+    """A source of bundles of `adds`, one at a time, until `over` returns True."""
 
     def __init__(self, count: int, over: Callable[[], bool] = lambda: False) -> None:
         self.left = list(bundles_of(adds(count)).reshape(-1, 1))
@@ -89,7 +89,7 @@ class Bundles:
 def refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """Give a command, in a folder of its own, that cannot be used; returns what it says of it."""
+    """Run a wrong command in a folder of its own; return its message."""
     monkeypatch.chdir(tmp_path)
 
     def attempt(*arguments: str) -> str:
@@ -102,7 +102,7 @@ def refused(
 
 
 def started(*arguments: object, **how: Any) -> Any:
-    """A command in a process of its own, whose lines can be read as they come."""
+    """A command in a process of its own, whose output can be read line by line."""
     return subprocess.Popen(
         [sys.executable, "-m", "velox", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -154,7 +154,7 @@ def test_a_submitter_that_fails_lets_the_pipeline_stop_in_order(
 def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    # Of more than one order at a time it is told on the thread that takes them in.
+    # The thread that takes orders in reports several at a time.
     harness = Harness(cluster, tmp_path / "journal", capacity=1)
 
     def fails(*told: object) -> None:
@@ -172,7 +172,7 @@ def test_an_observer_that_raises_lets_the_pipeline_stop_in_order(
     harness.abandon()
 
 
-def test_an_egress_waits_for_no_pipeline_that_still_runs(
+def test_the_workers_wait_for_no_pipeline_that_still_runs(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
     harness = Harness(cluster, tmp_path / "journal", options={"poll_ns": 10_000_000})
@@ -208,7 +208,7 @@ def test_a_deadline_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("source", [velox.DiscardOutput(), None])
-def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
+def test_the_workers_refuse_what_has_no_bundles_and_what_submits_none(
     cluster: LocalCluster, tmp_path: Path, source: Any
 ) -> None:
     harness = Harness(cluster, tmp_path / "journal")
@@ -220,7 +220,7 @@ def test_an_egress_refuses_what_has_no_bundles_and_what_submits_none(
 
 
 @pytest.mark.parametrize("thread", ["velox-intake", "velox-submit", "velox-closing"])
-def test_an_egress_without_a_thread_says_so_and_leaves_none(
+def test_workers_without_a_thread_say_so_and_leaves_none(
     cluster: LocalCluster, tmp_path: Path, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
@@ -264,7 +264,7 @@ def test_a_request_to_end_sheds_what_waits_and_follows_what_is_under_way(
     assert workers.stopping.waiting == ledger.shed > 0
     assert ledger.landed == sum(executed_orders(cluster).values()) > 0
     assert (ledger.unknown, ledger.expired) == (0, 0)
-    # What was in its last duty cycle when the request came was signed before that had ended.
+    # The duty cycle that ran when the request came may still sign one.
     assert ledger.transactions["signed"] - signed[0] <= 1
     harness.close_clients()
 
@@ -274,7 +274,7 @@ def test_a_second_request_to_end_leaves_what_is_under_way_to_the_next_process(
 ) -> None:
     with LocalCluster() as still:
         harness = Harness(still, tmp_path / "journal", options={"window": 2})
-        # Time stands still: nothing that was sent can have an end.
+        # Time stands still, so nothing that was sent can end.
         workers = SubmissionWorkers(Bundles(100), harness.submitter)
         asked = itertools.count(1)
 
@@ -430,7 +430,7 @@ def test_what_is_cut_off_a_journal_is_told(
     assert run("--submit", str(config)) == 0
     with journal.open("ab") as file:
         file.write(b"VXJ1 and so on")
-    # It is told at once, whatever else there may be to say.
+    # The warning comes at once, before any other.
     config.write_text(config.read_text().replace("key.json", "no.json"))
     assert cli.main(["resume", str(config)]) == 2
     config.write_text(config.read_text().replace("no.json", "key.json"))
@@ -438,7 +438,7 @@ def test_what_is_cut_off_a_journal_is_told(
     assert cli.main(["resume", str(config)]) == 0
     error = capsys.readouterr().err
     assert f"velox: warning: {journal}: 14 bytes after the last valid frame were cut off" in error
-    assert f"kept in {journal}.torn: " in error
+    assert f"saved in {journal}.torn. " in error
     assert Path(f"{journal}.torn").read_bytes() == b"VXJ1 and so on"
     assert cli.main(["resume", str(config)]) == 0
     assert not capsys.readouterr().err
@@ -454,7 +454,7 @@ def test_status_asks_no_node_of_another_cluster(
     with LocalCluster(seed=7) as other:
         config = configuration(tmp_path, other)
         assert cli.main(["status", str(tmp_path / "journal"), "--config", str(config)]) == 2
-    assert "cluster.rpc: of genesis" in capsys.readouterr().err
+    assert "cluster.rpc: the cluster" in capsys.readouterr().err
     missing = str(tmp_path / "missing.toml")
     assert cli.main(["status", str(tmp_path / "journal"), "--config", missing]) == 2
 
@@ -501,7 +501,7 @@ def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]
     [
         (["run", "--submit", "missing.toml"], "missing.toml: No such file"),
         (["run", "--journal", "x"], "journal = 'x': only with --submit"),
-        (["run", "--submit", "localnet", "--capture", "x.npy"], "capture and submit"),
+        (["run", "--submit", "localnet", "--capture", "x.npy"], "cannot be combined"),
         (["submit", "missing.npy"], "missing.npy: No such file"),
         (["status", "missing"], "missing: no such file"),
         (["resume", "missing.toml"], "missing.toml: No such file"),
@@ -655,7 +655,7 @@ def test_a_disk_that_fills_up_ends_what_is_sent_and_what_was_sent_is_followed(
     chain = json.loads(ledger.read_text())["chain"]
     assert chain["landed"] == sum(executed_orders(cluster).values()) > 0
     assert chain["shed"] > 0
-    # What could not be written down any more is asked for again.
+    # What could not be written any more is asked again.
     assert cli.main(["resume", str(config)]) == 0
     assert "journal.torn" in capsys.readouterr().err
     assert not read_journal(tmp_path / "journal").transactions
@@ -671,7 +671,7 @@ def test_a_journal_that_cannot_be_written_ends_a_run_with_its_error(tmp_path: Pa
         out, err = process.communicate()
     assert process.returncode == 1
     assert re.search(r"^velox: error: submission stopped: .*journal: byte \d+: File too", err, re.M)
-    # There is no cluster any more that could be asked.
+    # The cluster is gone.
     assert "velox resume" not in out + err
     document = json.loads(out)
     assert document["errors"]
@@ -769,7 +769,7 @@ def test_the_page_on_a_key_and_a_configuration_works_as_written(tmp_path: Path) 
             start_new_session=True,
         )
 
-    # Any port, and not as long.
+    # Any port, for a shorter time.
     with shell(first.replace("localnet ", "localnet --port 0 ")) as cluster:
         try:
             url = line_with("rpc ", cluster.stdout).split()[1]

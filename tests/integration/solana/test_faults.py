@@ -1,4 +1,4 @@
-"""Whatever goes wrong: each order is executed at most once, and has one end, which is true."""
+"""Under any fault, each order is executed at most once, and has one true outcome."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PLANS = st.builds(
 
 
 def options_for(plan: FaultPlan, **options: Any) -> dict[str, Any]:
-    """Where forks strike, what is merely confirmed may be taken back: then ends must be final."""
+    """A fork may undo what is confirmed: with forks, outcomes must be finalized."""
     return {**options, "commitment": "finalized" if Fault.FORKED in plan.rates else "confirmed"}
 
 
@@ -62,7 +62,7 @@ def settle(harness: Harness, count: int, *, batches: int = 3) -> None:
 
 
 def assert_true_ends(harness: Harness, orders: int) -> None:
-    """What the harness says is what the chain did."""
+    """Check the outcomes of the harness against the chain."""
     executed = executed_orders(harness.cluster)
     assert not executed or max(executed.values()) == 1, "an order was executed twice"
     assert sorted(harness.ends) == list(range(orders))
@@ -87,7 +87,7 @@ def test_under_every_fault_plan_each_order_executes_at_most_once_and_has_one_tru
             try:
                 harness = Harness(cluster, Path(folder, "journal"), engine=engine, options=options)
             except SolanaError:
-                # A fault struck the very first questions: nothing was taken in.
+                # A fault hit the first requests: nothing was taken in.
                 return
             settle(harness, 40)
             harness.submitter.close(5.0)

@@ -1,4 +1,4 @@
-"""A client that knows nothing of Velox, solana-py as it is published, works against the cluster."""
+"""An independent client, solana-py as it is published, works against the cluster."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_it_is_notified_of_what_landed_before_it_asked() -> None:
     async def work() -> None:
         with LocalCluster() as cluster:
             wallet = Wallet(cluster)
-            # No UTF-8. (A program's own error would do, but solders 0.29 cannot read one from a
+            # Not UTF-8. (A program's own error would do, but solders 0.29 cannot read one from a
             # notification: it takes the 1 of {"Custom": 1} alone.)
             transaction = wallet.sign(Instruction(MEMO, b"\xff", []))
             async with AsyncClient(cluster.url) as client, SolanaWsClient(cluster.ws_url) as ws:

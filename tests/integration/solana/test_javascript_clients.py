@@ -1,4 +1,4 @@
-"""Solana's own JavaScript clients, as they are published, work against the cluster."""
+"""JavaScript clients of Solana and of Manifest, as they are published, work on the cluster."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from tests.unit.testing.localnet_support import (
     new_mint,
     signed,
 )
-from velox.testing import LocalCluster
+from velox.solana.venues.manifest.instructions import Place, manifest_batch_update
+from velox.testing import LocalCluster, MarketPlan
 
 FOLDER = os.environ.get("VELOX_JAVASCRIPT_CLIENTS", "")
 pytestmark = pytest.mark.skipif(
     not FOLDER or shutil.which("node") is None,
-    reason="needs VELOX_JAVASCRIPT_CLIENTS, a folder with @solana/web3.js and @solana/kit, "
-    "and Node.js",
+    reason="needs VELOX_JAVASCRIPT_CLIENTS, a folder with @solana/web3.js (version 1), "
+    "@solana/kit and @cks-systems/manifest-sdk, and Node.js",
 )
 MINT, HOLDER = Keypair.from_seed(bytes([3]) * 32), Keypair.from_seed(bytes([4]) * 32)
 
@@ -54,10 +55,15 @@ def ask(cluster: LocalCluster, script: str) -> Any:
         assert client.send(transaction(), skipPreflight=True).result
         cluster.tick(2)
     cluster.tick(32)
+    return answers(cluster, script, mint, holder, wallet.pubkey)
+
+
+def answers(cluster: LocalCluster, script: str, *arguments: object) -> Any:
+    """Run a client, and return the JSON that it prints."""
     done = subprocess.run(
         [
             *("node", Path(__file__).parent / script, cluster.url, cluster.ws_url),
-            *map(str, (mint, holder, wallet.pubkey)),
+            *map(str, arguments),
         ],
         cwd=FOLDER,
         capture_output=True,
@@ -102,3 +108,35 @@ def test_kit_works_unchanged(cluster: LocalCluster) -> None:
     assert found["multiple"] == 2
     assert found["compressed"] == "base64+zstd"
     assert found["epoch"] == "432000"
+
+
+def test_the_client_of_manifest_reads_and_trades_on_the_local_market() -> None:
+    plan = MarketPlan(crowd_rate_per_s=0)
+    with LocalCluster(market=plan, slots="real", slot_ns=20_000_000) as cluster:
+        wallet, spec = Wallet(cluster), cluster.market.spec
+        cluster.market.admit(wallet.pubkey)
+        places = [
+            Place(plan.lot_atoms, *spec.price_to_chain(price), is_bid)
+            for price, is_bid in ((1_490_000, True), (1_500_000, True), (1_510_000, False))
+        ]
+        batch = manifest_batch_update(wallet.pubkey, spec.market, [], places)
+        assert Client(cluster).send(wallet.sign(batch), skipPreflight=True).result
+        cluster.tick(2)
+        assert len(cluster.market.orders()) == 3
+        found = answers(
+            cluster,
+            "market_client.mjs",
+            *(spec.market, spec.base_mint, spec.quote_mint),
+            bytes(wallet.keypair.secret()).hex(),
+        )
+        assert found["listed"] == found["byMints"] == [str(spec.market)]
+        assert found["decimals"] == [9, 6]
+        assert (found["bids"], found["asks"], found["open"]) == (2, 1, 3)
+        assert found["spread"] == pytest.approx(1.0)
+        assert found["hasSeat"] is True
+        assert found["balances"]["baseOpenOrdersBalanceTokens"] == pytest.approx(0.001)
+        assert found["left"] == 0
+        # It trades through another program, the wrapper, which the cluster does not have.
+        assert found["setupNeeded"] is True
+        assert found["vault"] == str(10**15)
+        assert cluster.market.orders() == []

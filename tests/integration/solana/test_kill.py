@@ -96,7 +96,7 @@ def test_whenever_a_process_is_killed_the_next_one_executes_nothing_twice(
             for run in range(KILLS):
                 kill(cluster.url, key, journal, compact_bytes, 1 + run * ORDERS, ORDERS)
 
-        # The last one is left alone, and follows everything to its end.
+        # The last one is not killed, and follows everything to its outcome.
         with RpcClient(cluster.url, retries=0) as rpc, SubmissionJournal(journal) as opened:
             ledger = submitter_at(rpc, str(key), opened).close(60.0)
         ledger.check()
@@ -129,7 +129,7 @@ def test_however_often_a_submit_is_killed_and_given_again_its_capture_executes_o
         digests = set()
         with killing(rng) as kill:
             for run in range(KILLS):
-                # The same one again, also after another was begun.
+                # The same capture again, also after another one was begun.
                 capture = tmp_path / f"bundles-{run // 4}.npy"
                 if not run % 4:
                     np.save(capture, bundles_of(adds(ORDERS, first=1 + run * ORDERS)))

@@ -1,4 +1,4 @@
-"""The same way with the Manifest program itself, where ``VELOX_MANIFEST_SO`` says where it lies.
+"""Submission to the real Manifest program; ``VELOX_MANIFEST_SO`` is the path of its file.
 
 The program is other people's work and is not part of this repository. The tests were written from
 the published layouts: 16 orders in a transaction, cancels by number, a crossing order, a post-only
@@ -61,7 +61,7 @@ RICH = 10**15
 
 
 class Market:
-    """A market on a cluster, with seats and deposits for whoever asks."""
+    """A market on a cluster, which gives traders seats and deposits."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         assert PROGRAM is not None
@@ -100,7 +100,7 @@ class Market:
         self.rpc.close()
 
     def seat(self) -> KeypairSigner:
-        """A trader with a seat, and much of both sides deposited."""
+        """Return a trader with a seat and large deposits on both sides."""
         trader = self._signer()
         spec = self.spec
         instructions = [claim_seat(trader.pubkey, spec.market)]
@@ -198,7 +198,7 @@ def ladder(count: int, *, first: int = 1, price: int = 1_000_000, side: int = 0)
 
 
 def agree(reports: Any, events: list[PlaceOrderLog | FillLog], spec: MarketSpec) -> None:
-    """Each report is an event of the program's log, and the other way round.
+    """Check that reports and events of the program's log are the same.
 
     Newer releases log no placements: their numbers are in the answer alone.
     """
@@ -254,7 +254,7 @@ def test_cancels_go_by_the_numbers_that_the_program_gave(market: Market, tmp_pat
     assert trader.outcomes() == {Outcome.LANDED: 32}
     assert reports["kind"].tolist() == [ReportKind.CANCELLED] * 16
     assert reports["sequence"].tolist() == placed["sequence"].tolist()
-    # Everything is free again: the same deposits carry the same orders once more.
+    # All deposits are free again, so the same orders fit once more.
     assert trader.send(*ladder(16, first=101))["kind"].tolist() == [ReportKind.PLACED] * 16
     trader.abandon()
 

@@ -1,4 +1,4 @@
-"""What Velox says to Manifest and hears from it, against Manifest's own TypeScript client.
+"""Velox's encoding and decoding of Manifest, compared with Manifest's own TypeScript client.
 
 ``VELOX_MANIFEST_CLIENT`` names a folder into which ``npm install @cks-systems/manifest-sdk`` has
 put it; it needs Node.js. The client is other people's work and is not part of this repository.
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def ask(*questions: dict[str, Any]) -> list[Any]:
-    """Put questions to the client, all at once: it takes a second to start."""
+    """Send all questions to the client at once: it takes a second to start."""
     done = subprocess.run(
         ["node", str(SCRIPT), str(CLIENT)],
         input=json.dumps(questions),
@@ -85,7 +85,7 @@ def shown(instruction: Instruction) -> dict[str, Any]:
 
 
 def some(rng: random.Random, bits: int) -> int:
-    """An integer of any length up to `bits`, its ends included often."""
+    """An integer of up to `bits` bits, often at either end of the range."""
     return rng.choice([0, 1, 2**bits - 1, rng.getrandbits(rng.randint(1, bits))])
 
 

@@ -1,4 +1,4 @@
-"""A submitter that runs for long needs no more memory than one that has just begun."""
+"""The memory of a submitter does not grow with time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pair(number: int) -> Any:
 def test_memory_is_steady_however_many_bundles_are_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the disk does is not what is measured.
+    # The disk is not measured here.
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     trader = Trader(tmp_path / "journal")
     sizes = []

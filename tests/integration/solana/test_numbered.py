@@ -1,4 +1,4 @@
-"""Orders that a market numbers: cancelled by their numbers, reported, remembered over a restart."""
+"""Orders that a venue numbers: cancels by number, reports, and restarts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from solders.pubkey import Pubkey
 
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, ORDERS, OneByOne, records
 from velox.errors import RpcError, TransportError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.orders.outcomes import Outcome
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
@@ -159,7 +159,7 @@ def test_fills_are_reported_to_taker_and_maker(trader: Trader) -> None:
         0,
     )
     assert int(fill["quote_atoms"]) == 300_000
-    # What is left is what a cancel takes.
+    # A cancel takes what is left.
     assert told(trader.send((CANCEL, 11, 1_000_000, 5)))[0] == ("CANCELLED", 11, 1, 2)
 
 
@@ -214,13 +214,13 @@ def test_with_isolate_one_order_at_fault_does_not_take_the_others_with_it(tmp_pa
 def test_with_isolate_a_cancel_of_what_others_have_filled_fails_alone(tmp_path: Path) -> None:
     trader = Trader(tmp_path / "journal", isolate=True)
     trader.send(*((ADD, id, 1_000_000 + id, 5) for id in range(1, 5)))
-    # Somebody takes the second; nothing tells us.
+    # Another trader fills the second one. None of our transactions says so.
     trader.chain.orders = [each for each in trader.chain.orders if each.sequence != 2]
     trader.send(*((CANCEL, id, 1_000_000 + id, 5) for id in range(1, 5)))
     assert trader.resting() == {}
     outcomes = [trader.ends[ticket][0] for ticket in range(4, 8)]
     assert outcomes == [Outcome.LANDED, Outcome.FAILED, Outcome.LANDED, Outcome.LANDED]
-    # By now it is known, to the journal too, and another cancel is not even sent.
+    # It is known by now, in the journal too, so another cancel is not sent.
     trader.send((CANCEL, 2, 1_000_002, 5))
     assert trader.ends[8] == (Outcome.FAILED, "nothing_to_cancel")
     assert read_journal(trader.journal.path).resting == {}
@@ -324,7 +324,7 @@ def test_an_ask_does_not_meet_the_bid_that_was_cancelled_before_it(
     trader.chain.get_signature_statuses = hesitates  # type: ignore[method-assign]
     trader.push((ADD, 11, 1_000_000, 5))
     trader.submitter.step()
-    # The bid is executed by now, which nobody has confirmed.
+    # The bid is executed by now, but not confirmed.
     reports = trader.send((CANCEL, 11, 1_000_000, 5), (ADD, 12, 1_000_000, 5, 1, 0))
     assert told(reports) == [("PLACED", 11, 1, 5), ("CANCELLED", 11, 1, 5), ("PLACED", 12, 2, 5)]
     assert set(trader.ends.values()) == {(Outcome.LANDED, "")}
@@ -382,7 +382,7 @@ def test_the_market_ends_up_as_it_would_if_each_order_were_sent_by_itself(
             trader.chain.tick()
         else:
             kind, id, price, size, side, _ = move
-            # Bids and asks that do not meet: what is filled is another matter.
+            # Bids and asks that do not match: fills have a test of their own.
             row = (kind, id, price + 10 * side, size, side, 0)
             trader.push(row)
             one_by_one.apply(records(row)[0])
@@ -456,7 +456,7 @@ def test_orders_of_a_failure_go_one_by_one_and_not_before_it_is_finalized(tmp_pa
 
 
 def taken_by_others(trader: Trader, sequence: int, lots: int) -> None:
-    """Somebody else takes so much of an order; nothing tells us."""
+    """Another trader fills lots of an order; none of our transactions says so."""
     for each in trader.chain.orders:
         if each.sequence == sequence:
             each.atoms -= lots * SPEC.lot_atoms
@@ -518,7 +518,7 @@ def test_a_quote_that_others_have_filled_blocks_its_id_for_one_transaction(
     trader.send((ADD, 11, 1_000_000, 5))
     taken_by_others(trader, 1, 5)
     trader.send((ADD, 11, 1_000_100, 5))
-    # It was to be replaced in the same transaction, of which the market does all or nothing.
+    # It was to be replaced in the same transaction, which the market executes whole or not at all.
     assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
     trader.send((ADD, 11, 1_000_200, 5))
     assert trader.ends[2] == (Outcome.LANDED, "")
@@ -543,8 +543,8 @@ def test_orders_that_others_fill_take_no_memory(trader: Trader) -> None:
         taken_by_others(trader, trader.chain.next_sequence - 1, 5)
         for _ in range(10):
             trader.submitter.step()
-    # Some come in between two looks at a market that nothing casts doubt on.
-    assert len(trader.journal.unsettled.resting) < 100
+    # Some come in between two reads of an account that is not in doubt.
+    assert len(trader.journal.state.resting) < 100
     assert len(read_journal(trader.journal.path).resting) < 100
 
 
@@ -582,7 +582,7 @@ def test_an_order_that_waited_for_one_to_go_goes_where_others_have_filled_that(
     trader.push((CANCEL, 11, 1_000_000, 5))
     while not trader.chain.statuses or len(trader.chain.raws) < 2:
         trader.submitter.step()
-    # It would meet the bid, whose cancellation is in flight and fails: nothing is there to cancel.
+    # It would match the bid, whose cancellation is in flight and fails.
     trader.push((ADD, 12, 999_900, 5, 1, 0))
     trader.settle()
     assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
@@ -598,7 +598,7 @@ def test_an_order_waits_also_for_those_who_are_to_take_from_what_it_replaces(
         raise TransportError("http://127.0.0.1:1", "getAccountInfo", "no answer")
 
     trader.chain.get_account_info = unanswered  # type: ignore[method-assign]
-    # Each takes a part, and waits for the market to say what that leaves.
+    # Each takes a part, and waits for the account to show what is left.
     trader.push((CANCEL, 11, 1_000_000, 2), (CANCEL, 11, 1_000_000, 3), (ADD, 11, 1_000_100, 5))
     for _ in range(20):
         trader.submitter.step()

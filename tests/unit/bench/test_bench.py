@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from tests.support import refused
 from velox import bench
 from velox.bench import loops, strategies
 from velox.core.bundle import BundleBuilder
@@ -54,9 +55,7 @@ def test_a_benchmark_checks_its_result_and_gives_a_positive_cost(name: str) -> N
 
 
 def test_an_unknown_benchmark_is_refused_before_any_other_runs() -> None:
-    with pytest.raises(
-        ConfigError, match=r"benchmark = 'ring\.pop': must be one of ring\.push_pop"
-    ):
+    with refused(ConfigError, field="benchmark", value="ring.pop"):
         bench.run(["clock.now", "ring.pop"])
 
 
@@ -119,7 +118,7 @@ def test_what_comes_back_and_was_not_sent_has_no_speed() -> None:
 
 def test_a_strategy_to_be_timed_is_one_of_those_that_are_named() -> None:
     assert len({strategies.address(name) for name in strategies.names()}) == 3
-    with pytest.raises(ConfigError, match="strategy = 'arbitrage': must be one of nothing, for"):
+    with refused(ConfigError, field="strategy", value="arbitrage"):
         strategies.address("arbitrage")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import refused
 from velox.core.instrument import Instrument
 from velox.core.order_book import DEPTH_DTYPE, ApplyResult, Books, BookTop, OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
@@ -93,7 +94,7 @@ def test_only_multiples_of_the_tick_are_on_the_grid(tick_size: int) -> None:
         assert book.quantity(BID, price) == 5
         for near in {price - 1, price + 1, price + tick_size // 2} - {0}:
             if near % tick_size and near <= HIGHEST:
-                with pytest.raises(RejectedError, match="OFF_TICK"):
+                with refused(RejectedError, reason=Rejection.OFF_TICK):
                     book.set(BID, near, 5)
                 with pytest.raises(BookError, match="not a multiple of tick_size"):
                     book.quantity(BID, near)
@@ -197,7 +198,7 @@ def test_a_full_cold_store_refuses_and_forgets_nothing() -> None:
     with pytest.raises(RejectedError) as refusal:
         book.add(ASK, 1300, 1)
     assert refusal.value.reason is Rejection.BOOK_FULL
-    with pytest.raises(RejectedError, match="BOOK_FULL"):
+    with refused(RejectedError, reason=Rejection.BOOK_FULL):
         book.add(ASK, 900, 1)
     assert book.snapshot().tobytes() == before
     book.add(ASK, 1200, 4)
@@ -211,9 +212,9 @@ def test_the_window_gives_up_its_room_ahead_before_it_refuses() -> None:
     book = OrderBook(64, cold_levels=0)
     book.add(ASK, 1000, 1)
     book.add(ASK, 1063, 1)
-    with pytest.raises(RejectedError, match="BOOK_FULL"):
+    with refused(RejectedError, reason=Rejection.BOOK_FULL):
         book.add(ASK, 1064, 1)
-    with pytest.raises(RejectedError, match="BOOK_FULL"):
+    with refused(RejectedError, reason=Rejection.BOOK_FULL):
         book.add(ASK, 999, 1)
     book.delete(ASK, 1063)
     book.add(ASK, 999, 1)
@@ -238,7 +239,7 @@ def test_reject_keeps_the_book_from_crossing() -> None:
         book.add(BID, 100, 1)
     assert refusal.value.reason is Rejection.CROSSED
     book.add(BID, 99, 1)
-    with pytest.raises(RejectedError, match="CROSSED"):
+    with refused(RejectedError, reason=Rejection.CROSSED):
         book.set(ASK, 98, 1)
     assert book.top() == (99, 1, 100, 1)
 
@@ -275,7 +276,7 @@ def test_an_order_that_trades_in_full_needs_no_room_and_moves_no_window() -> Non
     assert book.top() == (100, 1, None, 0)
     assert book.quantity(BID, 100) == 1
     book.add(ASK, 500, 5)
-    with pytest.raises(RejectedError, match="BOOK_FULL"):
+    with refused(RejectedError, reason=Rejection.BOOK_FULL):
         book.add(BID, 500, 6)
     assert book.top() == (100, 1, 500, 5)
 
@@ -393,7 +394,7 @@ def test_a_second_writer_is_refused() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all("being written by another thread" in refusal for refusal in refusals)
+    assert all("another thread is writing the book" in refusal for refusal in refusals)
     assert book.apply(flow).applied == len(flow)
 
 
@@ -408,8 +409,8 @@ def test_a_second_writer_is_refused() -> None:
         ({"tick_size": 10, "base_price": 15}, "base_price = 15: not a multiple of tick_size = 10"),
         ({"base_price": -1}, "base_price = -1"),
         ({"lot_size": 1}, "lot_size = 1: must be a Decimal"),
-        ({"lot_size": Decimal("1E-40")}, "lot_size = 1E-40"),
-        ({"lot_size": Decimal("NaN")}, "lot_size = NaN"),
+        ({"lot_size": Decimal("1E-40")}, "lot_size = Decimal('1E-40')"),
+        ({"lot_size": Decimal("NaN")}, "lot_size = Decimal('NaN')"),
         ({"on_cross": "explode"}, "on_cross = 'explode'"),
         ({"publish": "never"}, "publish = 'never'"),
         ({"cold_levels": -1}, "cold_levels = -1"),
@@ -427,23 +428,23 @@ def test_wrong_arguments_are_typed_errors() -> None:
     book = OrderBook()
     with pytest.raises(RecordError, match="TRANSACTION_DTYPE"):
         book.apply(np.zeros(3))  # type: ignore[arg-type]
-    with pytest.raises(RecordError, match="statuses"):
+    with refused(RecordError, field="statuses"):
         book.apply(records((0, 0, 1, 1)), np.zeros(2, np.uint8))
-    with pytest.raises(BookError, match="side = 2"):
+    with refused(BookError, field="side", value=2):
         book.add(2, 100, 1)
-    with pytest.raises(BookError, match="size = -1"):
+    with refused(BookError, field="size", value=-1):
         book.add(0, 100, -1)
-    with pytest.raises(BookError, match="size = 4294967296"):
+    with refused(BookError, field="size", value=4294967296):
         book.add(0, 100, 2**32)
-    with pytest.raises(BookError, match="n = 0"):
+    with refused(BookError, field="n", value=0):
         book.depth(0)
-    with pytest.raises(BookError, match="quantity = 0"):
+    with refused(BookError, field="quantity", value=0):
         book.vwap(0, 0)
-    with pytest.raises(BookError, match="timeout = -1"):
+    with refused(BookError, field="timeout", value=-1):
         book.depth(timeout=-1)
-    with pytest.raises(BookError, match="instrument = 3"):
+    with refused(BookError, field="instrument", value=3):
         OrderBook.from_instrument(3)  # type: ignore[arg-type]
-    with pytest.raises(RejectedError, match="OVERFLOW"):
+    with refused(RejectedError, reason=Rejection.OVERFLOW):
         book.set(0, 100, 2**63)
 
 
@@ -481,7 +482,7 @@ def test_an_instrument_makes_its_book() -> None:
     ],
 )
 def test_an_instrument_refuses_what_it_cannot_be(field: str, value: Any) -> None:
-    with pytest.raises(BookError, match=f"{field} = "):
+    with refused(BookError, field=field):
         Instrument(**{field: value})
 
 

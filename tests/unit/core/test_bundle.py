@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import in_another_thread, inside, orders
+from tests.support import in_another_thread, inside, orders, refused
 from velox import BUNDLE_DTYPE, BundleBuilder, BundleRing, SealReason
 from velox.errors import ConfigError, RecordError, RingError
 
@@ -114,7 +114,7 @@ def test_what_comes_at_the_deadline_goes_into_the_next_bundle() -> None:
 
 @pytest.mark.parametrize("timeout_ns", [0, -1, 2**62, 2**64])
 def test_a_timeout_out_of_range_is_refused(timeout_ns: int) -> None:
-    with pytest.raises(ConfigError, match=f"timeout_ns = {timeout_ns}"):
+    with refused(ConfigError, field="timeout_ns", value=timeout_ns):
         built(timeout_ns=timeout_ns)
 
 
@@ -137,7 +137,7 @@ def test_the_owner_seals_when_it_wants(reason: SealReason) -> None:
 def test_the_owner_cannot_claim_a_reason_that_is_not_his(reason: Any) -> None:
     builder = built()
     builder.add(orders(3), now_ns=0)
-    with pytest.raises(ConfigError, match="reason = "):
+    with refused(ConfigError, field="reason"):
         builder.seal(now_ns=0, reason=reason)
     assert len(builder.ring) == 0
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import refused
 from velox.bench.probes import HandOver
 from velox.core.clock import Clock, judge_tsc
 from velox.errors import ConfigError
@@ -71,7 +72,7 @@ def test_a_player_without_a_partner_gives_up() -> None:
 
 
 def test_a_game_has_two_sides() -> None:
-    with pytest.raises(ConfigError, match="side = 2"):
+    with refused(ConfigError, field="side", value=2):
         HandOver(Clock("virtual")).play(2, 1)  # type: ignore[arg-type]
 
 
@@ -81,7 +82,7 @@ def test_auto_names_the_source_it_chose_and_why() -> None:
 
 
 def test_an_unknown_source_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="source = 'sundial': must be one of auto, tsc"):
+    with refused(ConfigError, field="source", value="sundial"):
         Clock("sundial")  # type: ignore[call-overload]
 
 
@@ -89,7 +90,7 @@ def test_the_counter_of_another_architecture_is_refused() -> None:
     present = counter_clock().source
     for source in COUNTERS:
         if source != present:
-            with pytest.raises(ConfigError, match=f"source = '{source}': this processor has none"):
+            with refused(ConfigError, field="source"):
                 Clock(source)
 
 
@@ -148,12 +149,12 @@ def test_the_line_from_ticks_to_nanoseconds_rises(step: int, further: int) -> No
 
 @pytest.mark.parametrize("ticks", [-1, 2**64])
 def test_what_no_clock_reads_is_no_reading(ticks: int) -> None:
-    with pytest.raises(ConfigError, match=f"ticks = {ticks}"):
+    with refused(ConfigError, field="ticks", value=ticks):
         Clock().ticks_to_ns(ticks)
 
 
 def test_a_counter_read_before_the_line_began_is_refused() -> None:
-    with pytest.raises(ConfigError, match="ticks = 0: not a reading of this clock"):
+    with refused(ConfigError, field="ticks", value=0):
         counter_clock().ticks_to_ns(0)
 
 
@@ -222,22 +223,22 @@ def test_a_virtual_clock_stands_until_it_is_moved() -> None:
 def test_a_virtual_clock_neither_runs_backwards_nor_over(ns: int) -> None:
     clock = Clock("virtual")
     clock.set(100)
-    with pytest.raises(ConfigError, match=f"ns = {ns}"):
+    with refused(ConfigError, field="ns", value=ns):
         clock.set(ns)
     assert clock.now() == 100
 
 
 def test_a_virtual_clock_does_not_advance_by_less_than_nothing() -> None:
-    with pytest.raises(ConfigError, match="ns = -1"):
+    with refused(ConfigError, field="ns", value=-1):
         Clock("virtual").advance(-1)
 
 
 @pytest.mark.parametrize("move", [lambda clock: clock.advance(1), lambda clock: clock.set(2**63)])
 def test_only_a_virtual_clock_is_driven_by_hand(move: object) -> None:
-    with pytest.raises(ConfigError, match="only a virtual clock"):
+    with refused(ConfigError, field="source", value="kernel"):
         move(Clock("kernel"))  # type: ignore[operator]
 
 
 def test_a_virtual_clock_does_not_drift() -> None:
-    with pytest.raises(ConfigError, match="drift_ns"):
+    with refused(ConfigError, field="source", value="virtual"):
         Clock("virtual").drift_ns()

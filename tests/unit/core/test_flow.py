@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import refused
 from velox.core.flow import MarketFlow
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side, validate
 from velox.errors import ConfigError
@@ -317,7 +318,7 @@ def test_with_order_ids_a_cancel_names_the_order_that_it_withdraws() -> None:
 
 @pytest.mark.parametrize("name", ["drift", "order_ids"])
 def test_what_is_neither_true_nor_false_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} = 1: must be True or False"):
+    with refused(ConfigError, field=name, value=1):
         MarketFlow(1, **{name: 1})  # type: ignore[arg-type]
 
 
@@ -422,7 +423,7 @@ def test_a_parameter_that_cannot_be_is_named_with_its_value(field: str, value: o
 
 
 def test_a_bit_generator_and_a_seed_are_one_too_many() -> None:
-    with pytest.raises(ConfigError, match="seed = 1: must be None beside a bit_generator"):
+    with refused(ConfigError, field="seed", value=1):
         MarketFlow(1, bit_generator=np.random.PCG64(2))
 
 
@@ -430,6 +431,6 @@ def test_a_bit_generator_and_a_seed_are_one_too_many() -> None:
 def test_a_count_that_cannot_be_is_refused(count: object) -> None:
     flow = MarketFlow(1)
     for method in (flow.generate, flow.gaps):
-        with pytest.raises(ConfigError, match="count = "):
+        with refused(ConfigError, field="count"):
             method(count)  # type: ignore[arg-type]
     assert flow.generate(1)["id"].tolist() == [1]

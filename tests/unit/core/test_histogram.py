@@ -11,6 +11,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support import refused
 from velox.core.histogram import HOUR_NS, LatencyHistogram
 from velox.errors import ConfigError, RecordError
 
@@ -217,7 +218,7 @@ def test_an_impossible_layout_is_refused(arguments: dict[str, int], message: str
 @pytest.mark.parametrize("value", [-1, 2**64, 1.5, "1", None])
 def test_what_is_no_integer_of_64_bits_is_refused(value: Any) -> None:
     histogram = LatencyHistogram()
-    with pytest.raises(RecordError, match=f"value = {value!r}"):
+    with refused(RecordError, field="value", value=value):
         histogram.record(value)
     assert histogram.count == 0
 
@@ -247,12 +248,12 @@ def test_an_empty_array_records_nothing() -> None:
 
 @pytest.mark.parametrize("percentile", [-0.1, 100.1, float("nan")])
 def test_a_percentile_outside_0_to_100_is_refused(percentile: float) -> None:
-    with pytest.raises(ConfigError, match="percentile = "):
+    with refused(ConfigError, field="percentile"):
         LatencyHistogram().percentile(percentile)
 
 
 def test_counts_of_another_layout_are_refused() -> None:
-    with pytest.raises(ConfigError, match="counts has 7 elements: this layout has 4608"):
+    with refused(ConfigError, field="counts"):
         LatencyHistogram.from_counts(np.zeros(7, np.uint64))
 
 
@@ -271,7 +272,7 @@ def test_extremes_that_contradict_the_counts_are_refused(
 ) -> None:
     counts = np.zeros(4608, np.uint64)
     counts[[10, 20]] = 1
-    with pytest.raises(RecordError, match=f"{field} = ") as caught:
+    with refused(RecordError, field=field) as caught:
         LatencyHistogram.from_counts(counts, **contradiction)
     assert caught.value.field == field
 

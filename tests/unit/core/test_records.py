@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import orders
+from tests.support import orders, refused
 from velox import (
     BUNDLE_DTYPE,
     PRICE_SCALE,
@@ -138,7 +138,7 @@ def test_a_size_of_zero_is_fine_where_nothing_is_added_or_taken(kind: Kind) -> N
 
 @pytest.mark.parametrize("kind", [Kind.ADD, Kind.CANCEL, Kind.EXECUTE])
 def test_a_size_of_zero_is_refused_where_something_must_be_added_or_taken(kind: Kind) -> None:
-    with pytest.raises(RecordError, match="size = 0"):
+    with refused(RecordError, field="size", value=0):
         validate(orders(1, kind=kind, size=0))
 
 

@@ -334,11 +334,15 @@ def test_a_trade_over_32_bits_of_lots_is_several_records_of_one_event(tmp_path: 
     assert recording.checks.position.tolist() == [len(recording)]
 
 
-def test_a_trade_of_absurdly_many_lots_is_refused(tmp_path: Path) -> None:
+def test_a_trade_of_absurdly_many_lots_is_refused_or_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, snapshot(5), trade(q="4000000"), diff(6, 7))
     with pytest.raises(FeedError) as caught:
         load(path, "binance", lot_size="0.000000001", symbol="BTCUSDT", trades=True)
     assert caught.value.field == "size"
+    recording = load(path, "binance", lot_size="0.000000001", trades=True, on_error="skip")
+    assert recording.skipped == 1
+    assert not (recording.transactions["kind"] == Kind.TRADE).any()
+    assert recording.transactions["flags"][-1] & Flags.LAST
 
 
 def test_sizes_too_far_apart_for_one_unit_leave_out_the_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import assert_adds_up, hangs_are_broken_off, orders
+from tests.support import assert_adds_up, hangs_are_broken_off, orders, refused
 from velox import (
     TRANSACTION_DTYPE,
     BundleBuilder,
@@ -46,7 +46,7 @@ def test_a_builder_without_an_open_bundle_expires_at_no_time() -> None:
     builder = BundleBuilder(BundleRing())
     assert not builder.expire(now_ns=2**63 - 1)
     for wrong in (2**63, 2**64 - 1, -1, 1.5, "now"):
-        with pytest.raises(ConfigError, match="now_ns"):
+        with refused(ConfigError, field="now_ns"):
             builder.expire(now_ns=wrong)  # type: ignore[arg-type]
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_published_behind_a_close(act: str) -> None:
 def test_a_recording_later_than_any_clock_is_refused(time: int) -> None:
     records = orders(4)
     records["ingress_ts_ns"] = time
-    with pytest.raises(RecordError, match="ingress_ts_ns"):
+    with refused(RecordError, field="ingress_ts_ns"):
         Pipeline(ReplayIngress(records), config=INVOKER).run()
 
 
@@ -222,7 +222,7 @@ def test_a_duration_is_a_number_of_seconds(wrong: object) -> None:
     if wrong is None:
         assert pipeline.run(duration=wrong).ledger.applied == 1
     else:
-        with pytest.raises(ConfigError, match="duration"):
+        with refused(ConfigError, field="duration"):
             pipeline.run(duration=wrong)  # type: ignore[arg-type]
 
 
@@ -246,13 +246,13 @@ def test_a_ring_gives_no_negative_number_of_items() -> None:
     ring = TransactionRing(4)
     ring.push(orders(3))
     for wrong in (-1, "all", 1.5):
-        with pytest.raises(RingError, match="max_items"):
+        with refused(RingError, field="max_items"):
             ring.pop(wrong)  # type: ignore[arg-type]
     assert len(ring.pop(2**70)) == 3
     for wrong in (True, -1, 3, "4"):
-        with pytest.raises(RingError, match="capacity"):
+        with refused(RingError, field="capacity"):
             TransactionRing(wrong)  # type: ignore[arg-type]
-    with pytest.raises(RingError, match="first_index"):
+    with refused(RingError, field="first_index"):
         TransactionRing(4, first_index=-1)
 
 
@@ -307,14 +307,14 @@ def test_a_runner_refuses_a_stage_that_cannot_be_called(stage: Stage, why: str) 
 
 @pytest.mark.parametrize("stage", [None, 5, "book"])
 def test_a_runner_takes_nothing_but_stages(stage: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^stages\[0\] must be a Stage, not "):
+    with refused(ConfigError, field="stages[0]"):
         Runner("velox-test", [stage], Clock("virtual"))
 
 
 @pytest.mark.parametrize("count", [0, 17, 60, 4000])
 def test_a_bundle_stage_takes_no_more_rings_than_it_has_places(count: int) -> None:
     rings = [TransactionRing(4) for _ in range(count)]
-    with pytest.raises(ConfigError, match=f"^inputs: a bundle stage takes 1 to 16 .* not {count}$"):
+    with refused(ConfigError, field="inputs"):
         BundleStage(rings, BundleRing(), Clock())
 
 
@@ -326,7 +326,7 @@ def test_a_bundle_stage_takes_as_many_rings_as_a_pipeline_has_lanes() -> None:
 
 @pytest.mark.parametrize("ring", [None, 5, BundleRing()])
 def test_a_bundle_stage_takes_nothing_but_rings_of_transactions(ring: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^inputs\[1\] must be a TransactionRing, not "):
+    with refused(ConfigError, field="inputs[1]"):
         BundleStage([TransactionRing(4), ring], BundleRing(), Clock())
 
 
@@ -337,5 +337,5 @@ def test_a_peek_is_of_a_ring(make: Any) -> None:
 
 
 def test_checks_of_another_kind_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"^checks = 5: must be DepthChecks or ChecksumChecks$"):
+    with refused(ConfigError, field="checks", value=5):
         Pipeline(ReplayIngress(orders(1)), checks=5)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.support import refused
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.errors import ConfigError, PipelineError
@@ -60,11 +61,11 @@ def test_a_stop_ends_the_watch() -> None:
 
 
 def test_a_virtual_clock_has_no_gaps_to_look_for() -> None:
-    with pytest.raises(ConfigError, match="clock = 'virtual'"):
+    with refused(ConfigError, field="clock", value="virtual"):
         watch(Clock("virtual"), LatencyHistogram(), Control(), threshold_ns=1, duration_ns=1)
-    with pytest.raises(ConfigError, match="clock = 'virtual'"):
+    with refused(ConfigError, field="clock", value="virtual"):
         shortest_step(Clock("virtual"))
-    with pytest.raises(ConfigError, match="clock = 'virtual'"):
+    with refused(ConfigError, field="clock", value="virtual"):
         measure_hiccups([None], 0.001, clock=Clock("virtual"))
 
 
@@ -93,20 +94,17 @@ def test_the_cpus_asked_for_are_looked_at_in_their_order() -> None:
 
 @can_pin
 @pytest.mark.parametrize(
-    ("cpus", "why"),
-    [
-        ([], r"cpus = \[\]: must name at least one"),
-        ([99_999], "cpus names CPU 99999, which is not among those"),
-    ],
+    "cpus",
+    [[], [99_999]],
 )
-def test_cpus_that_cannot_be_looked_at_are_refused(cpus: list[int], why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
+def test_cpus_that_cannot_be_looked_at_are_refused(cpus: list[int]) -> None:
+    with refused(ConfigError, field="cpus", value=cpus):
         measure_hiccups(cpus, 0.001)
 
 
 @pytest.mark.parametrize("duration", [0, -1, float("nan"), float("inf"), 2e9, "1"])
 def test_a_duration_that_is_none_is_refused(duration: float) -> None:
-    with pytest.raises(ConfigError, match=r"duration = .*: must be above 0"):
+    with refused(ConfigError, field="duration"):
         measure_hiccups([None], duration)
 
 
@@ -117,7 +115,7 @@ def test_a_thread_that_cannot_be_pinned_ends_them_all(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
     cpu = min(os.sched_getaffinity(0))
-    with pytest.raises(PipelineError, match=f"cannot be pinned to cpu {cpu}"):
+    with pytest.raises(PipelineError, match=f"cannot be pinned to CPU {cpu}"):
         measure_hiccups([None, cpu], 3600.0)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import Array, in_another_thread, orders, pass_the_time_until
+from tests.support import Array, in_another_thread, orders, pass_the_time_until, refused
 from velox import (
     BUNDLE_DTYPE,
     TRANSACTION_DTYPE,
@@ -174,7 +174,7 @@ def test_open_loop_flow_drops_by_default_and_unpaced_flow_blocks() -> None:
     "rate", [0, 0.5, -1, True, float("nan"), float("inf"), 1e10, "fast", None, [1]]
 )
 def test_a_rate_that_no_clock_can_pace_is_refused(rate: Any) -> None:
-    with pytest.raises(ConfigError, match="rate = "):
+    with refused(ConfigError, field="rate"):
         PoissonIngress(rate=rate)
 
 
@@ -359,13 +359,13 @@ def test_a_replay_outlives_the_name_of_its_array() -> None:
 
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf"), "fast", None])
 def test_a_speed_that_is_no_positive_number_is_refused(speed: Any) -> None:
-    with pytest.raises(ConfigError, match="speed = "):
+    with refused(ConfigError, field="speed"):
         ReplayIngress(orders(1), speed=speed)
 
 
 @pytest.mark.parametrize("repeat", [0, -1, 1.5, True, None, "2"])
 def test_a_repeat_that_is_no_count_is_refused(repeat: Any) -> None:
-    with pytest.raises(ConfigError, match="repeat = "):
+    with refused(ConfigError, field="repeat"):
         ReplayIngress(orders(1), repeat=repeat)
 
 
@@ -442,7 +442,7 @@ def test_a_push_with_a_timeout_leaves_what_finds_no_room_to_its_caller(timeout: 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
 def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
     bench = Bench(PushIngress())
-    with pytest.raises(ConfigError, match="timeout = "):
+    with refused(ConfigError, field="timeout"):
         bench.ingress.push(orders(1), timeout=timeout)
     assert bench.counts() == (0, 0, 0)
 

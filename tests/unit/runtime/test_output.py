@@ -14,6 +14,7 @@ from tests.support import (
     numbered_bundles,
     orders,
     pass_the_time_until,
+    refused,
 )
 from velox import (
     BUNDLE_DTYPE,
@@ -205,9 +206,9 @@ def test_a_poll_of_no_pipeline_is_refused() -> None:
 
 def test_a_poll_of_something_else_than_a_number_is_refused() -> None:
     bench = Bench(PullOutput())
-    for wrong, why in (("all", "'all': must be an integer"), (-1, "-1: must not be negative")):
+    for wrong in ("all", -1):
         with (
-            pytest.raises(RingError, match=f"max_bundles = {why}"),
+            refused(RingError, field="max_bundles", value=wrong),
             bench.output.poll(wrong),  # type: ignore[arg-type]
         ):
             pass

@@ -26,6 +26,7 @@ from tests.support import (
     inside,
     orders,
     pass_the_time_until,
+    refused,
     shared_books_are_built,
 )
 from velox import (
@@ -360,7 +361,7 @@ def test_a_step_is_known_only_where_every_price_is() -> None:
 
 
 def test_a_book_of_one_writer_is_refused_to_several_lanes() -> None:
-    with pytest.raises(ConfigError, match="writers"):
+    with refused(ConfigError, field="books"):
         Pipeline(
             [PushIngress(), PushIngress()],
             books=OrderBook(),
@@ -372,29 +373,29 @@ def test_a_book_of_one_writer_is_refused_to_several_lanes() -> None:
 
 
 def test_the_number_of_ingresses_is_that_of_the_lanes() -> None:
-    with pytest.raises(ConfigError, match="lanes = 1, but 2 ingresses"):
+    with refused(ConfigError, field="lanes", value=1):
         Pipeline([PushIngress(), PushIngress()])
-    with pytest.raises(ConfigError, match="lanes = 2, but 1 ingresses"):
+    with refused(ConfigError, field="lanes", value=2):
         Pipeline(PushIngress(), config=config("shared", lanes=2, writers=2))
-    with pytest.raises(ConfigError, match="lanes = 1, but 0 ingresses"):
+    with refused(ConfigError, field="lanes", value=1):
         Pipeline([])
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "flow.npy", orders(1), [orders(1)], DiscardOutput()])
 def test_what_is_no_ingress_is_refused_by_name(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="Ingress"):
+    with refused(ConfigError, field="ingress"):
         Pipeline(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["out.npy", 5, BundleRing(2), PushIngress()])
 def test_what_is_no_output_is_refused_by_name(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="Output"):
+    with refused(ConfigError, field="output"):
         Pipeline(ReplayIngress(orders(1)), wrong)
 
 
 @pytest.mark.parametrize("wrong", [5, {"placement": "shared"}, "shared"])
 def test_what_is_no_config_is_refused_by_name(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="PipelineConfig"):
+    with refused(ConfigError, field="config"):
         Pipeline(ReplayIngress(orders(1)), config=wrong)
 
 
@@ -406,7 +407,7 @@ def test_an_ingress_for_two_lanes_is_refused() -> None:
 
 @pytest.mark.parametrize("parts", [(PushIngress, DiscardOutput), (PoissonIngress, PullOutput)])
 def test_the_invoker_takes_no_part_that_python_drives(parts: Any) -> None:
-    with pytest.raises(ConfigError, match="invoker"):
+    with refused(ConfigError, field="placement", value="invoker"):
         Pipeline(parts[0](), parts[1](), config=config())
 
 
@@ -425,13 +426,13 @@ def depth_checks(position: int, market: int = 0) -> DepthChecks:
 
 
 def test_checks_need_a_replay_that_loses_nothing() -> None:
-    with pytest.raises(ConfigError, match="an ingress with a recording"):
+    with refused(ConfigError, field="checks"):
         Pipeline(PoissonIngress(), checks=depth_checks(1), config=config())
-    with pytest.raises(ConfigError, match="on_full"):
+    with refused(ConfigError, field="on_full"):
         Pipeline(ReplayIngress(orders(2)), checks=depth_checks(1), config=config(on_full="drop"))
-    with pytest.raises(ConfigError, match="without a book"):
+    with refused(ConfigError, field="checks"):
         Pipeline(ReplayIngress(orders(2)), checks=depth_checks(1, market=4), config=config())
-    with pytest.raises(ConfigError, match="position"):
+    with refused(ConfigError, field="checks.position"):
         Pipeline(ReplayIngress(orders(2)), checks=depth_checks(3), config=config())
 
 

@@ -129,12 +129,12 @@ def test_stages_run_in_pipeline_order_whatever_order_they_are_named_in():
 @pytest.mark.parametrize("missing", PUSHED_AND_PULLED)
 def test_python_cannot_stand_in_for_the_book_or_the_bundle(missing):
     present = [stage for stage in ALL if stage != missing]
-    with pytest.raises(ConfigError, match=f"stages_present lacks '{missing}'"):
+    with pytest.raises(ConfigError, match=f"stages_present: lacks '{missing}'"):
         plan(config(), cpus(2), stages_present=present)
 
 
 def test_an_unknown_stage_is_refused():
-    with pytest.raises(ConfigError, match="stages_present names 'ingress0'"):
+    with pytest.raises(ConfigError, match="stages_present: names 'ingress0'"):
         plan(config(), cpus(2), stages_present=("ingress0", "orderbook", "bundle"))
 
 
@@ -233,7 +233,7 @@ def test_given_cpus_are_taken_in_the_order_given():
 )
 def test_a_cpu_outside_the_allowed_set_is_refused_naming_both(settings):
     field = "cpus" if "cpus" in settings else "placement"
-    why = f"^{field} names CPU 8, which is not among those this process may use: 0-5,7$"
+    why = f"^{field}: names CPU 8; this process may use 0-5,7$"
     with pytest.raises(ConfigError, match=why):
         plan(config(**settings), cpus(7, allowed=(0, 1, 2, 3, 4, 5, 7)))
 

@@ -1,4 +1,4 @@
-"""What tests of the RPC client share: clients of a stranger, and of a local cluster."""
+"""What tests of the RPC client share: clients of a fake server, and of a local cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from tests.unit.solana.stranger import Stranger
+from tests.unit.solana.fake_server import FakeServer
 from velox.errors import SolanaError
 from velox.solana.net.rpc import RpcClient
 from velox.testing import FaultPlan, LocalCluster
@@ -32,16 +32,16 @@ BLOCKHASH = {
 
 @contextmanager
 def client_of(*behaviours, **settings):
-    """Yield a stranger and a client of it that does not wait, and the waits it would have made."""
+    """Yield a fake server, a client of it that does not wait, and the waits that it skipped."""
     waits = []
     settings = {"retries": 0, "timeout_s": 5.0, "sleep": waits.append, **settings}
-    with Stranger(*behaviours) as stranger:
-        with RpcClient(stranger.url, rng=random.Random(1), **settings) as rpc:
-            yield stranger, rpc, waits
+    with FakeServer(*behaviours) as fake:
+        with RpcClient(fake.url, rng=random.Random(1), **settings) as rpc:
+            yield fake, rpc, waits
 
 
 def failure(*behaviours, **settings) -> SolanaError:
-    """How `get_slot` ends against a stranger that behaves so."""
+    """How `get_slot` ends against a server that behaves so."""
     with client_of(*behaviours, **settings) as (_, rpc, _):
         with pytest.raises(SolanaError) as caught:
             rpc.get_slot()

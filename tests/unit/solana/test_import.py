@@ -85,3 +85,11 @@ def test_the_example_imports_from_three_modules_at_most() -> None:
         elif isinstance(each, ast.ImportFrom) and each.module is not None:
             modules.add(each.module)
     assert len([name for name in modules if name.partition(".")[0] == "velox"]) <= 3
+
+
+@pytest.mark.parametrize("room", ["tx", "net", "orders", "journal", "submit"])
+def test_only_the_configuration_and_its_assembly_know_a_venue(room: str) -> None:
+    for path in (Path(solana.__file__).parent / room).rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(each, ast.ImportFrom) and each.module is not None:
+                assert not each.module.startswith("velox.solana.venues"), path

@@ -16,6 +16,7 @@ from hdrh.log import HistogramLogReader
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support import refused
 from velox.core.histogram import HOUR_NS, LatencyHistogram
 from velox.errors import ConfigError, RecordError
 from velox.telemetry import HistogramLog, decode_histogram, encode_histogram
@@ -264,9 +265,9 @@ def test_a_tag_that_would_end_its_field_is_refused(tag: str) -> None:
 def test_an_interval_neither_ends_before_it_begins_nor_loses_counts() -> None:
     log = HistogramLog(io.BytesIO(), 0.0)
     log.write_interval({"a": histogram_of([5])}, until_s=1.0)
-    with pytest.raises(ConfigError, match=r"until_s = 0\.5: the interval begins at 1\.0"):
+    with refused(ConfigError, field="until_s", value=0.5):
         log.write_interval({"a": histogram_of([5])}, until_s=0.5)
-    with pytest.raises(ConfigError, match="until_s = nan"):
+    with refused(ConfigError, field="until_s"):
         log.write_interval({"a": histogram_of([5])}, until_s=float("nan"))
     with pytest.raises(ConfigError, match="'a': holds less than at the last interval"):
         log.write_interval({"a": histogram_of([6])}, until_s=2.0)

@@ -54,13 +54,11 @@ def cluster() -> Iterator[LocalCluster]:
 
 def world(cluster: LocalCluster) -> dict[str, bytes]:
     """Every account that a program of these tests can own, byte for byte."""
-    with cluster._chain.lock:
-        machine = cluster._chain.svm._svm
-        return {
-            str(pubkey): bytes(account)
-            for owner in OWNERS
-            for pubkey, account in machine.get_program_accounts(owner)
-        }
+    return {
+        str(pubkey): bytes(account)
+        for owner in OWNERS
+        for pubkey, account in cluster.program_accounts(owner)
+    }
 
 
 # All

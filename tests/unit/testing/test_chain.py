@@ -455,7 +455,7 @@ def test_time_that_cannot_pass_is_refused() -> None:
 def test_a_cluster_that_is_closed_is_not_entered_again() -> None:
     with LocalCluster() as cluster:
         pass
-    with pytest.raises(LocalnetError, match="enter of a cluster that is closed"), cluster:
+    with pytest.raises(LocalnetError, match="the cluster is closed"), cluster:
         pass
 
 

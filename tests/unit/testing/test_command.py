@@ -56,13 +56,13 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--slot-ms", "0.5"], ConfigError, "slot-ms = 0.5"),
         (["--rate", "-1"], ConfigError, "rate = -1.0: must be 0 to 1e9"),
         (["--rate", "1e300"], ConfigError, r"rate = 1e\+300: must be 0 to 1e9"),
-        (["--fund", f"{SOMEONE}=0.0000000001"], ConfigError, "is no whole number of lamports"),
-        (["--fund", f"{SOMEONE}=1e-999999999"], ConfigError, "is no whole number of lamports"),
+        (["--fund", f"{SOMEONE}=0.0000000001"], ConfigError, "must be a whole number of lamports"),
+        (["--fund", f"{SOMEONE}=1e-999999999"], ConfigError, "must be a whole number of lamports"),
         (["--fund", f"{SOMEONE}=nan"], ConfigError, "fund = 'nan': must be a number of SOL"),
         (["--fault", "rain=0.1"], ConfigError, "fault = 'rain=0.1'.*dropped"),
         (["--fault", "dropped"], ConfigError, "fault = 'dropped'"),
-        (["--fault", "dropped=2"], ConfigError, "'dropped=2': 2 is no probability, 0 to 1"),
-        (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is no public key"),
+        (["--fault", "dropped=2"], ConfigError, "'dropped=2': 2 is not a probability"),
+        (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is not a public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
         (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
@@ -70,6 +70,11 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
         (["--fund", f"{SOMEONE}=inf"], ConfigError, "fund = 'inf'"),
         (["--port", "70000"], LocalnetError, "port = 70000"),
+        (["--trader", SOMEONE], ConfigError, "trader = .*: needs --market"),
+        (["--crowd", "5"], ConfigError, r"crowd = 5\.0: needs --market"),
+        (["--market", "--crowd", "-1"], ConfigError, r"crowd = -1\.0: must be 0 to 10000"),
+        (["--market", "--crowd", "nan"], ConfigError, "crowd = nan"),
+        (["--market", "--trader", "x"], ConfigError, "trader = 'x': 'x' is not a public key"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(
@@ -77,6 +82,18 @@ def test_an_option_that_cannot_be_used_is_named(
 ) -> None:
     with pytest.raises(error, match=why):
         run(*arguments)
+
+
+def test_a_market_is_named_and_its_crowd_trades(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--market", "--trader", SOMEONE, "--crowd", "1000", "--duration", "0.2") == 0
+    told = capsys.readouterr().out
+    with LocalCluster(market=True) as cluster:
+        spec = cluster.market.spec
+    assert f"market        {spec.market}\n" in told
+    assert f"base mint     {spec.base_mint}, 9 decimals\n" in told
+    assert f"quote mint    {spec.quote_mint}, 6 decimals\n" in told
+    executed = int(re.search(r"(\d+) transactions? executed", told)[1])  # type: ignore[index]
+    assert executed >= 3
 
 
 def test_an_interrupt_ends_it_in_order() -> None:

@@ -210,9 +210,10 @@ def descriptors() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("offset", [0, 1])
-def test_ten_thousand_idle_connections_make_no_thread(descriptors: int, offset: int) -> None:
-    count = min(10_000, descriptors - 2 * http_module.MAX_CONNECTIONS - 500)
+@pytest.mark.parametrize("offset", [0, 1], ids=["http", "websocket"])
+@pytest.mark.parametrize("wanted", [1_500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_idle_connections_make_no_thread(descriptors: int, wanted: int, offset: int) -> None:
+    count = min(wanted, descriptors - 2 * http_module.MAX_CONNECTIONS - 500)
     with LocalCluster() as cluster:
         threads = threading.active_count()
         idle = [

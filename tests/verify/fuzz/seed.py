@@ -23,6 +23,14 @@ MESSAGES = (
     b"34200.000000001,1,10,5,1000000,1\n34200.000000002,1,11,7,1000100,-1\n"
     b"34200.5,2,11,3,1000100,-1\n34201.25,5,0,100,1000050,1\n34202,7,0,0,-1,-1\n"
 )
+WINDOW_MESSAGES = (
+    b"34200.1,1,1,10,300000,1\n34200.2,1,2,20,300200,1\n34200.3,4,2,20,300200,1\n"
+    b"34200.4,1,3,5,299000,1\n34200.5,2,9,3,300100,1\n"
+)
+WINDOW_ROWS = (
+    b"300500,7,300000,10\n300500,7,300200,20\n300500,7,300100,44\n"
+    b"300500,7,300100,44\n300500,7,300100,41\n"
+)
 ROWS = b"9999999999,0,1000000,5\n" + b"1000100,7,1000000,5\n" + b"1000100,4,1000000,5\n" * 3
 
 
@@ -46,6 +54,41 @@ def binance() -> bytes:
         ticker,
         depth(6, 9, 4, [["1.5", "3"]], []),
     )
+
+
+def compact(*messages: Any) -> bytes:
+    """Lines in the form that the scanner reads."""
+    return b"".join(
+        b"17000000000 " + json.dumps(each, separators=(",", ":")).encode() + b"\n"
+        for each in messages
+    )
+
+
+def usual() -> bytes:
+    event = {"e": "depthUpdate", "E": 1_700_000_000_000, "s": "A"}
+    return compact(
+        {"lastUpdateId": 4, "bids": [["1.4", "1"]], "asks": [["1.6", "2.5"]], "symbol": "A"},
+        {**event, "U": 5, "u": 9, "b": [["1.5", "3"]], "a": [["1.7", "0.000"]]},
+        {"u": 9, "s": "A", "b": "1.5", "B": "3", "a": "1.6", "A": "2.5"},
+        {"stream": "a@depth", "data": {**event, "U": 10, "u": 12, "b": [["1.5", "0"]], "a": []}},
+        {"e": "trade", "E": 5, "s": "A", "t": 7, "p": "1.5", "q": "1", "T": 4, "m": True},
+    )
+
+
+def pictures() -> bytes:
+    bids, asks = [["1.5", "2"], ["1.4", "1"]], [["1.6", "2"], ["1.7", "1"]]
+    return lines(
+        "17000000000 ",
+        {"stream": "a@depth5", "data": depth(1, 4, 0, bids, asks)},
+        {"stream": "a@depth5", "data": {"lastUpdateId": 6, "bids": bids, "asks": asks}},
+        depth(7, 9, 6, bids, asks),
+    )
+
+
+def books5() -> bytes:
+    argument = {"channel": "books5", "instId": "A"}
+    data = {"bids": [["1.4", "1"]], "asks": [["1.6", "2"]], "ts": "1700000000000"}
+    return lines("", *({"arg": argument, "data": [{**data, "seqId": n}]} for n in (5, 5, 7)))
 
 
 def okx() -> bytes:
@@ -102,9 +145,23 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "messages": b"\0" + MESSAGES,
             "pair": b"\0" + MESSAGES + SEPARATOR + ROWS,
             "pair_skip": b"\1" + MESSAGES + SEPARATOR + ROWS,
+            "window": b"\1" + WINDOW_MESSAGES + SEPARATOR + WINDOW_ROWS,
         },
-        "binance": {"stop": b"\0" + binance(), "skip_trades": b"\5" + binance()},
-        "okx": {"stop": b"\0" + okx(), "skip_trades": b"\5" + okx()},
+        "binance": {
+            "stop": b"\0" + binance(),
+            "skip_trades": b"\5" + binance(),
+            "pictures": b"\x11" + pictures(),
+        },
+        "okx": {
+            "stop": b"\0" + okx(),
+            "skip_trades": b"\5" + okx(),
+            "books5": b"\1" + books5(),
+        },
+        "scan": {
+            "usual": b"\5" + usual(),
+            "without_times": b"\5" + usual().replace(b"17000000000 ", b""),
+            "careful": b"\5" + binance(),
+        },
         "npy": {
             "orders": b"\0" + saved(orders()[:4]),
             "bundles": b"\1" + saved(bundles(1)),

@@ -16,6 +16,7 @@ import numpy as np
 from velox import (
     BUNDLE_DTYPE,
     TRANSACTION_DTYPE,
+    Flags,
     Kind,
     OrderBook,
     Rejection,
@@ -23,10 +24,12 @@ from velox import (
     validate,
 )
 from velox.errors import CaptureError, FeedError, RecordError
-from velox.feeds import load
+from velox.feeds import Recording, load
 from velox.runtime.capture import HEADER_BYTES
+from velox.runtime.checks import DepthChecks
 from velox.telemetry import decode_histogram, encode_histogram
 
+from .lines import compare as compare_forms
 from .model import Model
 
 __all__ = ["TARGETS", "corpus", "regressions"]
@@ -80,18 +83,106 @@ def read_as(format: str, data: bytes, **options: Any) -> None:
         assert int(record["price"]) % by_market[int(record["market"])].tick_size == 0
     if recording.checks is not None and len(recording.checks):
         assert recording.checks.position.max() <= len(recording)
+    assert all(count > 0 for count in recording.ignored.values())
+    if format != "npy":
+        opens_uncrossed(recording)
+    if format == "lobster" and isinstance(recording.checks, DepthChecks):
+        # A row is what the messages make of the one before, or it is counted.
+        assert mismatches(recording, recording.checks) <= recording.contradictions
+
+
+def opens_uncrossed(recording: Recording) -> None:
+    """Each snapshot leaves a book whose best bid is under its best ask."""
+    books = Replayed()
+    for record in recording.transactions:
+        books.apply(record)
+        if record["flags"] & Flags.SNAPSHOT and record["flags"] & Flags.LAST:
+            bid, ask = books.best(int(record["market"]))
+            assert bid is None or ask is None or bid[0] < ask[0]
+
+
+def mismatches(recording: Recording, checks: DepthChecks) -> int:
+    """The checks that plain dictionaries do not meet."""
+    books, applied, found = Replayed(), 0, 0
+    for position, prices, quantities in zip(
+        checks.position.tolist(), checks.prices, checks.quantities, strict=True
+    ):
+        for record in recording.transactions[applied:position]:
+            books.apply(record)
+        applied = position
+        expected = [
+            [(int(p), int(q)) for p, q in zip(*side, strict=True) if q]
+            for side in zip(prices, quantities, strict=True)
+        ]
+        found += expected != [books.levels(0, side)[: checks.depth] for side in (0, 1)]
+    return found
+
+
+class Replayed:
+    """The books of a recording as dictionaries, which take what a recording says."""
+
+    def __init__(self) -> None:
+        self.sides: dict[tuple[int, int], dict[int, int]] = {}
+
+    def apply(self, record: Any) -> None:
+        identity, price, size, side, kind, _, market, _ = record.item()
+        levels = self.sides.setdefault((market, side), {})
+        if kind == Kind.CLEAR:
+            levels.clear()
+        elif kind == Kind.ADD:
+            levels[price] = levels.get(price, 0) + size
+        elif kind in {Kind.CANCEL, Kind.EXECUTE}:
+            levels[price] = levels.get(price, 0) - size
+        elif kind != Kind.TRADE:
+            levels[price] = {Kind.SET: size, Kind.SET_WIDE: identity, Kind.DELETE: 0}[Kind(kind)]
+        if levels.get(price, 1) <= 0:
+            del levels[price]
+
+    def levels(self, market: int, side: int) -> list[tuple[int, int]]:
+        return sorted(self.sides.get((market, side), {}).items(), reverse=side == 0)
+
+    def best(self, market: int) -> list[tuple[int, int] | None]:
+        return [next(iter(self.levels(market, side)), None) for side in (0, 1)]
 
 
 def lobster(data: bytes) -> None:
-    read_as("lobster", data)
+    read_as("lobster", data, depth=1 + (data[0] >> 4 if data else 0))
 
 
 def binance(data: bytes) -> None:
-    read_as("binance", data, trades=bool(data[:1] and data[0] & 4))
+    chosen = data[0] if data else 0
+    read_as(
+        "binance",
+        data,
+        trades=bool(chosen & 4),
+        on_gap=("clear", "continue")[chosen >> 3 & 1],
+        depth_stream=("auto", "partial", "diff", "auto")[chosen >> 4 & 3],
+        symbol="A" if chosen & 64 else None,
+        careful=bool(chosen & 128),
+    )
+
+
+def scan(data: bytes) -> None:
+    """The scanner and the careful form make the same of any file."""
+    if not data:
+        return
+    (path,) = written([data[1:]])
+    chosen: dict[str, Any] = {"on_error": "skip" if data[0] & 1 else "stop"}
+    chosen |= {"trades": bool(data[0] & 4), "lot_size": "0.001" if data[0] & 8 else None}
+    chosen |= {"tick_size": 100 if data[0] & 16 else None, "limit": 5 if data[0] & 2 else None}
+    differing = compare_forms(path, **chosen)
+    assert differing is None, differing
 
 
 def okx(data: bytes) -> None:
-    read_as("okx", data, trades=bool(data[:1] and data[0] & 4))
+    chosen = data[0] if data else 0
+    read_as(
+        "okx",
+        data,
+        trades=bool(chosen & 4),
+        on_gap=("clear", "continue")[chosen >> 3 & 1],
+        channel=(None, "books", "books5", "bbo-tbt")[chosen >> 4 & 3],
+    )
 
 
 def npy(data: bytes) -> None:
@@ -194,6 +285,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "lobster": lobster,
     "binance": binance,
     "okx": okx,
+    "scan": scan,
     "npy": npy,
     "book": book,
     "capture": capture,

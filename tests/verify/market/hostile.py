@@ -19,6 +19,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from .wire import (
+    GLOBAL,
     HEADER_BYTES,
     PROGRAM,
     SYSTEM,
@@ -27,9 +28,11 @@ from .wire import (
     Cancel,
     Place,
     batch,
+    batch_data,
     claim_seat,
     create,
     expand,
+    global_accounts,
     vault,
 )
 from .world import MarketWorld, address
@@ -113,7 +116,33 @@ class HostileWorld(MarketWorld):
         """One good instruction of each kind, of trader 0."""
         trader, market = self.traders[0], self.market
         newcomer = self.traders[2]
+        plain = batch(trader, market, (), [Place(5, 1, 0, False)])
+        both = [
+            account
+            for mint, token in zip(self.mints, self.programs, strict=True)
+            for account in global_accounts(market, mint, token)
+        ]
+        swap = self.swap(0, 100, 1, base_in=False, exact_in=True)
+        *_, token = swap.accounts[:8]
+        of_swap = [
+            *swap.accounts[:8],
+            both[0],
+            token,
+            both[5],
+            both[1],
+            both[2],
+        ]
         return {
+            "batch, base globals": Instruction(
+                PROGRAM, bytes(plain.data), [*plain.accounts, *both[:5]]
+            ),
+            "batch, globals": Instruction(PROGRAM, bytes(plain.data), [*plain.accounts, *both]),
+            "batch, global order": Instruction(
+                PROGRAM,
+                batch_data((), [Place(5, 1, 0, False, 0, GLOBAL)]),
+                [*plain.accounts, *both],
+            ),
+            "swap, global": Instruction(PROGRAM, bytes(swap.data), of_swap),
             "create": create(trader, address("fresh market"), *self.mints),
             "seat": claim_seat(newcomer, market),
             "deposit": self.transfer(2, 0, 0, 5),

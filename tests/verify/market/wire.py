@@ -44,6 +44,17 @@ def vault(market: Pubkey, mint: Pubkey) -> Pubkey:
     return Pubkey.find_program_address([b"vault", bytes(market), bytes(mint)], PROGRAM)[0]
 
 
+def global_accounts(market: Pubkey, mint: Pubkey, token: Pubkey) -> list[AccountMeta]:
+    """The accounts of global orders of one mint, as clients append them."""
+    found = [
+        Pubkey.find_program_address([seed, bytes(mint)], PROGRAM)[0]
+        for seed in (b"global", b"global-vault")
+    ]
+    return metas(
+        (mint, ""), (found[0], "w"), (found[1], "w"), (vault(market, mint), "w"), (token, "")
+    )
+
+
 def batch_data(
     cancels: list[Cancel] | tuple[Cancel, ...] = (),
     places: list[Place] | tuple[Place, ...] = (),

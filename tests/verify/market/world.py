@@ -32,6 +32,7 @@ from .wire import (
     TOKEN_2022,
     claim_seat,
     create,
+    expand,
     metas,
     swap_data,
     transfer,
@@ -275,6 +276,10 @@ class MarketWorld(World):
             token_program=self.programs[side],
             **more,
         )
+
+    def grow(self, number: int, free: int) -> Outcome:
+        """Let so many blocks be free."""
+        return self.run(number, expand(self.traders[number], self.market, free))
 
     def run(self, number: int, instructions: Sequence[Instruction] | Instruction) -> Outcome:
         some = [instructions] if isinstance(instructions, Instruction) else instructions

@@ -87,7 +87,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
             limit=options.limit,
             depth=options.depth,
         )
-    if options.verify and not recording.checks:
+    if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
             f"--verify: {options.paths[0]} holds nothing to compare a book with; it needs "
             "LOBSTER's orderbook file, Binance's bookTicker or OKX's checksums"

@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
@@ -33,12 +33,13 @@ import numpy as np
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
 from velox.feeds.decode.fields import TIME_LIMIT, epoch_ns, integer, member, name_of, parse_json
-from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
+from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
 
-__all__ = ["BinanceSession", "Depth", "OnGap", "Report", "SymbolState"]
+__all__ = ["BinanceSession", "DepthStream", "OnGap", "Report", "SymbolState"]
 
-Depth = Literal["auto", "diff", "partial"]
+DepthStream = Literal["auto", "diff", "partial"]
 OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
@@ -116,7 +117,7 @@ class _Nameless(NamedTuple):
     message: dict[str, Any]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SymbolState:
     """One symbol's book and how far it has come.
 
@@ -170,7 +171,7 @@ class BinanceSession:
     snapshot_symbol : str, optional
         Whose the snapshots are that name no symbol. Unless told, such a snapshot is used only
         while one symbol alone has depth.
-    depth : {'auto', 'diff', 'partial'}
+    depth_stream : {'auto', 'diff', 'partial'}
         What a ``depthUpdate`` without the name of its stream is. Partial depth of futures looks
         like a diff; ``auto`` refuses a symbol whose every message could be either.
     on_gap : {'clear', 'continue', 'stop'}
@@ -182,6 +183,8 @@ class BinanceSession:
         The units of each market, as `LevelRecorder.market` takes them.
     default_name : str
         The symbol of a snapshot that nothing names.
+    careful : bool
+        Whether every message is read in the careful form, and none by the scanner.
 
     Attributes
     ----------
@@ -205,19 +208,20 @@ class BinanceSession:
         *,
         symbol: str | None = None,
         snapshot_symbol: str | None = None,
-        depth: Depth = "auto",
+        depth_stream: DepthStream = "auto",
         on_gap: OnGap = "clear",
         trades: bool = False,
         places: int | None = None,
         tick: int | None = None,
         lot: Decimal | None = None,
         default_name: str = "BINANCE",
+        careful: bool = False,
     ) -> None:
         self.sink = sink
         self.report = report
         self.only = symbol
         self.snapshot_symbol = snapshot_symbol
-        self.depth = depth
+        self.depth_stream = depth_stream
         self.on_gap = on_gap
         self.trades = trades
         self.places = places
@@ -234,6 +238,12 @@ class BinanceSession:
         # Snapshots without a name: those that wait, and the first that was used, with its symbol.
         self._nameless: list[_Nameless] = []
         self._assumed: tuple[str, Origin] | None = None
+        # A depthUpdate without its stream's name may be a picture, which the scanner cannot tell.
+        self._scanner = (
+            None if careful or depth_stream == "partial" else BinanceScanner(trades=trades)
+        )
+        # By the scanner's number.
+        self._scanned: list[SymbolState] = []
 
     def feed(self, raw: bytes, recv_ns: int | None, origin: Origin) -> None:
         """Take one message.
@@ -248,6 +258,14 @@ class BinanceSession:
         origin : hashable
             What `report` is told of where the message came from.
         """
+        if self._scanner is not None and self.time is not None:
+            self._scanner.begin(raw, stamped=False)
+            if self._scan(self._scanner, recv_ns, origin):
+                return
+        self.feed_careful(raw, recv_ns, origin)
+
+    def feed_careful(self, raw: bytes, recv_ns: int | None, origin: Origin) -> None:
+        """Take one message in the careful form, which reads any message that can be read."""
         if raw in _TEXT:
             self.ignored[raw.decode()] += 1
             return
@@ -256,9 +274,134 @@ class BinanceSession:
         except MalformedError as error:
             self.report(error, origin)
 
+    def feed_lines(
+        self,
+        block: bytes,
+        line: int,
+        careful: Callable[[bytes, int], None],
+        origin: Callable[[int], Origin],
+        enough: Callable[[], bool],
+    ) -> bool:
+        """Take a block of lines, each with a local timestamp in front or without.
+
+        Parameters
+        ----------
+        block : bytes
+        line : int
+            The number of its first line.
+        careful : callable
+            Takes each line that the scanner does not read, and its number: it is to `feed` the
+            message in it.
+        origin : callable
+            The origin of the message in a line.
+        enough : callable
+            Whether to stop; asked behind each line that may have written something.
+
+        Returns
+        -------
+        bool
+            Whether it was stopped.
+        """
+        scanner = self._scanner
+        if scanner is None:
+            scanner = BinanceScanner()
+        scanner.begin(block, line)
+        while True:
+            scans = self._scanner is not None and self.time is not None
+            code = scanner.advance() if scans else scanner.skip_one()
+            if scans and scanner.has_time:
+                self.time = scanner.time
+            if code == END:
+                self._absorb(scanner)
+                return False
+            if code == OTHER:
+                self._absorb(scanner)
+                careful(scanner.raw, scanner.line)
+            else:
+                self._scanned_event(scanner, code, origin(scanner.line))
+            if enough():
+                self._absorb(scanner)
+                return True
+
+    def stamps(self, factor: int, *, told: bool) -> None:
+        """Say what the local timestamps of `feed_lines` count; see `BinanceScanner.stamps`."""
+        if self._scanner is not None:
+            self._scanner.stamps(factor, told)
+
+    def _scan(self, scanner: BinanceScanner, recv_ns: int | None, origin: Origin) -> bool:
+        """Take the one message that a scanner has begun; False where it needs the careful form."""
+        if recv_ns is not None and recv_ns >= TIME_LIMIT:
+            return False
+        code = scanner.advance()
+        if code == OTHER:
+            return False
+        if recv_ns is not None:
+            self.time = recv_ns
+        elif scanner.has_time:
+            self.time = scanner.time
+        if code == END:
+            self._absorb(scanner)
+        else:
+            self._scanned_event(scanner, code, origin)
+        return True
+
+    def _absorb(self, scanner: BinanceScanner) -> None:
+        """Take over what the scanner kept: the careful form appends to the same columns."""
+        for number, symbol in enumerate(self._scanned):
+            if scanner.has_tickers(number):
+                ids, tickers = scanner.take_tickers(number)
+                symbol.ticker_ids.frombytes(ids)
+                symbol.tickers.frombytes(tickers)
+
+    def _scanned_event(self, scanner: BinanceScanner, code: int, origin: Origin) -> None:
+        symbol = self._scanned[scanner.symbol]
+        market = symbol.market
+        if code == TRADE:
+            self._print(symbol, scanner.identity, scanner.price, scanner.size, scanner.maker_buys)
+            return
+        places = (market.prices.places, market.sizes.places)
+        diff = _Diff(
+            origin,
+            self._now(),
+            scanner.event_time,
+            scanner.first,
+            scanner.final,
+            scanner.previous if scanner.has_previous else None,
+            _levels(scanner.bids(), places),
+            _levels(scanner.asks(), places),
+        )
+        try:
+            self._has_depth(market.name)
+            self._take(symbol, diff, told=scanner.named)
+        except MalformedError as error:
+            self.report(error, origin)
+
+    def _make_scannable(self, symbol: SymbolState) -> None:
+        scanner = self._scanner
+        if scanner is None:
+            return
+        number = scanner.add(symbol.market.name)
+        if number < 0:
+            return
+        self._scanned.append(symbol)
+        prices, sizes = symbol.market.prices, symbol.market.sizes
+        prices.seen = lambda: scanner.largest(number)[0]
+        sizes.seen = lambda: scanner.largest(number)[1]
+        self._set_units(symbol)
+
+    def _set_units(self, symbol: SymbolState) -> None:
+        if self._scanner is None or symbol not in self._scanned:
+            return
+        number = self._scanned.index(symbol)
+        prices, sizes = symbol.market.prices, symbol.market.sizes
+        self._scanner.set_prices(number, prices.places, prices.limit, prices.step or 0)
+        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, I64_MAX), sizes.step or 0)
+
     def grown(self, market: Market, grown: Grown) -> None:
         """Bring the tickers that are kept to the finer unit of their market."""
         for symbol in self.symbols.values():
+            if symbol.market is market:
+                self._set_units(symbol)
             if symbol.market is market:
                 tickers = np.frombuffer(symbol.tickers, np.int64)
                 tickers[0 if grown.what == "price" else 1 :: 2] *= grown.factor
@@ -345,6 +488,7 @@ class BinanceSession:
                 self.sink.market(name, places=self.places, tick=self.tick, lot=self.lot)
             )
             self.symbols[name] = symbol
+            self._make_scannable(symbol)
         return symbol
 
     # Diffs and pictures
@@ -354,7 +498,7 @@ class BinanceSession:
         if stream and match is None:
             self.ignored[stream.partition("@")[2] or stream] += 1
             return
-        is_picture = bool(match[2]) if match is not None else self.depth == "partial"
+        is_picture = bool(match[2]) if match is not None else self.depth_stream == "partial"
         name = name_of(message, "s")
         if not is_picture:
             self._has_depth(name)
@@ -376,22 +520,21 @@ class BinanceSession:
         if is_picture:
             self._picture(symbol, diff.final, diff.bids, diff.asks, event_time=diff.event_time)
             return
-        if self.depth == "auto" and match is None and diff.previous is not None:
-            self._doubt(symbol, diff)
-        else:
-            symbol.certain = True
-        self.take(symbol, diff)
+        self._take(symbol, diff, told=match is not None)
 
-    def take(self, symbol: SymbolState, diff: _Diff) -> None:
+    def _take(self, symbol: SymbolState, diff: _Diff, *, told: bool) -> None:
         """Apply a diff of a symbol, or keep it, or leave it aside."""
+        if not symbol.certain:
+            if self.depth_stream == "auto" and not told and diff.previous is not None:
+                self._doubt(symbol, diff)
+            else:
+                symbol.certain = True
         symbol.has_diffs = True
         self._name_waiting(symbol)
         self._advance(symbol, diff)
 
     def _doubt(self, symbol: SymbolState, diff: _Diff) -> None:
         """Count a message that could be a whole picture as well as a diff."""
-        if symbol.certain:
-            return
         if not _looks_whole(diff.bids, diff.asks):
             symbol.certain = True
             return
@@ -512,7 +655,7 @@ class BinanceSession:
 
     def _whole_book(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
         """A message with ``lastUpdateId``: partial depth of spot, or a snapshot."""
-        if not stream and self.depth != "partial":
+        if not stream and self.depth_stream != "partial":
             self._snapshot(_Nameless(origin, self.time, message))
             return
         match = _DEPTH_STREAM.fullmatch(stream)
@@ -640,19 +783,25 @@ class BinanceSession:
         market = symbol.market
         size = market.size(member(message, "q"), "q")
         if not size:
-            return  # futures also print insurance fund and liquidation notes, of size 0
+            return
         price = market.price(member(message, "p"), "p")
         maker_buys = member(message, "m")
         if type(maker_buys) is not bool:
             raise MalformedError(f"{shown(maker_buys)} is not true or false", "m")
-        identity = integer(message, "t")
+        self._print(symbol, integer(message, "t"), price, size, maker_buys)
+
+    def _print(
+        self, symbol: SymbolState, identity: int, price: int, size: int, maker_buys: bool
+    ) -> None:
+        if not size:
+            return  # futures also print insurance fund and liquidation notes, of size 0
         # Trade ids of a symbol rise by one; another connection tells of the same trades.
         if identity <= symbol.trade_id:
             self.ignored["trade known already"] += 1
             return
         symbol.trade_id = identity
         self.sink.trade(
-            market,
+            symbol.market,
             self._now(),
             identity=identity,
             side=int(Side.BID if maker_buys else Side.ASK),
@@ -690,6 +839,8 @@ class BinanceSession:
         cut : bool
             More would follow, but is not read: what waits is no fault.
         """
+        if self._scanner is not None and self._scanner.trades_ignored:
+            self.ignored["trade"] += self._scanner.trades_ignored
         for symbol in self.symbols.values():
             self._require_certain(symbol)
         if cut:
@@ -729,14 +880,22 @@ class BinanceSession:
                 MalformedError(
                     f"each of the {symbol.doubtful} depthUpdate messages of "
                     f"{symbol.market.name} may be a diff or a whole book of "
-                    f"{symbol.doubtful_levels} levels; say which with depth='diff' or "
-                    "depth='partial'",
+                    f"{symbol.doubtful_levels} levels; say which with depth_stream='diff' or "
+                    "depth_stream='partial'",
                     "b",
                 ),
                 symbol.doubt,
                 lines=symbol.doubtful,
                 fatal=True,
             )
+
+
+def _levels(columns: tuple[bytes, bytes], places: tuple[int, int]) -> Levels:
+    """Columns of a scanner as levels."""
+    prices, sizes = array("q"), array("q")
+    prices.frombytes(columns[0])
+    sizes.frombytes(columns[1])
+    return Levels(prices, sizes, *places)
 
 
 def _looks_whole(bids: Levels, asks: Levels) -> bool:

@@ -6,6 +6,7 @@ A feed repeats its prices and sizes. Each distinct text is parsed once and then 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 from velox.core.records import PRICE_SCALE
@@ -115,10 +116,12 @@ class Numbers(dict[str, int]):
     Attributes
     ----------
     largest : int
-        No integer of this unit that was read is larger.
+        No integer of this unit that was read here is larger.
+    seen : callable
+        The same of integers that another reader makes in this unit.
     """
 
-    __slots__ = ("largest", "limit", "most", "places", "step", "what")
+    __slots__ = ("largest", "limit", "most", "places", "seen", "step", "what")
 
     def __init__(
         self, what: str, places: int, *, most: int = LARGEST_PLACES, step: int | None = None
@@ -130,6 +133,7 @@ class Numbers(dict[str, int]):
         self.step = step
         self.limit = PRICE_LIMIT if what == "price" else SIZE_LIMIT
         self.largest = 0
+        self.seen: Callable[[], int] = int
 
     def __missing__(self, text: str) -> int:
         units, places = parsed(text)
@@ -155,15 +159,22 @@ class Numbers(dict[str, int]):
         if places > self.most:
             raise MalformedError(f"{shown(text)} is finer than 1e-{self.most}")
         factor = 10 ** (places - self.places)
+        self.largest = max(self.largest, self.seen())
         if units >= self.limit or self.largest * factor >= self.limit:
             raise MalformedError(
                 f"{shown(text)} needs units of 1e-{places}, in which "
                 f"{decimal_of(self.largest, self.places):f} does not fit 63 bits"
             )
+        self.rescale(factor, places)
+        raise Grown(self.what, factor)
+
+    def rescale(self, factor: int, places: int) -> None:
+        """Make the unit finer by a factor; the caller brings what was read before to it."""
         self.clear()
         self.largest *= factor
         self.places = places
-        raise Grown(self.what, factor)
+        if self.step is not None:
+            self.step *= factor
 
     def _off_step(self, text: str) -> MalformedError:
         assert self.step is not None

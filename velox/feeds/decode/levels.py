@@ -70,7 +70,7 @@ class Market:
         Its decimal text as integers.
     """
 
-    __slots__ = ("_grown", "id", "name", "prices", "sizes")
+    __slots__ = ("_grown", "id", "least_places", "name", "prices", "sizes")
 
     def __init__(
         self,
@@ -84,6 +84,8 @@ class Market:
         self.name = name
         self.prices = prices
         self.sizes = sizes
+        # Decimals that its prices keep, whether they need them or not.
+        self.least_places = prices.places
         self._grown = grown
 
     def levels(self, levels: object, field: str, *, zero_allowed: bool = True) -> Levels:
@@ -251,6 +253,8 @@ class LevelRecorder:
         self._prices = array("q")
         self._sizes = array("q")
         self._last_of_event = array("q")
+        # Decimals of a price at least, where they follow from the prices.
+        self._least_places = PRICE_PLACES
         # Rows of KNOWN_DTYPE.
         self._known: list[list[int]] = []
 
@@ -369,6 +373,29 @@ class LevelRecorder:
         )
         return of
 
+    def share_scale(self) -> int:
+        """Give all markets the finest price scale that one of them needs; returns its decimals.
+
+        Raises
+        ------
+        MalformedError
+            A price of another market does not fit 63 bits at that scale.
+        """
+        places = max((grid.places for grid in self.grids()), default=PRICE_PLACES)
+        for market in self.markets:
+            factor = 10 ** (places - market.prices.places) if market.prices.places < places else 1
+            if market.prices.largest * factor >= market.prices.limit:
+                raise MalformedError(
+                    f"{market.name} does not fit 63 bits at the {places} decimals that another "
+                    "instrument needs; load with symbol",
+                    "price",
+                )
+            if factor > 1:
+                market.prices.rescale(factor, places)
+                self._rescale(market, Grown("price", factor))
+        self._least_places = places
+        return places
+
     def grids(
         self, more: Mapping[int, Iterable[npt.NDArray[np.int64]]] | None = None
     ) -> list[Grid]:
@@ -389,7 +416,8 @@ class LevelRecorder:
             tick = market.prices.step
             if tick is None:
                 tick = _common_divisor(prices[own], more_prices) or 1
-                while market.prices.most > places > PRICE_PLACES and tick % 10 == 0:
+                least = max(self._least_places, market.least_places)
+                while places > least and tick % 10 == 0:
                     divisor, places, tick = divisor * 10, places - 1, tick // 10
             lot = market.sizes.step or _common_divisor(sizes[own], more_sizes)
             grids.append(
@@ -403,6 +431,7 @@ class LevelRecorder:
             Instrument(
                 name=market.name,
                 market=market.id,
+                price_decimals=grid.places,
                 tick_size=grid.tick,
                 lot_size=decimal_of(grid.lot, grid.size_places),
                 levels=levels,
@@ -421,23 +450,19 @@ class LevelRecorder:
         return rows
 
     def transactions(
-        self, grids: list[Grid]
+        self, grids: list[Grid], report: Callable[[MalformedError], None]
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """All that was kept, as records; `grids` is the result of the method of that name.
 
         A level over 2**32 - 1 lots is SET_WIDE. A trade over that is several records of the same
-        id and one event, whose sizes add up to it.
+        id and one event, whose sizes add up to it. One that would need more than 65536 records is
+        reported and left out: its market needs a larger lot.
 
         Returns
         -------
         ndarray, shape (n,), dtype TRANSACTION_DTYPE
         callable
             Counts of transactions while this recorder was fed, as counts of these records.
-
-        Raises
-        ------
-        MalformedError
-            A trade would need more than 65536 records: its market needs a larger lot.
         """
         records = np.array(self._records, TRANSACTION_DTYPE)
         transactions = np.repeat(records, np.frombuffer(self._repeats, np.int64))
@@ -461,28 +486,31 @@ class LevelRecorder:
         transactions["id"][wide] = sizes[wide]
         if not len(wide_trades):
             return transactions, _unmoved
-        return self._split(transactions, wide_trades, sizes)
+        return self._split(transactions, wide_trades, sizes, report)
 
     def _split(
         self,
         transactions: npt.NDArray[np.void],
         wide: npt.NDArray[np.intp],
         sizes: npt.NDArray[np.int64],
+        report: Callable[[MalformedError], None],
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """Make several records of each trade that is over the size of one."""
         pieces = np.ones(len(transactions), np.int64)
         pieces[wide] = (sizes[wide] - 1) // U32_MAX + 1
-        most = int(wide[np.argmax(pieces[wide])])
-        if pieces[most] > PIECES_LIMIT:
-            market = self.markets[int(transactions["market"][most])]
-            raise MalformedError(
-                f"a trade of {market.name} is {sizes[most]} lots, which needs more than "
-                f"{PIECES_LIMIT} records; give a larger lot_size, or load without trades",
-                "size",
+        for index in wide[pieces[wide] > PIECES_LIMIT].tolist():
+            market = self.markets[int(transactions["market"][index])]
+            report(
+                MalformedError(
+                    f"a trade of {market.name} is {sizes[index]} lots, which needs more than "
+                    f"{PIECES_LIMIT} records; give a larger lot_size, or load without trades",
+                    "size",
+                )
             )
+            pieces[index] = 0
         ends = np.concatenate(([0], np.cumsum(pieces)))
         split = np.repeat(transactions, pieces)
-        for index in wide.tolist():
+        for index in wide[pieces[wide] > 0].tolist():
             first, end = int(ends[index]), int(ends[index + 1])
             split["size"][first:end] = U32_MAX
             split["size"][end - 1] = sizes[index] - U32_MAX * (end - first - 1)

@@ -176,7 +176,7 @@ class OkxSession:
         data = member(message, "data")
         if type(data) is not list or not data or not all(type(entry) is dict for entry in data):
             raise MalformedError(f"expected an array of objects, got {shown(data)}", "data")
-        if not timed:
+        if not timed and "ts" in data[0]:
             self.time = _time_of(data[0])
         if is_trade:
             for trade in data:

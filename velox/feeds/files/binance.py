@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from velox.feeds.decode.binance import BinanceSession, Depth, OnGap, SymbolState
+from velox.feeds.decode.binance import BinanceSession, DepthStream, OnGap, SymbolState
 from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.files.options import (
     checked_choice,
+    checked_decimals,
     checked_levels,
     checked_lot,
     checked_name,
     checked_tick,
 )
 from velox.feeds.files.registry import register
-from velox.feeds.files.source import Place, Source, numbered_lines
+from velox.feeds.files.source import Place, Source, blocks
 from velox.feeds.files.unknown import within_the_known
 from velox.feeds.recording import Recording
 from velox.runtime.checks import DepthChecks
@@ -72,15 +75,23 @@ def _looks_like(line: bytes) -> bool:
 def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit: Any) -> bool:
     """Feed every line; returns whether the limit ended it."""
     stamps = _Stamps(unit)
+    session.stamps(stamps.factor, told=stamps.told)
+
+    def enough() -> bool:
+        return source.reached(recorder.count)
+
     for path in source.paths:
-        with numbered_lines(path, source.faults) as lines:
-            for number, raw in lines:
-                place = Place(path, number)
-                try:
-                    _line(raw, session, stamps, place)
-                except MalformedError as error:
-                    source.faults.report(place.error(error))
-                if source.reached(recorder.count):
+
+        def careful(raw: bytes, number: int, path: Path = path) -> None:
+            place = Place(path, number)
+            try:
+                _line(raw, session, stamps, place)
+            except MalformedError as error:
+                source.faults.report(place.error(error))
+
+        with blocks(path, source.faults) as all_blocks:
+            for first, content in all_blocks:
+                if session.feed_lines(content, first, careful, partial(Place, path), enough):
                     return True
     return False
 
@@ -96,7 +107,7 @@ def _line(raw: bytes, session: BinanceSession, stamps: _Stamps, place: Place) ->
         raise MalformedError(
             f"expected 'local_timestamp_ns JSON', got {shown(raw.decode('latin-1'))}"
         )
-    session.feed(match[2].rstrip(), None if match[1] is None else stamps(match[1]), place)
+    session.feed_careful(match[2].rstrip(), None if match[1] is None else stamps(match[1]), place)
 
 
 @register("binance", looks_like=_looks_like)
@@ -108,9 +119,11 @@ def read(
     depth_stream: str = "auto",
     on_gap: str = "clear",
     trades: bool = False,
+    price_decimals: int | None = None,
     tick_size: int | None = None,
     lot_size: object = None,
     time_unit: str | None = None,
+    careful: bool = False,
     levels: int = 8192,
 ) -> Recording:
     """Read recorded Binance streams.
@@ -142,13 +155,19 @@ def read(
         diffs are applied on; or the load stops. Gaps are counted in `Recording.gaps`.
     trades : bool
         Whether trades become TRADE records; `side` is that of the resting order.
+    price_decimals : int, optional
+        Decimals of the prices, 0 to 18; a finer price is refused then. Unless told: 4, or as many
+        as the prices of each market need.
     tick_size : int, optional
-        In units of 1e-4. Unless told: the greatest common divisor of all prices.
+        In units of ten to the minus `price_decimals`, which is 4 unless told. Without it: the
+        greatest common divisor of all prices.
     lot_size : str, int or decimal.Decimal, optional
         In the base currency. Unless told: the greatest common divisor of all sizes.
     time_unit : {'ns', 'us', 'ms', 's'}, optional
         What the timestamps of the lines count. Unless told: nanoseconds, and numbers of another
         size are refused. The venue's own times are known by their size.
+    careful : bool
+        Whether every line is read in the careful form, which is slower and gives the same.
     levels : int
         Levels a side that the instruments' books keep hot.
 
@@ -173,14 +192,16 @@ def read(
         source.faults.message,
         symbol=checked_name("symbol", symbol),
         snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
-        depth=cast(
-            Depth, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+        depth_stream=cast(
+            DepthStream, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
         ),
         on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
         trades=bool(trades),
+        places=None if price_decimals is None else checked_decimals(price_decimals),
         tick=None if tick_size is None else checked_tick(tick_size),
         lot=None if lot_size is None else checked_lot(lot_size),
         default_name=source.paths[0].name.partition(".")[0] or "BINANCE",
+        careful=bool(careful),
     )
     recorder.listeners.append(session.grown)
     levels = checked_levels(levels)
@@ -200,10 +221,7 @@ def _recording(
     grids = recorder.grids(
         {market: (each[:, :, 0].ravel(), each[:, :, 1].ravel()) for market, each in tickers.items()}
     )
-    try:
-        transactions, moved = recorder.transactions(grids)
-    except MalformedError as error:
-        raise Place(source.paths[0], 1).error(error) from None
+    transactions, moved = recorder.transactions(grids, source.late)
     known = recorder.known(grids)
     known["position"] = moved(known["position"])
     instruments = recorder.instruments(grids, levels)

@@ -7,13 +7,16 @@ may stand among them. REST lists of instruments give tick and lot.
 from __future__ import annotations
 
 import re
-from typing import cast
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from velox.feeds.decode.binance import OnGap
 from velox.feeds.decode.fields import nanoseconds
-from velox.feeds.decode.levels import LevelRecorder
+from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.decode.okx import CHANNELS, OkxSession
 from velox.feeds.files.options import checked_choice, checked_levels, checked_name
@@ -124,6 +127,8 @@ def read(
     Recording
         `ingress_ts_ns` is the line's timestamp, or else the message's `ts`. An instrument that no
         REST list names has the greatest common divisors of its prices and sizes as tick and lot.
+        Prices have 4 decimals, or as many as the tick or the prices need. Instruments with
+        checksums share the finest scale among them.
 
     Raises
     ------
@@ -148,21 +153,11 @@ def read(
     _walk(source, session, recorder)
     if not recorder.count:
         raise source.nothing(f"messages of the channels {', '.join(CHANNELS)}")
-    grids = recorder.grids()
-    try:
-        transactions, moved = recorder.transactions(grids)
-    except MalformedError as error:
-        raise Place(source.paths[0], 1).error(error) from None
+    grids = _grids(recorder, session)
+    transactions, moved = recorder.transactions(grids, source.late)
     known = recorder.known(grids)
     known["position"] = moved(known["position"])
-    checks = None
-    if session.checksums:
-        checks = ChecksumChecks(
-            position=moved(session.positions),
-            market=np.array(session.markets, np.uint8),
-            checksum=np.array(session.checksums, np.int32),
-            algorithm=OkxChecksum(),
-        )
+    checks, unknown = _checks(session, grids, moved)
     return Recording(
         transactions=transactions,
         instruments=recorder.instruments(grids, levels),
@@ -172,5 +167,33 @@ def read(
         source=source.paths,
         ignored=dict(session.ignored),
         gaps=session.gaps,
+        unknown=unknown,
         known=known,
     )
+
+
+def _grids(recorder: LevelRecorder, session: OkxSession) -> list[Grid]:
+    if session.checksums:
+        # One computation of the checksum covers all instruments that have one scale.
+        with suppress(MalformedError):
+            recorder.share_scale()
+    return recorder.grids()
+
+
+def _checks(
+    session: OkxSession, grids: list[Grid], moved: Callable[[Any], npt.NDArray[np.int64]]
+) -> tuple[ChecksumChecks | None, int]:
+    """The checksums of the instruments on the commonest scale, and how many are left out."""
+    market = np.array(session.markets, np.uint8)
+    if not len(market):
+        return None, 0
+    places = np.array([grid.places for grid in grids], np.int64)[market]
+    decimals = int(np.argmax(np.bincount(places)))
+    own = places == decimals
+    checks = ChecksumChecks(
+        position=moved(session.positions)[own],
+        market=market[own],
+        checksum=np.array(session.checksums, np.int32)[own],
+        algorithm=OkxChecksum(decimals),
+    )
+    return checks, int(np.count_nonzero(~own))

@@ -10,6 +10,7 @@ from velox.feeds.decode.decimals import LARGEST_PLACES
 
 __all__ = [
     "checked_choice",
+    "checked_decimals",
     "checked_levels",
     "checked_lot",
     "checked_name",
@@ -18,11 +19,21 @@ __all__ = [
 ]
 
 
+def checked_decimals(price_decimals: object) -> int:
+    """How many decimals prices have."""
+    if type(price_decimals) is not int or not 0 <= price_decimals <= LARGEST_PLACES:
+        raise ConfigError(
+            f"price_decimals = {price_decimals!r}: must be an integer from 0 to {LARGEST_PLACES}"
+        )
+    return price_decimals
+
+
 def checked_tick(tick_size: object) -> int:
-    """A tick size in units of 1e-4."""
+    """A tick size in the smallest unit of a price."""
     if type(tick_size) is not int or not 1 <= tick_size < 2**63:
         raise ConfigError(
-            f"tick_size = {tick_size!r}: must be an integer of at least 1, in units of 1e-4"
+            f"tick_size = {tick_size!r}: must be an integer of at least 1, in the smallest unit "
+            "of a price"
         )
     return tick_size
 

@@ -104,6 +104,10 @@ class Source:
         """Whether `count` transactions are enough."""
         return self.limit is not None and count >= self.limit
 
+    def late(self, error: MalformedError) -> None:
+        """Report a fault of one record that comes to light when all have been read."""
+        self.faults.report(FeedError(error.why, path=self.paths[0], field=error.field))
+
     def nothing(self, what: str) -> FeedError:
         """The error for an input in which there is nothing to replay."""
         because = f"; the first problem: {self.faults.problems[0]}" if self.faults.problems else ""

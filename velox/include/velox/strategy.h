@@ -1,11 +1,11 @@
-/* The strategy of a Velox pipeline, as any language that makes a C function pointer sees it.
+/* The strategy of a Velox pipeline, for any language that can make a C function pointer.
 
-   Between the order book and the bundles stands the strategy: a function that is called on the
-   book's thread after each record that the book applied. It reads the record and the book, writes
-   the transactions that shall leave, and returns how many. It must not block, allocate or take the
+   A strategy is a function between the order book and the bundles. The pipeline calls it on the
+   book's thread after each record that the book applied. The function reads the record and the
+   book, writes the records to emit, and returns how many. It must not block, allocate or take the
    GIL: it runs at the pipeline's speed.
 
-   This header is the ABI. It needs nothing of Python or of Cython. */
+   This header is the ABI. It needs neither Python nor Cython. */
 
 #ifndef VELOX_STRATEGY_H
 #define VELOX_STRATEGY_H
@@ -19,9 +19,9 @@ extern "C" {
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/2"
 
-/* The room that a strategy has for what it emits at one record. It lies in the ring behind the
-   strategy: a pointer into it is of no use after the call. A strategy finds zeros there, except what
-   an earlier call wrote and did not return. A write past the room overwrites other memory. */
+/* How many records a strategy can emit in one call. `out` lies in the ring behind the strategy: do
+   not keep a pointer into it after the call. `out` holds zeros, except for records that an earlier
+   call wrote and did not return. A write past `room` overwrites other memory. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */
@@ -34,7 +34,7 @@ typedef struct __attribute__((packed)) velox_transaction {
                                7 TRADE */
     uint8_t flags;
     uint8_t market;
-    uint64_t ingress_ts_ns; /* left 0 in what a strategy emits: that of the record is taken */
+    uint64_t ingress_ts_ns; /* 0 in an emitted record: the time of the input record is taken */
 } velox_transaction;
 
 /* The book of the record's market, after the record, 80 bytes:
@@ -43,7 +43,7 @@ typedef struct __attribute__((packed)) velox_transaction {
     32  position       40  now_ns          48  tick_size     56  market (u64)
     64  book           72  depth
 
-   A quantity of 0 says that the side is empty; its price is then 0. */
+   A quantity of 0 means that the side is empty; its price is then 0. */
 typedef struct velox_book_view {
     int64_t bid_price;
     int64_t bid_quantity;
@@ -59,11 +59,13 @@ typedef struct velox_book_view {
     int64_t (*depth)(void *book, uint8_t side, int64_t n, int64_t *prices, int64_t *quantities);
 } velox_book_view;
 
-/* Returns how many transactions it wrote to out, 0 to room; less than 0 stops the pipeline with a
-   StrategyError that carries the number. Each transaction must have a known kind, side and market, a
-   size where its kind adds or takes, and a price on the market's tick grid where its kind has one
-   (CLEAR and TRADE have none). Others are blocked and counted, or stop the pipeline: on_bad_order.
-   What the book applied may always be forwarded. */
+/* Returns how many records it wrote to out, 0 to room. A negative number stops the pipeline with a
+   StrategyError that carries the number.
+
+   Each record needs a known kind, a side, and a market that has a book. Kinds 0 to 2 need a size.
+   Kinds 0 to 5 need a positive price on the market's tick grid. Other records are blocked and
+   counted, or stop the pipeline: see the setting on_bad_order. A record that the book applied may
+   always be forwarded. */
 typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_book_view *book,
                                   velox_transaction *out, uint32_t room, void *user_data);
 

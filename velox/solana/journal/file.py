@@ -33,7 +33,7 @@ from typing import Final, Self
 from velox.errors import JournalError
 from velox.solana.files import open_regular, read_regular
 from velox.solana.journal.records import Record, pack_record, unpack_records
-from velox.solana.journal.state import Unsettled
+from velox.solana.journal.state import JournalState
 
 __all__ = [
     "COMPACT_BYTES",
@@ -62,7 +62,7 @@ def journal_files(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     ]
 
 
-def read_journal(path: str | os.PathLike[str]) -> Unsettled:
+def read_journal(path: str | os.PathLike[str]) -> JournalState:
     """Read a journal, also while another process has it open.
 
     Raises
@@ -108,7 +108,7 @@ class SubmissionJournal:
     Attributes
     ----------
     path : str
-    unsettled : Unsettled
+    state : JournalState
         The state of the file when it was opened, and of all records since.
     torn_bytes : int
         Bytes after the last valid frame that were cut off when it was opened.
@@ -140,7 +140,7 @@ class SubmissionJournal:
             with suppress(OSError):
                 os.unlink(self._compacted)
             data = self._read()
-            self.unsettled, good = _replay(data, self.path)
+            self.state, good = _replay(data, self.path)
             self.torn_bytes = len(data) - good
             self.torn_path = self._keep(data[good:]) if self.torn_bytes else None
             # Sync the directory first: the torn bytes are safe before they are cut off.
@@ -186,7 +186,7 @@ class SubmissionJournal:
         JournalError
             The record contradicts an earlier one.
         """
-        self.unsettled.note(record, path=self.path, offset=None)
+        self.state.note(record, path=self.path, offset=None)
         self._waiting.append(record)
 
     def commit(self) -> None:
@@ -227,7 +227,7 @@ class SubmissionJournal:
                 os.unlink(self._compacted)
 
     def _compact(self) -> None:
-        data = _framed([pack_record(each) for each in self.unsettled.records()])
+        data = _framed([pack_record(each) for each in self.state.records()])
         self._compact_at = max(self._least, 4 * len(data))
         if self._end <= self._compact_at:
             return
@@ -346,9 +346,9 @@ def _framed(records: list[bytes]) -> bytes:
     return b"".join(_FRAME.pack(MAGIC, len(each), zlib.crc32(each)) + each for each in frames)
 
 
-def _replay(data: bytes, path: object) -> tuple[Unsettled, int]:
+def _replay(data: bytes, path: object) -> tuple[JournalState, int]:
     """Return the state of the valid frames, and where they end."""
-    found, offset = Unsettled(), 0
+    found, offset = JournalState(), 0
     while offset < len(data):
         records = _frame_at(data, offset)
         if records is None:

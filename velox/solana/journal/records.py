@@ -151,7 +151,7 @@ class Summary:
     ended : dict of Outcome to int
         Counts by outcome.
     recent : dict of Signature to int
-        See `Unsettled`.
+        See `JournalState`.
     rests : ndarray of RESTING_DTYPE, shape (n,)
         The orders that they left resting.
     """

@@ -23,7 +23,7 @@ from velox.solana.journal.records import (
 from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 
-__all__ = ["Unsettled"]
+__all__ = ["JournalState"]
 
 # The most rows in one summary. More rows take several.
 ROWS_A_SUMMARY: Final = 1 << 16
@@ -33,7 +33,7 @@ RECENT: Final = 1024
 
 
 @dataclass(slots=True)
-class Unsettled:
+class JournalState:
     """The open work of a journal: transactions in flight, and resting orders.
 
     Attributes

@@ -303,17 +303,17 @@ class TipAccounts:
     max_age_s : float
         Seconds after which they are fetched again.
 
-    Raises
-    ------
-    RpcError, RateLimitedError, TransportError
-        The first fetch failed.
-
     Attributes
     ----------
     failures : int
         How often a later fetch failed.
     last_error : SolanaError or None
         The error of the last fetch; None if it succeeded.
+
+    Raises
+    ------
+    RpcError, RateLimitedError, TransportError
+        The first fetch failed.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,16 @@ from velox.errors import ConfigError
 from velox.solana.orders.outcomes import Outcome, Tally
 from velox.solana.orders.working import Barrier, RestingOrder, State, WorkingOrders
 
-__all__ = ["OrderBatch", "OrderQueue", "QueuedOrder", "Shedding", "transactions_in"]
+__all__ = [
+    "DEFAULT_CAPACITY",
+    "MAX_CAPACITY",
+    "OrderBatch",
+    "OrderQueue",
+    "QueuedOrder",
+    "Shedding",
+    "invalid_orders",
+    "transactions_in",
+]
 
 Shedding: TypeAlias = Literal["oldest", "newest"]
 Array: TypeAlias = npt.NDArray[np.void]
@@ -55,7 +64,9 @@ NOTHING_TO_CANCEL = "nothing_to_cancel"
 TOO_MANY_ORDERS = "too_many_orders"
 # An ADD would match an order of ours that was to be cancelled first, and was not.
 MEETS_OURS = "meets_ours"
-MAX_CAPACITY = 1 << 20
+#: The default and the greatest capacity of a queue, in orders.
+DEFAULT_CAPACITY: Final = 8192
+MAX_CAPACITY: Final = 1 << 20
 # The largest size that a record can hold.
 MAX_SIZE = (1 << 32) - 1
 # Module globals: the loops over orders use them, and they are cheaper than enumeration members.
@@ -80,6 +91,23 @@ def transactions_in(bundles: Array) -> Array:
     slots = np.arange(bundles["transactions"].shape[1])
     chosen: Array = bundles["transactions"][slots < bundles["count"][:, np.newaxis]]
     return chosen
+
+
+def invalid_orders(orders: Array) -> npt.NDArray[np.bool_]:
+    """Return which orders no venue takes: a wrong side, or a price or a size of 0 or less.
+
+    Parameters
+    ----------
+    orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    mask: npt.NDArray[np.bool_] = (
+        (orders["side"] > 1) | (orders["price"] <= 0) | (orders["size"] == 0)
+    )
+    return mask
 
 
 class QueuedOrder:
@@ -252,7 +280,7 @@ class OrderQueue:
         self,
         tally: Tally,
         *,
-        capacity: int = 8192,
+        capacity: int = DEFAULT_CAPACITY,
         shedding: Shedding = "oldest",
         working: WorkingOrders | None = None,
         check: Check | None = None,
@@ -828,6 +856,4 @@ def _in_order(
 
 
 def _plain_faults(orders: Array) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """Return the orders that no venue takes."""
-    fine = (orders["side"] <= 1) & (orders["price"] > 0) & (orders["size"] > 0)
-    return [("invalid", ~fine)]
+    return [("invalid", invalid_orders(orders))]

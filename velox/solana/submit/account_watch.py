@@ -21,7 +21,7 @@ from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes
 from velox.solana.tx.carrier import Carrier
 
-__all__ = ["MarketWatch"]
+__all__ = ["AccountWatch"]
 
 # Polls between two reads of an account that is not in doubt: half a minute by default.
 POLLS_A_ROUND = 64
@@ -57,7 +57,7 @@ class WatchedAccount:
         self.failures = 0
 
 
-class MarketWatch:
+class AccountWatch:
     """Corrects the working orders and the journal by the venues' accounts.
 
     Parameters
@@ -97,7 +97,7 @@ class MarketWatch:
         self._commitment: Commitment = commitment
         self._poll_ns = poll_ns
         self._note = note
-        self._slot = journal.unsettled.slot
+        self._slot = journal.state.slot
         # The time of the last duty cycle.
         self._now = 0
         self._accounts = {
@@ -137,7 +137,7 @@ class MarketWatch:
             and self._now - watched.at_ns <= self._poll_ns
         )
 
-    def look(self, now: int) -> int:
+    def poll(self, now: int) -> int:
         """Read the accounts that are due; return how many orders had changed."""
         self._now = now
         changed = 0
@@ -150,7 +150,7 @@ class MarketWatch:
                 changed += self._compare(watched)
         return changed
 
-    def look_for(self, batch: OrderBatch) -> bool:
+    def drop_missing(self, batch: OrderBatch) -> bool:
         """Remove orders that a failed batch was to cancel and that the account does not have.
 
         Returns

@@ -16,7 +16,7 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
-from velox.solana.submit.account_watch import MarketWatch
+from velox.solana.submit.account_watch import AccountWatch
 from velox.solana.tx.carrier import Carrier, OrderNumber, TransactionResult
 
 __all__ = ["Reconciler"]
@@ -34,7 +34,7 @@ class Reconciler:
     ----------
     rpc : RpcClient
     queue : OrderQueue
-    watch : MarketWatch
+    watch : AccountWatch
     journal : SubmissionJournal
     trader : Pubkey
     commitment : {"confirmed", "finalized"}
@@ -55,7 +55,7 @@ class Reconciler:
         self,
         rpc: RpcClient,
         queue: OrderQueue,
-        watch: MarketWatch,
+        watch: AccountWatch,
         journal: SubmissionJournal,
         trader: Pubkey,
         *,
@@ -105,7 +105,7 @@ class Reconciler:
         in_flight.looks += 1
         return info
 
-    def look_for(self, in_flight: InFlight) -> bool:
+    def drop_missing(self, in_flight: InFlight) -> bool:
         """Remove orders that a failed transaction was to cancel and that others have filled.
 
         Returns
@@ -116,7 +116,7 @@ class Reconciler:
         in_flight.looks += 1
         if not in_flight.signed.cancels or in_flight.looks > MAX_DETAIL_REQUESTS:
             return True
-        return self._watch.look_for(in_flight.batch)
+        return self._watch.drop_missing(in_flight.batch)
 
     def apply(
         self, in_flight: InFlight, result: TransactionResult, carrier: Carrier, slot: int
@@ -150,7 +150,7 @@ class Reconciler:
 
     def remember(self, result: TransactionResult, market: int) -> None:
         """Write to the journal what fills left of orders that rest according to it."""
-        resting = self._journal.unsettled.resting
+        resting = self._journal.state.resting
         numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)
         rows = [(each, self._queue.working.lots(market, each), market, 0) for each in known]

@@ -27,11 +27,11 @@ def recover(journal: SubmissionJournal, routes: Routes, queue: OrderQueue) -> li
     SubmitError
         The journal holds orders of a market that no carrier takes.
     """
-    unsettled = journal.unsettled
-    places = sum(len(each.places) for each in unsettled.transactions.values())
-    ticket = -len(unsettled.resting) - places
+    state = journal.state
+    places = sum(len(each.places) for each in state.transactions.values())
+    ticket = -len(state.resting) - places
     resting: Resting = {}
-    for number, row in unsettled.resting.items():
+    for number, row in state.resting.items():
         order = _resting_order(ticket, row, "lots")
         order.chain, order.sequence = order.planned, int(row["sequence"])
         queue.working.admit(order)
@@ -39,7 +39,7 @@ def recover(journal: SubmissionJournal, routes: Routes, queue: OrderQueue) -> li
         resting[number] = order
         ticket += 1
     submissions: dict[int, SubmissionBatch] = {}
-    for signed in unsettled.transactions.values():
+    for signed in state.transactions.values():
         market = int(signed.orders["market"][0])
         route = int(routes.of_market[market])
         if route < 0:

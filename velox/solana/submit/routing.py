@@ -11,7 +11,7 @@ import numpy.typing as npt
 from velox.core.records import TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
 from velox.solana.orders.in_flight import TransactionPlan
-from velox.solana.orders.queue import OrderBatch
+from velox.solana.orders.queue import OrderBatch, invalid_orders
 from velox.solana.tx.carrier import Cancel, Carrier
 from velox.solana.tx.signer import Signer
 from velox.solana.tx.template import TransactionBuilder
@@ -129,7 +129,7 @@ class Routes:
         """
         unknown = self.of_market[orders["market"]] < 0
         orders = orders[~unknown]
-        invalid = ~((orders["side"] <= 1) & (orders["price"] > 0) & (orders["size"] > 0))
+        invalid = invalid_orders(orders)
         orders = orders[~invalid]
         unfit = np.zeros(len(orders), np.bool_)
         route_of_order = self.of_market[orders["market"]]

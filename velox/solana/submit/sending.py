@@ -34,7 +34,11 @@ class Sender:
         None sends to `rpc`.
     tip_policy : TipPolicy or None
         Required with an engine.
-    skip_preflight, commitment, fallback
+    skip_preflight : bool
+        As in `SubmitOptions`.
+    commitment : str
+        As in `SubmitOptions`.
+    fallback : bool
         As in `SubmitOptions`.
     note : callable
         Called with every error.

@@ -14,9 +14,9 @@ from velox.errors import (
     UnrepresentableError,
     VeloxError,
 )
-from velox.solana.config import SubmitOptions
 from velox.solana.net.rpc_types import Blockhash
 from velox.solana.orders.in_flight import TransactionPlan
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.routing import Route
 from velox.solana.submit.sending import Sender
 from velox.solana.tx.template import WireTransaction

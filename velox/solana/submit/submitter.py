@@ -49,7 +49,6 @@ from velox.errors import (
     TransportError,
     VeloxError,
 )
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import Ended, Header
 from velox.solana.net.block_engine import BlockEngineClient
@@ -68,10 +67,17 @@ from velox.solana.orders.in_flight import (
     reason_of,
 )
 from velox.solana.orders.outcomes import ChainLedger, Observer, Outcome, Tally
-from velox.solana.orders.queue import OrderBatch, OrderQueue, Shedding, transactions_in
+from velox.solana.orders.queue import (
+    DEFAULT_CAPACITY,
+    OrderBatch,
+    OrderQueue,
+    Shedding,
+    transactions_in,
+)
 from velox.solana.orders.reports import Reporter
-from velox.solana.submit.account_watch import MarketWatch
+from velox.solana.submit.account_watch import AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
 from velox.solana.submit.routing import Routes
@@ -145,6 +151,13 @@ def checked_deadline(deadline_s: float) -> float:
     return deadline_s
 
 
+def _check_records(orders: Array) -> None:
+    if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
+        raise ConfigError(
+            f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
+        )
+
+
 class Submitter:
     """Takes orders, and sends what the venues need. It is a `velox.venue.Venue`.
 
@@ -163,7 +176,9 @@ class Submitter:
     journal : SubmissionJournal
         A journal of this signer on this cluster, or a new one. Its open transactions are followed.
     options : SubmitOptions, optional
-    capacity, shedding
+    capacity : int
+        See `OrderQueue`.
+    shedding : str
         See `OrderQueue`.
     observer : callable, optional
         Called with each outcome; see `Tally`.
@@ -200,7 +215,7 @@ class Submitter:
         journal: SubmissionJournal,
         *,
         options: SubmitOptions | None = None,
-        capacity: int = 8192,
+        capacity: int = DEFAULT_CAPACITY,
         shedding: Shedding = "oldest",
         observer: Observer | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -243,7 +258,7 @@ class Submitter:
         # Expired submissions that are to be signed again.
         self._to_sign_again: list[SubmissionBatch] = []
         self._transaction_signer = TransactionSigner(self._sender, options, self._note)
-        self._watch = MarketWatch(
+        self._watch = AccountWatch(
             rpc,
             self._routes,
             self._queue.working,
@@ -274,7 +289,7 @@ class Submitter:
         # Transactions in a Jito bundle; fewer for a while after the signer's limit had no room.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
-        self._next_number = journal.unsettled.next_number
+        self._next_number = journal.state.next_number
         self._closed = False
         self._broken: JournalError | None = None
         self._introduce()
@@ -284,7 +299,7 @@ class Submitter:
 
     def _introduce(self) -> None:
         header = Header(self._signer.pubkey, self._rpc.get_genesis_hash())
-        found = self._journal.unsettled.header
+        found = self._journal.state.header
         if found is None:
             self._journal.append(header)
             self._journal.commit()
@@ -298,7 +313,7 @@ class Submitter:
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
     def _recover(self) -> None:
-        self._transaction_signer.recent.update(self._journal.unsettled.recent)
+        self._transaction_signer.recent.update(self._journal.state.recent)
         for submission in recover(self._journal, self._routes, self._queue):
             self._track(submission)
             for in_flight in submission.transactions:
@@ -346,10 +361,7 @@ class Submitter:
         """
         if self._closed:
             raise SubmitError("the submitter is closed: it takes no more orders")
-        if orders.dtype != TRANSACTION_DTYPE or orders.ndim != 1:
-            raise ConfigError(
-                f"orders: must be of TRANSACTION_DTYPE, one dimension, got {orders.dtype}"
-            )
+        _check_records(orders)
         if len(orders):
             self._queue.push(orders)
 
@@ -367,6 +379,7 @@ class Submitter:
         SubmitError, ConfigError
             As `submit`.
         """
+        _check_records(orders)
         cancels = orders.copy()
         cancels["kind"] = Kind.CANCEL
         self.submit(cancels)
@@ -414,7 +427,7 @@ class Submitter:
         if not sends:
             return done
         if not self._rpc.wait_s:
-            done += self._watch.look(now)
+            done += self._watch.poll(now)
         return done + self._run_tasks(self._sending, now)
 
     def _run_tasks(self, tasks: deque[Task], now: int) -> int:
@@ -423,9 +436,9 @@ class Submitter:
         for _ in range(len(tasks)):
             if not self._may_send():
                 break
-            turn = tasks[0]
+            task = tasks[0]
             tasks.rotate(-1)
-            done += turn(now)
+            done += task(now)
         return done
 
     def _note(self, error: VeloxError | str) -> None:
@@ -756,7 +769,7 @@ class Submitter:
     def _failed(self, in_flight: InFlight, slot: int, reason: str) -> int:
         """Settle a failed transaction, once its cancels were compared with the venue's account."""
         batch, signed = in_flight.batch, in_flight.signed
-        if not self._reconciler.look_for(in_flight):
+        if not self._reconciler.drop_missing(in_flight):
             return 0
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(in_flight):

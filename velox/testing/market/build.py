@@ -1,9 +1,11 @@
-"""Build the market program from its C sources.
+"""Build the programs for the Solana VM from their C sources.
 
-``python -m velox.testing.market.build`` compiles the sources, links them and writes the program
-that is shipped; ``--check`` compares instead of writing. Debian's clang-14 makes the shipped bytes;
-another clang makes other bytes that must behave alike, which the tests of the market show when they
-run with ``VELOX_MARKET_ELF`` set to such a program.
+``python -m velox.testing.market.build`` compiles and links the two programs that are shipped, and
+writes them: ``market.elf``, and ``faulty.elf``, which is the same with faults. With ``--output``
+it writes one program, with the macros that ``-D`` gives.
+
+Debian's clang-14 makes the shipped bytes. Another clang makes other bytes that behave alike:
+``python -m tests.verify.market.rebuild`` shows either.
 
 The compiler is ``clang-14`` or ``clang``, or what the environment variable ``VELOX_CLANG`` names.
 """
@@ -23,9 +25,12 @@ from typing import Final
 from velox.errors import ProgramBuildError
 from velox.testing.market.link import link
 
-__all__ = ["SHIPPED_COMPILER", "build", "compiler", "main"]
+__all__ = ["SHIPPED", "SHIPPED_COMPILER", "build", "compiler", "main"]
 
-SOURCES: Final = Path(__file__).with_name("program")
+HERE: Final = Path(__file__).parent
+SOURCES: Final = HERE / "program"
+SHIPPED: Final[dict[str, tuple[str, ...]]] = {"market.elf": (), "faulty.elf": ("FAULTS",)}
+"""The programs of the package, and the macros of each."""
 PARTS: Final = (
     "entry",
     "matching",
@@ -36,6 +41,7 @@ PARTS: Final = (
     "accounts",
     "fees",
     "events",
+    "fault",
 )
 """The C files of the market, in the order in which they are linked."""
 
@@ -54,7 +60,6 @@ FLAGS: Final = (
     "-fno-strict-aliasing",
     "-Wall",
     "-Wextra",
-    "-Werror",
 )
 _COMPILE_TIMEOUT_S = 120
 
@@ -153,30 +158,35 @@ def build(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    from velox.testing.market import MARKET_PROGRAM  # noqa: PLC0415
-
     parser = argparse.ArgumentParser(
-        prog="python -m velox.testing.market.build", description="Build the market program."
+        prog="python -m velox.testing.market.build",
+        description="Build the programs for the Solana VM that are shipped, or one other.",
     )
-    parser.add_argument("--output", type=Path, default=MARKET_PROGRAM, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="build one program to here")
     parser.add_argument(
         "-D",
         dest="defines",
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help="a macro, such as one of the mutants or faults",
+        help="a macro for --output: FAULTS, or one of the mutants",
     )
     asked = parser.parse_args(arguments)
+    if asked.defines and asked.output is None:
+        parser.error("-D needs --output: the shipped programs have their own macros")
+    wanted: dict[Path, Sequence[str]] = {asked.output: asked.defines}
+    if asked.output is None:
+        wanted = {HERE / name: defines for name, defines in SHIPPED.items()}
     try:
         path, version = compiler()
-        program = build(defines=asked.defines, clang=path)
-    except ProgramBuildError as error:
+        print(f"{path}: {version}")
+        for output, defines in wanted.items():
+            program = build(defines=defines, clang=path)
+            output.write_bytes(program)
+            print(f"{output}: {len(program)} bytes")
+    except (ProgramBuildError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{path}: {version}")
-    asked.output.write_bytes(program)
-    print(f"{asked.output}: {len(program)} bytes")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 over HTTP: requests in, answers out, and the faults of answers in between."""
+"""JSON-RPC 2.0 over HTTP: reads requests, calls methods, and injects the faults of answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `client` is the address it came from; header names are in lower case."""
+    """One HTTP request. `client` is its address; header names are in lower case."""
 
     path: str
     query: Mapping[str, str]
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """One HTTP reply; `lost` closes the connection instead."""
+    """One HTTP reply. If `lost` is set, the connection is closed instead."""
 
     status: int = HTTPStatus.OK
     body: bytes = b""
@@ -43,19 +43,19 @@ class Reply:
 
 
 def refuse(code: int, message: str, data: Any = None) -> RpcError:
-    """What a method raises so that its caller gets an error."""
+    """Return the error that a method raises to answer with a JSON-RPC error."""
     return RpcError("localnet", "", code, message, data)
 
 
 class Service(ABC):
-    """Methods by name, called with their parameters and the request that brought them.
+    """Calls methods by name, with their parameters, the request and the reply.
 
     Parameters
     ----------
     chain : Chain
     """
 
-    #: Whether an error has a status of its own, as block engines do, or comes under 200 (Solana).
+    #: The HTTP status of an error code; 0 is the code of all others. Solana answers with 200.
     error_status: Mapping[int, int] = {}
 
     def __init__(self, chain: Chain) -> None:
@@ -63,18 +63,18 @@ class Service(ABC):
 
     @abstractmethod
     def methods(self, path: str) -> Mapping[str, Callable[[list[Any], Request, Reply], Any]]:
-        """What can be called at a path."""
+        """Return the methods that can be called at a path."""
 
     def admit(self, request: Request) -> RpcError | None:
-        """Why a request is turned away before it is read; None lets it in."""
+        """Return why a request is refused before it is read; None to admit it."""
         return None
 
     def lie_about(self, method: str) -> Any:
-        """A well-formed result that is not the method's."""
+        """Return a well-formed result that the method would not give."""
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Answer one HTTP request, which may hold a batch."""
+        """Answer one HTTP request, which may be a batch."""
         try:
             calls = json.loads(request.body)
         except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ class Service(ABC):
         expires = faults.meet_answer(Fault.EXPIRY_DURING_RETRY, method) is not None
         lie = faults.meet_answer(Fault.LYING, method)
         if expires and not lost:
-            # It never arrived, and the chain moves on before its sender can try again.
+            # The request is dropped, and its blockhash expires before the client can retry.
             self.chain.tick(MAX_AGE + 1)
             reply.lost = True
             return reply
@@ -141,11 +141,11 @@ class Service(ABC):
             with self.chain.lock:
                 result = function(params, request, reply)
         except RpcError as error:
-            # Whoever is turned away at the door is not told which of their requests it was.
+            # A client that is over its rate does not learn which request was refused.
             known = None if error.code == RATE_LIMITED else identity
             return failure(known, error.code, error.message, error.data)
         except Exception as error:
-            # A defect of the cluster, told to whoever met it.
+            # A defect of the cluster itself.
             return failure(identity, INTERNAL_ERROR, f"Internal error: {error!r}")
         return success(identity, result)
 

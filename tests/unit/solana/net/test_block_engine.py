@@ -19,7 +19,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from tests.unit.solana.stranger import Stranger, body, document, error, raw, result, send
+from tests.unit.solana.fake_server import FakeServer, body, document, error, raw, result, send
 from velox.errors import (
     BundleRejectedError,
     ConfigError,
@@ -66,25 +66,25 @@ class Clock:
 def engine_of(*regions, **settings):
     """Yield a client of regions that behave so, those regions, and its clock."""
     with ExitStack() as stack:
-        strangers = [stack.enter_context(Stranger(*behaviours)) for behaviours in regions]
+        fakes = [stack.enter_context(FakeServer(*behaviours)) for behaviours in regions]
         clock = Clock()
         client = BlockEngineClient(
-            [stranger.url for stranger in strangers], clock=clock, **{"burst": 100, **settings}
+            [fake.url for fake in fakes], clock=clock, **{"burst": 100, **settings}
         )
-        yield stack.enter_context(client), strangers, clock
+        yield stack.enter_context(client), fakes, clock
 
 
-def methods(stranger) -> list[str]:
-    return [request.call["method"] for request in stranger.requests]
+def methods(fake) -> list[str]:
+    return [request.call["method"] for request in fake.requests]
 
 
 # Sending.
 
 
 def test_a_bundle_goes_out_in_base64_under_the_id_computed_before():
-    with engine_of([result(ID)]) as (client, (stranger,), _):
+    with engine_of([result(ID)]) as (client, (fake,), _):
         assert client.send_bundle([FIRST, SECOND_ONE]) == ID
-    (request,) = stranger.requests
+    (request,) = fake.requests
     assert (request.verb, request.target) == ("POST", "/api/v1/bundles")
     assert request.headers["content-type"] == "application/json"
     assert "x-jito-auth" not in request.headers
@@ -101,7 +101,7 @@ def test_another_id_than_that_of_the_bytes_is_a_lie():
 
 
 def test_what_is_no_bundle_is_not_sent():
-    with engine_of([result(ID)]) as (client, (stranger,), _):
+    with engine_of([result(ID)]) as (client, (fake,), _):
         with pytest.raises(ConfigError, match=r"^transactions: 0"):
             client.send_bundle([])
         with pytest.raises(ConfigError, match=r"^transactions: 6"):
@@ -111,7 +111,7 @@ def test_what_is_no_bundle_is_not_sent():
         assert (caught.value.size, caught.value.limit, caught.value.what) == (1233, 1232, "bytes")
         with pytest.raises(ConfigError, match=r"^transaction: "):
             client.send_bundle([b"short"])
-        assert not stranger.requests
+        assert not fake.requests
 
 
 def test_one_transaction_may_go_as_a_bundle_of_its_own():
@@ -121,15 +121,15 @@ def test_one_transaction_may_go_as_a_bundle_of_its_own():
         result(str(SIGNATURES[0]), x_bundle_id="<script>"),
         result(str(SIGNATURES[1])),
     ]
-    with engine_of(answers) as (client, (stranger,), _):
+    with engine_of(answers) as (client, (fake,), _):
         assert client.send_transaction(FIRST) == (SIGNATURES[0], OTHER)
         assert client.send_transaction(FIRST, bundle_only=False) == (SIGNATURES[0], None)
         assert client.send_transaction(FIRST) == (SIGNATURES[0], None)
         with pytest.raises(TransportError, match="is not the signature that was sent"):
             client.send_transaction(FIRST)
-    targets = [request.target for request in stranger.requests]
+    targets = [request.target for request in fake.requests]
     assert targets[:2] == ["/api/v1/transactions?bundleOnly=true", "/api/v1/transactions"]
-    assert stranger.requests[0].call["params"][1] == {"encoding": "base64"}
+    assert fake.requests[0].call["params"][1] == {"encoding": "base64"}
 
 
 # The texts are those that users of the engine have reported.
@@ -206,13 +206,13 @@ def test_a_region_that_is_limited_is_left_alone_for_so_long_and_another_gets_the
 
 def test_the_wait_that_a_region_asks_for_is_kept():
     limited = error(-32097, "Rate limit exceeded. Retry after 2500 ms", status=429, id=None)
-    with engine_of([limited, result(ID)]) as (client, (stranger,), clock):
+    with engine_of([limited, result(ID)]) as (client, (fake,), clock):
         for now, wait in [(0, 2.5), (SECOND, 1.5), (2 * SECOND, 0.5)]:
             clock.now = now
             with pytest.raises(RateLimitedError) as caught:
                 client.send_bundle([FIRST, SECOND_ONE])
             assert caught.value.retry_after_s == wait
-        assert len(stranger.requests) == 1
+        assert len(fake.requests) == 1
         clock.now = 5 * SECOND // 2
         assert client.send_bundle([FIRST, SECOND_ONE]) == ID
 
@@ -228,12 +228,12 @@ def test_the_wait_that_a_region_asks_for_is_kept():
     ],
 )
 def test_a_region_that_goes_on_failing_is_asked_less_and_less_often(failing):
-    with engine_of([failing], burst=1000, rate_per_s=1000.0) as (client, (stranger,), clock):
+    with engine_of([failing], burst=1000, rate_per_s=1000.0) as (client, (fake,), clock):
         asked = []
         while clock.now < 60 * SECOND:
             with pytest.raises((TransportError, RateLimitedError)):
                 client.send_bundle([FIRST, SECOND_ONE])
-            if len(stranger.requests) > len(asked):
+            if len(fake.requests) > len(asked):
                 asked.append(clock.now)
             clock.now += SECOND // 20
         waits = [(then - now) / SECOND for now, then in itertools.pairwise(asked)]
@@ -241,7 +241,7 @@ def test_a_region_that_goes_on_failing_is_asked_less_and_less_often(failing):
         assert len(waits) > 8
         assert all(span / 2 <= wait < span + 0.1 for wait, span in zip(waits, spans, strict=False))
         clock.now += 8 * SECOND
-        stranger.answers(result(ID))
+        fake.answers(result(ID))
         assert client.send_bundle([FIRST, SECOND_ONE]) == ID
         assert client.wait_s == 0
 
@@ -305,13 +305,13 @@ def test_statuses_are_read_in_either_spelling_and_in_the_order_asked():
     other = landed(OTHER, err={"Err": "X"})
     del other["confirmation_status"]
     other["confirmationStatus"] = "finalized"
-    with engine_of([statuses(other, landed())]) as (client, (stranger,), _):
+    with engine_of([statuses(other, landed())]) as (client, (fake,), _):
         assert client.get_bundle_statuses([ID, OTHER]) == [
             LANDED,
             BundleStatus(OTHER, tuple(SIGNATURES), 9, "finalized", {"Err": "X"}),
         ]
-    assert stranger.requests[0].target == "/api/v1/getBundleStatuses"
-    assert stranger.requests[0].call["params"] == [[ID, OTHER]]
+    assert fake.requests[0].target == "/api/v1/getBundleStatuses"
+    assert fake.requests[0].call["params"] == [[ID, OTHER]]
 
 
 @pytest.mark.parametrize(
@@ -328,12 +328,12 @@ def test_states_on_the_way_are_told_apart():
         {"bundle_id": ID, "status": "Landed", "landed_slot": 9},
         {"bundle_id": OTHER, "status": "Invalid", "landed_slot": None},
     ]
-    with engine_of([statuses(*states)]) as (client, (stranger,), _):
+    with engine_of([statuses(*states)]) as (client, (fake,), _):
         assert client.get_inflight_bundle_statuses([OTHER, ID]) == [
             InflightStatus(OTHER, InflightState.INVALID, None),
             InflightStatus(ID, InflightState.LANDED, 9),
         ]
-    assert stranger.requests[0].target == "/api/v1/getInflightBundleStatuses"
+    assert fake.requests[0].target == "/api/v1/getInflightBundleStatuses"
 
 
 @pytest.mark.parametrize(
@@ -361,12 +361,12 @@ def test_statuses_are_asked_of_the_region_in_use_alone():
 
 
 def test_ids_that_are_none_are_not_asked_for():
-    with engine_of([statuses()]) as (client, (stranger,), _):
+    with engine_of([statuses()]) as (client, (fake,), _):
         for ids in ([ID] * 6, ["x"], [ID.upper()]):
             with pytest.raises(ConfigError, match=r"^ids: "):
                 client.get_bundle_statuses(ids)
         assert client.get_inflight_bundle_statuses([]) == []
-        assert not stranger.requests
+        assert not fake.requests
 
 
 def test_tip_accounts_are_keys_and_no_two_alike():
@@ -377,13 +377,13 @@ def test_tip_accounts_are_keys_and_no_two_alike():
         result(["not a key"]),
         result([str(KEYS[0])] * 65),
     ]
-    with engine_of(answers) as (client, (stranger,), _):
+    with engine_of(answers) as (client, (fake,), _):
         assert client.get_tip_accounts() == KEYS
         for _ in answers[1:]:
             with pytest.raises(TransportError):
                 client.get_tip_accounts()
-    assert set(methods(stranger)) == {"getTipAccounts"}
-    assert stranger.requests[0].call["params"] == []
+    assert set(methods(fake)) == {"getTipAccounts"}
+    assert fake.requests[0].call["params"] == []
 
 
 def test_a_bundle_is_simulated_by_an_rpc_node():
@@ -395,7 +395,7 @@ def test_a_bundle_is_simulated_by_an_rpc_node():
     good = {"summary": "succeeded", "transactionResults": results[:1]}
     bad = {"summary": failed, "transactionResults": results}
     answers = [result({"context": {"slot": 5}, "value": value}) for value in (good, bad)]
-    with engine_of([raw(b"")]) as (client, _, _), Stranger(*answers) as node:
+    with engine_of([raw(b"")]) as (client, _, _), FakeServer(*answers) as node:
         with RpcClient(node.url) as rpc:
             assert client.simulate_bundle([FIRST], rpc) == BundleSimulation(
                 True, None, (None,), (("a",),), (5,)
@@ -424,14 +424,14 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def liar():
-    with engine_of([result(None)], rate_per_s=1e9, burst=10**9) as (client, (stranger,), clock):
-        yield client, stranger, clock
+    with engine_of([result(None)], rate_per_s=1e9, burst=10**9) as (client, (fake,), clock):
+        yield client, fake, clock
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(which=st.integers(0, 4), whole=st.booleans(), value=JSON)
 def test_any_json_is_read_or_refused_by_a_typed_error(liar, which, whole, value):
-    client, stranger, clock = liar
+    client, fake, clock = liar
     clock.now += 10 * SECOND
     assert client.wait_s == 0
     ask = [
@@ -441,7 +441,7 @@ def test_any_json_is_read_or_refused_by_a_typed_error(liar, which, whole, value)
         lambda: client.get_inflight_bundle_statuses([ID]),
         client.get_tip_accounts,
     ][which]
-    stranger.answers(document(value) if whole else result(value))
+    fake.answers(document(value) if whole else result(value))
     try:
         answer = ask()
     except (TransportError, RpcError, RateLimitedError):
@@ -491,12 +491,12 @@ def echo_with(make) -> object:
 )
 def test_the_uuid_is_in_no_error_even_where_the_engine_repeats_it(make, caplog):
     caplog.set_level(logging.DEBUG)
-    with engine_of([echo_with(make)], auth=AUTH) as (client, (stranger,), _):
+    with engine_of([echo_with(make)], auth=AUTH) as (client, (fake,), _):
         with pytest.raises(SolanaError) as caught:
             client.send_bundle([FIRST])
         shown = shown_by(caught.value)
-        assert stranger.requests[0].headers["x-jito-auth"] == AUTH
-        assert AUTH not in stranger.requests[0].target
+        assert fake.requests[0].headers["x-jito-auth"] == AUTH
+        assert AUTH not in fake.requests[0].target
     for part in (AUTH, AUTH[:9], AUTH[-9:]):
         assert part not in shown
         assert part not in caplog.text
@@ -521,8 +521,8 @@ def test_the_uuid_is_in_no_error_of_the_connection_nor_in_the_locals_of_its_trac
 
 
 def test_the_uuid_is_in_no_repr():
-    with engine_of([result(ID)], auth=AUTH) as (client, (stranger,), _):
-        assert repr(client) == f"BlockEngineClient({stranger.url!r})"
+    with engine_of([result(ID)], auth=AUTH) as (client, (fake,), _):
+        assert repr(client) == f"BlockEngineClient({fake.url!r})"
         assert AUTH not in repr(vars(client))
 
 

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solders.signature import Signature
 
+from tests.unit.solana.fake_server import FakeServer, body, document, error, raw, result, send
 from tests.unit.solana.rpc_support import (
     BLOCKHASH,
     CONTEXT,
@@ -34,7 +35,6 @@ from tests.unit.solana.rpc_support import (
     failure,
     moved,
 )
-from tests.unit.solana.stranger import Stranger, body, document, error, raw, result, send
 from velox.errors import (
     ConfigError,
     EndpointRefusedError,
@@ -114,9 +114,9 @@ def test_every_method_reads_what_a_node_answers():
         ),
         (lambda rpc: rpc.get_transaction(SIGNATURE), None, None),
     ]
-    with client_of(result(None)) as (stranger, rpc, _):
+    with client_of(result(None)) as (fake, rpc, _):
         for ask, answer, expected in cases:
-            stranger.answers(result(answer))
+            fake.answers(result(answer))
             assert ask(rpc) == expected
 
 
@@ -125,16 +125,16 @@ def test_statuses_come_one_for_each_signature_in_order():
     failed = {"slot": 4, "confirmations": 1, "err": "X", "confirmationStatus": "confirmed"}
     old = {"slot": 5, "confirmations": 0, "err": None, "status": {"Ok": None}}
     values = {"context": CONTEXT, "value": [rooted, None, failed, old]}
-    with client_of(result(values)) as (stranger, rpc, _):
+    with client_of(result(values)) as (fake, rpc, _):
         assert rpc.get_signature_statuses([SIGNATURE] * 4, search_history=True) == [
             SignatureStatus(3, None, None, "finalized"),
             None,
             SignatureStatus(4, 1, "X", "confirmed"),
             SignatureStatus(5, 0, None, "processed"),
         ]
-        assert stranger.requests[0].call["params"][1] == {"searchTransactionHistory": True}
+        assert fake.requests[0].call["params"][1] == {"searchTransactionHistory": True}
         assert rpc.get_signature_statuses([]) == []
-        assert len(stranger.requests) == 1
+        assert len(fake.requests) == 1
         with pytest.raises(ConfigError, match=r"^signatures: 257"):
             rpc.get_signature_statuses([SIGNATURE] * 257)
         assert len(rpc.get_signature_statuses([SIGNATURE] * 4, least_slot=7)) == 4
@@ -147,21 +147,21 @@ def test_statuses_come_one_for_each_signature_in_order():
 @pytest.mark.parametrize("more", [{}, {"confirmationStatus": None}])
 def test_a_status_that_does_not_say_how_sure_it_is_is_a_lie(more):
     values = {"context": CONTEXT, "value": [{"slot": 5, "err": None, **more}]}
-    with client_of(result(values)) as (stranger, rpc, _):
+    with client_of(result(values)) as (fake, rpc, _):
         with pytest.raises(TransportError, match=r"result\.value\[0\]: has no 'confirmations'"):
             rpc.get_signature_statuses([SIGNATURE])
         # Old nodes say how many blocks are on top, and null once there are enough.
         values["value"][0]["confirmations"] = None
-        stranger.answers(result(values))
+        fake.answers(result(values))
         (status,) = rpc.get_signature_statuses([SIGNATURE])
         assert status == SignatureStatus(5, None, None, "finalized")
 
 
 def test_a_transaction_is_sent_in_base64_and_without_retries_of_the_node():
-    with client_of(result(str(SIGNATURE))) as (stranger, rpc, _):
+    with client_of(result(str(SIGNATURE))) as (fake, rpc, _):
         rpc.send_transaction(RAW, skip_preflight=True)
         rpc.send_transaction(RAW, max_retries=None)
-        first, second = (request.call["params"] for request in stranger.requests)
+        first, second = (request.call["params"] for request in fake.requests)
     assert base64.b64decode(first[0]) == RAW
     assert first[1] == {
         "encoding": "base64",
@@ -173,10 +173,10 @@ def test_a_transaction_is_sent_in_base64_and_without_retries_of_the_node():
 
 
 def test_connections_are_used_again():
-    with Stranger(result(1)) as stranger:
-        endpoint = Endpoint(stranger.url)
+    with FakeServer(result(1)) as fake:
+        endpoint = Endpoint(fake.url)
         assert [endpoint.call("getSlot").integer() for _ in range(3)] == [1, 1, 1]
-        numbers = [request.call["id"] for request in stranger.requests]
+        numbers = [request.call["id"] for request in fake.requests]
         assert len(set(numbers)) == 3
         assert endpoint.transport.open_connections == 1
         endpoint.close()
@@ -187,7 +187,7 @@ def test_threads_share_a_client():
         reply = {"jsonrpc": "2.0", "id": request.call["id"], "result": request.call["id"]}
         send(handler, json.dumps(reply).encode())
 
-    with client_of(answer) as (stranger, rpc, _):
+    with client_of(answer) as (fake, rpc, _):
         threads = [
             threading.Thread(target=lambda: [rpc.get_slot() for _ in range(25)]) for _ in range(4)
         ]
@@ -195,7 +195,7 @@ def test_threads_share_a_client():
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(request.call["id"] for request in stranger.requests) == [*range(1, 101)]
+        assert sorted(request.call["id"] for request in fake.requests) == [*range(1, 101)]
 
 
 # What it is not taken in by.
@@ -263,11 +263,11 @@ def test_an_answer_beyond_the_bound_is_not_read_to_its_end():
         while True:  # until the client hangs up
             handler.wfile.write(bytes(1 << 16))
 
-    with Stranger(endless) as stranger:
-        endpoint = Endpoint(stranger.url, max_response_bytes=1 << 20)
+    with FakeServer(endless) as fake:
+        endpoint = Endpoint(fake.url, max_response_bytes=1 << 20)
         with pytest.raises(TransportError, match="more than 1048576 bytes"):
             endpoint.call("getSlot")
-        stranger.answers(result(5))
+        fake.answers(result(5))
         assert endpoint.call("getSlot").integer() == 5
         endpoint.close()
 
@@ -282,28 +282,28 @@ def test_a_byte_now_and_then_does_not_hold_a_caller(part):
 
     def drip(handler, _):
         handler.wfile.write(starts[part])
-        while not stranger.released.wait(0.01):
+        while not fake.released.wait(0.01):
             handler.wfile.write(b"H" if part == "status line" else b"x")
 
-    with client_of(drip, timeout_s=0.3) as (stranger, rpc, _):
+    with client_of(drip, timeout_s=0.3) as (fake, rpc, _):
         with pytest.raises(TransportError, match=r"no answer within 0\.3 s"):
             rpc.get_slot()
 
 
 def test_a_server_that_says_nothing_does_not_hold_a_caller():
     def silence(handler, _):
-        stranger.released.wait()
+        fake.released.wait()
 
-    with client_of(silence, timeout_s=0.1) as (stranger, rpc, _):
+    with client_of(silence, timeout_s=0.1) as (fake, rpc, _):
         with pytest.raises(TransportError, match=r"no answer within 0\.1 s"):
             rpc.get_slot()
 
 
 def test_more_callers_than_connections_are_not_held_either():
     def silence(handler, _):
-        stranger.released.wait()
+        fake.released.wait()
 
-    with client_of(silence, timeout_s=0.1) as (stranger, rpc, _):
+    with client_of(silence, timeout_s=0.1) as (fake, rpc, _):
         ends = []
 
         def ask():
@@ -332,8 +332,8 @@ def test_an_answer_that_came_before_its_request_is_not_taken_for_the_next():
 
 
 def test_a_server_that_speaks_no_tls_is_a_transport_error():
-    with client_of(result(5)) as (stranger, _, _):
-        url = stranger.url.replace("http", "https")
+    with client_of(result(5)) as (fake, _, _):
+        url = fake.url.replace("http", "https")
         with RpcClient(url, retries=0) as rpc:
             with pytest.raises(TransportError, match="getSlot: ConnectError"):
                 rpc.get_slot()
@@ -371,12 +371,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with Stranger(result(5), context=context) as stranger:
-        assert stranger.url.startswith("https:")
-        with RpcClient(stranger.url, retries=0) as rpc:
+    with FakeServer(result(5), context=context) as fake:
+        assert fake.url.startswith("https:")
+        with RpcClient(fake.url, retries=0) as rpc:
             with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
                 rpc.get_slot()
-        assert not stranger.requests
+        assert not fake.requests
 
 
 def test_a_port_that_nobody_listens_on_is_a_transport_error():
@@ -395,10 +395,10 @@ def test_another_signature_than_that_of_the_bytes_is_a_lie():
 
 @pytest.mark.parametrize("transaction", [b"", bytes(65), bytes([200]) + bytes(64), RAW[:64]])
 def test_bytes_without_a_signature_are_not_sent(transaction):
-    with client_of(result(None)) as (stranger, rpc, _):
+    with client_of(result(None)) as (fake, rpc, _):
         with pytest.raises(ConfigError, match="transaction: "):
             rpc.send_transaction(transaction)
-        assert not stranger.requests
+        assert not fake.requests
     assert first_signature(RAW) == SIGNATURE
 
 
@@ -457,19 +457,19 @@ def bend(value, data):
 
 @pytest.fixture(scope="module")
 def liar():
-    with client_of(result(None)) as (stranger, rpc, _):
-        yield stranger, rpc
+    with client_of(result(None)) as (fake, rpc, _):
+        yield fake, rpc
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(which=st.sampled_from(range(len(ASK))), whole=st.booleans(), data=st.data())
 def test_any_json_is_read_or_refused_by_a_typed_error(liar, which, whole, data):
-    stranger, rpc = liar
+    fake, rpc = liar
     ask, honest = ASK[which]
     if whole:
-        stranger.answers(document(data.draw(JSON)))
+        fake.answers(document(data.draw(JSON)))
     else:
-        stranger.answers(result(bend(honest, data)))
+        fake.answers(result(bend(honest, data)))
     try:
         ask(rpc)
     except (TransportError, RpcError, RateLimitedError) as caught:
@@ -575,7 +575,7 @@ def test_a_node_is_to_be_left_alone_once_it_has_no_room_or_gives_no_answer():
         error(-32602, "and so is a refusal"),
         result(8),
     )
-    with client_of(*behaviours, clock=clock) as (stranger, rpc, _):
+    with client_of(*behaviours, clock=clock) as (fake, rpc, _):
         for least, most in [(30.0, 30.0), (0.5, 1.0), (0, 0), (0, 0)]:
             with pytest.raises(SolanaError):
                 rpc.get_slot()
@@ -583,12 +583,12 @@ def test_a_node_is_to_be_left_alone_once_it_has_no_room_or_gives_no_answer():
             clock.now += round(rpc.wait_s * 10**9)
         assert rpc.get_slot() == 8
         assert rpc.wait_s == 0
-        stranger.answers(body(b"", status=429))
+        fake.answers(body(b"", status=429))
         with pytest.raises(RateLimitedError):
             rpc.send_transaction(RAW)
         assert 0.25 <= rpc.wait_s <= 0.5
         # One that asks nevertheless is not refused.
-        stranger.answers(result(9))
+        fake.answers(result(9))
         assert rpc.get_slot() == 9
 
 
@@ -605,19 +605,19 @@ def test_retries_leave_the_node_alone_for_as_long_as_it_is_to_be():
 
 def test_a_call_ends_when_a_common_time_is_over_and_none_begins_after_it():
     def silent(handler, _):
-        stranger.released.wait()
+        fake.released.wait()
 
     left_s = [0.05, 0.0]
-    with client_of(silent, retries=3, clock=Clock()) as (stranger, rpc, waits):
+    with client_of(silent, retries=3, clock=Clock()) as (fake, rpc, waits):
         with time_limit(lambda: left_s[0]):
             with pytest.raises(TransportError, match=r"no answer within 0\.05 s"):
                 rpc.get_slot()
             left_s.pop(0)
             with pytest.raises(TransportError, match="no time is left"):
                 rpc.get_slot()
-            assert (len(stranger.requests), waits) == (1, [])
+            assert (len(fake.requests), waits) == (1, [])
         assert time_left_s() == float("inf")
-        stranger.answers(result(8))
+        fake.answers(result(8))
         assert rpc.get_slot() == 8
 
 
@@ -628,9 +628,9 @@ def test_a_question_is_asked_again_after_a_wait_that_grows():
         error(-32005, "Node is behind by 42 slots"),
         result(8),
         retries=RetryPolicy(3, first_s=1.0, ceiling_s=64.0),
-    ) as (stranger, rpc, waits):
+    ) as (fake, rpc, waits):
         assert rpc.get_slot() == 8
-    assert len(stranger.requests) == 4
+    assert len(fake.requests) == 4
     assert all(0 <= wait <= ceiling for wait, ceiling in zip(waits, (1, 2, 4), strict=True))
 
 
@@ -641,34 +641,34 @@ def test_an_answer_that_is_a_lie_is_asked_for_again():
 
 
 def test_retries_end_with_the_last_error():
-    with client_of(body(b"", status=502), retries=2) as (stranger, rpc, _):
+    with client_of(body(b"", status=502), retries=2) as (fake, rpc, _):
         with pytest.raises(TransportError, match="status 502"):
             rpc.get_slot()
-    assert len(stranger.requests) == 3
+    assert len(fake.requests) == 3
 
 
 def test_what_the_node_means_is_not_asked_again():
-    with client_of(error(-32602, "invalid"), retries=5) as (stranger, rpc, _):
+    with client_of(error(-32602, "invalid"), retries=5) as (fake, rpc, _):
         with pytest.raises(RpcError):
             rpc.get_slot()
-    assert len(stranger.requests) == 1
+    assert len(fake.requests) == 1
 
 
 def test_a_transaction_is_never_sent_again_by_itself():
-    with client_of(body(b"", status=502), retries=5) as (stranger, rpc, waits):
+    with client_of(body(b"", status=502), retries=5) as (fake, rpc, waits):
         with pytest.raises(TransportError):
             rpc.send_transaction(RAW)
-    assert len(stranger.requests) == 1
+    assert len(fake.requests) == 1
     assert not waits
 
 
 def test_a_wait_that_the_node_asks_for_is_kept_or_handed_on():
     short, long = (body(b"", status=429, retry_after=after) for after in ("1", "30"))
-    with client_of(short, long, result(8), retries=5) as (stranger, rpc, waits):
+    with client_of(short, long, result(8), retries=5) as (fake, rpc, waits):
         with pytest.raises(RateLimitedError) as caught:
             rpc.get_slot()
     assert caught.value.retry_after_s == 30.0
-    assert len(stranger.requests) == 2
+    assert len(fake.requests) == 2
     assert 1 <= waits[0] <= 1.1
 
 
@@ -815,14 +815,14 @@ def test_a_key_in_the_url_is_in_no_error_repr_or_log(url, caplog):
         reply = {"id": request.call["id"], "result": request.target}
         send(handler, json.dumps(reply).encode())
 
-    with Stranger(echo, echo_error, echo_result, raw(KEYED.encode())) as stranger:
-        with RpcClient(url.format(stranger.url), retries=0) as rpc:
+    with FakeServer(echo, echo_error, echo_result, raw(KEYED.encode())) as fake:
+        with RpcClient(url.format(fake.url), retries=0) as rpc:
             for _ in range(4):
                 with pytest.raises(SolanaError) as caught:
                     rpc.get_slot()
                 assert not leaks(caught.value, KEYED)
                 assert KEYED[:8] not in str(caught.value)
-            assert all(KEYED in request.target for request in stranger.requests)
+            assert all(KEYED in request.target for request in fake.requests)
             assert KEYED not in repr(rpc)
             assert KEYED not in repr(vars(rpc))
     assert KEYED not in caplog.text
@@ -832,8 +832,8 @@ def test_a_key_is_known_again_when_it_comes_back_decoded():
     def echo(handler, request):
         send(handler, f"no such key: {unquote(request.target)}".encode(), 403)
 
-    with Stranger(echo) as stranger:
-        with RpcClient(f"{stranger.url}/?api-key=k3y%2Dof%2Dthe-provider", retries=0) as rpc:
+    with FakeServer(echo) as fake:
+        with RpcClient(f"{fake.url}/?api-key=k3y%2Dof%2Dthe-provider", retries=0) as rpc:
             with pytest.raises(
                 TransportError, match=r"status 403: no such key: /\?.*\[redacted"
             ) as caught:

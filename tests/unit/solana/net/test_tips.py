@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
-from tests.unit.solana.stranger import Stranger, body, document, raw
+from tests.unit.solana.fake_server import FakeServer, body, document, raw
 from velox.errors import ConfigError, EndpointRefusedError, RateLimitedError, TransportError
 from velox.solana.net.tips import (
     FixedTip,
@@ -145,13 +145,13 @@ def test_floors_in_sol_become_whole_lamports_rounded_up():
         b'"landed_tips_75th_percentile": 3.6e-05, "landed_tips_95th_percentile": 0.0014,'
         b'"landed_tips_99th_percentile": 1, "ema_landed_tips_50th_percentile": 0}]'
     )
-    with Stranger(exact, bent, document(rows[1])) as stranger:
-        client = TipFloorClient(stranger.url + "/api/v1/bundles/tip_floor")
+    with FakeServer(exact, bent, document(rows[1])) as fake:
+        client = TipFloorClient(fake.url + "/api/v1/bundles/tip_floor")
         assert client.fetch() == FLOOR
         assert client.fetch() == TipFloor(1_001, 10_000, 36_000, 1_400_000, 10**9, 0)
         assert client.fetch().p99 == 10**9
         client.close()
-    assert {(r.verb, r.target) for r in stranger.requests} == {("GET", "/api/v1/bundles/tip_floor")}
+    assert {(r.verb, r.target) for r in fake.requests} == {("GET", "/api/v1/bundles/tip_floor")}
 
 
 def without(name: str) -> dict:
@@ -202,8 +202,8 @@ def without(name: str) -> dict:
     ],
 )
 def test_a_floor_that_cannot_be_believed_is_a_transport_error(behaviour, why):
-    with Stranger(behaviour) as stranger:
-        client = TipFloorClient(stranger.url)
+    with FakeServer(behaviour) as fake:
+        client = TipFloorClient(fake.url)
         with pytest.raises(TransportError, match=why):
             client.fetch()
         client.close()

@@ -1,4 +1,4 @@
-"""What is not sent, and that nothing is lost or changed by it."""
+"""The order queue: what it does not send, and that nothing is lost or changed by that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADD, CANCEL, EXECUTE = int(Kind.ADD), int(Kind.CANCEL), int(Kind.EXECUTE)
 
 
 def records(*rows: tuple[int, ...]) -> Any:
-    """Of (kind, id, price, size) and perhaps (side, market)."""
+    """Records from (kind, id, price, size), with side and market if given."""
     made = np.zeros(len(rows), TRANSACTION_DTYPE)
     for record, (kind, id, price, size, *more) in zip(made, rows, strict=True):
         record["kind"], record["id"], record["price"], record["size"] = kind, id, price, size
@@ -64,7 +64,7 @@ class Watched:
         self.tally.settle(batch.tickets, Outcome.EXPIRED)
 
     def sent(self, most: int = 100) -> list[tuple[int, int, int]]:
-        """Kind, id and size of what goes out, which lands."""
+        """Take a batch and let it land; return kind, id and size of its orders."""
         batch = self.queue.take(up_to(most))
         if batch is None:
             return []
@@ -210,14 +210,14 @@ def test_a_cancel_of_an_unsent_replacement_cancels_what_it_was_to_replace() -> N
     assert len(watched.queue.working) == 0
 
 
-def test_a_pack_takes_the_oldest_that_fit() -> None:
+def test_a_batch_takes_the_oldest_that_fit() -> None:
     watched = Watched()
     watched.push(*((ADD, id, 100, id) for id in range(1, 6)))
     assert watched.sent(2) == [(ADD, 1, 1), (ADD, 2, 2)]
     assert watched.sent(9) == [(ADD, 3, 3), (ADD, 4, 4), (ADD, 5, 5)]
 
 
-def test_lanes_do_not_share_a_pack() -> None:
+def test_routes_do_not_share_a_batch() -> None:
     watched = Watched(route_of_market=[market % 2 for market in range(256)])
     watched.push(*((ADD, id, 100, 1, 0, id % 2) for id in range(1, 6)))
     assert [each[1] for each in watched.sent()] == [1, 3, 5]
@@ -373,7 +373,7 @@ def recovered(places: int, *, left: int = 0) -> tuple[Watched, OrderBatch]:
     return watched, batch
 
 
-def test_what_a_lost_pack_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
+def test_what_a_lost_batch_of_an_earlier_process_was_to_replace_is_what_the_id_means() -> None:
     watched, batch = recovered(7)
     assert watched.queue.working.find(0, 11) is batch.places[0]
     watched.queue.lost(batch)
@@ -409,7 +409,7 @@ def test_an_order_that_was_taken_for_gone_and_rests_after_all_can_be_cancelled()
     watched.queue.landed(watched.take(), [17])
     watched.push((CANCEL, 1, 100, 2))
     cancel = watched.take()
-    # A fill of somewhat less, in whole lots.
+    # A smaller fill, in whole lots.
     watched.queue.working.fill(0, 17, 5)
     watched.queue.landed(cancel, [], [18])
     watched.push((CANCEL, 1, 100, 5))
@@ -451,7 +451,7 @@ def test_a_cancel_under_way_is_waited_for_too() -> None:
     watched.push((ADD, 12, 99, 5, ASK, 0))
     assert watched.queue.take(up_to(9)) is None
     watched.land(cancel)
-    # The three that are left it meets on purpose.
+    # It matches the three that are left, on purpose.
     assert watched.sent() == [(ADD, 12, 5)]
 
 
@@ -481,7 +481,7 @@ def test_an_add_fails_where_what_it_waited_for_stays() -> None:
     watched.push((ADD, 12, 100, 5, ASK, 0), (ADD, 13, 101, 5, ASK, 0))
     watched.lose(cancel)
     assert watched.ends[2] == (Outcome.FAILED, "meets_ours")
-    # From now on whoever meets it does so on purpose.
+    # From now on a match with it is on purpose.
     watched.push((ADD, 14, 100, 5, ASK, 0))
     assert watched.sent() == [(ADD, 13, 5), (ADD, 14, 5)]
 
@@ -549,7 +549,7 @@ def test_quotes_that_pass_each_other_do_not_wait_for_each_other_for_ever() -> No
     watched.push((ADD, 1, 100, 5, BID, 0), (ADD, 2, 105, 5, ASK, 0))
     watched.sent()
     watched.push((ADD, 1, 90, 5, BID, 0), (ADD, 2, 99, 5, ASK, 0), (ADD, 1, 106, 5, BID, 0))
-    # The requote would meet an ask that is to go: only its cancelling half goes before that.
+    # The requote would match an ask that is to be cancelled: only its cancel goes first.
     assert watched.sent(1) == [(CANCEL, 1, 5)]
     assert watched.sent(1) == [(ADD, 2, 5)]
     assert watched.sent(1) == [(ADD, 1, 5)]
@@ -581,7 +581,7 @@ def test_the_oldest_resting_orders_are_forgotten_over_the_bound() -> None:
 
 
 class OneByOne:
-    """Our orders, each applied as it comes; the book that conflation must not change."""
+    """Our orders, each applied as it comes in. Netting must give the same book."""
 
     def __init__(self) -> None:
         self.orders: list[list[Any]] = []  # id, level, lots, market, ticket; oldest first
@@ -597,7 +597,7 @@ class OneByOne:
                 self.orders.remove(each)
             self.orders.append([id, level, size, level[0], self.ticket])
             return
-        # The level is meant by nobody's id alone.
+        # The level may be found without an id.
         meant = same if id else [each for each in reversed(self.orders) if each[1] == level]
         for each in meant:
             amount = min(size, each[2])
@@ -616,11 +616,11 @@ class OneByOne:
 
 
 class Market:
-    """What rests by what was executed. Nothing of ours meets there what was to go before it."""
+    """What rests after what was executed. None of our orders may match another of ours there."""
 
     def __init__(self) -> None:
         self.lots: dict[RestingOrder, int] = {}
-        # By the ticket of an ADD: what other orders of ours were to have, as it came in.
+        # By the ticket of an ADD: the planned lots of our other orders when it came in.
         self.expected: dict[int, dict[int, int]] = {}
 
     def execute(self, batch: OrderBatch) -> None:
@@ -652,7 +652,7 @@ class Market:
         return dict(totals)
 
 
-def assert_the_desk_is(watched: Watched, market: Market) -> None:
+def assert_working_orders_are(watched: Watched, market: Market) -> None:
     resting = watched.queue.working.resting()
     assert {each: each.chain for each in resting} == market.lots
     assert len(watched.queue.working) == len(resting)
@@ -673,13 +673,13 @@ TAKE = st.tuples(st.just("take"), st.integers(1, 4))
 
 
 def moves(*ends: str) -> Any:
-    """Orders that come, batches that leave, and ends of batches."""
+    """Random orders, batches and outcomes."""
     end = st.tuples(st.sampled_from(ends), st.integers(0, 3))
     return st.lists(st.one_of(ORDERS, ORDERS, TAKE, end), max_size=60)
 
 
 class Run:
-    """A queue, the market that its batches go to, and what is under way."""
+    """A queue, the market of its batches, and the batches in flight."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -721,17 +721,17 @@ class Run:
                 "alone": lambda batch: queue.give_back(batch, alone=True),
             }
             if not batch.entries and what != "land":
-                # Of an earlier process, whose orders the queue does not have.
+                # From an earlier process: the queue does not have its orders.
                 what = "lose"
             ends[what](batch)
 
     def restart(self) -> None:
-        """Go on as another process, which knows what rests and what is under way."""
+        """Restart as another process, which knows what rests and what is in flight."""
         assert sorted(self.watched.ends) == sorted(set(self.watched.ends))
         before, self.watched = self.market, Watched(**self.options)
         in_flight, self.in_flight = self.in_flight, []
         self.market, self.pushed, ticket = Market(), 0, -1000
-        anew: dict[RestingOrder, RestingOrder] = {}
+        replaced: dict[RestingOrder, RestingOrder] = {}
 
         def again(old: RestingOrder, lots: int) -> RestingOrder:
             nonlocal ticket
@@ -739,15 +739,15 @@ class Run:
             return RestingOrder(ticket, old.id, old.market, old.side, old.price, lots)
 
         for old, lots in before.lots.items():
-            anew[old] = again(old, lots)
-            self.watched.queue.working.admit(anew[old])
-            anew[old].chain = lots
-            self.watched.queue.working.rest(anew[old])
-            self.market.lots[anew[old]] = lots
-        for old_pack in in_flight:
-            batch = OrderBatch(cancels={anew[old]: 0 for old in old_pack.cancels})
-            placed = [*zip(old_pack.places, old_pack.sizes, strict=True)]
-            for old, lots in (*placed, *((old, left) for old, left in old_pack.cancels.items())):
+            replaced[old] = again(old, lots)
+            self.watched.queue.working.admit(replaced[old])
+            replaced[old].chain = lots
+            self.watched.queue.working.rest(replaced[old])
+            self.market.lots[replaced[old]] = lots
+        for old_batch in in_flight:
+            batch = OrderBatch(cancels={replaced[old]: 0 for old in old_batch.cancels})
+            placed = [*zip(old_batch.places, old_batch.sizes, strict=True)]
+            for old, lots in (*placed, *((old, left) for old, left in old_batch.cancels.items())):
                 if lots:
                     batch.places.append(again(old, lots))
                     batch.sizes.append(lots)
@@ -761,7 +761,7 @@ class Run:
             self.take(3)
             if self.in_flight:
                 self.execute(self.in_flight.pop(0))
-        assert_the_desk_is(self.watched, self.market)
+        assert_working_orders_are(self.watched, self.market)
         assert sorted(self.watched.ends) == list(range(self.pushed))
         assert self.watched.tally.ledger().delivered == self.pushed
         assert self.watched.tally.ledger().balanced
@@ -777,7 +777,7 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
         if len(move) == 2:
             run.move(*move)
             continue
-        # What all that came before is to leave, whatever of it was sent by now.
+        # What all earlier orders are to leave, sent or not.
         expected = {each[4]: each[2] for each in one_by_one.orders}
         run.push(move)
         run.market.expected[one_by_one.ticket + 1] = defaultdict(int, expected)
@@ -790,7 +790,7 @@ def test_once_all_has_landed_each_level_holds_what_it_would_without_conflation(
 @given(
     moves("land", "lose", "give back", "alone", "restart"), st.sampled_from(["oldest", "newest"])
 )
-def test_whatever_is_lost_each_order_ends_once_and_the_desk_is_what_the_chain_executed(
+def test_whatever_is_lost_each_order_ends_once_and_the_working_orders_are_what_the_chain_executed(
     moves: list[Any], shedding: Any
 ) -> None:
     run = Run(capacity=6, shedding=shedding)
@@ -827,7 +827,7 @@ def test_whatever_is_shed_no_order_outlives_a_later_one_with_its_id(
         assert not order.id or newest[order.market, order.id] == order.ticket
 
 
-def test_what_is_drained_leaves_the_desk_as_the_chain_is() -> None:
+def test_what_is_drained_leaves_the_working_orders_as_the_chain_is() -> None:
     watched = Watched()
     watched.push((ADD, 1, 100, 5))
     watched.sent()
@@ -856,7 +856,7 @@ def test_an_add_waits_for_all_who_take_from_what_it_replaces() -> None:
     watched.sent()
     watched.push((ADD, 8, 100, 5))
     in_flight = watched.take()
-    # The cancellation waits for the end of the one that flies, and the new order for that.
+    # The cancellation waits for the order in flight, and the new order waits for the cancellation.
     watched.push((CANCEL, 0, 100, 15), (ADD, 7, 105, 4))
     assert watched.queue.take(up_to(9)) is None
     watched.land(in_flight)

@@ -1,4 +1,4 @@
-"""When a market is looked at, and what a look may conclude."""
+"""When a venue's account is read, and what follows from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from velox.solana.journal.records import Ended
 from velox.solana.orders.in_flight import Signed
 from velox.solana.orders.outcomes import Outcome
 from velox.solana.orders.working import RestingOrder, WorkingOrders
-from velox.solana.submit.account_watch import POLLS_A_ROUND, MarketWatch
+from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
 from velox.solana.submit.routing import Routes
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
@@ -43,7 +43,7 @@ class Watched:
         self.working.rest(self.order)
         self.journal = SubmissionJournal(path)
         self.errors: list[Any] = []
-        self.watch = MarketWatch(
+        self.watch = AccountWatch(
             self.chain,  # type: ignore[arg-type]
             Routes(ManifestCarrier(SPEC), signer),
             self.working,
@@ -55,9 +55,9 @@ class Watched:
         )
 
     def looks(self, now: int) -> int:
-        """How many looks a duty cycle takes."""
+        """Return how many reads a duty cycle makes."""
         before = self.chain.looks + len(self.errors)
-        self.watch.look(now)
+        self.watch.poll(now)
         return self.chain.looks + len(self.errors) - before
 
 
@@ -82,7 +82,7 @@ def test_what_waits_for_a_market_finds_it_known_between_two_looks(watched: Watch
     assert [watched.looks(POLL * each) for each in (2, 3, 4)] == [1, 1, 1]
     assert watched.looks(4 * POLL + POLL // 2) == 0
     assert watched.watch.knows(0)
-    # A transaction of ours is executed: what was read is not all that is true, and read again.
+    # One of our transactions is executed: the last read is stale, so it is read again.
     watched.chain.tick()
     watched.watch.executed(watched.chain.height)
     assert not watched.watch.knows(0)

@@ -1,45 +1,45 @@
-"""Blockhashes are aged by block height, and what a node says of theirs is looked at."""
+"""The blockhash cache: age by block height, and checks of what a node answers."""
 
 from __future__ import annotations
 
 import pytest
 from solders.hash import Hash
 
+from tests.unit.solana.fake_server import body, result
 from tests.unit.solana.rpc_support import CONTEXT, client_of, cluster_of
-from tests.unit.solana.stranger import body, result
 from velox.errors import ConfigError, TransportError
 from velox.solana.net.rpc import RpcClient
 from velox.solana.submit.blockhash import BlockhashCache
 
 
 def blockhash(last_valid: int) -> dict:
-    """An answer whose hash was born 150 blocks before `last_valid`."""
+    """An answer with a blockhash 150 blocks before `last_valid`."""
     value = {"blockhash": str(Hash(last_valid.to_bytes(32))), "lastValidBlockHeight": last_valid}
     return {"context": CONTEXT, "value": value}
 
 
 def test_a_blockhash_is_kept_until_so_many_blocks_have_passed():
-    with client_of(result(blockhash(1150)), result(blockhash(1171))) as (stranger, rpc, _):
+    with client_of(result(blockhash(1150)), result(blockhash(1171))) as (fake, rpc, _):
         cache = BlockhashCache(rpc, max_age_blocks=20)
         assert cache.get(1000).last_valid_block_height == 1150
         assert cache.get(1020).last_valid_block_height == 1150
         assert cache.get(999).last_valid_block_height == 1150  # a node that is behind
-        assert len(stranger.requests) == 1
+        assert len(fake.requests) == 1
         assert cache.get(1021).last_valid_block_height == 1171
-        assert len(stranger.requests) == 2
+        assert len(fake.requests) == 2
 
 
 def test_a_cache_asks_for_the_block_height_that_it_is_not_given():
     with client_of(
         result(1000), result(blockhash(1150)), result(1020), result(1021), result(blockhash(1171))
     ) as (
-        stranger,
+        fake,
         rpc,
         _,
     ):
         cache = BlockhashCache(rpc, max_age_blocks=20)
         heights = [cache.get().last_valid_block_height for _ in range(3)]
-        methods = [request.call["method"] for request in stranger.requests]
+        methods = [request.call["method"] for request in fake.requests]
     assert heights == [1150, 1150, 1171]
     height = "getBlockHeight"
     assert methods == [height, "getLatestBlockhash", height, height, "getLatestBlockhash"]

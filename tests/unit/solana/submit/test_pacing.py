@@ -1,4 +1,4 @@
-"""How often a submitter asks: after limits and failures, where requests are scarce, at its end."""
+"""The pace of requests: after limits and failures, with few requests, and at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def harness(cluster: LocalCluster, tmp_path: Path) -> Iterator[Harness]:
 
 
 def between(harness: Harness, meets: Callable[[str, Any], Any]) -> list[str]:
-    """Let `meets(method, go_on)` answer for the node; return the methods, as they are called."""
+    """Let `meets(method, go_on)` answer for the node; return the list of called methods."""
     asked: list[str] = []
 
     def handle(request: HttpRequest, forward: Any) -> Any:
@@ -81,7 +81,7 @@ def test_a_node_that_has_no_room_and_does_not_say_for_how_long_is_asked_less_and
     run(harness, 40.0)
     # After 0.25 to 0.5 s, 0.5 to 1 s, …, 4 to 8 s.
     assert 8 <= asked.count("sendTransaction") <= 14
-    # What is left alone is not asked other things either.
+    # During the wait, nothing else is asked either.
     assert len(asked) < 60
     full = False
     harness.drive()
@@ -105,7 +105,7 @@ def test_what_a_node_asks_for_is_kept_by_whatever_it_is_asked(
         harness.submitter.step()
         harness.cluster.sleep(0.05)
     before = len(asked)
-    # The submitter's clock says something else; that of the client counts.
+    # The client's clock counts, not the submitter's.
     harness.jump_ns = -90 * NS
     run(harness, 19.9)
     assert len(asked) == before
@@ -151,7 +151,7 @@ def test_a_lie_is_an_answer_and_what_is_sent_does_not_wait_for_better_ones(
 
 
 def sends_of(client: Any, name: str, clock: Callable[[], int]) -> list[tuple[int, Any]]:
-    """When what was sent, as it is sent."""
+    """Record what is sent, and when."""
     send, sent = getattr(client, name), []
 
     def noted(what: Any, **options: Any) -> Any:
@@ -253,7 +253,7 @@ def test_it_closes_in_time_however_slow_the_node_is(
     harness.submitter.intake(bundles_of(adds(2000)))
     begin = cluster.clock()
     ledger = harness.submitter.close(1.0)
-    # The sleep between two steps may end with the slot, which is the grain of this clock.
+    # The sleep between two steps may end with the slot, the resolution of this clock.
     assert begin + NS <= cluster.clock() < begin + NS + SLOT_NS
     assert asked.count(slow) <= 3
     ledger.check()
@@ -287,7 +287,7 @@ def test_a_close_that_sends_nothing_sends_nothing_again_and_signs_nothing_anew(
         harness.submitter.intake(bundles_of(adds(10)))
         harness.submitter.step()
         if isolate:
-            # It fails, so that each of its orders would go by itself.
+            # It fails, so each of its orders would be sent by itself.
             cluster.set_account(harness.signer.pubkey, None)
         asked = between(harness, lambda _, go_on: go_on())
         ledger = harness.submitter.close(600.0, send_waiting=False)
@@ -315,7 +315,7 @@ def test_a_close_that_is_to_hurry_asks_nothing_more_and_leaves_the_rest_to_the_j
         return go_on()
 
     def hurry() -> bool:
-        # As of a signal: whoever asks again is told otherwise, and must not need to be told twice.
+        # Like a signal: it is reported once, and one report must be enough.
         nonlocal pressed
         said, pressed = pressed, False
         told.append(said)
@@ -373,7 +373,7 @@ def test_a_close_without_an_order_to_hurry_asks_it_and_is_as_it_was(harness: Har
 
 
 class Choosy:
-    """A signer that refuses, by tasks."""
+    """A signer that refuses the calls in `refusals`, each by its rule."""
 
     killed = None
 
@@ -409,12 +409,12 @@ def test_a_bundle_of_which_the_cap_refuses_one_waits_whole(
     harness, sent = atomic_desk(cluster, tmp_path / "journal", Choosy(cluster, {3: CAP}))
     harness.submitter.step()
     assert sent == []
-    assert not harness.journal.unsettled.transactions
+    assert not harness.journal.state.transactions
     assert not harness.ends
     assert harness.submitter.statistics().queued == 81
     harness.drive()
-    # What was signed in vain counts for the cap: the next is no larger than what there was room
-    # for, so that a cap that never has room for three stops nobody for ever.
+    # What was signed in vain counts for the limit. The next bundle is no larger than the room
+    # there was, so a limit without room for three does not block for ever.
     assert [len(bundle) for _, bundle in sent] == [2, 1]
     assert harness.outcomes() == {Outcome.LANDED: 81}
     assert set(executed_orders(cluster).values()) == {1}

@@ -1,4 +1,4 @@
-"""The way of a transaction, one duty cycle after another, on a cluster whose time stands still."""
+"""A submitter step by step, on a cluster whose time stands still."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.integration.solana.support import (
 from tests.unit.solana.orders.test_queue import records
 from velox import BUNDLE_DTYPE
 from velox.errors import ConfigError, JournalError, SubmitError
-from velox.solana.config import SubmitOptions
 from velox.solana.journal.file import read_journal
 from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import SignatureStatus
 from velox.solana.orders.in_flight import judge, reason_of
 from velox.solana.orders.outcomes import ChainLedger, Outcome
+from velox.solana.submit.options import SubmitOptions
 from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.memo import MemoCarrier
 from velox.testing import Fault, FaultPlan, LocalCluster
@@ -98,7 +98,7 @@ def test_a_bundle_of_several_never_goes_to_a_node(cluster: LocalCluster, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         harness.submitter.step()
     harness.abandon()
-    # The next one has no block engine: what it found it follows, and sends no part of.
+    # The next one has no block engine: it follows what it found, and resends nothing.
     after = Harness(cluster, tmp_path / "journal", harness.signer)
     after.drive()
     ledger = after.submitter.close()
@@ -127,9 +127,7 @@ def test_what_is_dropped_expires_only_once_its_blockhash_has(tmp_path: Path) -> 
         harness = Harness(cluster, tmp_path / "journal")
         harness.submitter.intake(bundles_of(adds(10)))
         harness.submitter.step()
-        last = min(
-            e.last_valid_block_height for e in harness.journal.unsettled.transactions.values()
-        )
+        last = min(e.last_valid_block_height for e in harness.journal.state.transactions.values())
         while not harness.submitter.idle:
             # A finalized block lags behind the newest one.
             assert harness.ends == {}
@@ -276,7 +274,7 @@ def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path
             if search_history:
                 asked.append(least_slot)
                 if len(asked) < 5:
-                    # As of a node that has not got so far.
+                    # The answer of a node that lags behind.
                     least_slot = cluster.slot + 1
             return ask(signatures, search_history, least_slot=least_slot)
 
@@ -310,7 +308,7 @@ def test_what_was_signed_and_not_sent_before_the_kill_has_failed_for_it(
 
     def killed_meanwhile() -> None:
         commit()
-        if harness.journal.unsettled.transactions:
+        if harness.journal.state.transactions:
             harness.signer.kill("enough")
 
     harness.journal.commit = killed_meanwhile  # type: ignore[method-assign]
@@ -329,7 +327,7 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
         blockhash = rpc.get_latest_blockhash()
     for _ in range(2):
         harness = Harness(cluster, tmp_path / "journal", signer)
-        # A node that is behind, or a proxy that remembers, gives the same one to both.
+        # A lagging node, or a caching proxy, gives both the same one.
         harness.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
         harness.submitter.intake(bundles_of(adds(10)))
         harness.drive()
@@ -400,7 +398,7 @@ def test_what_the_signer_refuses_has_failed_for_that_rule(
     harness.submitter.intake(bundles_of(adds(100)))
     harness.submitter.step()
     harness.drive(10)
-    # Two transactions are what a minute may cost; the rest waits for its room, and is not lost.
+    # The limit of a minute covers two transactions. The rest waits, and is not lost.
     assert Outcome.FAILED not in harness.outcomes()
     assert len(cluster.executions) == 2
     signer.kill("enough")
@@ -436,7 +434,7 @@ def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_noth
 def test_what_every_endpoint_refused_has_failed_for_that_reason(tmp_path: Path) -> None:
     with LocalCluster(rate_per_s=None) as cluster:
         harness = Harness(cluster, tmp_path / "journal", options={"skip_preflight": False})
-        # The payer is emptied between the look at its purse and the first transaction.
+        # The payer is emptied between the check of its balance and the first transaction.
         cluster.set_account(harness.signer.pubkey, None)
         harness.submitter.intake(bundles_of(adds(10)))
         harness.drive()
@@ -470,6 +468,14 @@ def test_bundles_of_another_type_are_refused(harness: Harness) -> None:
     with pytest.raises(ConfigError, match="BUNDLE_DTYPE"):
         harness.submitter.intake(adds(3))
     harness.submitter.intake(np.zeros(0, BUNDLE_DTYPE))
+
+
+@pytest.mark.parametrize("orders", [np.zeros(3), np.zeros((2, 2), adds(1).dtype)])
+def test_orders_of_another_type_are_refused(harness: Harness, orders: Any) -> None:
+    for take in (harness.submitter.submit, harness.submitter.cancel):
+        with pytest.raises(ConfigError, match="TRANSACTION_DTYPE"):
+            take(orders)
+    assert harness.submitter.ledger().delivered == 0
 
 
 def test_atomic_needs_a_block_engine_and_that_a_tip(cluster: LocalCluster, tmp_path: Path) -> None:

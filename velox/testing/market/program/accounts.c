@@ -74,7 +74,11 @@ status next_signer(struct account **signer)
     *signer = next_account();
     if (!*signer)
         return NOT_ENOUGH_ACCOUNTS;
+#ifdef MUTANT_UNSIGNED
+    return OK;
+#else
     return (*signer)->signer ? OK : MISSING_SIGNATURE;
+#endif
 }
 
 status next_payer(struct account **payer)
@@ -178,7 +182,11 @@ static void pass(u64 at, const struct account *account, int signer, int writable
     struct account_info *info = &G->infos[at];
     info->key = account->key;
     info->lamports = account->lamports;
+#ifdef MUTANT_STALE_LENGTH
+    info->length = account->first_length;
+#else
     info->length = *account->length;
+#endif
     info->data = account->data;
     info->owner = account->owner;
     info->rent_epoch = account->rent_epoch;

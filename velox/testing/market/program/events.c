@@ -32,9 +32,30 @@ static inline void begin(u64 discriminant)
     copy_words(WORDS(8), G->market->key, KEY_BYTES);
 }
 
+/* What is no event, and logs that leave no room for one: only where a fault asks for it. */
+static void log_garbage(u64 length)
+{
+    static const char text[] = "Program data: !!!! Program return: Program log: \\u001b[2J";
+    static const u8 unknown[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    struct slice parts[3] = {{G->event, length - 1}, {unknown, 12}, {G->event, 0}};
+    if (has_fault(GARBAGE_EVENTS)) {
+        sol_log_(text, sizeof text - 1);
+        sol_log_data(&parts[0], 1);
+        sol_log_data(&parts[1], 1);
+        sol_log_data(&parts[2], 1);
+        sol_log_data(parts, 3);
+        parts[0].length = length + 8;
+        sol_log_data(&parts[0], 1);
+    }
+    if (has_fault(FLOODED_LOG))
+        for (u64 line = 0; line < 10000 / sizeof text; line++)
+            sol_log_(text, sizeof text - 1);
+}
+
 static inline void emit(u64 length)
 {
     struct slice event = {G->event, length};
+    log_garbage(length);
     sol_log_data(&event, 1);
 }
 

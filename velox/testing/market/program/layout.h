@@ -23,6 +23,7 @@
 #define VELOX_MARKET_LAYOUT_H
 
 #include "charge.h"
+#include "fault.h"
 #include "wide.h"
 
 #define DISCRIMINANT 4859840929024028656ull

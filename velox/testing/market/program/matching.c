@@ -76,7 +76,11 @@ status cancel_by_sequence(u32 seat, u64 sequence)
     for (int is_bid = 0; is_bid < 2; is_bid++)
         for (u32 at = *orders_of(is_bid).best; at != NOWHERE; at = tree_before(G->blocks, at)) {
             charge(CHARGE_SEARCH);
+#ifdef MUTANT_CANCELS_FOR_ANYBODY
+            if (order_at(at)->sequence == sequence && seat != NOWHERE)
+#else
             if (order_at(at)->sequence == sequence && order_at(at)->seat == seat)
+#endif
                 found = at;
         }
     if (found == NOWHERE)
@@ -146,6 +150,10 @@ __attribute__((noinline)) static status come_back(const struct order *maker, u64
         twin->atoms += order->atoms;
         return OK;
     }
+#ifdef MUTANT_FREE_REVERSE
+    order->sequence = G->header->next_sequence++;
+    return rest(order, &index);
+#endif
     order->sequence = G->header->next_sequence++;
     TRY(lock(order->seat, is_bid, &order->price, order->atoms));
     return rest(order, &index);

@@ -131,8 +131,12 @@ __attribute__((noinline)) static void exchange(const struct tree *tree, u32 inde
     node->right = next_right;
     if (next_right != NOWHERE)
         node_of(tree, next_right)->parent = index;
+#ifdef MUTANT_KEEPS_COLOUR
+    (void)colour;
+#else
     node->colour = next->colour;
     next->colour = colour;
+#endif
 }
 
 /* Give back the black that is missing below `above`, on its right side or its left. */

@@ -81,6 +81,7 @@ struct seeds {
 };
 
 extern u64 sol_log_data(const struct slice *fields, u64 count);
+extern u64 sol_log_(const char *text, u64 length);
 extern u64 sol_set_return_data(const void *data, u64 length);
 extern u64 sol_get_return_data(void *data, u64 length, struct key *program);
 extern u64 sol_get_clock_sysvar(void *clock);

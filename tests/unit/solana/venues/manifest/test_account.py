@@ -47,15 +47,17 @@ def test_an_account_that_is_no_market_is_refused() -> None:
 
 def test_a_tree_that_leads_nowhere_is_refused() -> None:
     market = market_account([Resting(OURS, 1, 5, 6, True)])
-    with pytest.raises(RecordError, match="byte 80 of 80"):
+    with pytest.raises(RecordError) as caught:
         resting_atoms(market[:-BLOCK_BYTES], OURS)
+    assert caught.value.field == "tree"
 
 
 def test_a_tree_that_comes_back_to_itself_is_refused() -> None:
     market = bytearray(market_account([Resting(OURS, 1, 5, 6, True)]))
     struct.pack_into("<I", market, MARKET_HEADER_BYTES + BLOCK_BYTES, BLOCK_BYTES)
-    with pytest.raises(RecordError, match="cycle"):
+    with pytest.raises(RecordError) as caught:
         resting_atoms(bytes(market), OURS)
+    assert caught.value.field == "tree"
 
 
 @given(ORDERS, st.data())

@@ -131,7 +131,7 @@ def test_a_log_is_read_as_far_as_it_can_be() -> None:
     answer = struct.pack("<IQI", 1, 42, 80)
     lines = logged(PLACED, FILLED[:-1], FILLED, b"of another kind")
     lines.insert(-1, f"Program return: {MANIFEST_PROGRAM} {base64.b64encode(answer).decode()}")
-    # What another program says, or says about it, is not heard.
+    # Lines of another program are not read.
     forged = base64.b64encode(bytes(16)).decode()
     lines += [
         f"Program {MEMO_PROGRAM} invoke [1]",

@@ -99,10 +99,10 @@ def test_a_batch_update_that_is_cut_or_grown_is_refused(
 ) -> None:
     data = encode_batch_update(cancels, places, trader_hint=hint)
     cut = draw.draw(st.integers(0, len(data) - 1))
-    with pytest.raises(RecordError, match="BatchUpdate"):
-        decode_batch_update(data[:cut])
-    with pytest.raises(RecordError, match="BatchUpdate"):
-        decode_batch_update(data + b"\0")
+    for wrong in (data[:cut], data + b"\0"):
+        with pytest.raises(RecordError) as caught:
+            decode_batch_update(wrong)
+        assert caught.value.field == "length"
 
 
 @given(st.binary(max_size=200))

@@ -59,21 +59,24 @@ def test_a_price_of_sol_in_usdc_is_its_own_mantissa() -> None:
 def test_a_price_beyond_32_bits_is_rescaled_where_that_is_exact() -> None:
     assert spec().price_to_chain(to_fixed("429496.7295")) == (U32, -7)
     assert spec().price_to_chain(to_fixed("429496.7300")) == (429_496_730, -6)
-    with pytest.raises(UnrepresentableError, match="32 bits of mantissa"):
+    with pytest.raises(UnrepresentableError) as caught:
         spec().price_to_chain(to_fixed("429496.7296"))
+    assert (caught.value.field, caught.value.value) == ("price", 4_294_967_296)
 
 
 def test_exponents_out_of_range_are_shifted_into_it_where_that_is_exact() -> None:
     fine = spec(base_decimals=18, quote_decimals=0)
     assert fine.exponent == -22
     assert fine.price_to_chain(to_fixed("3")) == (3, -18)
-    with pytest.raises(UnrepresentableError, match="exponent below -18"):
+    with pytest.raises(UnrepresentableError) as caught:
         fine.price_to_chain(to_fixed("3.5"))
+    assert (caught.value.field, caught.value.value) == ("price", 35_000)
     coarse = spec(base_decimals=0, quote_decimals=14)
     assert coarse.exponent == 10
     assert coarse.price_to_chain(to_fixed("0.0003")) == (300, 8)
-    with pytest.raises(UnrepresentableError, match="exponent 8"):
+    with pytest.raises(UnrepresentableError) as caught:
         coarse.price_to_chain(to_fixed("4294.9673"))
+    assert (caught.value.field, caught.value.value) == ("price", 42_949_673)
 
 
 @given(specs, prices)
@@ -93,19 +96,12 @@ def test_a_price_is_exactly_the_chains_or_refused(market: MarketSpec, price: int
         assert mantissa * 10 ** (exponent + 28) == price * 10 ** (market.exponent + 28)
 
 
-@pytest.mark.parametrize(
-    ("price", "why"),
-    [
-        (0, "must be positive"),
-        (-100, "must be positive"),
-        (2**63, "fit 63 bits"),
-        (1_000_050, "tick size 100"),
-    ],
-)
-def test_a_price_that_is_none_is_refused_and_named(price: int, why: str) -> None:
-    with pytest.raises(UnrepresentableError, match=f"market 7: price {price}: .*{why}") as caught:
+@pytest.mark.parametrize("price", [0, -100, 2**63, 1_000_050])
+def test_an_invalid_price_is_refused_and_named(price: int) -> None:
+    with pytest.raises(UnrepresentableError) as caught:
         spec(tick_size=100, velox_market=7).price_to_chain(price)
-    assert caught.value.value == price
+    refusal = caught.value
+    assert (refusal.market, refusal.field, refusal.value) == (7, "price", price)
 
 
 # Sizes
@@ -114,16 +110,18 @@ def test_a_price_that_is_none_is_refused_and_named(price: int, why: str) -> None
 @given(specs, st.integers(1, U64))
 def test_a_size_is_exactly_its_atoms_or_refused(market: MarketSpec, lots: int) -> None:
     if lots * market.lot_atoms > U64:
-        with pytest.raises(UnrepresentableError, match="base atoms do not fit 64 bits"):
+        with pytest.raises(UnrepresentableError) as caught:
             market.size_to_atoms(lots)
+        assert (caught.value.field, caught.value.value) == ("size", lots)
     else:
         assert market.size_to_atoms(lots) == lots * market.lot_atoms
 
 
 @pytest.mark.parametrize("lots", [0, -1])
 def test_a_size_that_is_not_positive_is_refused(lots: int) -> None:
-    with pytest.raises(UnrepresentableError, match=f"size {lots}: must be positive"):
+    with pytest.raises(UnrepresentableError) as caught:
         spec().size_to_atoms(lots)
+    assert (caught.value.field, caught.value.value) == ("size", lots)
 
 
 # Many at a time
@@ -175,6 +173,6 @@ def test_a_record_of_another_kind_market_or_side_is_not_representable(
     ],
 )
 def test_a_specification_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(MarketError, match=f"market {MARKET}: {field}") as caught:
+    with pytest.raises(MarketError) as caught:
         spec(**{field: value})
-    assert caught.value.field == field
+    assert (caught.value.market, caught.value.field) == (MARKET, field)

@@ -25,7 +25,7 @@ class Request:
 Behaviour = Callable[[BaseHTTPRequestHandler, Request], None]
 
 
-class Stranger:
+class FakeServer:
     """It meets each request with the next of its behaviours, and every further one with the last.
 
     `released` is set when the test is over: what holds a client up waits for it.
@@ -35,7 +35,7 @@ class Stranger:
         self.requests: list[Request] = []
         self.released = threading.Event()
         self._behaviours = list(behaviours)
-        stranger = self
+        fake = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -46,8 +46,8 @@ class Stranger:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 call = json.loads(body) if body else None
                 request = Request(self.command, self.path, headers, call)
-                stranger.requests.append(request)
-                waiting = stranger._behaviours
+                fake.requests.append(request)
+                waiting = fake._behaviours
                 (waiting.pop(0) if len(waiting) > 1 else waiting[0])(self, request)
 
             do_GET = do_POST = answer  # noqa: N815

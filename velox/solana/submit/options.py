@@ -1,0 +1,81 @@
+"""The settings of a submitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from velox.settings import check_choice, check_integers, check_types, refusal
+
+__all__ = ["SubmitOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions:
+    """The settings of a `Submitter`; the table ``[submit]``.
+
+    Attributes
+    ----------
+    window : int
+        Transactions in flight at once.
+    attempts : int
+        How often an order may be signed. With more than 1, a placed order may be a minute old.
+    atomic : bool
+        Whether up to five transactions share a Jito bundle: all of them land, or none.
+    commitment : {"confirmed", "finalized"}
+        The level at which an execution counts. ``finalized`` cannot be undone. Undoing
+        ``confirmed`` would take a third of the stake, which would be slashed.
+    poll_ns : int
+        Time between two status requests, at most 10 s.
+    resend_blocks : int
+        Blocks after which the same bytes are sent again; then twice as many, and so on.
+    order_valid_slots : int
+        Slots after which an order expires on the market, counted from its blockhash; 0 for never.
+    unit_price : int
+        Priority fee, in millionths of a lamport for one compute unit.
+    skip_preflight : bool
+        Whether the node forwards a transaction without a simulation.
+    rpc_fallback : bool
+        Whether transactions that the block engine refuses go to the RPC node, where everybody can
+        see them. Not with `atomic`: an RPC node takes no bundles.
+    isolate : bool
+        Whether the orders of a failed transaction are signed again one by one, once the failure is
+        *finalized*, whatever `commitment` is. A market executes a whole transaction or nothing. One
+        order that would cross, or the cancel of a filled order, fails all orders with it. If False,
+        all of them end as `FAILED`.
+
+    Raises
+    ------
+    ConfigError
+        A value cannot be used.
+    """
+
+    window: int = 32
+    attempts: int = 1
+    atomic: bool = False
+    commitment: Literal["confirmed", "finalized"] = "confirmed"
+    poll_ns: int = 400_000_000
+    resend_blocks: int = 4
+    order_valid_slots: int = 0
+    unit_price: int = 0
+    skip_preflight: bool = True
+    rpc_fallback: bool = False
+    isolate: bool = False
+
+    def __post_init__(self) -> None:
+        check_integers(
+            self,
+            {
+                "window": (1, 1 << 16),
+                "attempts": (1, 1 << 16),
+                # A blockhash is valid for 30 to 60 s.
+                "poll_ns": (0, 10_000_000_000),
+                "resend_blocks": (1, 1 << 16),
+                "order_valid_slots": (0, 1 << 31),
+                "unit_price": (0, 1 << 40),
+            },
+        )
+        check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
+        check_choice(self, "commitment", ("confirmed", "finalized"))
+        if self.atomic and self.rpc_fallback:
+            raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")
