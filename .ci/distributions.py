@@ -10,6 +10,7 @@ REQUIRED = {
     "velox/core/ring.pyi",
     "velox/core/atomic.pxd",
     "velox/runtime/strategy.pxd",
+    "velox/testing/market/faulty.elf",
     "velox/testing/market/market.elf",
 }
 REQUIRED_OF_A_SDIST = {

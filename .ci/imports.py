@@ -23,8 +23,8 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().paren
 # floor do not import each other.
 FLOORS = [
     {"errors"},
-    {"settings"},
     {"core"},
+    {"settings"},
     {"config", "venue"},
     {"runtime"},
     {"feeds", "telemetry", "bench"},

@@ -21,22 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "parse", "parsers"]
 
-# By name: the module of `velox.cli.commands` that has its `add_NAME`, and what it does.
+# What each command does. Its module in `velox.cli.commands` has its name, and an `add_NAME`.
 COMMANDS = {
-    "run": ("run", "Run the pipeline on synthetic flow; the default command."),
-    "replay": ("replay", "Run the pipeline on recorded market data."),
-    "generate": ("generate", "Write synthetic flow to a file for replay."),
-    "recover": ("recover", "Mend a capture that a kill cut off."),
-    "submit": ("chain", "Send the orders of a capture to Solana."),
-    "resume": ("chain", "Follow the orders that an earlier run or submit left unresolved."),
-    "status": ("chain", "Show the contents of a submission journal."),
-    "tips": ("chain", "Show a block engine's tip accounts and the tips that landed."),
-    "localnet": (
-        "chain",
-        "Serve a local Solana cluster and block engine on 127.0.0.1.",
-    ),
-    "bench": ("bench", "Measure the cost of each part on this machine."),
-    "hiccups": ("hiccups", "Measure how much time the host takes from each CPU."),
+    "run": "Run the pipeline on synthetic flow; the default command.",
+    "replay": "Run the pipeline on recorded market data.",
+    "generate": "Write synthetic flow to a file for replay.",
+    "recover": "Mend a capture that a kill cut off.",
+    "submit": "Send the orders of a capture to Solana.",
+    "resume": "Follow the orders that an earlier run or submit left unresolved.",
+    "status": "Show the contents of a submission journal.",
+    "tips": "Show a block engine's tip accounts and the tips that landed.",
+    "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
+    "bench": "Measure the cost of each part on this machine.",
+    "hiccups": "Measure how much time the host takes from each CPU.",
 }
 
 EXAMPLES = """\
@@ -108,11 +105,11 @@ def parsers(asked: str) -> tuple[_Parser, _Parser]:
     parser.add_argument("--version", action="version", version=f"velox {velox.__version__}")
     chosen = parser
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, description=summary, prog=f"velox {name}", allow_abbrev=False
         )
         if name == asked:
-            getattr(import_module(f"velox.cli.commands.{module}"), f"add_{name}")(command)
+            getattr(import_module(f"velox.cli.commands.{name}"), f"add_{name}")(command)
             chosen = command
     return parser, chosen

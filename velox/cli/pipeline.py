@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import velox
-from velox.cli.commands.chain import destination_of, files_of, finish, submission
+from velox.cli.chain import (
+    add_journal_option,
+    destination_of,
+    files_of,
+    finish,
+    submission,
+)
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
@@ -69,12 +75,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         metavar="WHERE",
         help="send the orders to Solana: localnet (a cluster in this process), or CONFIG.toml",
     )
-    result.add_argument(
-        "--journal",
-        type=path,
-        metavar="PATH",
-        help="the journal of --submit (default: the configuration's)",
-    )
+    add_journal_option(result)
     result.add_argument(
         "--json",
         type=path,

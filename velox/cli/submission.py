@@ -1,6 +1,6 @@
 """The commands that reach the chain: what they do, and what they print.
 
-`velox.cli.commands.chain` has their options, so that help needs no extra library.
+`velox.cli.commands` has their options, so that help needs no extra library.
 """
 
 from __future__ import annotations

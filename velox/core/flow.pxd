@@ -2,9 +2,10 @@
 
 `TRADERS` traders have at most one order each in the book. At each event one trader, drawn
 uniformly, acts. A trader with a resting order withdraws it. A trader without one places an order,
-or takes from the opposite best. docs/explanation/order-flow.md names the
-model and its limits. It was chosen because it is cheap. The book is bounded by construction, so nothing is allocated. An order
-lives in its trader's place, so no search is needed. Every draw is an event, so no draw is rejected.
+or takes from the opposite best. docs/explanation/order-flow.md names the model and its limits. It
+was chosen because it is cheap. The book is bounded by construction, so nothing is allocated. An
+order lives in its trader's place, so no search is needed. Every draw is an event, so no draw is
+rejected.
 
 One 64-bit draw an event, and integers from there on: the same market on every platform. ::
 

@@ -428,8 +428,9 @@ class Pipeline:
             pass
 
     def stop(self) -> None:
-        """Stop the ingress, deliver the records under way, and end the threads. A second call does
-        nothing.
+        """Stop the ingress, deliver the records under way, and end the threads.
+
+        A second call does nothing.
 
         Raises
         ------

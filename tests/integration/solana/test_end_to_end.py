@@ -508,7 +508,7 @@ def test_an_empty_file_is_no_journal(tmp_path: Path, refused: Callable[..., str]
         (["resume", "localnet"], "name a configuration"),
         (["tips", "localnet"], "name a configuration"),
         (["run", "--submit", "localnet", "--journal", "no/where"], "No such file"),
-        (["run", "--submit", "localnet", "--placement", "invoker"], "takes no Push or Pull"),
+        (["run", "--submit", "localnet", "--placement", "invoker"], "takes no PushIngress"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(

@@ -108,6 +108,27 @@ def test_paths_may_be_one_or_many(
 
 
 @pytest.mark.parametrize("format", TEXT_FORMATS)
+def test_the_content_tells_the_format(tmp_path: Path, format: str) -> None:
+    for content in (EXAMPLES[format], gzip.compress(EXAMPLES[format])):
+        told = load(file_of(tmp_path, content), format)
+        assert np.array_equal(load(file_of(tmp_path, content)).transactions, told.transactions)
+
+
+def test_a_line_that_could_be_of_two_formats_leaves_it_to_the_next(tmp_path: Path) -> None:
+    reply = b'{"code":0,"msg":"","id":3}\n'
+    recording = load(file_of(tmp_path, reply + EXAMPLES["okx"]))
+    assert recording.ignored == {"error reply": 1}
+    for content in (reply, b"prose\n", b"\x00" * 100):
+        with pytest.raises(FeedError) as caught:
+            load(file_of(tmp_path, content))
+        assert caught.value.line == 1
+    with pytest.raises(FeedError):
+        load(tmp_path / "absent")
+    with pytest.raises(ConfigError):
+        load(file_of(tmp_path, EXAMPLES["okx"]), tick_size=1)
+
+
+@pytest.mark.parametrize("format", TEXT_FORMATS)
 def test_gzip_is_read_like_plain_text(tmp_path: Path, format: str) -> None:
     plain = load(file_of(tmp_path, EXAMPLES[format], "plain"), format)
     packed = load(file_of(tmp_path, gzip.compress(EXAMPLES[format]), "packed"), format)

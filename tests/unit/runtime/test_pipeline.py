@@ -279,7 +279,7 @@ def test_each_rejection_is_counted_by_its_reason() -> None:
         "underflow": 1,
     }
     assert report.ledger.applied == 1
-    assert any("rejected 1 transactions: underflow" in each for each in report.warnings)
+    assert any("rejected 1 records: underflow" in each for each in report.warnings)
     assert_adds_up(pipeline)
 
 

@@ -71,7 +71,7 @@ def main() -> int:
         session += 1
         if difference is not None:
             found += 1
-            print(difference)
+            print(difference, flush=True)
     seconds = time.perf_counter() - began
     print(f"{tally.steps} instructions, {session} sessions, {found} differences, {seconds:.0f} s")
     for title, counts in (

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
+from solders.account import Account
 
 from tests.unit.testing.market.checks import CHECKS, KNOWN_HOSTILE
 from velox.testing.market import market_program
 
+from . import walker
 from .compute import TOLERANCE, measure
 from .differential import Session, Tally
 from .extensions import EXTENSIONS, play
@@ -21,7 +24,7 @@ from .hostile import KINDS, RECORD, run
 from .recorded import RECORD as DIGESTS
 from .recorded import SEEDS
 from .recorded import play as digests
-from .wire import Place, batch
+from .wire import HEADER_BYTES, LIMIT, REVERSE, Cancel, Place, batch
 from .world import MarketWorld
 
 REAL = os.environ.get("VELOX_MANIFEST_SO")
@@ -84,5 +87,50 @@ def test_large_batches_do_the_same_on_both(count: int) -> None:
             assert world.grow(0, free).error is None
         places = [Place(1, 1 + number, 0, False) for number in range(count)]
         done = world.run(0, batch(world.traders[0], world.market, (), places))
+        seen.append((done.seen, world.market_data()))
+    assert seen[0] == seen[1]
+
+
+MOST = 2**64 - 1
+# Field of the market (offset in the header), or of a trader's seat (trader, offset in its block).
+NEAR_THE_END: dict[str, int | tuple[int, int]] = {
+    "market's volume": 184,
+    "sequence": 144,
+    "maker's volume": (0, 64),
+    "maker's base": (0, 48),
+    "maker's quote": (0, 56),
+    "taker's volume": (1, 64),
+    "taker's base": (1, 48),
+    "taker's quote": (1, 56),
+}
+
+
+@pytest.mark.parametrize("field", NEAR_THE_END)
+@pytest.mark.parametrize("act", ["buy", "sell", "cancel", "deposit"])
+@pytest.mark.parametrize("kind", [LIMIT, REVERSE])
+def test_sums_end_alike_at_64_bits(field: str, act: str, kind: int) -> None:
+    seen = []
+    for program in (real(), OURS):
+        world = MarketWorld(program)
+        assert world.grow(0, 10).error is None
+        maker, taker = world.traders[:2]
+        both = [Place(10, 2, 0, False, 0, kind), Place(10, 1, 0, True, 0, kind)]
+        assert world.run(0, batch(maker, world.market, (), both)).error is None
+        data, where = bytearray(world.market_data()), NEAR_THE_END[field]
+        if isinstance(where, tuple):
+            trader, offset = where
+            index = walker.read(bytes(data)).seat_of(world.traders[trader]).index
+            where = HEADER_BYTES + index + offset
+        struct.pack_into("<Q", data, where, MOST - 3)
+        account = world.svm.get_account(world.market)
+        assert account is not None
+        world.svm.set_account(world.market, Account(account.lamports, bytes(data), account.owner))
+        sides = {"buy": Place(5, 3, 0, True, 0, 1), "sell": Place(5, 1, 0, False, 0, 1)}
+        if act in sides:
+            done = world.run(1, batch(taker, world.market, (), [sides[act]]))
+        elif act == "cancel":
+            done = world.run(0, batch(maker, world.market, [Cancel(0), Cancel(1)]))
+        else:
+            done = world.run(0, world.transfer(2, 0, 0, 10))
         seen.append((done.seen, world.market_data()))
     assert seen[0] == seen[1]

@@ -249,6 +249,7 @@ class LevelRecorder:
         # Runs: the record that is repeated, and how often.
         self._records: list[Record] = []
         self._repeats = array("q")
+        self._run_markets = array("B")
         # Columns, one element a transaction.
         self._prices = array("q")
         self._sizes = array("q")
@@ -345,6 +346,7 @@ class LevelRecorder:
         """Repeat `record` once a level; its price and size are filled in at the end."""
         self._records.append(record)
         self._repeats.append(len(prices))
+        self._run_markets.append(record[6])
         self._prices.extend(prices)
         self._sizes.extend(sizes)
         self.count += len(prices)
@@ -355,7 +357,7 @@ class LevelRecorder:
     def _rescale(self, market: Market, grown: Grown) -> None:
         """The unit of a market became finer: bring what is kept to it."""
         column = self._prices if grown.what == "price" else self._sizes
-        np.frombuffer(column, np.int64)[self._of(market)] *= grown.factor
+        np.frombuffer(column, np.int64)[self._market_column() == market.id] *= grown.factor
         if grown.what == "price":
             for row in self._known:
                 if row[1] == market.id:
@@ -365,13 +367,10 @@ class LevelRecorder:
         for listener in self.listeners:
             listener(market, grown)
 
-    def _of(self, market: Market) -> npt.NDArray[np.bool_]:
-        """Which transactions are of a market."""
-        markets = np.array([record[6] for record in self._records], np.uint8)
-        of: npt.NDArray[np.bool_] = (
-            np.repeat(markets, np.frombuffer(self._repeats, np.int64)) == market.id
-        )
-        return of
+    def _market_column(self) -> npt.NDArray[np.uint8]:
+        """The market of each transaction."""
+        repeats = np.frombuffer(self._repeats, np.int64)
+        return np.repeat(np.frombuffer(self._run_markets, np.uint8), repeats)
 
     def share_scale(self) -> int:
         """Give all markets the finest price scale that one of them needs; returns its decimals.
@@ -408,9 +407,10 @@ class LevelRecorder:
         """
         prices = np.frombuffer(self._prices, np.int64)
         sizes = np.frombuffer(self._sizes, np.int64)
+        markets = self._market_column()
         grids = []
         for market in self.markets:
-            own = slice(None) if len(self.markets) == 1 else self._of(market)
+            own = slice(None) if len(self.markets) == 1 else markets == market.id
             more_prices, more_sizes = (more or {}).get(market.id, (prices[:0], sizes[:0]))
             divisor, places = 1, market.prices.places
             tick = market.prices.step

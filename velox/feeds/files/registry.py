@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from velox.errors import ConfigError, FeedError
-from velox.feeds.files.source import Faults, Source, first_line
+from velox.feeds.files.source import Faults, Source, first_line, first_lines, require_file
 from velox.feeds.recording import Recording
 
 __all__ = ["formats", "load", "register"]
 
 Reader = Callable[..., Recording]
 PathLike = str | os.PathLike[str]
+
+# Lines of a file that may tell its format.
+LINES_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def formats() -> tuple[str, ...]:
 
 def load(
     paths: PathLike | Iterable[PathLike],
-    format: str,
+    format: str | None = None,
     *,
     on_error: Literal["stop", "skip"] = "stop",
     limit: int | None = None,
@@ -92,8 +95,8 @@ def load(
     ----------
     paths : path or iterable of paths
         The files, plain or gzip; for LOBSTER also the directory that holds the pair.
-    format : str
-        One of `formats`.
+    format : str, optional
+        One of `formats`. Unless told, the first lines of the first file must tell it.
     on_error : {'stop', 'skip'}
         What a line that cannot be read does: raise `FeedError`, or be counted in
         `Recording.skipped` and left out. A fault of a whole file raises either way.
@@ -130,18 +133,13 @@ def load(
     >>> recording.transactions[["price", "size", "ingress_ts_ns"]][-1].item()
     (308700, 200, 34200500000000)
     """
-    chosen = _formats.get(format)
-    if chosen is None:
+    if format is not None and format not in _formats:
         raise ConfigError(f"format = {format!r}: known are {', '.join(formats())}")
     if on_error not in ("stop", "skip"):
         raise ConfigError(f"on_error = {on_error!r}: must be 'stop' or 'skip'")
     for name, value in (("limit", limit), ("depth", depth)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")
-    for name in options:
-        if name not in chosen.options:
-            known = ", ".join(chosen.options) or "none"
-            raise ConfigError(f"{name}: is no option of format {format!r}; it has: {known}")
     if isinstance(paths, str | os.PathLike):
         paths = (paths,)
     try:
@@ -150,10 +148,31 @@ def load(
         raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
     if not files:
         raise ConfigError("paths = (): at least one file is needed")
+    if format is None:
+        format = _recognised(files[0])
+    chosen = _formats[format]
+    for name in options:
+        if name not in chosen.options:
+            known = ", ".join(chosen.options) or "none"
+            raise ConfigError(f"{name}: is no option of format {format!r}; it has: {known}")
     for path in files:
         _refuse_another_format(path, format)
     source = Source(files, Faults(skip=on_error == "skip"), limit, depth)
     return chosen.read(source, **options)
+
+
+def _recognised(path: Path) -> str:
+    """The one format that the first lines of a file are of; a directory is LOBSTER's."""
+    if path.is_dir():
+        return "lobster"
+    require_file(path)
+    for line in first_lines(path, LINES_LOOKED_AT):
+        names = [name for name in formats() if _formats[name].looks_like(line)]
+        if len(names) == 1:
+            return names[0]
+    raise FeedError(
+        f"does not tell its format; say which, one of {', '.join(formats())}", path=path, line=1
+    )
 
 
 def _refuse_another_format(path: Path, format: str) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Source",
     "blocks",
     "first_line",
+    "first_lines",
     "numbered_lines",
     "require_file",
 ]
@@ -228,10 +229,18 @@ def _numbered_lines(path: Path, faults: Faults) -> NumberedLines:
                 yield number, line.rstrip(b"\r\n")
 
 
-def first_line(path: Path) -> bytes:
-    """The first line of a file as far as it can be read, for telling one format from another."""
+def first_lines(path: Path, count: int) -> list[bytes]:
+    """The first few lines of a file as far as they can be read, for telling its format."""
+    lines: list[bytes] = []
     try:
         with _open(path) as stream:
-            return stream.readline(FIRST_LINE_LIMIT)
+            while len(lines) < count and (line := stream.readline(FIRST_LINE_LIMIT)):
+                lines.append(line)
     except (FeedError, *_READ_ERRORS):
-        return b""
+        pass
+    return lines
+
+
+def first_line(path: Path) -> bytes:
+    """The first line of a file as far as it can be read, or else nothing."""
+    return next(iter(first_lines(path, 1)), b"")

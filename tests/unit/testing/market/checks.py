@@ -197,6 +197,16 @@ def check_growth(program: bytes) -> None:
     assert len(book(world).free) == 1
 
 
+def check_sums(program: bytes) -> None:
+    """A trader buys its own orders, each for almost 2^62 quote atoms; five are too much."""
+    for count, error in ((4, None), (5, custom(14))):
+        world = MarketWorld(program, deposits=2**62)
+        asks = [Place(2**30, 2**32 - 1, 0, False) for _ in range(count)]
+        assert place(world, 1, *asks).error is None
+        taken = Place(count * 2**30, 2**32 - 1, 0, True, 0, IMMEDIATE_OR_CANCEL)
+        assert place(world, 1, taken).error == error
+
+
 def check_trees(program: bytes) -> None:
     """Every account that random instructions leave behind is whole, and its funds are there."""
     for seed in ("checks/0", "checks/1", "checks/2", "checks/3"):
@@ -291,6 +301,7 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
         check_cancels,
         check_reverse,
         check_growth,
+        check_sums,
         check_trees,
         check_hostile,
         check_compute,

@@ -21,7 +21,7 @@ enum {
     CHARGE_SWAP = 4080,
     CHARGE_TEMPORARY_SEAT = 720,
     CHARGE_SWAP_2022 = 850,    /* a side of Token-2022 */
-    CHARGE_ESTIMATE = 250,     /* a swap of quote atoms, and each order that it looks at beforehand */
+    CHARGE_ESTIMATE = 250,     /* a swap of quote atoms, and each order that it looks at */
     CHARGE_PLACE = 350,
     CHARGE_REST = 70,
     CHARGE_CANCEL = 70,

@@ -176,7 +176,7 @@ status refuse_global(const struct account *account);
 const struct key *mint_of(const struct account *tokens);
 /* Make an account G's market, without a look at it. */
 void bind(struct account *account);
-/* The next account, which must be the address of a mint's vault, without data; *bump is its bump. */
+/* The next account, which must be the address of a mint's vault, and without data. */
 status next_vault(struct account **vault, const struct account *mint, u8 *bump);
 /* Create the vault of a mint, a token account that owns itself. */
 status create_vault(struct account *payer, struct account *vault, struct account *mint, u8 bump);

@@ -171,6 +171,8 @@ __attribute__((noinline)) static status fill(u32 index, u64 *remaining)
     charge(CHARGE_FILL);
     G->placed.base += base;
     G->placed.quote += quote;
+    if (G->placed.quote < quote)
+        return OVERFLOW;
     if (!is_bid) {
         u64 before, after;
         charge(CHARGE_SALE);

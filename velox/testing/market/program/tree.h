@@ -10,7 +10,10 @@ struct tree {
     u32 *best; /* the rightmost node, kept up to date; 0 where nobody asks for it */
 };
 
-static inline struct node *node_at(u8 *blocks, u32 index) { return (struct node *)(blocks + index); }
+static inline struct node *node_at(u8 *blocks, u32 index)
+{
+    return (struct node *)(blocks + index);
+}
 
 /* Hang the block `index` below `parent`, to its right or left, and repair the tree. */
 void tree_insert(const struct tree *tree, u32 index, u32 parent, int right);

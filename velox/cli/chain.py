@@ -1,6 +1,6 @@
-"""The options of the commands that reach the chain, and of a run that submits its orders.
+"""What ``run``, ``replay`` and the commands that reach the chain share.
 
-`velox.cli.submission` has the commands. It is loaded only when one runs.
+`velox.cli.submission` does the work. It is loaded only when a command needs it.
 """
 
 from __future__ import annotations
@@ -31,91 +31,34 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "add_localnet",
-    "add_resume",
-    "add_status",
-    "add_submit",
-    "add_tips",
+    "add_journal_option",
+    "add_results",
+    "carry",
+    "destination",
     "destination_of",
     "files_of",
     "finish",
+    "needs_solana",
     "submission",
 ]
 
 
-def add_submit(submit: argparse.ArgumentParser) -> None:
-    """Give ``velox submit`` its options."""
-    submit.add_argument(
-        "path", type=path, metavar="BUNDLES.npy", help="bundles that --capture wrote"
-    )
-    submit.add_argument(
-        "--submit",
-        default="localnet",
-        metavar="WHERE",
-        help="where to send: localnet, or CONFIG.toml (localnet)",
-    )
-    submit.add_argument(
+def add_journal_option(parser: argparse._ActionsContainer) -> None:
+    """Give a parser ``--journal``."""
+    parser.add_argument(
         "--journal",
         type=path,
         metavar="PATH",
-        help="file of signed transactions (as in the configuration)",
+        help="the journal of what was signed (default: the configuration's)",
     )
-    submit.add_argument(
-        "--again",
-        action="store_true",
-        help="send it again, even if the journal shows that it was begun",
-    )
-    _add_results(submit)
-    submit.set_defaults(command=_submit)
 
 
-def add_resume(resume: argparse.ArgumentParser) -> None:
-    """Give ``velox resume`` its options."""
-    resume.add_argument(
-        "config", type=path, metavar="CONFIG.toml", help="the configuration that --submit named"
-    )
-    resume.add_argument(
-        "--journal",
-        type=path,
-        metavar="PATH",
-        help="file of signed transactions (as in the configuration)",
-    )
-    _add_results(resume)
-    resume.set_defaults(command=_resume)
-
-
-def _add_results(parser: argparse.ArgumentParser) -> None:
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--json`` and ``--quiet``."""
     parser.add_argument(
         "--json", type=path, metavar="PATH", help="write the ledger as JSON; '-' is stdout"
     )
     parser.add_argument("--quiet", action="store_true", help="suppress the line of each second")
-
-
-def add_status(status: argparse.ArgumentParser) -> None:
-    """Give ``velox status`` its options."""
-    status.add_argument(
-        "journal", type=path, metavar="JOURNAL", help="the journal that --journal named"
-    )
-    status.add_argument(
-        "--config", type=path, metavar="CONFIG.toml", help="also ask the node of this configuration"
-    )
-    status.set_defaults(command=_status)
-
-
-def add_tips(tips: argparse.ArgumentParser) -> None:
-    """Give ``velox tips`` its options."""
-    tips.add_argument(
-        "config", type=path, metavar="CONFIG.toml", help="a configuration with a [block_engine]"
-    )
-    tips.set_defaults(command=_tips)
-
-
-def add_localnet(parser: argparse.ArgumentParser) -> None:
-    """Give ``velox localnet`` its options."""
-    from velox.cli import local_cluster as localnet  # noqa: PLC0415 - loads slowly
-
-    localnet.add_options(parser)
-    parser.set_defaults(command=_localnet)
 
 
 def destination_of(options: argparse.Namespace) -> Destination | None:
@@ -128,11 +71,12 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
         raise ConfigError(
             "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
         )
-    return _destination(options.submit, options.journal)
+    return destination(options.submit, options.journal)
 
 
-def _destination(where: str, journal: str | None) -> Destination:
-    with _extra():
+def destination(where: str, journal: str | None) -> Destination:
+    """Return the destination that a word or a configuration names."""
+    with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
     return Destination(where, journal)
 
@@ -160,7 +104,7 @@ def submission(
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def needs_solana() -> Iterator[None]:
     """Turn an import error into a message that names what to install."""
     try:
         yield
@@ -169,7 +113,7 @@ def _extra() -> Iterator[None]:
 
 
 def _console(options: argparse.Namespace, signals: Signals, screen: Screen) -> Console:
-    with _extra():
+    with needs_solana():
         from velox.cli.submission import Console  # noqa: PLC0415 - loads slowly
     return Console(
         say=screen.say,
@@ -194,29 +138,7 @@ def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]
     return ledger.to_dict()
 
 
-def _submit(options: argparse.Namespace, signals: Signals) -> int:
-    destination = _destination(options.submit, options.journal)
-    with _extra():
-        from velox.cli.submission import submit  # noqa: PLC0415 - loads slowly
-
-    def send(console: Console) -> SubmissionResult:
-        return submit(options.path, destination, again=options.again, console=console)
-
-    return _carry(send, options, signals, destination, [("bundles", options.path)])
-
-
-def _resume(options: argparse.Namespace, signals: Signals) -> int:
-    destination = _destination(options.config, options.journal)
-    with _extra():
-        from velox.cli.submission import resume  # noqa: PLC0415 - loads slowly
-
-    def follow(console: Console) -> SubmissionResult:
-        return resume(destination, console=console)
-
-    return _carry(follow, options, signals, destination)
-
-
-def _carry(
+def carry(
     command: Callable[[Console], SubmissionResult],
     options: argparse.Namespace,
     signals: Signals,
@@ -237,30 +159,3 @@ def _carry(
     for error in result.failed:
         complain(error)
     return GOOD if result.complete else FAILED
-
-
-def _status(options: argparse.Namespace, signals: Signals) -> int:
-    with _extra():
-        from velox.cli.submission import status  # noqa: PLC0415 - loads slowly
-    with signals.immediate():
-        status(options.journal, options.config, say=Screen(sys.stdout).say)
-    return GOOD
-
-
-def _tips(options: argparse.Namespace, signals: Signals) -> int:
-    with _extra():
-        from velox.cli.submission import tips  # noqa: PLC0415 - loads slowly
-    with signals.immediate():
-        tips(options.config, say=Screen(sys.stdout).say)
-    return GOOD
-
-
-def _localnet(options: argparse.Namespace, signals: Signals) -> int:
-    from velox.cli import local_cluster as localnet  # noqa: PLC0415
-
-    # A KeyboardInterrupt stops it in order.
-    with signals.immediate():
-        try:
-            return localnet.run(options, Screen(sys.stdout).say)
-        except ImportError as error:
-            raise ConfigError(str(error)) from error
