@@ -300,18 +300,24 @@ class StrategyError(PipelineError):
     why : str
         What is wrong.
     returned : int or None
-        What the strategy returned, if it failed while it ran.
+        What the strategy returned, if that is what is wrong.
     position : int or None
-        How many records had been applied then.
+        How many records had been applied, if it failed while it ran.
+    reason : str or None
+        Why no book could take a record that it emitted, if that is what is wrong: the lower-case
+        name of a `velox.Rejection`.
     """
 
     _: KW_ONLY
     returned: int | None = None
     position: int | None = None
+    reason: str | None = None
 
     def message_of(self) -> str:
-        if self.returned is None:
+        if self.position is None:
             return self.why
+        if self.returned is None:
+            return f"the strategy failed after record {self.position}: {self.why}"
         return f"the strategy returned {self.returned} after record {self.position}: {self.why}"
 
 
