@@ -24,7 +24,7 @@ from numba.core.datamodel import models
 
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import StrategyError
-from velox.runtime.signature import BOOK_VIEW_DTYPE
+from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.strategy import FIRST_KEPT, KEPT_EXCEPTIONS, exception_keeper
 
 __all__ = ["BOOK_VIEW", "TRANSACTION", "compiled_strategy", "signature"]

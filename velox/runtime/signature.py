@@ -1,4 +1,4 @@
-"""The strategy's signature for Python: as NumPy dtypes, for numba and for ctypes."""
+"""The strategy's signature for Python, for numba and for ctypes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,7 @@ import numpy as np
 
 from velox.errors import StrategyError
 
-__all__ = ["BOOK_VIEW_DTYPE", "STRATEGY_CTYPE", "strategy_signature"]
-
-# velox_book_view of velox/strategy.h, byte for byte.
-BOOK_VIEW_DTYPE = np.dtype(
-    [
-        ("bid_price", "<i8"),
-        ("bid_quantity", "<i8"),
-        ("ask_price", "<i8"),
-        ("ask_quantity", "<i8"),
-        ("position", "<u8"),
-        ("now_ns", "<u8"),
-        ("tick_size", "<i8"),
-        ("market", "<u8"),
-        ("book", "<u8"),
-        ("depth", "<u8"),
-    ]
-)
+__all__ = ["STRATEGY_CTYPE", "strategy_signature"]
 
 # (record, book, out, room, user_data) -> how many records were written to out
 STRATEGY_CTYPE = ctypes.CFUNCTYPE(
