@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from velox.config import HugePages as When
+from velox.runtime.hardware import read_if_possible
 
 __all__ = ["HugePages", "granted_bytes", "look"]
 
@@ -112,7 +113,7 @@ def granted_bytes(
     The kernel counts by mapping, and neighbours of one kind are one mapping: of each no more is
     taken to be the blocks' than what of them lies in it.
     """
-    smaps = _read(Path(root) / "proc/self/smaps")
+    smaps = read_if_possible(Path(root) / "proc/self/smaps")
     if "\nAnonHugePages:" not in smaps:
         return None
     blocks = list(blocks)
@@ -136,12 +137,12 @@ def _mappings(smaps: str) -> Iterator[tuple[int, int, int]]:
 
 def _refusal(asked: int, granted: int | None, root: Path) -> str:
     file = f"/{ENABLED}"
-    choices = _read(root / ENABLED).strip()
+    choices = read_if_possible(root / ENABLED).strip()
     if not choices:
         why = f"this kernel has no transparent huge pages: there is no {file}"
     elif "[never]" in choices:
         why = f"{file} says {choices!r}: write 'madvise' into it"
-    elif re.search(r"^THP_enabled:\s*0$", _read(root / "proc/self/status"), re.M):
+    elif re.search(r"^THP_enabled:\s*0$", read_if_possible(root / "proc/self/status"), re.M):
         why = "THP_enabled is 0 in /proc/self/status: they were disabled for this process (prctl)"
     elif granted is None:
         why = f"{file} says {choices!r}, but /proc/self/smaps does not say what was granted"
@@ -151,10 +152,3 @@ def _refusal(asked: int, granted: int | None, root: Path) -> str:
             "memory is short or fragmented (/proc/sys/vm/compact_memory)"
         )
     return f"huge_pages = 'always': {why}; the rest has small pages"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
