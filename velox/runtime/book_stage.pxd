@@ -31,7 +31,7 @@ cdef struct book_stage:
     bint strategy_failed
     uint64_t failed_at              # the applied record at which it did
     bint stops_at_bad_order         # a bad record that it emits stops the run, and is not blocked
-    uint8_t bad_reason              # why the record that stopped the run is bad; STATUS_APPLIED: none
+    uint8_t bad_reason              # why a record stopped the run; STATUS_APPLIED: none did
     uint32_t bad_index              # its place in what that call emitted
     Transaction bad_order
     atomic_u64 applied              # the stage's own thread writes these

@@ -18,7 +18,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tables", type=int, default=100_000, help="how many (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="that of the first (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="begin at table SEED * TABLES")
     return parser.parse_args()
 
 
@@ -26,7 +26,8 @@ def main() -> int:
     options = arguments()
     endings: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(options.seed, options.seed + options.tables):
+        first = options.seed * options.tables
+        for seed in range(first, first + options.tables):
             table = draw(seed)
             try:
                 model = check(table, Path(folder))
