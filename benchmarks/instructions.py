@@ -10,8 +10,9 @@ inside the pipeline's stages, or inside the one call that the row names. The int
 and the threads do not count. Counts repeat within 0.05 %, whatever else the machine does.
 
 With ``--against``, the same rows are counted in another revision, which is built first. The exit
-status is 1 if a row grew by more than 1 %; `ACCEPTED` has what may grow by more. A file that ``--json`` wrote on this machine serves as
-well as a revision. The exit status is 2 if something could not be counted.
+status is 1 if a row grew by more than 1 %, or by more than `ACCEPTED` allows it. A file that
+``--json`` wrote on this machine serves as well as a revision. The exit status is 2 if something
+could not be counted.
 
 Counts are not time: see ``docs/performance/measuring-a-change.md``.
 """
