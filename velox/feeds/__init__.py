@@ -6,7 +6,7 @@ and feeds their lines to it.
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.files import binance, lobster, npy, okx
-from velox.feeds.files.registry import formats, load, register
+from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -19,5 +19,7 @@ __all__ = [
     "lobster",
     "npy",
     "okx",
+    "options_of",
+    "recognise",
     "register",
 ]

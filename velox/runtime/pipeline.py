@@ -29,7 +29,7 @@ from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
-from velox.runtime.report import Report, Statistics
+from velox.runtime.report import Report, Statistics, markets_of
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
 from velox.runtime.stage import Control, Stage
@@ -266,6 +266,7 @@ class Pipeline:
             batch=config.batch,
         )
         self.output.attach(bundles, self.clock, self._control, batch=config.batch)
+        self.output.instruments = tuple(each.instrument for each in self.books.values())
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
         self._rings: dict[str, TransactionRing | BundleRing] = {
@@ -664,6 +665,7 @@ class Pipeline:
             verification=book_stage.verifier.result() if book_stage.verifier else None,
             forwarding=self._strategy is None,
             warnings=(*self.warnings, *self._warnings(ledger)),
+            markets=markets_of(self.books),
         )
 
     def _warnings(self, ledger: Ledger) -> list[str]:

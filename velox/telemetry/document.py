@@ -23,6 +23,7 @@ def document(
     hlog: str | None = None,
     hiccups: Sequence[Hiccups] = (),
     chain: dict[str, Any] | None = None,
+    recording: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
 
@@ -45,6 +46,8 @@ def document(
         The host's own, on the CPUs that ran the stages.
     chain : dict, optional
         `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
+    recording : dict, optional
+        `velox.feeds.Recording.to_dict`, where a recording was replayed.
     """
     value = {
         "velox": version,
@@ -57,6 +60,8 @@ def document(
         **report.to_dict(),
         "hiccups": [each.to_dict() for each in hiccups],
     }
+    if recording is not None:
+        value["recording"] = recording
     if chain is not None:
         value["ledger"]["chain"] = chain
     return value
