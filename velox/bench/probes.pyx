@@ -134,8 +134,8 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
 cdef class HandOver:
     """Two threads throw a ball to each other, each time stamped by the clock.
 
-    It shows whether a clock is monotonic across the processors of a host: no throw may be caught
-    before it was thrown.
+    It shows whether a clock is monotonic across the processors of a host: the time of each catch
+    must not be earlier than the time of its throw.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The strategy's signature for Python: as NumPy dtypes, for numba and for ctypes."""
+"""The C signature of a strategy, described for Python: NumPy dtypes, numba and ctypes."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     Parameters
     ----------
     user_data : numpy.dtype, optional
-        What the elements of the strategy's `user_data` are; bytes if not given.
+        The dtype of the elements of the strategy's `user_data`; bytes if not given.
 
     Returns
     -------
     numba.core.typing.Signature
         ``int32(record*, book*, out*, uint32, user_data*)``. ``numba.carray(record, 1)[0]`` is the
-        record behind its pointer, ``numba.carray(out, room)`` what the strategy may write.
+        record, and ``numba.carray(out, room)`` is the array into which the strategy may write.
 
     Raises
     ------

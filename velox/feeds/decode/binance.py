@@ -703,7 +703,8 @@ class BinanceSession:
 
     def _snapshot(self, each: _Nameless) -> None:
         if each.time is None:
-            # No message has had a time yet: the next one that has gives it.
+            # No message has had a time yet. The next message with a time decides the snapshot's
+            # time.
             self._nameless.append(each)
             return
         name = self._name_in(each.message)

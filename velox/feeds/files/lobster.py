@@ -225,7 +225,7 @@ class _Reader:
             return None
 
     def body(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Line]:
-        """The lines of a file behind its header, if it has one."""
+        """The lines of a file after its header, if it has one."""
         for number, raw in lines:
             if number == 1 and is_header(raw):
                 self.ignored["header"] += 1

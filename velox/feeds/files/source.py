@@ -139,7 +139,7 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if magic == GZIP_MAGIC else path.open("rb")
 
 
-# What reading a file that exists may raise: permissions and disks, and every fault of a gzip.
+# Exceptions of a read from an existing file: permissions, disk errors, and corrupt gzip data.
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 

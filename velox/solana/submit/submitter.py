@@ -144,7 +144,7 @@ def checked_deadline(deadline_s: float) -> float:
     Raises
     ------
     ConfigError
-        It is no number of seconds from 0 to 1e9.
+        It is not a number from 0 to 1e9.
     """
     if not isinstance(deadline_s, int | float) or not 0 <= deadline_s <= MOST_DEADLINE_S:
         raise ConfigError(f"deadline_s = {deadline_s!r}: must be a number of seconds, 0 to 1e9")

@@ -107,8 +107,8 @@ def tip_transfer(
     lamports : int
         u64. The function does not check that an engine takes so small a tip.
     dont_front : bool
-        Name `DONT_FRONT`, so that nobody is placed before this transaction in its bundle. The
-        tip names it, since programs may refuse accounts that they do not know.
+        Name the account `DONT_FRONT`, so that the engine puts no other transaction before this one
+        in its bundle. The tip names it, since programs may refuse accounts that they do not know.
     """
     if not 0 <= lamports < 2**64:
         raise RecordError(f"lamports = {lamports}: must fit 64 bits", field="lamports")

@@ -122,7 +122,7 @@ class _Object:
     sections: list[_Section]
     symbols: list[_Symbol]
     address: dict[int, int] = field(default_factory=dict)
-    """Of each section that is part of the program, by its number."""
+    """The address of each section that is part of the program, by the section's number."""
 
 
 def link(objects: Sequence[tuple[str, bytes]], *, entry: str = "entrypoint") -> bytes:
