@@ -24,7 +24,8 @@ def document(
     hiccups: Sequence[Hiccups] = (),
     chain: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
+    """Return what ``--json`` writes: Return `Report.to_dict`, with the run's command and how it
+    ended.
 
     Parameters
     ----------
@@ -42,9 +43,9 @@ def document(
     hlog : str, optional
         The file that holds the latencies of each second.
     hiccups : sequence of Hiccups
-        The host's own, on the CPUs that ran the stages.
+        The hiccups of the host, on the CPUs that ran the stages.
     chain : dict, optional
-        `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
+        `velox.solana.orders.outcomes.ChainLedger.to_dict`, if orders were sent to the chain.
     """
     value = {
         "velox": version,
