@@ -134,8 +134,8 @@ def classify(code: int | None, message: str) -> BundleError:
 class InflightState(enum.Enum):
     """The status of a bundle that was sent in the last five minutes.
 
-    INVALID means that the engine does not know the bundle. Engines have said so of bundles that
-    landed: it proves nothing.
+    INVALID means that the engine does not know the bundle. Engines have also reported it for
+    bundles that landed, so it proves nothing.
     """
 
     INVALID = "Invalid"
@@ -230,7 +230,7 @@ class BlockEngineClient:
     All requests to a region share its token bucket. The next region gets the same bytes if the
     bucket is empty, if the engine reports a rate limit, or if it gives no usable answer. A region
     that reported a limit or gave no answer is left alone for a while; see `Backoff`. If no region
-    is left, `RateLimitedError` says when to try again. The client never sleeps.
+    is left, `RateLimitedError` has the time after which to try again. The client never sleeps.
 
     Parameters
     ----------
