@@ -351,7 +351,7 @@ class BlockEngineClient:
         TransportError
             There is no usable answer, or it names another id. An engine may have the bundle.
         ConfigError, TransactionTooLargeError
-            The transactions are no bundle. Nothing was sent.
+            The transactions are not a valid bundle. Nothing was sent.
         """
         _check_bundle(transactions)
         expected = bundle_id(map(first_signature, transactions))
@@ -465,7 +465,7 @@ class BlockEngineClient:
         Raises
         ------
         ConfigError, TransactionTooLargeError
-            The transactions are no bundle.
+            The transactions are not a valid bundle.
         RpcError, RateLimitedError, TransportError
             There is no usable answer. Other nodes do not have the method (code -32601).
         """

@@ -73,7 +73,7 @@ class SpendSummary(NamedTuple):
         Raises
         ------
         RecordError
-            The bytes are no message of version 0.
+            The bytes are not a message of version 0.
         SpendRefusedError
             The bytes of an instruction do not show its cost.
         """
@@ -101,7 +101,7 @@ def read_spend(message: bytes) -> tuple[set[bytes], SpendSummary]:
     Raises
     ------
     RecordError
-        The bytes are no message of version 0.
+        The bytes are not a message of version 0.
     SpendRefusedError
         The bytes of an instruction do not show its cost.
     """
