@@ -18,7 +18,7 @@ from types import ModuleType
 if find_spec("velox.core.records") is None:
     _NOT_BUILT = "the extension modules are not built: run 'pip install -e .' in the repository"
     if sys.argv[:1] == ["-m"]:
-        # `python -m velox` is still looking for the package: a person reads this, not a program.
+        # `python -m velox` imports the package here, so the user sees this message.
         print(f"velox: error: {_NOT_BUILT}", file=sys.stderr)
         sys.exit(2)
     raise ImportError(_NOT_BUILT)
@@ -106,14 +106,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # A program that reads no recording does not pay for importing the readers.
+    # Imported on first use, so that a program without recordings does not import the readers.
     if name == "feeds":
         return import_module("velox.feeds")
     raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 
 def get_include() -> str:
-    """Say where ``velox/strategy.h`` is, for a C compiler.
+    """Return the directory of ``velox/strategy.h``, for a C compiler.
 
     Returns
     -------

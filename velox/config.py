@@ -55,7 +55,7 @@ def stage_names(lanes: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is known of one setting. Immutable, so threads may share it.
+    """The definition of one setting. Immutable, so threads may share it.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """str: What the setting takes, in words."""
+        """str: The allowed values of the setting, in words."""
         if self.low is not None:
             kind = "a power of two" if self.power_of_two else "an integer"
             return f"{kind}, {self.low} to {self.high}"
@@ -105,7 +105,7 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """str: The default, or what it means where it is None."""
+        """str: The default, or its meaning if it is None."""
         return self.absent if self.default is None else str(self.default)
 
 
@@ -118,9 +118,9 @@ def _about(help: str, notes: str = "", **rest: Any) -> dict[str, Setting]:
 class PipelineConfig:
     """Every setting of a pipeline; the defaults run anywhere.
 
-    A NumPy integer is taken for an integer and a list for a tuple. A bool is never a number.
-    A config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields
-    as a table, with their options.
+    A NumPy integer is accepted as an integer, and a list as a tuple. A bool is never a number. A
+    config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields as a
+    table, with their options.
 
     Attributes
     ----------
@@ -376,7 +376,7 @@ class PipelineConfig:
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
-        """Return what is known of each setting, by name, in the order of the fields.
+        """Return the definition of each setting, by name, in the order of the fields.
 
         Examples
         --------
@@ -387,7 +387,7 @@ class PipelineConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> PipelineConfig:
-        """Build a config from what a TOML or JSON file holds.
+        """Build a config from the content of a TOML or JSON file.
 
         Parameters
         ----------
@@ -488,7 +488,7 @@ def _checked(setting: Setting, value: Any) -> Any:
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
-    """Return a Python int for any integer but a bool, which `operator.index` would take."""
+    """Return a Python int for any integer except a bool, which `operator.index` would accept."""
     refusal = ConfigError(f"must be an integer, {low} to {high}", field=name, value=value)
     if isinstance(value, bool):
         raise refusal

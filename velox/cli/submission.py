@@ -1,4 +1,4 @@
-"""The commands that reach the chain: what they do, and what they print.
+"""The commands for the chain: their work and their output.
 
 `velox.cli.commands` has their options, so that help needs no extra library.
 """
@@ -80,7 +80,7 @@ class Console:
         Prints a warning.
     requests : callable
         Returns how often the user asked to stop. After one request, orders that wait are shed, and
-        what is in flight is followed. After two, that is given up too.
+        transactions in flight are followed. After two, these are no longer followed.
     quiet : bool
         Suppress the line of each second.
     """
@@ -92,7 +92,7 @@ class Console:
 
 
 class Destination:
-    """Where orders go: a local cluster, or what a configuration names.
+    """The destination of orders: a local cluster, or the cluster of a configuration.
 
     The configuration is read once, when the destination is made.
 
@@ -110,7 +110,8 @@ class Destination:
     read, written : list of (str, str)
         The files that it reads and those that it writes: the name and path of each.
     resume_command : str
-        The command that follows what this process leaves in flight; empty for the local cluster.
+        The command that follows the transactions that this process leaves in flight; empty for the
+        local cluster.
 
     Raises
     ------
@@ -156,7 +157,7 @@ class Destination:
             yield submission
 
     def describe(self, submission: assembly.Submission) -> str:
-        """Return where a submission sends, in words."""
+        """Describe the destination of a submission."""
         if self.config is None:
             from velox.testing.submission import LOCAL_SLOT_NS  # noqa: PLC0415 - loads an SVM
 
@@ -204,7 +205,7 @@ class SubmissionRun:
     destination : Destination
     opened : Submission
     source : Source
-        Where bundles come from.
+        The source of bundles.
     console : Console
 
     Attributes
@@ -271,11 +272,11 @@ class SubmissionRun:
         return f"{shed}, following {in_flight:,} transactions; again to {leave}"
 
     def finish(self) -> tuple[ChainLedger, list[str]]:
-        """Follow every order to its outcome; return the ledger, and what failed."""
+        """Follow every order to its outcome; return the ledger, and the failures."""
         try:
             ledger = self._workers.finish(
                 self._opened.deadline_s,
-                # A capture is taken in only as fast as it is sent, so it may take long.
+                # A capture is read only as fast as it is sent, so this may take long.
                 source_s=math.inf,
                 requests=self._console.requests,
                 watch=self.look,
@@ -341,7 +342,7 @@ class PipelineRun(SubmissionRun):
 
 
 class _Bundles:
-    """A source of a capture's bundles, which gives as many as the queue has room for.
+    """A source of a capture's bundles, which returns as many as fit into the queue.
 
     Parameters
     ----------
@@ -423,7 +424,7 @@ def submit(
 
 
 def resume(destination: Destination, *, console: Console | None = None) -> SubmissionResult:
-    """Follow what an earlier process left in flight. Take no new orders.
+    """Follow the transactions that an earlier process left in flight. Take no new orders.
 
     Parameters
     ----------
@@ -505,12 +506,12 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
 
 
 def status(path: str, config: str | None, *, say: Say) -> bool:
-    """Print what a journal holds, and the status of what is in flight.
+    """Print the contents of a journal, and the status of the transactions in flight.
 
     Returns
     -------
     bool
-        Whether everything in it has an outcome.
+        Whether every order in it has an outcome.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""Which CPUs this process may really use, and in which order to fill them.
+"""Which CPUs this process may use, and in which order to fill them.
 
-A machine's CPU count says little: an affinity mask (``taskset``, a cpuset, a container) may allow
-CPUs 6 and 7 of 64, and a cgroup quota may allow all 64 for two CPUs' worth of time. Threads that
-spin are sized and pinned by what is found here, never by `os.cpu_count`.
+A process may often use fewer CPUs than the machine has. An affinity mask (``taskset``, a cpuset, a
+container) may allow only CPUs 6 and 7 of 64. A cgroup quota may allow all 64, but only two CPUs'
+worth of time. This module therefore decides how many threads spin and where they are pinned;
+`os.cpu_count` is never used for that.
 
 Every function takes `root`, the folder under which ``/proc`` and ``/sys`` are looked for, and
 ignores a file that is absent or unreadable.
@@ -43,7 +44,7 @@ class UsableCpus:
     count : int
         Whole CPUs that it can keep busy: the smaller of the two above, at least 1.
     why : str
-        How `count` came about, for a person.
+        A text that explains `count`.
     order : tuple of int
         `allowed` in the order in which to fill them (see `cpu_order`); `allowed` itself if not
         given.
@@ -112,9 +113,8 @@ def usable_cpus(
 def cpu_order(allowed: Iterable[int], root: str | os.PathLike[str] = "/") -> tuple[int, ...]:
     """Order CPUs so that one thread of each physical core comes first, SMT siblings last.
 
-    Two threads that spin on the siblings of one core take turns in it. Within each rank the CPUs
-    of one package stay together, since a cache line that crosses packages costs several times as
-    much.
+    Two threads that spin on the siblings of one core share that core. Within each rank the CPUs of
+    one package stay together, since a cache line that crosses packages costs several times as much.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def cpu_order(allowed: Iterable[int], root: str | os.PathLike[str] = "/") -> tup
 
 
 def describe_machine(root: str | os.PathLike[str] = "/") -> str:
-    """Name the machine in one line, to stand beside every measured number.
+    """Describe the machine in one line, to print beside measured numbers.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def format_cpus(cpus: Iterable[int]) -> str:
 
 
 def _parse_cpus(text: str) -> frozenset[int]:
-    """Read a list such as ``0-3,8``; a text of another form is ignored."""
+    """Parse a list such as ``0-3,8``. A text of another form gives an empty set."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
@@ -233,8 +233,8 @@ def _own_and_ancestors(root: Path, mount_root: str, mount_point: str, own: str) 
     try:
         parts = PurePosixPath(own).relative_to(mount_root).parts
     except ValueError:
-        # Without a cgroup namespace a container may be told a path that its mount does not show;
-        # what is mounted is then its own cgroup.
+        # Without a cgroup namespace, a container may see a path that its mount does not contain.
+        # The root of the mount is then its own cgroup.
         return [top]
     if ".." in parts:
         return [top]
@@ -254,7 +254,8 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(quota_us: str, period_us: str) -> float | None:
-    """Time over period; None for v2's ``max``, v1's ``-1`` and whatever is not a number."""
+    """Return time divided by period; None for v2's ``max``, v1's ``-1`` and any text that is not a
+    number."""
     quota, period = _integer(quota_us), _integer(period_us)
     if quota is None or period is None or quota <= 0 or period <= 0:
         return None

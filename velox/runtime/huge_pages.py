@@ -1,8 +1,9 @@
-"""Huge pages: what a pipeline's memory asked for, and what the kernel granted.
+"""Huge pages: how much a pipeline asked for, and how much the kernel granted.
 
-A huge page (2 MiB) needs one entry of the TLB where small ones need 512. Linux gives them to memory
-that asks with ``madvise``, if it has some and ``/sys/kernel/mm/transparent_hugepage/enabled``
-allows it. Only ``/proc/self/smaps`` says whether it did.
+A huge page (2 MiB) needs one entry of the TLB; the same memory in small pages needs 512. A program
+asks for huge pages with ``madvise``. Linux grants them if it has some and
+``/sys/kernel/mm/transparent_hugepage/enabled`` allows it. Only ``/proc/self/smaps`` says how many
+it granted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 
 @dataclass(frozen=True, slots=True)
 class HugePages:
-    """What was asked for, and what came of it when the pipeline was made.
+    """How much memory asked for huge pages, and how much got them when the pipeline was made.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class HugePages:
     granted_bytes : int or None
         How much of that lies on huge pages; None where the kernel does not say.
     refusal : str or None
-        Why less was granted than asked for, and where that is decided.
+        Why less was granted than asked for, and which file or setting decides that.
     """
 
     when: When
@@ -45,7 +46,7 @@ class HugePages:
     refusal: str | None = None
 
     def __str__(self) -> str:
-        """Say it in a line.
+        """Describe it in one line.
 
         Examples
         --------
@@ -60,7 +61,7 @@ class HugePages:
         return f"{self.when}: {self.granted_bytes / 2**20:.1f} of {asked} were granted"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it, ready for JSON."""
+        """Return the fields as a dict, ready for JSON."""
         return {
             "when": self.when,
             "asked_bytes": self.asked_bytes,
@@ -73,7 +74,7 @@ def look(
     blocks: Iterable[tuple[int, int]],
     root: str | os.PathLike[str] = "/",
 ) -> HugePages:
-    """See what became of the blocks that asked for huge pages.
+    """Find out how much of the given blocks lies on huge pages.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def look(
 
     Notes
     -----
-    Reads ``/proc/self/smaps``, a few milliseconds, unless nothing asked.
+    Reads ``/proc/self/smaps``, which takes a few milliseconds, unless `blocks` is empty.
 
     Examples
     --------
@@ -110,8 +111,8 @@ def granted_bytes(
 ) -> int | None:
     """How many bytes of the blocks lie on huge pages; None if the system does not say.
 
-    The kernel counts by mapping, and neighbours of one kind are one mapping: of each no more is
-    taken to be the blocks' than what of them lies in it.
+    The kernel counts huge pages by mapping, and it merges neighbouring blocks into one mapping.
+    From each mapping, this counts at most the bytes of the blocks that lie in it.
     """
     smaps = read_if_possible(Path(root) / "proc/self/smaps")
     if "\nAnonHugePages:" not in smaps:

@@ -28,13 +28,13 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     Parameters
     ----------
     user_data : numpy.dtype, optional
-        What the elements of the strategy's `user_data` are; bytes if not given.
+        The dtype of the elements of the strategy's `user_data`; bytes if not given.
 
     Returns
     -------
     numba.core.typing.Signature
         ``int32(record*, book*, out*, uint32, user_data*)``. ``numba.carray(record, 1)[0]`` is the
-        record behind its pointer, ``numba.carray(out, room)`` what the strategy may write.
+        record, and ``numba.carray(out, room)`` is the array into which the strategy may write.
 
     Raises
     ------

@@ -81,7 +81,7 @@ class Bundle:
     failure : str or None
         Why it did not land; None if it landed or still may.
     disowned : bool
-        Whether the block engine reports it as ``Invalid`` whatever happens.
+        Whether the block engine always reports it as ``Invalid``.
     """
 
     id: str
@@ -268,12 +268,13 @@ class Chain:
             self._wait(_Waiting(0, (received,)), received.signature)
 
     def accept_without_faults(self, received: Received) -> None:
-        """Accept one transaction, which lands in the next block whatever the fault plan says."""
+        """Accept one transaction, which lands in the next block without faults."""
         with self.lock:
             self._waiting.append(_Waiting(self.head.slot + 1, (received,)))
 
     def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
-        """Accept a bundle, which lands whole or not at all. A waiting bundle is accepted once."""
+        """Accept a bundle, of which all transactions land or none. A waiting bundle is accepted
+        once."""
         with self.lock:
             name = bundle_id([each.signature for each in transactions])
             known, regions = self.bundles.get(name), {region}
