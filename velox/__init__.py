@@ -18,7 +18,7 @@ from types import ModuleType
 if find_spec("velox.core.records") is None:
     _NOT_BUILT = "the extension modules are not built: run 'pip install -e .' in the repository"
     if sys.argv[:1] == ["-m"]:
-        # `python -m velox` is still looking for the package: a person reads this, not a program.
+        # `python -m velox` imports the package here, so the user sees this message.
         print(f"velox: error: {_NOT_BUILT}", file=sys.stderr)
         sys.exit(2)
     raise ImportError(_NOT_BUILT)
@@ -44,6 +44,7 @@ from velox.core.records import (
     validate,
 )
 from velox.core.ring import BundleRing, RingStatistics, TransactionRing
+from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.capture import recover_capture
 from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
@@ -51,7 +52,7 @@ from velox.runtime.numba_strategy import numba_strategy
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.report import Report, Statistics
-from velox.runtime.signature import BOOK_VIEW_DTYPE, STRATEGY_CTYPE, strategy_signature
+from velox.runtime.signature import STRATEGY_CTYPE, strategy_signature
 from velox.runtime.sinks import CaptureOutput, DiscardOutput, PullOutput
 from velox.runtime.sources import PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.strategy import Strategy
@@ -105,14 +106,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # A program that reads no recording does not pay for importing the readers.
+    # Imported on first use, so that a program without recordings does not import the readers.
     if name == "feeds":
         return import_module("velox.feeds")
     raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 
 def get_include() -> str:
-    """Say where ``velox/strategy.h`` is, for a C compiler.
+    """Return the directory of ``velox/strategy.h``, for a C compiler.
 
     Returns
     -------

@@ -12,7 +12,8 @@ def main() -> int:
         # A command loads what it needs when it runs.
         return command_line()
     except KeyboardInterrupt:
-        # Only before a command starts or after it ends; meanwhile `Signals` counts requests.
+        # This happens only before a command starts or after it ends. `Signals` handles Ctrl-C while
+        # a command runs.
         return 130
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("velox."):

@@ -23,6 +23,7 @@ __all__ = ["PipelineConfig", "Setting", "stage_names"]
 Clock: TypeAlias = Literal["auto", "tsc", "cntvct", "kernel", "virtual"]
 HugePages: TypeAlias = Literal["auto", "always", "never"]
 Idle: TypeAlias = Literal["spin", "yield", "backoff"]
+OnBadOrder: TypeAlias = Literal["block", "stop"]
 OnCross: TypeAlias = Literal["count", "reject", "uncross", "match"]
 OnFull: TypeAlias = Literal["block", "drop"]
 Placement: TypeAlias = Literal["auto", "invoker", "shared", "paired", "dedicated"]
@@ -54,7 +55,7 @@ def stage_names(lanes: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is known of one setting. Immutable, so threads may share it.
+    """The definition of one setting. Immutable, so threads may share it.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """str: What the setting takes, in words."""
+        """str: The allowed values of the setting, in words."""
         if self.low is not None:
             kind = "a power of two" if self.power_of_two else "an integer"
             return f"{kind}, {self.low} to {self.high}"
@@ -104,7 +105,7 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """str: The default, or what it means where it is None."""
+        """str: The default, or its meaning if it is None."""
         return self.absent if self.default is None else str(self.default)
 
 
@@ -117,9 +118,9 @@ def _about(help: str, notes: str = "", **rest: Any) -> dict[str, Setting]:
 class PipelineConfig:
     """Every setting of a pipeline; the defaults run anywhere.
 
-    A NumPy integer is taken for an integer and a list for a tuple. A bool is never a number.
-    A config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields
-    as a table, with their options.
+    A NumPy integer is accepted as an integer, and a list as a tuple. A bool is never a number. A
+    config is immutable, so threads may share it. ``docs/reference/settings.md`` has the fields as a
+    table, with their options.
 
     Attributes
     ----------
@@ -224,10 +225,26 @@ class PipelineConfig:
             absent="drop at a given rate, else block",
         ),
     )
+    on_bad_order: OnBadOrder = field(
+        default="block",
+        metadata=_about(
+            "what the pipeline does with a record of a strategy that no book could take",
+            "Such a record has an unknown kind, side or market, a size of 0, or a price that is "
+            "not positive or off the tick grid.",
+            choices={
+                "block": "drop it and count it by its reason",
+                "stop": "stop the run with a StrategyError",
+            },
+        ),
+    )
     transaction_capacity: int = field(
         default=4096,
         metadata=_about(
-            "slots of each transaction ring", low=2, high=MAX_CAPACITY, power_of_two=True
+            "slots of each transaction ring",
+            "A strategy needs at least 16.",
+            low=2,
+            high=MAX_CAPACITY,
+            power_of_two=True,
         ),
     )
     bundle_capacity: int = field(
@@ -359,7 +376,7 @@ class PipelineConfig:
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
-        """Return what is known of each setting, by name, in the order of the fields.
+        """Return the definition of each setting, by name, in the order of the fields.
 
         Examples
         --------
@@ -370,7 +387,7 @@ class PipelineConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> PipelineConfig:
-        """Build a config from what a TOML or JSON file holds.
+        """Build a config from the content of a TOML or JSON file.
 
         Parameters
         ----------
@@ -471,7 +488,7 @@ def _checked(setting: Setting, value: Any) -> Any:
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
-    """Return a Python int for any integer but a bool, which `operator.index` would take."""
+    """Return a Python int for any integer except a bool, which `operator.index` would accept."""
     refusal = ConfigError(f"must be an integer, {low} to {high}", field=name, value=value)
     if isinstance(value, bool):
         raise refusal

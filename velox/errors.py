@@ -92,7 +92,7 @@ class _PlainError(VeloxError):
 
 
 class _Nothing:
-    """Stands for an absent value, since None is a value."""
+    """Marks an absent value, since None is a value."""
 
     def __repr__(self) -> str:
         return "<no value>"
@@ -136,7 +136,7 @@ def _about(name: str | None, value: object, why: str) -> str:
 
 @dataclass(eq=False, repr=False)
 class RecordError(_ValueFaultError, ValueError):
-    """A record, a price or a size that cannot be what it claims to be.
+    """A record, a price or a size that is not valid.
 
     Attributes
     ----------
@@ -165,12 +165,12 @@ class RecordError(_ValueFaultError, ValueError):
 
 @dataclass(eq=False, repr=False)
 class RingError(_ValueFaultError, RuntimeError):
-    """A ring used against its contract: a second producer or consumer, a push after `close`."""
+    """A wrong use of a ring, such as a second producer or consumer, or a push after `close`."""
 
 
 @dataclass(eq=False, repr=False)
 class BookError(_ValueFaultError, ValueError):
-    """A book that cannot be built as asked, or is used by a second writer."""
+    """A book that cannot be built with these arguments, or is used by a second writer."""
 
 
 @dataclass(eq=False, repr=False)
@@ -205,7 +205,7 @@ class ConfigError(_ValueFaultError, ValueError):
 
 @dataclass(eq=False, repr=False)
 class FeedError(VeloxError, ValueError):
-    """Input from outside that cannot be read as its format says.
+    """Input that violates its format.
 
     Attributes
     ----------
@@ -293,31 +293,37 @@ class StageGroupError(ExceptionGroup[Exception], PipelineError):
 
 @dataclass(eq=False, repr=False)
 class StrategyError(PipelineError):
-    """A strategy that is not of the published signature, or that failed while it ran.
+    """A strategy without the required C signature, or one that failed while it ran.
 
     Attributes
     ----------
     why : str
         What is wrong.
     returned : int or None
-        What the strategy returned, if it failed while it ran.
+        What the strategy returned, if that is what is wrong.
     position : int or None
-        How many records had been applied then.
+        How many records had been applied, if it failed while it ran.
+    reason : str or None
+        Why no book could take a record that it emitted, if that is what is wrong: the lower-case
+        name of a `velox.Rejection`.
     """
 
     _: KW_ONLY
     returned: int | None = None
     position: int | None = None
+    reason: str | None = None
 
     def message_of(self) -> str:
-        if self.returned is None:
+        if self.position is None:
             return self.why
+        if self.returned is None:
+            return f"the strategy failed after record {self.position}: {self.why}"
         return f"the strategy returned {self.returned} after record {self.position}: {self.why}"
 
 
 @dataclass(eq=False, repr=False)
 class LedgerError(PipelineError):
-    """The records of a run do not add up; it is always a defect of Velox.
+    """The counts of a run's records do not add up. This is always a defect of Velox.
 
     Attributes
     ----------
@@ -338,9 +344,9 @@ class LedgerError(PipelineError):
 
 
 class SolanaError(VeloxError):
-    """The base of what can go wrong on the way from a bundle to the chain.
+    """The base of errors on the way from a bundle to the chain.
 
-    No message, field or cause of one ever holds key material or a credential.
+    Messages, fields and causes of these errors never hold key material or a credential.
     """
 
 
@@ -381,7 +387,7 @@ class UnrepresentableError(SolanaError, ValueError):
     value : object
         The value, in Velox's units.
     why : str
-        What stands against it.
+        Why it is refused.
     """
 
     market: object
@@ -400,7 +406,7 @@ class TransactionTooLargeError(SolanaError, ValueError):
     Attributes
     ----------
     size, limit : int
-        How much there is, and how much may be.
+        The amount, and the most that is allowed.
     what : str
         What was measured, with its unit: ``"bytes"``, ``"compute units"``, ``"accounts"``.
     """
@@ -415,7 +421,7 @@ class TransactionTooLargeError(SolanaError, ValueError):
 
 @dataclass(eq=False, repr=False)
 class KeyFileError(SolanaError, OSError):
-    """A key that cannot be loaded; neither message nor field holds any of it.
+    """A key that cannot be loaded. No message or field holds a part of the key.
 
     Attributes
     ----------
@@ -439,7 +445,7 @@ class KeyFileError(SolanaError, OSError):
 
 @dataclass(eq=False, repr=False)
 class SpendRefusedError(SolanaError, PermissionError):
-    """A Solana transaction that the signer's policy does not let it sign; nothing was signed.
+    """A Solana transaction that the signer's policy refuses; nothing was signed.
 
     Attributes
     ----------
@@ -448,7 +454,7 @@ class SpendRefusedError(SolanaError, PermissionError):
     why : str
         How it breaks the rule.
     value, limit : object
-        What was asked for, and what the rule allows; None if the rule has no number.
+        The requested value, and the limit of the rule; None if the rule has no number.
     """
 
     rule: str
@@ -463,14 +469,14 @@ class SpendRefusedError(SolanaError, PermissionError):
 
 @dataclass(eq=False, repr=False)
 class EndpointRefusedError(SolanaError, PermissionError):
-    """An endpoint that may not be spoken to; nothing was sent to it.
+    """An endpoint to which connections are not allowed; nothing was sent to it.
 
     Attributes
     ----------
     endpoint : str
         Scheme, host and port alone: a path or a query may hold an API key.
     why : str
-        What stands against it.
+        Why it is refused.
     """
 
     endpoint: str
@@ -482,7 +488,7 @@ class EndpointRefusedError(SolanaError, PermissionError):
 
 @dataclass(eq=False, repr=False)
 class RpcError(SolanaError, RuntimeError):
-    """An endpoint answered, and the answer is a JSON-RPC error.
+    """An endpoint answered with a JSON-RPC error.
 
     Attributes
     ----------
@@ -493,7 +499,7 @@ class RpcError(SolanaError, RuntimeError):
     code : int or None
         The error's code; None if the endpoint gave none.
     message : str
-        The endpoint's words, shortened.
+        The endpoint's message, shortened.
     data : object
         The error's ``data``, as it came: logs and ``err`` of a failed preflight, for example.
     """
@@ -511,16 +517,15 @@ class RpcError(SolanaError, RuntimeError):
 
 @dataclass(eq=False, repr=False)
 class BundleRejectedError(RpcError):
-    """A block engine answered that it does not take a bundle.
+    """A block engine answered that it rejects a bundle.
 
-    It is the word of that one engine at that moment. Only the chain knows what has landed. If
-    another region had been asked before and its answer is not known, that error is the
-    ``__cause__``.
+    It is the answer of that one engine at that moment. Only the chain shows what has landed. If
+    another region was asked before and its answer is not known, that error is the ``__cause__``.
 
     Attributes
     ----------
     reason : velox.solana.net.block_engine.BundleError
-        What its words were understood as; `message` has the words.
+        The meaning of its answer; `message` has the text.
     """
 
     _: KW_ONLY
@@ -529,9 +534,9 @@ class BundleRejectedError(RpcError):
 
 @dataclass(eq=False, repr=False)
 class TransportError(SolanaError, ConnectionError):
-    """No answer that can be believed: none at all, or one that is late, cut, malformed or false.
+    """A missing answer, or one that cannot be used because it is late, cut, malformed or false.
 
-    Whether the request was acted upon is not known.
+    It is not known whether the endpoint carried out the request.
 
     Attributes
     ----------
@@ -560,7 +565,7 @@ class RateLimitedError(SolanaError, RuntimeError):
     endpoint : str
         Scheme, host and port.
     retry_after_s : float or None
-        Seconds until it makes sense to ask again; None if nothing says.
+        Seconds after which to ask again; None if not known.
     """
 
     endpoint: str
@@ -582,7 +587,7 @@ class JournalError(SolanaError, OSError):
     path : str
         The file.
     offset : int or None
-        The byte at which it goes wrong; None if the whole file is meant.
+        The position of the faulty byte; None if the whole file is meant.
     """
 
     why: str
@@ -606,14 +611,17 @@ class SubmitError(_PlainError, SolanaError, RuntimeError):
 
 @dataclass(eq=False, repr=False)
 class LocalnetError(_ValueFaultError, SolanaError, RuntimeError):
-    """A local cluster that cannot be started, or was asked for what it cannot do."""
+    """A local cluster that cannot be started, or cannot do what was requested."""
 
 
+@dataclass(eq=False, repr=False)
 class ProgramBuildError(VeloxError, RuntimeError):
     """A program for the Solana VM that cannot be compiled or linked.
 
     Attributes
     ----------
+    why : str
+        What is wrong.
     path : str
         The source, the object or the tool at fault.
     section : str or None
@@ -624,24 +632,23 @@ class ProgramBuildError(VeloxError, RuntimeError):
         The symbol that is undefined, defined twice or out of reach.
     """
 
-    def __init__(
-        self,
-        why: str,
-        *,
-        path: object,
-        section: str | None = None,
-        offset: int | None = None,
-        symbol: str | None = None,
-    ) -> None:
-        where = str(path)
-        if section is not None:
-            where += f": {section}"
-        if offset is not None:
-            where += f"+{offset:#x}"
-        if symbol is not None:
-            where += f": {symbol}"
-        super().__init__(f"{where}: {why}")
-        self.path = str(path)
-        self.section = section
-        self.offset = offset
-        self.symbol = symbol
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+    section: str | None = None
+    offset: int | None = None
+    symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        where = str(self.path)
+        if self.section is not None:
+            where += f": {self.section}"
+        if self.offset is not None:
+            where += f"+{self.offset:#x}"
+        if self.symbol is not None:
+            where += f": {self.symbol}"
+        return f"{where}: {self.why}"

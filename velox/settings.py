@@ -66,7 +66,7 @@ def check_integers(table: object, ranges: Mapping[str, tuple[int, int]]) -> None
     Raises
     ------
     ConfigError
-        A field is no such integer.
+        A field is not such an integer.
     """
     for name, (least, most) in ranges.items():
         value = getattr(table, name)
@@ -80,7 +80,7 @@ def check_numbers(table: object, ranges: Mapping[str, tuple[float, float]]) -> N
     Raises
     ------
     ConfigError
-        A field is no such number.
+        A field is not such a number.
     """
     for name, (least, most) in ranges.items():
         value = getattr(table, name)
@@ -109,7 +109,7 @@ def check_choice(table: object, name: str, choices: tuple[str | int, ...]) -> No
     Raises
     ------
     ConfigError
-        The field is none of them.
+        The field is not one of them.
     """
     value = getattr(table, name)
     if type(value) not in (str, int) or value not in choices:

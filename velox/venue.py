@@ -1,7 +1,7 @@
-"""The venue contract: a place where orders go, and where execution reports come from.
+"""The interface of a venue, which takes orders and returns execution reports.
 
-A venue takes orders as records, and tells what became of them as records of `REPORT_DTYPE`. The
-submitter of `velox.solana` is one; so is anything else that has these methods. Code that sends
+A venue takes orders as records, and returns their results as records of `REPORT_DTYPE`. The
+submitter of `velox.solana` is one; so is any other object with these methods. Code that sends
 orders depends on this module, and not on a venue's class.
 """
 
@@ -40,7 +40,7 @@ REPORT_DTYPE: Final = np.dtype(
 
 
 class ReportKind(IntEnum):
-    """What a report says of an order."""
+    """The kind of an execution report."""
 
     PLACED = 0
     FILLED = 1
@@ -50,7 +50,7 @@ class ReportKind(IntEnum):
 
 @runtime_checkable
 class Venue(Protocol):
-    """A place where orders go.
+    """The interface of a venue.
 
     `submit` and `cancel` belong to one thread. Another thread may call `reports`.
     """
@@ -67,7 +67,7 @@ class Venue(Protocol):
         Raises
         ------
         VeloxError
-            The venue is closed, or this is no array of records.
+            The venue is closed, or `orders` is not an array of records.
         """
 
     def cancel(self, orders: npt.NDArray[np.void]) -> None:
@@ -81,7 +81,7 @@ class Venue(Protocol):
         Raises
         ------
         VeloxError
-            As `submit`.
+            The same errors as `submit`.
         """
 
     def reports(self) -> npt.NDArray[np.void]:

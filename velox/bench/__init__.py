@@ -1,8 +1,9 @@
-"""What the parts of Velox cost on this machine, in a few seconds: ``python -m velox bench``.
+"""Measures the cost of each part of Velox on this machine, in a few seconds: ``python -m velox
+bench``.
 
 Every benchmark checks its result before it reports a time, and raises if the result is wrong. The
 figures are means over many operations in a row: costs, not latencies; ``ring.round_trip`` alone is
-a median. What a pipeline adds to a transaction's way is in the histograms of a `velox.Report`.
+a median. The histograms of a `velox.Report` have the latencies of a pipeline.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def run(chosen: Iterable[str] | None = None) -> Iterator[tuple[str, Result]]:
     ConfigError
         There is no benchmark of that name.
     LedgerError
-        A benchmark's result is wrong, so that its speed means nothing.
+        A benchmark's result is wrong, so its time is not valid.
 
     Notes
     -----
@@ -131,7 +132,7 @@ def measure(name: str) -> float:
     ConfigError
         There is no benchmark of that name.
     LedgerError
-        The benchmark's result is wrong, so that its speed means nothing.
+        The benchmark's result is wrong, so its time is not valid.
 
     Examples
     --------
@@ -157,8 +158,8 @@ def _results(wanted: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
         yield name, Result(median(costs), min(costs), max(costs))
 
 
-# Takes how many operations to make, of what is said beside its name; returns how many it made, and
-# the nanoseconds that they took.
+# Takes the number of operations to make. Returns how many it made, and the nanoseconds that they
+# took.
 Benchmark = Callable[[int], tuple[int, int]]
 
 
@@ -196,12 +197,12 @@ def round_trips(operations: int) -> LatencyHistogram:
     Returns
     -------
     LatencyHistogram
-        What each took there and back, over two rings, in ns; one reading of the clock is in it.
+        The time of each round trip over two rings, in ns. It includes one reading of the clock.
 
     Raises
     ------
     LedgerError
-        Another record came back than was sent.
+        The record that came back was not the one that was sent.
     """
     there, back, trips, clock = TransactionRing(), TransactionRing(), LatencyHistogram(), Clock()
     _on_two_cpus(
@@ -212,17 +213,17 @@ def round_trips(operations: int) -> LatencyHistogram:
 
 
 def _ring_round_trip(operations: int) -> tuple[int, int]:
-    """Of the trips' median: a mean would be of the times that the host takes a CPU away."""
+    """The median of the trips. Interruptions by the host would dominate a mean."""
     trips = round_trips(operations)
     _require("the number of round trips", trips.count, operations)
     return operations, trips.percentile(50) * operations
 
 
 def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
-    """Run both at once, and return what the first one does."""
+    """Run both at once, and return the result of the first."""
     usable = usable_cpus()
     other_cpu, timed_cpu = usable.order[:2] if len(usable.order) > 1 else (None, None)
-    # Both on threads of their own, so that this one's affinity stays as it is.
+    # Both run on threads of their own, so that the affinity of the calling thread does not change.
     found: list[int] = []
     refused: list[LedgerError] = []
 
@@ -237,7 +238,7 @@ def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
         except LedgerError as error:
             refused.append(error)
 
-    # Daemons: if one thread fails, the other would wait for it for ever.
+    # Daemon threads: if one thread fails, the other waits for it for ever.
     threads = [
         threading.Thread(target=each, name=f"velox-{each.__name__}", daemon=True)
         for each in (run_other, run_timed)
@@ -252,7 +253,7 @@ def _on_two_cpus(timed: Callable[[], int], other: Callable[[], None]) -> int:
 
 
 def _pin(cpu: int | None) -> None:
-    """Pin the calling thread; where the system cannot or will not, its scheduler decides."""
+    """Pin the calling thread. If the system refuses, its scheduler places the thread."""
     if cpu is not None and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, {cpu})
@@ -272,7 +273,7 @@ def _book_apply(operations: int, *, writers: Literal[1, 2]) -> tuple[int, int]:
     elapsed_ns = time.monotonic_ns() - start_ns
     _require("the number of events applied", applied, operations)
     held, expected = book.snapshot(), flow.snapshot()
-    # Before its levels, the book's snapshot says that it begins with an empty one.
+    # The records begin with two that clear the book, before its levels.
     levels = held[held["kind"] != Kind.CLEAR]
     same = [np.array_equal(levels[field], expected[field]) for field in ("side", "price", "size")]
     _require("whether the book holds what the flow left", all(same), True)
@@ -309,7 +310,8 @@ def _histogram_record(operations: int) -> tuple[int, int]:
 def _pipeline(
     operations: int, *, placement: Literal["shared", "paired"], strategy: str | None = None
 ) -> tuple[int, int]:
-    """From the start of the threads to the last bundle taken; per record that came in."""
+    """The time from the start of the threads to the last bundle taken, for each record that came
+    in."""
     flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
     ingress = ReplayIngress(flow.generate(operations), repeat=PASSES)
     state = np.zeros(strategies.MARKET_MAKER_STATE, np.int64)

@@ -1,7 +1,7 @@
-"""The loops that `velox.bench` times: in C, without the GIL, and each checks what it moved.
+"""The loops that `velox.bench` times. They run in C without the GIL, and check their results.
 
-Every function returns the nanoseconds that its loop took on the kernel's clock, or raises
-`LedgerError` where the result is not what it must be: a wrong answer has no speed.
+Every function returns the nanoseconds that its loop took on the kernel's clock. It raises
+`LedgerError` if the result is wrong.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -44,8 +44,7 @@ __all__ = [
 ]
 
 cdef enum:
-    # Pauses before a thread that waits for the other lets it have the core: only ever reached where
-    # there is but one.
+    # Pauses before a waiting thread gives up its core. Reached only on a machine with one core.
     PATIENCE = 1024
 
 
@@ -53,7 +52,7 @@ cdef uint32_t PAUSES = pauses_within(PAUSE_TOGETHER_NS)
 
 
 cdef inline void number(Transaction *slot, uint64_t index) noexcept nogil:
-    """Make a record that tells which one it is, in its first and in its last word."""
+    """Make a record that has its number in its first and in its last word."""
     slot.id = index
     slot.price = 1
     slot.ingress_ts_ns = ~index
@@ -74,7 +73,8 @@ cdef inline void wait(uint64_t *waits, uint32_t pauses) noexcept nogil:
 
 
 cdef uint32_t pauses_of(bint tight) noexcept nogil:
-    """Between two looks: one, or as many as a runner makes while another thread is at the ring."""
+    """Pauses between two polls: one, or as many as a runner makes while another thread uses the
+    ring."""
     return 1 if tight else PAUSES
 
 
@@ -182,7 +182,7 @@ cdef uint64_t consume_in_batches(
 
 
 def consume(TransactionRing ring not None, uint64_t operations, uint64_t batch, bint tight=False):
-    """Take what another thread produces and check each; timed from the first that arrives."""
+    """Take and check the records that another thread pushes. Timed from the first that arrives."""
     cdef uint32_t pauses = pauses_of(tight)
     cdef uint64_t right, end_ns
     cdef uint64_t start_ns = 0
@@ -200,7 +200,7 @@ def round_trips(TransactionRing there not None, TransactionRing back not None, u
                 LatencyHistogram trips not None, Clock clock not None):
     """Push one record, and wait for it to come back: another thread runs `send_back`.
 
-    Each trip is recorded, from one reading of the clock to the next, which is so part of it.
+    Each trip is recorded from one reading of the clock to the next, and so includes one reading.
     """
     cdef Transaction pushed, popped
     cdef uint64_t index, before_ns, now_ns
@@ -228,7 +228,7 @@ def round_trips(TransactionRing there not None, TransactionRing back not None, u
 
 
 def send_back(TransactionRing there not None, TransactionRing back not None, uint64_t operations):
-    """Take each record that comes, and push it to where it came from."""
+    """Take each record that comes, and push it back to its sender."""
     cdef Transaction item
     cdef uint64_t waits = 0
     with nogil:
@@ -240,7 +240,7 @@ def send_back(TransactionRing there not None, TransactionRing back not None, uin
 
 
 def book_best(OrderBook book not None, uint64_t operations, int64_t bid, int64_t ask):
-    """Read the best prices as another thread than the writer does."""
+    """Read the best prices as a thread other than the writer does."""
     cdef book_top top
     cdef uint64_t start_ns, end_ns
     cdef uint64_t right = 0
@@ -280,7 +280,7 @@ def bundle_add(BundleRing ring not None, LatencyHistogram hold not None, uint64_
 
 
 def clock_read(Clock clock not None, uint64_t operations):
-    """Read the clock; time must not go back."""
+    """Read the clock, and check that time does not go back."""
     cdef uint64_t now_ns, start_ns, end_ns
     cdef uint64_t right = 0
     cdef uint64_t last_ns = 0
@@ -302,7 +302,7 @@ def histogram_fill(LatencyHistogram histogram not None, uint64_t operations):
     with nogil:
         start_ns = kernel_ns()
         for _ in range(operations):
-            # Any cheap sequence without a pattern to predict; Knuth's MMIX generator.
+            # A cheap sequence that a processor cannot predict: Knuth's MMIX generator.
             state = state * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
             histogram_record(histogram.histogram, 1 + (state >> 44))
         end_ns = kernel_ns()

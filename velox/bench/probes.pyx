@@ -1,6 +1,7 @@
-"""Loops that measure a part beside what works against it: the hardware's cost, a busy writer.
+"""Loops that measure the processor's counter, reads beside a busy writer, and hand-overs of
+threads.
 
-As in `velox.bench.loops`, each checks what it read, and a wrong answer has no speed.
+As in `velox.bench.loops`, each checks its results.
 """
 
 cimport cython
@@ -28,7 +29,7 @@ from velox.errors import ConfigError, LedgerError
 __all__ = ["HandOver", "ticks_read", "top_reads"]
 
 cdef enum:
-    # Looks of one side of a HandOver before it gives its processor away between two of them.
+    # Checks that one side of a HandOver makes before it yields its processor between two of them.
     PATIENCE = 1024
 
 cdef struct hand_over_ball:
@@ -44,7 +45,7 @@ assert_layout()
 
 
 def ticks_read(uint64_t operations):
-    """Read the processor's counter, in order and unscaled; it must not go back.
+    """Read the processor's counter, ordered and unscaled, and check that it does not go back.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def ticks_read(uint64_t operations):
     Raises
     ------
     LedgerError
-        A reading was before the one before it.
+        A reading was lower than the previous one.
     """
     cdef uint64_t reading, start_ns, end_ns
     cdef uint64_t right = 0
@@ -90,9 +91,9 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
     Returns
     -------
     elapsed_ns, again, changes : int
-        What all of them took; how many attempts were made again because a version had come out
-        meanwhile; and how many reads found another version than the one before, so that a writer
-        that stood still can be told from one that did not.
+        The time of all reads; how many attempts were repeated because a new version was published
+        meanwhile; and how many reads found a new version. If `changes` is 0, the writer did not
+        write.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
                 relax()
             right += (top.bid_price == low_price and top.bid_quantity == low_quantity) \
                 or (top.bid_price == high_price and top.bid_quantity == high_quantity)
-            # Relaxed: a look at how far the writer has come, which decides nothing.
+            # Relaxed: the value only counts changes, and orders nothing.
             version = load_relaxed(&book.core.top.version)
             changes += version != last
             last = version
@@ -134,8 +135,8 @@ def top_reads(OrderBook book not None, uint64_t operations, *, low, high):
 cdef class HandOver:
     """Two threads throw a ball to each other, each time stamped by the clock.
 
-    It shows whether a clock is monotonic across the processors of a host: no throw may be caught
-    before it was thrown.
+    It shows whether a clock is monotonic across the processors of a host: the time of each catch
+    must not be earlier than the time of its throw.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ cdef class HandOver:
 
     def __cinit__(self, Clock clock not None):
         self.clock = clock
-        # Each side's ball on lines of its own; a ball is written by one side alone.
+        # Each side's ball is on cache lines of its own, and only one side writes it.
         self.balls = <hand_over_ball *>allocate(2 * FALSE_SHARING)
         if self.balls == NULL:
             raise MemoryError
@@ -177,12 +178,12 @@ cdef class HandOver:
             0 throws first. Each side is played by one thread, once.
         throws : int
         patience : int, default 1_000_000
-            How often to look for the other side's ball before the game is given up.
+            How often to check for the other side's ball before giving up.
 
         Returns
         -------
         caught : int
-            Throws caught; fewer than `throws` where the patience ran out.
+            Throws caught; fewer than `throws` if `patience` was used up.
         backwards : int
             How many of them were caught before they were thrown.
 

@@ -1,4 +1,4 @@
-"""Strategies that cost next to nothing themselves: to time what it costs to ask one."""
+"""Strategies that do almost nothing, to measure the cost of calling a strategy."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
@@ -9,7 +9,7 @@ from velox.errors import ConfigError
 
 __all__ = ["MARKET_MAKER_STATE", "address", "names"]
 
-# What the market maker keeps: the prices of its bid and of its ask, and how many orders it sent.
+# The market maker's state: the prices of its bid and ask, and how many orders it sent.
 MARKET_MAKER_STATE = 3
 
 
@@ -77,7 +77,7 @@ def names():
 
 
 def address(str name not None):
-    """The address of one, for `velox.Strategy` and for any C code that calls it.
+    """Return the address of a strategy, for `velox.Strategy` and for C code that calls it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What ``run``, ``replay`` and the commands that reach the chain share.
+"""Functions that ``run``, ``replay`` and the commands for the chain share.
 
 `velox.cli.submission` does the work. It is loaded only when a command needs it.
 """
@@ -75,7 +75,7 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
 
 
 def destination(where: str, journal: str | None) -> Destination:
-    """Return the destination that a word or a configuration names."""
+    """Return the destination that ``localnet`` or a configuration's path names."""
     with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
     return Destination(where, journal)
@@ -118,7 +118,7 @@ def _console(options: argparse.Namespace, signals: Signals, screen: Screen) -> C
     return Console(
         say=screen.say,
         warn=warn,
-        # A reader of the output that goes away counts as one request to stop.
+        # If the reader of the output goes away, that counts as one request to stop.
         requests=lambda: max(signals.requests, int(screen.broken)),
         quiet=options.quiet,
     )

@@ -30,14 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status: 0 good, 1 a check or a stage failed, 2 bad usage or bad input, 130
-        interrupted before there was anything to report.
+        interrupted before there was a report.
 
     Raises
     ------
     SystemExit
         After ``--help`` and ``--version``, and for usage errors: as argparse does it.
     """
-    # A path need not be valid text, and a terminal need not know UTF-8.
+    # A path may not be valid text, and a terminal may not support UTF-8.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     with Signals() as signals:

@@ -1,7 +1,7 @@
-"""Options that several commands share, and what their text becomes.
+"""Options that several commands share, and the conversions of their text.
 
 An option of a pipeline's setting is made from the setting's definition in `velox.config`.
-What a value means is checked where it is used.
+The code that uses a value checks its meaning.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from velox.config import PipelineConfig
 __all__ = [
     "DEFAULT_RATE",
     "LEAST_RATE",
+    "WITHOUT_OPTION",
     "add_hiccups_option",
     "add_setting",
     "count",
@@ -183,7 +184,7 @@ def add_setting(
     name : str
         A field of `PipelineConfig`.
     default_text : str, optional
-        What the help says of the default, where the command has its own.
+        The default in the help text, for a command with its own default.
     """
     setting = PipelineConfig.settings()[name]
     if setting.type == "bool":
@@ -205,6 +206,10 @@ def add_setting(
         dest=name,
         help=f"{text}{_MORE.get(name, '')} (default: {default_text})",
     )
+
+
+#: Settings without an option: a run of the command line has no strategy.
+WITHOUT_OPTION = frozenset({"on_bad_order"})
 
 
 def option_of(name: str) -> str:

@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "parse", "parsers"]
 
-# What each command does. Its module in `velox.cli.commands` has its name, and an `add_NAME`.
+# What each command does. Each command has a module of its name in `velox.cli.commands`, with a
+# function `add_NAME`.
 COMMANDS = {
     "run": "Run the pipeline on synthetic flow; the default command.",
     "replay": "Run the pipeline on recorded market data.",
     "generate": "Write synthetic flow to a file for replay.",
-    "recover": "Mend a capture that a kill cut off.",
+    "recover": "Repair a capture that a kill cut off.",
     "submit": "Send the orders of a capture to Solana.",
     "resume": "Follow the orders that an earlier run or submit left unresolved.",
     "status": "Show the contents of a submission journal.",
     "tips": "Show a block engine's tip accounts and the tips that landed.",
     "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
     "bench": "Measure the cost of each part on this machine.",
-    "hiccups": "Measure how much time the host takes from each CPU.",
+    "hiccups": "Measure how long the host interrupts each CPU.",
 }
 
 EXAMPLES = """\

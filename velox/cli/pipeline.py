@@ -1,4 +1,5 @@
-"""What ``velox run`` and ``velox replay`` share: a pipeline's options, its run and its report."""
+"""Functions that ``velox run`` and ``velox replay`` share: a pipeline's options, its run and its
+report."""
 
 from __future__ import annotations
 
@@ -101,7 +102,7 @@ def configuration(options: argparse.Namespace, *, lanes: int | None = None) -> P
     options : argparse.Namespace
         Of `add_pipeline_options`.
     lanes : int, optional
-        Where the command has no option for them.
+        The lanes, if the command has no option for them.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def drive(
                 submitting.start()
             _watch(pipeline, options, signals, screen, log, submitting=submitting)
         finally:
-            # Whatever happens above, the capture is completed.
+            # The capture is completed also after an error above.
             errors += _stop(pipeline)
         report = pipeline.report()
         if log is not None:
@@ -271,7 +272,7 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
     try:
         return measure_hiccups(pinned or None, duration, clock=pipeline.clock)
     except (ConfigError, PipelineError) as error:
-        # The CPUs that this process may use can change. The report of the run still stands.
+        # The CPUs that this process may use can change. The report of the run is still valid.
         warn(f"cannot measure hiccups: {one_line(error)}")
         return ()
 

@@ -1,11 +1,12 @@
-"""What a person reads: the report, warnings and errors, each of one line."""
+"""The output for the user: the report, and warnings and errors of one line each."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from velox.errors import CaptureError
 from velox.telemetry.files import naming
@@ -17,6 +18,7 @@ __all__ = [
     "STDERR",
     "STDOUT",
     "UNUSABLE",
+    "Say",
     "Screen",
     "complain",
     "one_line",
@@ -29,16 +31,19 @@ GOOD, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 STDOUT, STDERR = "standard output", "standard error"
 
+#: Prints lines.
+Say: TypeAlias = Callable[..., None]
+
 
 class Screen:
-    """The stream of the report. If its reader goes away, the run stops in order."""
+    """The stream of the report. If its reader goes away, the run stops normally."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.broken = False
 
     def say(self, *lines: str) -> None:
-        """Print lines at once; do nothing once the reader has gone."""
+        """Print lines without buffering; do nothing once the reader has gone."""
         if self.broken:
             return
         try:
@@ -60,7 +65,7 @@ def silence(stream: TextIO) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what went wrong, and with which file, as one line."""
+    """Describe an error and its file in one line."""
     if isinstance(error, CaptureError):
         text = error.strerror or str(error)
     elif isinstance(error, OSError) and error.filename is not None:
@@ -77,6 +82,6 @@ def complain(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning that a person can act on."""
+    """Print a warning."""
     with suppress(OSError):
         print(f"velox: warning: {text}", file=sys.stderr, flush=True)

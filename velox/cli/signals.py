@@ -18,11 +18,12 @@ ONE_REQUEST_S = 0.3
 
 
 class Signals:
-    """Requests to stop: Ctrl-C, a service manager's stop, a terminal that closes.
+    """Requests to stop: Counts requests to stop: Ctrl-C, a service manager's stop, or a terminal
+    that closes.
 
-    A request is only counted, because an orderly stop of a pipeline takes milliseconds. Submission
-    to Solana takes longer, and asks how many requests there were. In a block of `immediate`,
-    nothing needs an orderly stop, and a request raises KeyboardInterrupt.
+    A request is only counted, because a normal stop of a pipeline takes milliseconds. Submission to
+    Solana takes longer, and reads how many requests there were. In a block of `immediate`, nothing
+    needs a normal stop, and a request raises KeyboardInterrupt.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                # nohup ignores hangups, and that must stay so.
+                # nohup ignores hangups, so a hangup that is ignored stays ignored.
                 if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                     continue
                 self._previous[number] = signal.signal(number, self._handle)
@@ -68,7 +69,7 @@ class Signals:
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """Let a request, even an earlier one, raise KeyboardInterrupt in the block."""
+        """In the block, a request raises KeyboardInterrupt, also one from before the block."""
         self._immediate = True
         try:
             if self.requested:

@@ -1,4 +1,4 @@
-"""The commands that reach the chain: what they do, and what they print.
+"""The commands for the chain: their work and their output.
 
 `velox.cli.commands` has their options, so that help needs no extra library.
 """
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from velox.cli.screen import Say
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
+from velox.feeds.files.npy import BUNDLE_CAPACITY, NPY_MAGIC
 from velox.runtime.capture import refuse_unfinished
 from velox.runtime.sinks import PullOutput
 from velox.solana import (
@@ -52,17 +54,13 @@ __all__ = [
 ]
 
 LOCALNET = "localnet"
-# The first bytes of a .npy file.
-NPY = b"\x93NUMPY"
-# Bundles taken from a capture at a time, and the most orders in one.
+# Bundles taken from a capture at a time.
 CHUNK = 256
-ORDERS_A_BUNDLE = BUNDLE_DTYPE["transactions"].shape[0]
 # The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
 # Signatures whose status is requested at once.
 STATUSES = 256
 
-Say: TypeAlias = Callable[..., None]
 Files: TypeAlias = list[tuple[str, str]]
 
 
@@ -82,7 +80,7 @@ class Console:
         Prints a warning.
     requests : callable
         Returns how often the user asked to stop. After one request, orders that wait are shed, and
-        what is in flight is followed. After two, that is given up too.
+        transactions in flight are followed. After two, these are no longer followed.
     quiet : bool
         Suppress the line of each second.
     """
@@ -94,7 +92,7 @@ class Console:
 
 
 class Destination:
-    """Where orders go: a local cluster, or what a configuration names.
+    """The destination of orders: a local cluster, or the cluster of a configuration.
 
     The configuration is read once, when the destination is made.
 
@@ -112,7 +110,8 @@ class Destination:
     read, written : list of (str, str)
         The files that it reads and those that it writes: the name and path of each.
     resume_command : str
-        The command that follows what this process leaves in flight; empty for the local cluster.
+        The command that follows the transactions that this process leaves in flight; empty for the
+        local cluster.
 
     Raises
     ------
@@ -158,7 +157,7 @@ class Destination:
             yield submission
 
     def describe(self, submission: assembly.Submission) -> str:
-        """Return where a submission sends, in words."""
+        """Describe the destination of a submission."""
         if self.config is None:
             from velox.testing.submission import LOCAL_SLOT_NS  # noqa: PLC0415 - loads an SVM
 
@@ -206,7 +205,7 @@ class SubmissionRun:
     destination : Destination
     opened : Submission
     source : Source
-        Where bundles come from.
+        The source of bundles.
     console : Console
 
     Attributes
@@ -273,11 +272,11 @@ class SubmissionRun:
         return f"{shed}, following {in_flight:,} transactions; again to {leave}"
 
     def finish(self) -> tuple[ChainLedger, list[str]]:
-        """Follow every order to its outcome; return the ledger, and what failed."""
+        """Follow every order to its outcome; return the ledger, and the failures."""
         try:
             ledger = self._workers.finish(
                 self._opened.deadline_s,
-                # A capture is taken in only as fast as it is sent, so it may take long.
+                # A capture is read only as fast as it is sent, so this may take long.
                 source_s=math.inf,
                 requests=self._console.requests,
                 watch=self.look,
@@ -343,7 +342,7 @@ class PipelineRun(SubmissionRun):
 
 
 class _Bundles:
-    """A source of a capture's bundles, which gives as many as the queue has room for.
+    """A source of a capture's bundles, which returns as many as fit into the queue.
 
     Parameters
     ----------
@@ -372,7 +371,7 @@ class _Bundles:
         return self._next == len(self._bundles) or self._over()
 
     def poll(self) -> AbstractContextManager[npt.NDArray[np.void]]:
-        fitting = max(0, self._room()) // ORDERS_A_BUNDLE
+        fitting = max(0, self._room()) // BUNDLE_CAPACITY
         some = self._bundles[self._next : self._next + min(fitting, CHUNK)]
         self._next += len(some)
         return nullcontext(some)
@@ -425,7 +424,7 @@ def submit(
 
 
 def resume(destination: Destination, *, console: Console | None = None) -> SubmissionResult:
-    """Follow what an earlier process left in flight. Take no new orders.
+    """Follow the transactions that an earlier process left in flight. Take no new orders.
 
     Parameters
     ----------
@@ -469,7 +468,7 @@ def _carried(
         bundles,
         # Orders in flight count too: another thread counts those that wait, so that is not exact. A
         # queue smaller than a bundle sheds what it cannot hold.
-        room=lambda: max(opened.capacity, ORDERS_A_BUNDLE) - opened.submitter.ledger().outstanding,
+        room=lambda: max(opened.capacity, BUNDLE_CAPACITY) - opened.submitter.ledger().outstanding,
         over=lambda: bool(console.requests()) or run.failed,
     )
     run = SubmissionRun(destination, opened, source, console)
@@ -483,7 +482,7 @@ def _carried(
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     with open(open_regular(path), "rb") as file:
-        if file.read(len(NPY)) != NPY:
+        if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
             raise FeedError("is not a .npy file; velox run --capture writes one", path=path)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").digest()
@@ -499,7 +498,7 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
         raise FeedError(
-            f"bundle {too_many[0]} has {count} transactions, at most {ORDERS_A_BUNDLE}",
+            f"bundle {too_many[0]} has {count} transactions, at most {BUNDLE_CAPACITY}",
             path=path,
             field="count",
         )
@@ -507,12 +506,12 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
 
 
 def status(path: str, config: str | None, *, say: Say) -> bool:
-    """Print what a journal holds, and the status of what is in flight.
+    """Print the contents of a journal, and the status of the transactions in flight.
 
     Returns
     -------
     bool
-        Whether everything in it has an outcome.
+        Whether every order in it has an outcome.
 
     Raises
     ------

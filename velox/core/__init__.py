@@ -1,1 +1,2 @@
-"""Records, rings, order book, bundle builder, clock and histogram: the parts, without threads."""
+"""The parts of a pipeline, without threads: records, rings, order book, bundle builder, clock and
+histogram."""

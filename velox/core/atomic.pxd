@@ -1,10 +1,10 @@
-"""The only door to C11 atomics, to what a thread does while it waits, and to the tick counter.
+"""The only module that uses C11 atomics, the pause and sleep calls, and the tick counter directly.
 
 Every other module reaches ``<stdatomic.h>`` through the names below, each of which says its memory
 order. They are macros, not functions, so that a sanitizer or a model checker sees each call site
 with the source line of its caller.
 
-The atomic types are opaque on purpose: a plain read or ``+=`` of one does not compile.
+The atomic types are opaque, so that a plain read or ``+=`` of one does not compile.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -148,7 +148,7 @@ cdef extern from *:
 
 
 cdef inline void count(atomic_u64 *counter, uint64_t n) noexcept nogil:
-    """Add to a counter that one thread writes and any may read; no locked instruction.
+    """Add to a counter that one thread writes and any may read. Uses no locked instruction.
 
     Relaxed suffices: a counter orders nothing, and its only writer sees its own stores.
     """

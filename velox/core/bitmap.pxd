@@ -1,4 +1,4 @@
-"""Which of up to 2**18 slots are occupied, in three tiers of 64-bit words.
+"""A bitmap of up to 2**18 occupied slots, in three tiers of 64-bit words.
 
 A leaf word holds 64 slots; a bit of a summary word says that a leaf word is not zero; a bit of the
 top word says the same of a summary word. The next occupied slot is at most four bit scans away.
@@ -31,9 +31,9 @@ cdef struct bitmap:
 
 
 cdef inline void bitmap_flip(bitmap *self, uint64_t slot, uint64_t changes) noexcept nogil:
-    """Occupy a vacant slot or vacate an occupied one if `changes` is 1; nothing if it is 0.
+    """If `changes` is 1, occupy a vacant slot or vacate an occupied one. If it is 0, do nothing.
 
-    Without a branch on `changes`: whether a level comes or goes is what a processor cannot guess.
+    It does not branch on `changes`, since a processor cannot predict whether a level comes or goes.
     """
     cdef uint64_t word = slot >> 6
     cdef uint64_t before = self.leaves[word]
@@ -54,7 +54,7 @@ cdef inline uint64_t bitmap_next(const bitmap *self, uint64_t slot) noexcept nog
     cdef uint64_t bits = self.leaves[word] & UINT64_MAX << (slot & 63)
     cdef uint64_t summary
     if bits == 0:
-        # Shifted twice, since a shift by 64 is undefined and bit 63 has nothing above it.
+        # Two shifts: for bit 63, one shift would be by 64, which is undefined.
         summary = word >> 6
         bits = self.summaries[summary] & UINT64_MAX << (word & 63) << 1
         if bits == 0:

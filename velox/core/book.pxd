@@ -35,14 +35,14 @@ cdef enum:
     BOOK_READING = 2
     BOOK_WANTED = 3             # a reader's still, and some writer's next
 
-# What happens to an update that would leave the best bid at or over the best ask; see OrderBook.
+# What a book does with an update that leaves the best bid at or over the best ask; see OrderBook.
 cdef enum:
     CROSS_COUNT = 0
     CROSS_REJECT = 1
     CROSS_UNCROSS = 2
     CROSS_MATCH = 3
 
-# What one lot is worth: mantissa / 10**decimals.
+# The value of one lot: mantissa / 10**decimals.
 cdef struct decimal_unit:
     uint64_t mantissa           # under 2**63, so that a quantity of lots fits 128 bits
     uint64_t decimals           # at most 36
@@ -71,7 +71,7 @@ cdef struct book:
     bint in_event               # since the last Flags.LAST there was a record
     bint is_crossed             # the best bid is at or over the best ask
     bint top_changed            # and the best prices or quantities differ from those published
-    # The writers count, any thread reads. Relaxed: the counters order nothing.
+    # Written by the writers, read by any thread. Relaxed: the counters order nothing.
     atomic_u64 applied
     atomic_u64 rejected
     atomic_u64 crossed
@@ -87,17 +87,17 @@ cdef struct books:
     size_t count
     size_t next                 # member to be polled
 
-# Applies in order, stops at the first record that was not applied and returns how many were applied
-# before it. `status` is STATUS_APPLIED if all were; else why not: for a rejection the caller goes
-# on behind that record, for STATUS_TIMEOUT it comes back to it later.
+# Applies records in order, stops at the first that was not applied, and returns how many were
+# applied before it. `status` is STATUS_APPLIED if all were. After a rejection the caller continues
+# with the next record. After STATUS_TIMEOUT it tries the same record again later.
 cdef size_t books_apply(books *self, const Transaction *first, size_t count,
                         uint8_t *status) noexcept nogil
-# Applies one record and returns its status; `top` is then the newest state of its book, if applied.
+# Applies one record and returns its status. If applied, `top` is the newest state of its book.
 cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *top) noexcept nogil
 
-# False, and nothing changed, if another thread is writing one of the books that allow one writer.
+# Returns False, and changes nothing, if another thread writes a book that allows one writer.
 cdef bint books_begin_writing(books *self) noexcept nogil
-# Publishes what a book still owes its readers, then lets them in.
+# Publishes the changes that are not yet published, then lets readers in.
 cdef void books_end_writing(books *self) noexcept nogil
 # Answers readers that wait for a depth, a few books at a time. The writer calls it once a duty
 # cycle. Readers of a book that is being written are answered sooner.
@@ -109,7 +109,7 @@ cdef book_top book_read_top(const book *self) noexcept nogil
 cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
                     uint64_t deadline) noexcept nogil
 
-# On the writer's thread, or while no thread writes: plain reads of the newest state.
+# Plain reads of the newest state. Call them on the writer's thread, or while no thread writes.
 cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                                   int64_t *quantities) noexcept nogil
 cdef depth_counts book_writer_rows(book *self, Py_ssize_t n, depth_row *rows) noexcept nogil
@@ -121,10 +121,10 @@ cdef book *book_new(bint several_writers, uint64_t levels, int64_t base_tick,
                     page_choice when) noexcept nogil
 cdef void book_free(book *self) noexcept nogil
 cdef void books_add(books *self, book *member) noexcept nogil
-# How many levels a side has; roughly, while others write.
+# How many levels a side has; approximate while other threads write.
 cdef uint64_t book_levels(const book *self, uint8_t side) noexcept nogil
 
 # Between a successful `book_try_begin_reading` and `book_end_reading` any thread may read the
-# ladders as they stand. A writer may be there already: then it fails.
+# ladders directly. `book_try_begin_reading` fails if a writer has the book.
 cdef bint book_try_begin_reading(book *self) noexcept nogil
 cdef void book_end_reading(book *self) noexcept nogil

@@ -1,6 +1,6 @@
 """The engine of an order book: exact price levels, readable from every thread while one writes.
 
-It is C throughout: ``book.pxd`` declares it, `velox.core.order_book` is its Python face.
+It is C throughout: ``book.pxd`` declares it, and `velox.core.order_book` is its Python API.
 """
 
 from cython cimport unlikely
@@ -39,12 +39,11 @@ from velox.core.top cimport (
 )
 
 cdef enum:
-    # Records between two looks at the mailbox: a microsecond or two, and nothing measurable.
+    # Records between two checks of the mailbox: 1 to 2 us. The cost is too small to measure.
     POLL_INTERVAL = 128
     POLLED_AT_ONCE = 16         # quiet markets; of 256 each has its turn in 16 duty cycles
     SPINS_BEFORE_YIELD = 64
-    # Levels between a reader's two looks for a writer: a writer waits so long, a reader sees little
-    # of it.
+    # Levels that a reader copies between two checks for a writer. A writer waits at most that long.
     COPIED_TOGETHER = 64
 
 
@@ -164,8 +163,8 @@ cdef inline int64_t ladder_best_price(const ladder *self, int64_t tick_size) noe
 
 
 cdef book_top shared_top(const book *self) noexcept nogil:
-    """Return the best of each side. Each is exact at one instant, but not the same one while others
-    write.
+    """Return the best of each side. Each is exact at one instant; while others write, the two
+    instants may differ.
     """
     cdef book_top top
     cdef int64_t tick = 0
@@ -194,7 +193,7 @@ cdef inline void book_publish(book *self) noexcept nogil:
 
 
 cdef inline void book_top_moved(book *self) noexcept nogil:
-    """The best of a side changed, or its quantity did."""
+    """Note that the best of a side changed, or its quantity."""
     self.is_crossed = self.sides[SIDE_BID].best != NO_KEY \
         and ladder_meets(&self.sides[SIDE_ASK], self.sides[SIDE_BID].best)
     if self.by_event:
@@ -205,7 +204,8 @@ cdef inline void book_top_moved(book *self) noexcept nogil:
 
 cdef Py_ssize_t book_side(const book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                           int64_t *quantities, Py_ssize_t stride) noexcept nogil:
-    """The best `n` levels of a side, each `stride` numbers after the last; how many there were."""
+    """Write the best `n` levels of a side, `stride` numbers apart, and return how many were
+    written."""
     cdef Py_ssize_t written, row
     if self.shared == NULL:
         return ladder_depth(&self.sides[side], n, self.grid.tick_size, prices, quantities, stride)
@@ -257,7 +257,7 @@ cdef Py_ssize_t book_writer_depth(book *self, uint8_t side, Py_ssize_t n, int64_
 
 cdef inline uint8_t quantity_after(const Transaction *record, int64_t held,
                                    int64_t *quantity) noexcept nogil:
-    """Compute what a record, whose kind has a price, makes of a level that holds `held`."""
+    """Compute the quantity of a level that holds `held`, after a record whose kind has a price."""
     cdef uint64_t amount = effect_amount(record.kind, record)
     if unlikely((amount | ~EFFECTS[record.kind].held) == 0):
         return STATUS_SIZE
@@ -270,20 +270,20 @@ cdef inline bint sets_or_adds(uint8_t kind) noexcept nogil:
 
 
 cdef void book_count_crossing(book *self, const Transaction *record, uint64_t key) noexcept nogil:
-    """The book is crossed and the record left a level; it counts if that is what crosses."""
+    """Count a crossing if the level that the record set crosses the other side."""
     if sets_or_adds(record.kind) and ladder_meets(&self.sides[record.side ^ 1], key):
         count(&self.crossed, 1)
 
 
 cdef void book_uncross(book *self, ladder *other, uint64_t key) noexcept nogil:
-    """The newest side wins: remove what it meets of the other."""
+    """Remove the levels of the other side that the new level crosses."""
     while ladder_meets(other, key):
         ladder_put_hot(other, other.best, 0)
         count(&self.uncrossed, 1)
 
 
 cdef int64_t book_match(book *self, ladder *other, uint64_t key, int64_t rest) noexcept nogil:
-    """Trade against the other side, best first; returns what is left to rest."""
+    """Trade against the other side, best first, and return the rest of the quantity."""
     cdef int64_t held, traded
     while rest > 0 and ladder_meets(other, key):
         held = ladder_best_quantity(other)
@@ -295,7 +295,7 @@ cdef int64_t book_match(book *self, ladder *other, uint64_t key, int64_t rest) n
 
 
 cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t key) noexcept nogil:
-    """Every case of an update with a price on the grid."""
+    """Apply an update with a price on the grid, in every case."""
     cdef ladder *own = &self.sides[record.side]
     cdef ladder *other = &self.sides[record.side ^ 1]
     cdef uint64_t best = own.best
@@ -342,7 +342,8 @@ cdef uint8_t book_update_unpriced(book *self, const Transaction *record) noexcep
 
 
 cdef uint8_t book_update_carefully(book *self, const Transaction *record) noexcept nogil:
-    """Apply one record of this book's market; every case. `book_update` knows the common one."""
+    """Apply one record of this book's market, in every case. `book_update` handles the common
+    case."""
     cdef uint64_t tick
     if record.kind >= KIND_CLEAR:
         return book_update_unpriced(self, record)
@@ -477,8 +478,7 @@ cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit
 
 
 cdef uint8_t unrouted_fault(const Transaction *record) noexcept nogil:
-    """Say why a record whose market has no book is refused. Kind and side are checked first, as
-    elsewhere.
+    """Return why a record whose market has no book is refused. Kind and side are checked first.
     """
     if record.kind >= KINDS:
         return STATUS_KIND
@@ -526,7 +526,7 @@ cdef uint8_t books_apply_one(books *self, const Transaction *record, book_top *t
 
 
 cdef void books_poll(books *self) noexcept nogil:
-    # The table has no members if every book has several writers, which may use it at once.
+    # The table has no members if every book allows several writers. They may all write at once.
     cdef uint64_t left = min(<uint64_t>self.count, <uint64_t>POLLED_AT_ONCE)
     while left > 0:
         book_poll(self.members[self.next])
@@ -534,7 +534,7 @@ cdef void books_poll(books *self) noexcept nogil:
         left -= 1
 
 
-# --- who may touch the ladder -------------------------------------------------------------------
+# --- access to the ladder -----------------------------------------------------------------------
 
 cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
     relax()
@@ -547,7 +547,7 @@ cdef inline void wait_a_little(uint64_t *attempts) noexcept nogil:
 cdef bint book_begin_writing(book *self) noexcept nogil:
     cdef uint64_t attempts = 0
     cdef uint64_t state = BOOK_IDLE
-    # Acquire: what the writer or reader before did to the ladder is done. Relaxed on failure: a
+    # Acquire: the previous writer or reader has finished with the ladder. Relaxed on failure: a
     # thread that is refused, or waits, touches nothing.
     while not cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_WRITING):
         if state != BOOK_READING:
@@ -589,13 +589,12 @@ cdef void books_end_writing(books *self) noexcept nogil:
 
 cdef bint book_try_begin_reading(book *self) noexcept nogil:
     cdef uint64_t state = BOOK_IDLE
-    # Acquire: the last writer's changes are there to be read. Relaxed on failure: then nothing is
-    # read.
+    # Acquire: this thread sees the last writer's changes. Relaxed on failure: nothing is read.
     return cas_strong_acquire_else_relaxed(&self.access.state, &state, BOOK_READING)
 
 
 cdef bint book_is_wanted(book *self) noexcept nogil:
-    # Relaxed: it carries nothing; seen late, the writer waits for some levels more.
+    # Relaxed: it carries no data. If it is seen late, the writer waits for some levels more.
     return load_relaxed(&self.access.state) == BOOK_WANTED
 
 
@@ -612,7 +611,7 @@ cdef void book_end_reading(book *self) noexcept nogil:
 
 cdef bint side_gather(book *self, uint8_t side, ladder_copy *copy, Py_ssize_t n, int64_t *prices,
                       int64_t *quantities) noexcept nogil:
-    """False if a writer came meanwhile: then the copy is of no use."""
+    """Copy one side. Returns False if a writer came meanwhile; the copy is then incomplete."""
     ladder_copy_begin(&self.sides[side], copy)
     while not book_is_wanted(self):
         if ladder_gather(&self.sides[side], copy, n, COPIED_TOGETHER, prices, quantities, 4):
@@ -622,7 +621,7 @@ cdef bint side_gather(book *self, uint8_t side, ladder_copy *copy, Py_ssize_t n,
 
 cdef bint book_read_ladders(book *self, Py_ssize_t n, depth_row *rows,
                             depth_counts *counts) noexcept nogil:
-    """Copy up to `n` levels of each side, best first; False if a writer has the book, or wants it.
+    """Copy up to `n` levels of each side, best first. False if a writer has the book or wants it.
     """
     cdef ladder_copy bids, asks
     cdef bint whole
@@ -642,7 +641,7 @@ cdef bint book_read_ladders(book *self, Py_ssize_t n, depth_row *rows,
 
 cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *counts,
                     uint64_t deadline) noexcept nogil:
-    """Copy `n` rows of one consistent state, zeros where a side is shorter; False: too late.
+    """Copy `n` rows of one state, with zeros where a side is shorter. False after the deadline.
 
     A thread that holds the state never needs the GIL to release it. So the caller may hold the GIL;
     only other Python threads then wait.

@@ -32,8 +32,7 @@ cdef struct bundle_builder:
     uint64_t timeout_ns
     Bundle *open                                    # a claimed slot of the ring, or NULL
     uint64_t deadline_ns                            # of the open bundle, or NO_DEADLINE
-    # What was accepted at one moment is held equally long: one entry an `add`, not one a
-    # transaction.
+    # Records that were accepted together are held equally long, so each `add` makes one entry.
     uint32_t additions
     uint32_t added[BUNDLE_CAPACITY]
     uint64_t added_ns[BUNDLE_CAPACITY]
@@ -53,11 +52,11 @@ cdef inline void bundle_builder_init(
 
 cdef inline void bundle_builder_seal(
         bundle_builder *self, uint32_t reason, uint64_t now_ns) noexcept nogil:
-    """Hand the open bundle on. There must be one."""
+    """Publish the open bundle. There must be one."""
     cdef Bundle *bundle = self.open
     cdef uint32_t i
     if bundle.count < BUNDLE_CAPACITY:
-        # The slot is used again and again: what is left of an older bundle must not leave with it.
+        # The slot is reused. Records of an older bundle must not stay in it.
         memset(&bundle.transactions[bundle.count], 0,
                (BUNDLE_CAPACITY - bundle.count) * sizeof(Transaction))
     bundle.reason = reason
@@ -73,9 +72,9 @@ cdef inline void bundle_builder_seal(
 
 cdef inline uint32_t bundle_builder_add(
         bundle_builder *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
-    """Accept up to `n` records into one bundle; returns how many fitted.
+    """Accept up to `n` records into one bundle, and return how many fitted.
 
-    0 if the ring has no room for another bundle, or if `n` is 0, which opens no bundle.
+    Returns 0 if the ring has no room for another bundle, or if `n` is 0. Then no bundle is opened.
     """
     cdef Bundle *bundle = self.open
     cdef uint64_t granted
@@ -103,7 +102,7 @@ cdef inline uint32_t bundle_builder_add(
 
 
 cdef inline bint bundle_builder_expire(bundle_builder *self, uint64_t now_ns) noexcept nogil:
-    """Seal the open bundle if its deadline has come; True if it had."""
+    """Seal the open bundle if its deadline has come, and return whether it had."""
     if self.open == NULL or now_ns < self.deadline_ns:
         return False
     bundle_builder_seal(self, SEAL_TIMEOUT, now_ns)

@@ -1,4 +1,4 @@
-"""The bundle builder as a part on its own: the Python face of ``bundle.pxd``."""
+"""The Python API of the bundle builder in ``bundle.pxd``, for use without a pipeline."""
 
 import operator
 
@@ -45,8 +45,8 @@ cdef class BundleBuilder:
 
     Notes
     -----
-    Thread-safety: one thread at a time. Time is the caller's: any clock in ns that does not go
-    back.
+    Thread-safety: one thread at a time. The caller passes the time, from any clock in ns that does
+    not go back.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Nanoseconds on the kernel's monotonic timeline, from the cheapest source that can be trusted.
+"""Nanoseconds on the kernel's monotonic timeline, from the cheapest reliable source.
 
 clock_source, 40 bytes, written once before it is shared (but for `virtual_ns`)::
 
@@ -65,9 +65,10 @@ cdef struct clock_source:
 
 
 cdef inline uint64_t clock_ticks(const clock_source *clock) noexcept nogil:
-    """The raw reading: what a hot path may keep, and `clock_ticks_to_ns` turns into time later."""
+    """The raw reading. A hot path may keep it, and `clock_ticks_to_ns` converts it later."""
     if clock.kind == CLOCK_COUNTER:
-        # Ordered, so that a stamp taken after a message arrived is not before the one in it.
+        # Ordered, so that a stamp taken after a message arrived is not before the stamp in the
+        # message.
         return ticks_ordered()
     if clock.kind == CLOCK_KERNEL:
         return kernel_ns()
@@ -89,7 +90,7 @@ cdef inline uint64_t clock_now(const clock_source *clock) noexcept nogil:
 
 
 cdef inline void clock_set_virtual(clock_source *clock, uint64_t now_ns) noexcept nogil:
-    """Move a virtual clock; one thread drives it, and never backwards."""
+    """Move a virtual clock forward. Only one thread may call this."""
     # Release pairs with the acquire in clock_ticks.
     store_release(&clock.virtual_ns, now_ns)
 

@@ -1,4 +1,4 @@
-"""The clock of a pipeline: the processor's counter, the kernel, or a hand that drives it."""
+"""The clock of a pipeline: the processor's counter, the kernel's clock, or a virtual clock."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -49,7 +49,7 @@ cdef extern from *:
     double kernel_resolution_ns "velox_kernel_resolution_ns"() noexcept nogil
 
 cdef enum:
-    # The ends of the line are known to some 20 ns each: over 20 ms, to 1 or 2 parts in a million.
+    # Each end of the line is known to some 20 ns. Over 20 ms, that is 1 or 2 parts in a million.
     CALIBRATION_NS = 20_000_000
     BRACKETS = 64
     OVERHEAD_BATCHES = 32
@@ -86,9 +86,9 @@ assert_layout()
 
 
 cdef clock_point narrowest_bracket() noexcept nogil:
-    """A point of the line: the kernel's clock between two readings of the counter.
+    """Read one point of the line: the kernel's clock between two readings of the counter.
 
-    The narrowest of several, for whatever comes between (an interrupt, a stolen core) widens.
+    It takes the narrowest of several attempts, since an interrupt or a lost core widens one.
     """
     cdef clock_point point
     cdef uint64_t before, after, ns
@@ -107,7 +107,8 @@ cdef clock_point narrowest_bracket() noexcept nogil:
 
 
 cdef uint64_t measure(const clock_point *first) noexcept nogil:
-    """The slope from `first` to now, at least CALIBRATION_NS later; 0 if no ticks went by."""
+    """Return the slope from `first` to now, at least CALIBRATION_NS later; 0 if the counter stood
+    still."""
     cdef uint64_t elapsed = kernel_ns() - first.ns
     cdef clock_point last
     while elapsed < CALIBRATION_NS:
@@ -120,7 +121,8 @@ cdef uint64_t measure(const clock_point *first) noexcept nogil:
 
 
 cdef void calibrate(clock_line *line) noexcept nogil:
-    """Lay the line: through where it began and now, or afresh where that cannot be right."""
+    """Compute the line from its first point to now. Start a new line if the slope changed too
+    much."""
     cdef uint64_t multiplier, difference
     if line.multiplier != 0:
         # The longer the line, the better its slope is known.
@@ -130,7 +132,7 @@ cdef void calibrate(clock_line *line) noexcept nogil:
         if difference <= line.multiplier // 1000:
             line.multiplier = multiplier
             return
-        # The machine slept in between, or moved: the two timelines no longer belong together.
+        # The machine slept or moved to another host, so the old line no longer fits.
     line.first = narrowest_bracket()
     if ticks_per_second() != 0:
         line.multiplier = clock_slope(1_000_000_000, ticks_per_second())
@@ -139,7 +141,7 @@ cdef void calibrate(clock_line *line) noexcept nogil:
 
 
 def judge_tsc(invariant, operating_system, clocksource):
-    """Decide whether the TSC may stand for the kernel's monotonic clock.
+    """Decide whether the TSC may be used in place of the kernel's monotonic clock.
 
     Parameters
     ----------
@@ -158,11 +160,11 @@ def judge_tsc(invariant, operating_system, clocksource):
 
     Notes
     -----
-    The rule is to trust the TSC exactly where the kernel keeps its own time with it. It has then
-    seen it in step on all processors, and watches it where it must. This holds in a virtual
-    machine also. ``kvm-clock`` and ``hyperv_clocksource_tsc_page`` read the TSC as well, but
-    through a scale and an offset that the hypervisor may replace at any moment, as it does when
-    it moves the machine to another host; a line laid once cannot follow that.
+    The TSC is trusted exactly where the kernel keeps its own time with it. The kernel has then
+    checked that all processors agree, and it watches the TSC where it must. This also holds in a
+    virtual machine. ``kvm-clock`` and ``hyperv_clocksource_tsc_page`` also read the TSC, but
+    through a scale and an offset. The hypervisor may replace these at any moment, for instance when
+    it moves the machine to another host. A fixed line cannot follow that.
 
     Examples
     --------
@@ -219,14 +221,14 @@ cdef object checked_integer(str name, object value):
 
 @cython.final
 cdef class Clock:
-    """Nanoseconds on the kernel's monotonic timeline, from the cheapest source to be trusted.
+    """Nanoseconds on the kernel's monotonic timeline, from the cheapest reliable source.
 
     Parameters
     ----------
     source : {"auto", "tsc", "cntvct", "kernel", "virtual"}, default "auto"
         ``tsc`` and ``cntvct`` scale the processor's own counter (x86-64 and aarch64); ``kernel``
-        calls ``clock_gettime``; ``virtual`` starts at 0 and is driven by hand. ``auto`` takes the
-        counter where it can be trusted (see `judge_tsc`), else the kernel.
+        calls ``clock_gettime``; ``virtual`` starts at 0 and is driven by hand. ``auto`` uses the
+        counter if it is reliable (see `judge_tsc`), else the kernel.
 
     Attributes
     ----------
@@ -243,15 +245,16 @@ cdef class Clock:
     Notes
     -----
     The timeline is ``CLOCK_MONOTONIC`` on Linux and ``CLOCK_UPTIME_RAW`` on macOS: in both cases
-    that of `time.monotonic_ns`. A counter is laid on it as a straight line; the kernel's clock is
-    steered by NTP and bends, so the two part by up to some microseconds a second until
+    that of `time.monotonic_ns`. A straight line converts the counter to that timeline. NTP changes
+    the rate of the kernel's clock. So the two drift apart by up to some microseconds a second until
     `recalibrate`: `drift_ns` tells.
 
-    The first clock of a process on x86-64 measures the counter for 20 ms without the GIL; later
-    ones take over the result.
+    The first clock of a process on x86-64 measures the counter for 20 ms without the GIL. Later
+    ones use the same result.
 
-    Readings are monotonic across threads: a thread that has learnt of a reading through an acquire
-    load never reads less. Any number of threads may read a clock. A virtual one has one driver.
+    Readings are monotonic across threads: a thread that got a reading from another thread through
+    an acquire load never reads less. Any number of threads may read a clock. A virtual one has one
+    driver.
 
     Examples
     --------
@@ -312,12 +315,12 @@ cdef class Clock:
 
     @staticmethod
     def recalibrate():
-        """Judge the counter again, and measure it over the whole life of the process.
+        """Check the counter again, and measure it over the whole life of the process.
 
-        Clocks made from now on use the result. Those that exist keep their line, since threads
-        read it without asking; so take a difference from readings of one clock only.
+        Clocks made from now on use the result. Existing clocks keep their line, since threads read
+        it without synchronization. So compute a difference only from readings of one clock.
 
-        A process without a counter clock as yet is calibrated for the first time (20 ms).
+        If the process has no counter clock yet, this calibrates it for the first time (20 ms).
         """
         process_verdict(True)
         process_line(True)
@@ -333,7 +336,7 @@ cdef class Clock:
         return clock_now(self.clock)
 
     def ticks(self):
-        """The source's raw reading; nanoseconds already where it is not a counter.
+        """The source's raw reading: ticks of a counter, or nanoseconds of any other source.
 
         Returns
         -------
@@ -342,7 +345,7 @@ cdef class Clock:
         return clock_ticks(self.clock)
 
     def ticks_to_ns(self, ticks):
-        """The time at which `ticks` of this clock read so.
+        """Convert a reading of `ticks` to the time at which it was made.
 
         Parameters
         ----------
@@ -445,7 +448,7 @@ cdef class Clock:
         """Ticks a second, rounded (int)."""
         if self.clock.kind != CLOCK_COUNTER:
             return 1_000_000_000
-        # A second over the length of a tick, which has the fraction that the slope has.
+        # One second divided by the length of a tick, in the slope's fixed-point unit.
         return clock_slope(1_000_000_000, self.clock.multiplier)
 
     @property
@@ -459,7 +462,8 @@ cdef class Clock:
 
     @property
     def overhead_ns(self):
-        """What one reading costs here in C, in nanoseconds (float); measured once, some 100 us."""
+        """The time that one reading takes in C, in nanoseconds (float). Measured once, in some 100
+        us."""
         cdef uint64_t start, elapsed
         cdef uint64_t fastest = <uint64_t>-1
         cdef int _batch, _reading
@@ -472,7 +476,8 @@ cdef class Clock:
                     for _reading in range(OVERHEAD_READINGS):
                         store_relaxed(&latest, clock_now(self.clock))
                     elapsed = kernel_ns() - start
-                    # The fastest batch: no interrupt, and no other program, makes one faster.
+                    # The fastest batch counts, since interrupts and other programs only make a
+                    # batch slower.
                     fastest = min(fastest, elapsed)
             self.measured_overhead_ns = fastest / <double>OVERHEAD_READINGS
         return self.measured_overhead_ns

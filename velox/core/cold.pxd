@@ -1,11 +1,11 @@
-"""Levels outside a book's window: exact, bounded, and never on the fast path for long.
+"""The cold store: exact, bounded storage for levels outside a book's window.
 
-An open-addressed index of positions (linear probing, at most half full, no tombstones) over a
-dense array of levels, so that moving the window looks at the levels that live and not at every
-slot of a hash table.
+An open-addressed index of positions (linear probing, at most half full, no tombstones) over a dense
+array of levels. Moving the window therefore visits only the levels that exist, not every slot of a
+hash table.
 
-A key keeps its low four bits in the index: sixteen neighbouring prices share one cache line,
-because updates come in neighbourhoods.
+A key keeps its low four bits in the index. So sixteen neighbouring prices share one cache line,
+since successive updates often have neighbouring prices.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -54,7 +54,7 @@ cdef inline uint64_t cold_home(const cold_store *self, uint64_t key) noexcept no
 cdef inline uint64_t cold_search(const cold_store *self, uint64_t key) noexcept nogil:
     """The place of a key in the index, or the empty place where it would go."""
     cdef uint64_t place = cold_home(self, key)
-    # Ends: at least half of the index is empty.
+    # The loop ends, since at least half of the index is empty.
     while self.index[place] != 0 and self.levels[self.index[place] - 1].key != key:
         place = place + 1 & self.mask
     return place
@@ -70,8 +70,8 @@ cdef inline void cold_vacate(cold_store *self, uint64_t place) noexcept nogil:
     cdef uint64_t position = self.index[place] - 1
     cdef uint64_t last = load_relaxed(&self.count) - 1
     cdef uint64_t probe = place
-    # The index first, while every key can still be looked up: an entry moves back into the gap
-    # unless its own search would then begin after it.
+    # The index comes first, while every key can still be looked up. An entry moves back into the
+    # gap unless its own search begins after the gap.
     while True:
         probe = probe + 1 & self.mask
         if self.index[probe] == 0:
@@ -88,7 +88,7 @@ cdef inline void cold_vacate(cold_store *self, uint64_t place) noexcept nogil:
 
 
 cdef inline void cold_put(cold_store *self, uint64_t key, int64_t quantity) noexcept nogil:
-    """Set a level; 0 removes it. The caller has seen to the room that a new one needs."""
+    """Set a level; 0 removes it. The caller must have made room for a new one."""
     cdef uint64_t place = cold_search(self, key)
     cdef uint64_t position = self.index[place]
     if position != 0:
@@ -112,7 +112,7 @@ cdef inline void cold_clear(cold_store *self) noexcept nogil:
 
 cdef inline void cold_sift(int64_t *keys, int64_t *quantities, Py_ssize_t stride,
                            Py_ssize_t root, Py_ssize_t count) noexcept nogil:
-    """Let the level at `root` sink to its place in a heap whose largest key is on top."""
+    """Sift down the level at `root` in a heap whose largest key is on top."""
     cdef int64_t key = keys[root * stride]
     cdef int64_t quantity = quantities[root * stride]
     cdef Py_ssize_t child = 2 * root + 1
@@ -131,7 +131,7 @@ cdef inline void cold_sift(int64_t *keys, int64_t *quantities, Py_ssize_t stride
 
 cdef inline void cold_rise(int64_t *keys, int64_t *quantities, Py_ssize_t stride,
                            Py_ssize_t place) noexcept nogil:
-    """Let the level at `place`, behind such a heap, rise to where it belongs in it."""
+    """Sift up the level at `place`, which follows such a heap."""
     cdef int64_t key = keys[place * stride]
     cdef int64_t quantity = quantities[place * stride]
     cdef Py_ssize_t parent
@@ -149,11 +149,11 @@ cdef inline void cold_rise(int64_t *keys, int64_t *quantities, Py_ssize_t stride
 cdef inline void cold_gather(const cold_store *self, Py_ssize_t start, Py_ssize_t end,
                              Py_ssize_t n, int64_t *keys, int64_t *quantities,
                              Py_ssize_t stride) noexcept nogil:
-    """Take the levels from `start` to `end` into a copy of the `n` with the smallest keys.
+    """Add the levels from `start` to `end` to a copy of the `n` levels with the smallest keys.
 
-    From 0 to the end of the store, in pieces of any length; `cold_sort` then brings the copy into
-    order. Where not all have a place it is a heap in the caller's arrays: no allocation, and at
-    most O(log n) a level.
+    Call it from 0 to the end of the store, in pieces of any length; then `cold_sort` sorts the
+    copy. If there are more than `n` levels, the copy is a heap in the caller's arrays. It allocates
+    nothing and takes at most O(log n) a level.
     """
     cdef bint crowded = <Py_ssize_t>cold_count(self) > n
     cdef Py_ssize_t position
@@ -171,7 +171,7 @@ cdef inline void cold_gather(const cold_store *self, Py_ssize_t start, Py_ssize_
 
 cdef inline void cold_sort(int64_t *keys, int64_t *quantities, Py_ssize_t stride,
                            Py_ssize_t count) noexcept nogil:
-    """Bring levels into the order of their keys."""
+    """Sort levels by their keys."""
     cdef Py_ssize_t position
     cdef int64_t key, quantity
     for position in range((count >> 1) - 1, -1, -1):

@@ -1,6 +1,6 @@
-"""What a record of each kind makes of the quantity of its level.
+"""The effect of each kind of record on the quantity of its level.
 
-A table rather than branches: the mix of kinds in a feed is what a processor cannot guess.
+It is a table rather than branches, since a processor cannot predict the next kind in a feed.
 """
 
 from cython cimport unlikely
@@ -41,17 +41,18 @@ cdef extern from *:
 
 
 cdef inline uint64_t effect_amount(uint8_t kind, const Transaction *record) noexcept nogil:
-    """How much a record adds, takes or sets."""
+    """Return how much a record adds, takes or sets."""
     return (record.size & EFFECTS[kind].size) | (record.id & EFFECTS[kind].id)
 
 
 cdef inline uint8_t effect_apply(uint8_t kind, uint64_t held, uint64_t amount, uint64_t most,
                                  uint64_t *quantity) noexcept nogil:
-    """Compute the new quantity of a level that holds `held` and can hold `most`, or say why it is
-    refused.
+    """Compute the new quantity of a level that holds `held` and can hold `most`, or return why it
+    is refused.
 
-    What is held and what is added must not wrap together. Too much taken does, and so comes out
-    above `most`, which is at most INT64_MAX, as too much added does.
+    The sum of `held` and an added amount must not wrap. If too much is taken, the difference wraps
+    and is above `most`, since `most` is at most INT64_MAX. If too much is added, the sum is above
+    `most` too.
     """
     cdef uint64_t taken = EFFECTS[kind].taken
     quantity[0] = (held & EFFECTS[kind].held) + ((amount ^ taken) - taken)

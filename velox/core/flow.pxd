@@ -1,4 +1,4 @@
-"""A living market to feed a pipeline with: synthetic order flow, and the shadow of its own book.
+"""Synthetic order flow for a pipeline, from a market model that keeps its own book.
 
 `TRADERS` traders have at most one order each in the book. At each event one trader, drawn
 uniformly, acts. A trader with a resting order withdraws it. A trader without one places an order,
@@ -7,24 +7,24 @@ was chosen because it is cheap. The book is bounded by construction, so nothing 
 order lives in its trader's place, so no search is needed. Every draw is an event, so no draw is
 rejected.
 
-One 64-bit draw an event, and integers from there on: the same market on every platform. ::
+Each event uses one 64-bit draw and integer arithmetic: the market is the same everywhere. ::
 
      63            48 47           32 31        22 21           10 9          0
     +----------------+---------------+------------+---------------+------------+
     | take, or place | buy, or sell  | size       | distance      | trader     |
     +----------------+---------------+------------+---------------+------------+
 
-Prices are in ticks inside. Both sides share one circular window of levels, since no tick can be on
-both: tick t is in slot ``t % LEVELS``, which is unambiguous while the worst bid and the worst ask
-lie less than `LEVELS` apart. Orders and levels are the nodes of one array::
+Internally, prices are in ticks. Both sides share one circular window of levels, since no tick can
+be on both sides. Tick t is in slot ``t % LEVELS``. That is unambiguous while the worst bid and the
+worst ask lie less than `LEVELS` apart. Orders and levels are the nodes of one array::
 
     0                       TRADERS               TRADERS + LEVELS
     +-----------------------+---------------------+
     | each trader's order   | the levels, by slot |
     +-----------------------+---------------------+
 
-and a level with its orders, first come first, is a ring of nodes, the level being the sentinel: so
-that an order comes and goes without a branch. A node::
+A level and its orders, oldest first, form a ring of nodes whose sentinel is the level. So an order
+can be added or removed without a branch. A node::
 
      0       1       2       3       4       5       6       7
     +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -76,7 +76,8 @@ cdef struct market_flow_node:
     uint32_t quantity
 
 cdef struct market_flow:
-    # By side, in ticks. A side that empties keeps its last best, for the other to refer to.
+    # By side, in ticks. A side that becomes empty keeps its last best, to which the other side
+    # refers.
     int64_t best[2]
     int64_t worst[2]
     int64_t reference[2]        # orders of the side are placed at distances from it
@@ -111,9 +112,9 @@ cdef struct market_flow:
     uint64_t logarithms[LOGARITHMS + 2]
 
 # NULL if there is no memory. Preconditions, which MarketFlow checks: base_price is a multiple of
-# tick_size; every price within half_width ticks of it is in [tick_size, 2^62), half_width being
-# at most 2^32, and 0 for no bound; reach is 1 to 255; rate is 1 to 1e9 events a second.
-# The generator must outlive the flow. Nothing else may draw from it while the flow does.
+# tick_size; every price within half_width ticks of it is in [tick_size, 2^62); half_width is at
+# most 2^32, and 0 means no bound; reach is 1 to 255; rate is 1 to 1e9 events a second. The
+# generator must outlive the flow. Nothing else may draw from it while the flow does.
 cdef market_flow *market_flow_new(
     bitgen_t *generator, uint64_t first_id, int64_t tick_size, int64_t base_price, uint8_t market,
     bint drift, int64_t half_width, uint8_t reach, double rate) noexcept nogil
@@ -156,7 +157,7 @@ cdef inline int64_t market_flow_down(const market_flow *flow, int64_t tick) noex
 
 
 cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noexcept nogil:
-    """The best price of a side moves."""
+    """Move the best price of a side."""
     cdef int64_t off
     flow.best[side] = tick
     if flow.drift:
@@ -169,13 +170,14 @@ cdef inline void market_flow_move(market_flow *flow, int side, int64_t tick) noe
 
 cdef inline void market_flow_grow(
         market_flow *flow, int side, int64_t tick, uint32_t size) noexcept nogil:
-    """A level gains a quantity, and may come into being."""
+    """Add a quantity to a level, which may be empty before."""
     cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
     cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
     cdef int64_t outward = 2 * side - 1
     cdef bint first = flow.levels[side] == 0
     cdef int64_t worst = flow.worst[side]
-    # Whether a level comes or goes is close to a coin's toss: arithmetic instead of a branch.
+    # A processor cannot predict whether a level comes or goes, so this uses arithmetic, not a
+    # branch.
     flow.levels[side] += level.quantity == 0
     flow.occupied[slot >> 6] |= <uint64_t>1 << (slot & 63)
     level.quantity += size
@@ -186,7 +188,7 @@ cdef inline void market_flow_grow(
 
 cdef inline void market_flow_shrink(
         market_flow *flow, int side, int64_t tick, uint32_t size) noexcept nogil:
-    """A level loses a quantity, and may come to its end."""
+    """Take a quantity from a level, which may be empty afterwards."""
     cdef uint64_t slot = <uint64_t>tick & (LEVELS - 1)
     cdef market_flow_node *level = &flow.nodes[TRADERS + slot]
     cdef uint64_t emptied
@@ -208,7 +210,7 @@ cdef inline void market_flow_shrink(
 
 cdef inline void market_flow_take(
         market_flow *flow, int side, uint32_t size, Transaction *out) noexcept nogil:
-    """Execute at the best of `side`, in time priority, as much as rests there at most."""
+    """Execute at the best of `side`, in time priority, at most the quantity that rests there."""
     cdef int64_t tick = flow.best[side]
     cdef uint64_t sentinel = TRADERS + (<uint64_t>tick & (LEVELS - 1))
     cdef market_flow_node *level = &flow.nodes[sentinel]
@@ -228,13 +230,13 @@ cdef inline void market_flow_take(
         order = &flow.nodes[first]
     level.next = <uint16_t>first
     order.previous = <uint16_t>sentinel
-    # Nothing is left to take where the queue has ended and `order` is the level itself.
+    # If the queue has ended, `order` is the level itself, and nothing is left to take.
     order.quantity -= size
 
 
 cdef inline void market_flow_withdraw(
         market_flow *flow, uint64_t trader, Transaction *out) noexcept nogil:
-    """The trader's order leaves the book."""
+    """Remove the trader's order from the book."""
     cdef market_flow_node *order = &flow.nodes[trader]
     cdef uint64_t lowest = <uint64_t>flow.worst[SIDE_BID]
     cdef int64_t tick = <int64_t>(lowest + ((flow.slots[trader] - lowest) & (LEVELS - 1)))
@@ -254,7 +256,7 @@ cdef inline void market_flow_withdraw(
 cdef inline void market_flow_place(
         market_flow *flow, uint64_t trader, int side, int64_t distance, uint32_t size,
         Transaction *out) noexcept nogil:
-    """The trader's order joins the queue at a distance from the opposite best."""
+    """Add the trader's order to the queue of a level, at a distance from the opposite best."""
     cdef int64_t outward = 2 * side - 1
     cdef int64_t tick = flow.reference[side] + outward * distance
     cdef uint64_t sentinel
@@ -263,7 +265,7 @@ cdef inline void market_flow_place(
     if cython.unlikely(outward * (tick - flow.limit[side]) > 0):
         tick = flow.limit[side]
     if cython.unlikely(outward * (tick - flow.worst[1 - side]) >= LEVELS):
-        # The window is full: the order furthest on the other side is withdrawn instead.
+        # The window is full: withdraw the outermost order of the other side instead.
         sentinel = TRADERS + (<uint64_t>flow.worst[1 - side] & (LEVELS - 1))
         market_flow_withdraw(flow, flow.nodes[sentinel].next, out)
         return
@@ -285,7 +287,7 @@ cdef inline void market_flow_place(
 
 
 cdef inline void market_flow_next(market_flow *flow, Transaction *out) noexcept nogil:
-    """The next event, whole but for its time."""
+    """Make the next event, without its time."""
     cdef uint64_t draw, index, trader
     cdef uint32_t size
     cdef int side
@@ -317,14 +319,15 @@ cdef inline void market_flow_next(market_flow *flow, Transaction *out) noexcept 
 cdef inline uint64_t market_flow_gap(market_flow *flow) noexcept nogil:
     """Nanoseconds from one event to the next, exponential with mean 1e9 / rate.
 
-    -ln u for u = (1 + m) 2^-(k + 1) is ln 2 (k + 1 - log2(1 + m)), and log2 is interpolated by
-    Newton's forward differences, 1e-8 off at most: integers alone, unlike a libm's logarithm.
+    -ln u for u = (1 + m) 2^-(k + 1) is ln 2 (k + 1 - log2(1 + m)). log2 is interpolated by Newton's
+    forward differences, 1e-8 off at most. It uses integers only, so it does not depend on the
+    platform's libm.
     """
     cdef uint64_t bits, exponent, step, rise, bend, logarithm
     cdef uint128_t gap
     cdef const uint64_t *entry
-    # SplitMix64 (Steele, Lea and Flood 2014) on a seed from the bit generator: a stream of its own,
-    # so that when a caller asks for gaps does not change the events.
+    # SplitMix64 (Steele, Lea and Flood 2014), with a seed from the bit generator. Gaps have a
+    # stream of their own, so a call of `gaps` does not change the events.
     flow.gap_state += <uint64_t>0x9E3779B97F4A7C15
     bits = flow.gap_state
     bits = (bits ^ (bits >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
@@ -340,6 +343,6 @@ cdef inline uint64_t market_flow_gap(market_flow *flow) noexcept nogil:
         entry[0] + ((rise * step) >> 24) + ((bend * ((step * (0x1000000 - step)) >> 24)) >> 25))
     gap = ((<uint128_t>flow.gap_scale * (((exponent + 1) << 40) - logarithm)) >> 40)
     gap += flow.gap_fraction
-    # What is left under a nanosecond is owed to the next gap: the rate is exact at any speed.
+    # The fraction of a nanosecond is added to the next gap, so the rate is exact at any speed.
     flow.gap_fraction = <uint32_t>gap
     return <uint64_t>(gap >> 32)

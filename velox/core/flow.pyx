@@ -1,4 +1,4 @@
-"""MarketFlow: the synthetic order flow of a market that lives, moves and never crosses itself."""
+"""MarketFlow: the synthetic order flow of a market that moves and never crosses itself."""
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -57,9 +57,10 @@ cdef uint64_t power(uint64_t base, int exponent) noexcept nogil:
 
 
 cdef bint likelier(uint64_t x, uint64_t probability, uint64_t scale, int p, int q) noexcept nogil:
-    """Whether (scale / (scale + x))^(p / q) is at least a probability, which is in 1 / CERTAIN.
+    """Whether (scale / (scale + x))^(p / q) is at least a probability, given in units of 1 /
+    CERTAIN.
 
-    In integers: neither `pow` nor a rounding mode decides what the market looks like.
+    It uses integers, so neither `pow` nor a rounding mode changes the market.
     """
     return (power(scale + x, p) * power(probability, q)
             <= power(scale, p) * power(CERTAIN, q))
@@ -124,7 +125,7 @@ cdef market_flow *market_flow_new(
     if half_width > 0:
         flow.limit[SIDE_BID] = base - half_width
         flow.limit[SIDE_ASK] = base + half_width
-        # A mid that is half_width off its base makes 9 sell for 7 that buy.
+        # If the mid is half_width above its base, 9 traders sell for each 7 that buy.
         flow.pull = (<int64_t>EVEN_ODDS * 65536) / (16 * half_width)
     flow.id = flow.first_id = first_id
     flow.tick_size = tick_size
@@ -149,7 +150,7 @@ cdef void market_flow_fill(market_flow *flow, Transaction *out, size_t count) no
 
 
 class FlowStatistics(NamedTuple):
-    """What a `MarketFlow` has done so far, and the book that it has left."""
+    """Counts of the events of a `MarketFlow` so far, and the state of its book."""
 
     added: int
     cancelled: int
@@ -191,13 +192,14 @@ def seeded(seed, bit_generator):
 
 @cython.final
 cdef class MarketFlow:
-    """An endless, reproducible order flow that an exact book accepts whole.
+    """An endless, reproducible order flow that an exact book accepts without a rejection.
 
-    A thousand traders with one order each at most place it, withdraw it, or take from the opposite
-    best, at the times of a Poisson process: a zero-intelligence limit order book [1]_ [2]_ with a
-    finite number of traders. Distances from the opposite best and sizes have heavy tails [3]_
-    [4]_. In the order generated, no event takes more than rests at its price and none crosses the
-    market; what rests is bounded and hovers around a mean, however long the flow runs.
+    A thousand traders have at most one order each. At the times of a Poisson process, one of them
+    places an order, withdraws it, or takes from the opposite best. This is a zero-intelligence
+    limit order book [1]_ [2]_ with a finite number of traders. Distances from the opposite best and
+    sizes have heavy tails [3]_ [4]_. In the order generated, no event takes more than rests at its
+    price, and none crosses the market. The resting quantity is bounded and stays near a mean,
+    however long the flow runs.
 
     Parameters
     ----------
@@ -213,26 +215,26 @@ cdef class MarketFlow:
     market : int, default 0
         `Transaction.market`, 0 to 255.
     drift : bool, default True
-        Whether the mid wanders. If not, bids stay below `base_price` and asks at or above it, so
-        that flows of different seeds can share one book, in any interleaving, and not cross.
+        Whether the mid moves. If not, bids stay below `base_price` and asks at or above it. Flows
+        of different seeds can then share one book, in any interleaving, and not cross.
     half_width : int or None, default 384
-        How many ticks prices keep within of `base_price`, which the mid is drawn back to. None
-        leaves the mid to a free walk, over positive prices.
+        The most ticks between a price and `base_price`, to which the mid is drawn back. With None,
+        the mid walks freely over positive prices.
     first_id : int, default 1
         `id` of the first event; each next one has the next.
     order_ids : bool, default False
         Whether the `id` of a ``CANCEL`` is that of the ``ADD`` which it withdraws, as a submitter
-        needs it; otherwise it is the event's own, so a lost event leaves a gap.
+        needs it. If not, each event has an id of its own, so a lost event leaves a gap.
     reach : int, default 200
-        How many ticks away from the opposite best an order is placed at most, 1 to 255; never
-        more than `half_width`.
+        The most ticks between a new order and the opposite best, 1 to 255; never more than
+        `half_width`.
     bit_generator : str or numpy.random.BitGenerator, default "PCG64"
-        The name of one in `numpy.random`, or one to draw from, `seed` being None then.
+        The name of one in `numpy.random`, or an instance to draw from; `seed` must then be None.
 
     Attributes
     ----------
     bit_generator : numpy.random.BitGenerator
-        What the flow draws from, 64 draws ahead.
+        The source of the flow's draws, 64 draws ahead.
 
     Raises
     ------
@@ -241,9 +243,9 @@ cdef class MarketFlow:
 
     Notes
     -----
-    **Thread-safety.** Methods hold the lock of the bit generator, so threads may share a flow, and
-    NumPy generators its bit generator. C code that runs the underlying ``market_flow`` does not:
-    until it is done, nothing else may use the flow or its bit generator.
+    **Thread-safety.** Methods hold the lock of the bit generator. So threads may share a flow, and
+    NumPy generators may share its bit generator. C code that runs the underlying ``market_flow``
+    does not hold the lock: until it is done, nothing else may use the flow or its bit generator.
 
     References
     ----------
@@ -331,7 +333,7 @@ cdef class MarketFlow:
         Raises
         ------
         ConfigError
-            `count` is negative or no integer.
+            `count` is negative or not an integer.
 
         Examples
         --------
@@ -354,8 +356,8 @@ cdef class MarketFlow:
     def gaps(self, count):
         """The next inter-arrival times, without their events.
 
-        They are drawn from a stream of their own: the events stay the same, their times go on from
-        here.
+        They come from a stream of their own. The events stay the same, and their times continue
+        from here.
 
         Parameters
         ----------
@@ -365,13 +367,13 @@ cdef class MarketFlow:
         Returns
         -------
         ndarray, shape (count,), dtype uint64
-            Nanoseconds, exponential with mean ``1e9 / rate``. What a gap has under a nanosecond
-            is carried to the next, so that sums are exact at any rate.
+            Nanoseconds, exponential with mean ``1e9 / rate``. The fraction of a nanosecond of a gap
+            is added to the next, so that sums are exact at any rate.
 
         Raises
         ------
         ConfigError
-            `count` is negative or no integer.
+            `count` is negative or not an integer.
 
         Examples
         --------
@@ -390,7 +392,7 @@ cdef class MarketFlow:
         return gaps
 
     def snapshot(self):
-        """What rests now, as the records that would bring an empty book to this point.
+        """The resting levels, as records that bring an empty book to this state.
 
         Returns
         -------
@@ -433,7 +435,7 @@ cdef class MarketFlow:
         return transactions
 
     def statistics(self):
-        """Counts of the events so far, and the book that they have left.
+        """Counts of the events so far, and the state of the book.
 
         Returns
         -------

@@ -1,11 +1,11 @@
-"""Prices to ticks: is a price on the grid, and which tick is it, without a division.
+"""Converts prices to ticks, and checks that they are on the grid, without a division.
 
-A tick size is ``odd << shift``. Modulo 2**64 an odd number has an inverse, and multiplying by it
-maps the multiples of `odd` onto 0, 1, 2, ... in order, and everything else above them. Rotating
-right by `shift` moves low bits that a multiple of ``2**shift`` would not have to the top. So one
-multiplication, one rotation and one comparison give both the quotient and whether it is exact
-(Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994, section 9;
-Warren, "Hacker's Delight", 2nd edition, section 10-17).
+A tick size is ``odd << shift``. Modulo 2**64 an odd number has an inverse. Multiplying by it maps
+the multiples of `odd` to 0, 1, 2, ... in order, and all other numbers above them. A multiple of
+``2**shift`` has no low bits; rotating right by `shift` moves such bits of other numbers to the top.
+So one multiplication, one rotation and one comparison give both the quotient and whether it is
+exact (Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994, section
+9; Warren, "Hacker's Delight", 2nd edition, section 10-17).
 """
 
 cimport cython
@@ -19,7 +19,7 @@ cdef struct tick_grid:
     int64_t tick_size      # in 1e-4, as prices are
 
 
-# Here and where a declaration divides: a plain division, whatever its includer's directives are.
+# C division, whatever the directives of the module that includes this file.
 @cython.cdivision(True)
 cdef inline void tick_grid_initialise(tick_grid *self, int64_t tick_size) noexcept nogil:
     cdef uint64_t odd = <uint64_t>tick_size
@@ -47,8 +47,8 @@ cdef inline uint64_t tick_grid_divide(const tick_grid *self, int64_t price) noex
 cdef inline bint tick_grid_holds(const tick_grid *self, uint64_t tick) noexcept nogil:
     """Whether what `tick_grid_divide` returned is the tick of a positive price on the grid.
 
-    It maps prices to quotients one to one, so that the ticks up to `limit` belong to the multiples
-    of `tick_size` up to INT64_MAX alone: a negative price lies above them as one off the grid does.
-    Only 0 is left, which the subtraction puts there too.
+    The mapping of prices to quotients is one to one. So only the multiples of `tick_size` up to
+    INT64_MAX have ticks up to `limit`. A negative price lies above `limit`, as one off the grid
+    does. The subtraction moves 0 above it too.
     """
     return tick - 1 < self.limit

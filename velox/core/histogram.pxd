@@ -1,8 +1,9 @@
-"""How often each latency occurred: one thread records, any other takes exact snapshots.
+"""A histogram of latencies: one thread records, and any other takes exact snapshots.
 
-Buckets are those of HDR histograms: within each power of two equally wide, so that a bucket is
-never wider than its values times 10**-digits. With `magnitude` = log2 of half the sub-buckets and
-`unit` = log2(lowest), the bucket of v, whose highest bit is e (no less than magnitude + unit)::
+Buckets are those of HDR histograms. Within each power of two they are equally wide, so that a
+bucket is never wider than its values times 10**-digits. With `magnitude` = log2 of half the
+sub-buckets and `unit` = log2(lowest), the bucket of v, whose highest bit is e (no less than
+magnitude + unit)::
 
     index = ((e - magnitude - unit) << magnitude) + (v >> (e - magnitude))
 
@@ -21,17 +22,17 @@ One block of 128-byte units, sized when it is made::
 
 A snapshot is the histogram of exactly the first n records, for some n that never falls
 --------------------------------------------------------------------------------------
-What has been recorded is the sum of the two halves. The writer records into the half that
-`interval` names (its lowest bit), and says in `interval_seen` which interval it has come to. The
-reader copies the half that is not in use, moves on to the next interval, waits until the writer
-has come to it, and adds the half that the writer has left. Nothing written after the switch is in
-the copy, everything before it is.
+What has been recorded is the sum of the two halves. The lowest bit of `interval` names the half
+into which the writer records. The writer stores the interval that it has reached in
+`interval_seen`. The reader copies the half that is not in use and starts the next interval. It
+waits until the writer has reached that, and adds the half that the writer has left. So the copy
+holds everything written before the switch and nothing written after it.
 
-A writer that is idle never sees the switch; but then both halves stand still. The reader adds them
-up twice. Counts only grow, so two equal sums held at the same time. Each count is stored with
-release, so a reader that saw one record saw all before it: equal sums are those of a prefix. A
-record that changes an extreme stores more than one word. It marks its beginning and its end in
-`version`, as a sequence lock does.
+An idle writer never sees the switch, but then neither half changes. The reader adds them up twice.
+Counts only grow, so two equal sums held at the same time. Each count is stored with release, so a
+reader that saw one record saw all records before it. Equal sums are therefore the sums of the first
+n records, for some n. A record that changes an extreme stores more than one word. It marks its
+beginning and its end in `version`, as a sequence lock does.
 
 The writer never waits and executes no locked instruction. Almost every record is one store.
 """
@@ -113,7 +114,7 @@ cdef inline uint64_t histogram_index(const histogram *h, uint64_t value) noexcep
     return (<uint64_t>(shift - h.unit) << h.magnitude) + (value >> shift)
 
 
-# A record that changes more than its bucket, or is the first of an interval.
+# Add a record that changes more than its bucket, or is the first of an interval.
 cdef void histogram_record_rare(
     histogram *h, uint64_t interval, uint64_t value_ns, uint64_t n) noexcept nogil
 
@@ -147,8 +148,8 @@ cdef struct histogram_reading:
     uint64_t saturated
     uint64_t *counts
 
-# False where a busy writer stood still in the middle of a record, and the caller tries again.
-# One thread reads at a time.
+# False if a busy writer stopped in the middle of a record; the caller then tries again. One thread
+# reads at a time.
 cdef bint histogram_read(histogram *h, histogram_reading *reading) noexcept nogil
 # As the writer.
 cdef void histogram_add(histogram *h, const histogram_reading *reading) noexcept nogil

@@ -1,4 +1,4 @@
-"""LatencyHistogram: the Python face of the histogram, and the reader's half of its protocol."""
+"""LatencyHistogram: the Python API of the histogram, and the reader's part of its protocol."""
 
 cimport cython
 cimport numpy as cnp
@@ -25,7 +25,7 @@ cnp.import_array()
 __all__ = ["HOUR_NS", "LatencyHistogram"]
 
 cdef enum:
-    # How often a reader looks for the writer in the new interval before it assumes it idle.
+    # How often a reader checks `interval_seen` before it assumes that the writer is idle.
     LOOKS = 4096
     ROUNDS = 64
 
@@ -103,7 +103,7 @@ cdef void end_change(histogram *h) noexcept nogil:
 
 cdef void enter(histogram *h, uint64_t interval) noexcept nogil:
     if load_relaxed(&h.interval_seen) != interval:
-        # Release: all that was recorded into the half that is left comes before this.
+        # Release: all records in the half that the writer leaves come before this.
         store_release(&h.interval_seen, interval)
 
 
@@ -159,7 +159,8 @@ cdef void clear_reading(histogram *h, histogram_reading *reading) noexcept nogil
 
 cdef void read_half(
         histogram *h, histogram_half *half, histogram_reading *reading) noexcept nogil:
-    # Acquire throughout, for the reader of an idle writer: what it looks at next is no older.
+    # Acquire throughout: if the writer is idle, each later load of the reader is no older than
+    # this.
     cdef uint64_t minimum = load_acquire(&half.minimum)
     cdef uint64_t maximum = load_acquire(&half.maximum)
     cdef uint64_t count, index
@@ -173,7 +174,7 @@ cdef void read_half(
 
 
 cdef bint read_idle(histogram *h, histogram_reading *reading) noexcept nogil:
-    """Add up both halves twice; False if the writer came in between, or stands in a change."""
+    """Add up both halves twice. False if the writer recorded in between, or is within a change."""
     # Acquire: the changes up to this version are seen whole.
     cdef uint64_t version = load_acquire(&h.version)
     cdef histogram_half *first = histogram_half_of(h, 0)
@@ -185,21 +186,21 @@ cdef bint read_idle(histogram *h, histogram_reading *reading) noexcept nogil:
     read_half(h, first, reading)
     read_half(h, second, reading)
     for index in range(h.counts_length):
-        # Relaxed: a sum of two counts that only grow is equal if both are, and what was stored into
-        # them before is known since the first look, whose acquires also keep these loads behind it.
+        # Relaxed: two counts that only grow have equal sums only if both are equal. The acquires of
+        # the first pass keep these loads after it, and make all earlier stores visible.
         if load_relaxed(&first.counts[index]) + load_relaxed(&second.counts[index]) \
                 != reading.counts[index]:
             return False
-    # Relaxed: every load of the first look was an acquire, so this one is after them.
+    # Relaxed: every load of the first pass was an acquire, so this one is after them.
     return load_relaxed(&h.version) == version
 
 
 cdef bint read_busy(histogram *h, histogram_reading *reading) noexcept nogil:
-    """Switch the writer to the other half; False if it did not come to it."""
+    """Switch the writer to the other half. False if the writer did not reach it."""
     # Relaxed: readers take turns, and only they write it.
     cdef uint64_t interval = load_relaxed(&h.interval)
     cdef int _look
-    # Acquire: what the writer did before it left the other half is seen.
+    # Acquire: this thread sees what the writer did before it left the other half.
     if load_acquire(&h.interval_seen) != interval:
         return False
     clear_reading(h, reading)
@@ -239,7 +240,7 @@ cdef void reset(histogram *h) noexcept nogil:
 
 
 cdef uint64_t lowest_of(const histogram *h, uint64_t index) noexcept nogil:
-    """The lowest value of a bucket; of the one after the last, the limit + 1."""
+    """The lowest value of a bucket. For the bucket after the last, it is the limit + 1."""
     cdef uint64_t half_count = <uint64_t>1 << h.magnitude
     cdef uint64_t bucket = index >> h.magnitude
     if bucket == 0:
@@ -249,7 +250,8 @@ cdef uint64_t lowest_of(const histogram *h, uint64_t index) noexcept nogil:
 
 cdef uint64_t value_at(
         const histogram *h, const histogram_reading *reading, double percentile) noexcept nogil:
-    """HDR's definition: the upper end of the bucket that holds the percentile's rank."""
+    """Return the upper end of the bucket that holds the percentile's rank, as HdrHistogram defines
+    it."""
     cdef uint64_t rank = <uint64_t>(percentile * <double>reading.count / 100.0 + 0.5)
     cdef uint64_t total = 0
     cdef uint64_t index
@@ -274,7 +276,7 @@ cdef double mean_of(const histogram *h, const histogram_reading *reading) noexce
 
 
 def checked_layout(lowest, highest, significant_digits):
-    """Refuse what makes no histogram."""
+    """Validate the parameters of a histogram."""
     for field, value in (("lowest", lowest), ("highest", highest),
                          ("significant_digits", significant_digits)):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -317,7 +319,7 @@ cdef class Reading:
 
 @cython.final
 cdef class LatencyHistogram:
-    """How often each latency occurred, in buckets of constant relative width (HDR).
+    """A histogram of latencies, with buckets of constant relative width (HDR).
 
     Parameters
     ----------
@@ -338,10 +340,10 @@ cdef class LatencyHistogram:
     **Memory**: fixed. Two halves of 36 KiB by default, one of which is in use between snapshots.
 
     **Thread-safety**: one thread records at a time (`record`, `record_many`, `merge` into this one,
-    `reset`); another waits for the end of a `record_many`, but nobody waits for, or sees, a stage
-    that records in C. Any number of threads read meanwhile. What is read belongs to the first ``n``
-    records exactly, for an ``n`` that never falls. `reset` excepted, which readers must not see
-    half-way: it is for times when nobody reads.
+    `reset`). Another thread that records waits for the end of a `record_many`. A stage that records
+    in C is not detected: no call waits for it. Any number of threads may read meanwhile. A reading
+    covers exactly the first ``n`` records, for an ``n`` that never falls. Call `reset` only while
+    no thread reads.
 
     Buckets, percentiles and `mean` are those of HdrHistogram (G. Tene,
     https://github.com/HdrHistogram). `min` and `max` are exact.
@@ -375,7 +377,7 @@ cdef class LatencyHistogram:
                 f"significant_digits={self.significant_digits}, count={self.count})")
 
     def __eq__(self, other):
-        """Whether two histograms have one layout and hold the same."""
+        """Whether two histograms have the same layout and the same counts."""
         if not isinstance(other, LatencyHistogram):
             return NotImplemented
         mine, theirs = self.__reduce__()[1], other.__reduce__()[1]
@@ -393,7 +395,7 @@ cdef class LatencyHistogram:
             reading.values.saturated)
 
     cdef Reading read(self):
-        """Take a snapshot; while the writer stands still within a record, wait for it."""
+        """Take a snapshot. Wait for the writer while it is within a record."""
         cdef Reading reading = Reading()
         cdef bint read
         reading.counts = np.empty(self.histogram.counts_length, UNSIGNED)
@@ -419,7 +421,7 @@ cdef class LatencyHistogram:
     @classmethod
     def from_counts(cls, counts, lowest=1, highest=HOUR_NS, significant_digits=2,
                     min=None, max=None, saturated=0):
-        """Make a histogram of counts, such as `counts` gives.
+        """Make a histogram from counts, such as `counts` returns.
 
         Parameters
         ----------
@@ -474,7 +476,7 @@ cdef class LatencyHistogram:
             raise RecordError("not in the first bucket in use", field="min", value=min)
         if not min <= max < 2**64 or histogram_index(h, clamped(h, max)) != last:
             raise RecordError("not in the last bucket in use", field="max", value=max)
-        # Over the limit is the largest value exactly if some value is.
+        # The largest value is over the limit exactly if some value is.
         if not 0 <= saturated <= (array[last] if ends_open else 0) \
                 or (saturated > 0) != (max > h.limit):
             raise RecordError(
@@ -548,7 +550,8 @@ cdef class LatencyHistogram:
         Parameters
         ----------
         other : LatencyHistogram
-            Of the same layout. It may be recorded into meanwhile: a snapshot of it is added.
+            A histogram of the same layout. Another thread may record into it meanwhile: a snapshot
+            is added.
 
         Raises
         ------
@@ -566,7 +569,7 @@ cdef class LatencyHistogram:
         histogram_add(self.histogram, &reading.values)
 
     def snapshot(self):
-        """A histogram of its own, of what has been recorded up to now.
+        """Return a separate histogram of all values recorded until now.
 
         Returns
         -------
@@ -580,7 +583,7 @@ cdef class LatencyHistogram:
         return taken
 
     def reset(self):
-        """Forget everything. Neither recorded into nor read by another thread meanwhile."""
+        """Forget everything. No other thread may record into it or read it meanwhile."""
         with self.reading_lock:
             self.wait_for_turn()
             reset(self.histogram)
@@ -617,7 +620,7 @@ cdef class LatencyHistogram:
         Returns
         -------
         list of int
-            As `percentile` gives them, in the order asked for.
+            The results of `percentile`, in the order of `percentiles`.
 
         Raises
         ------
@@ -694,7 +697,7 @@ cdef class LatencyHistogram:
 
     @property
     def mean(self):
-        """The mean, each value taken at the middle of its bucket, in nanoseconds (float)."""
+        """The mean, in nanoseconds (float). Each value counts as the middle of its bucket."""
         cdef Reading reading = self.read()
         return mean_of(self.histogram, &reading.values)
 
@@ -716,7 +719,7 @@ cdef class LatencyHistogram:
 
     @property
     def significant_digits(self):
-        """To how many digits values are told apart (int)."""
+        """The number of significant digits (int)."""
         return self.histogram.significant_digits
 
     @property

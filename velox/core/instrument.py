@@ -1,4 +1,4 @@
-"""What a market trades in: its tick, its lot, and how many levels its book keeps hot."""
+"""An instrument: its price step, its lot, and the size of its book's window."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Instrument:
     Attributes
     ----------
     name : str
-        What people call it, such as ``"BTC-USDT"``.
+        Its name, such as ``"BTC-USDT"``.
     market : int
         Its id in `Transaction.market`, 0 to 255.
     price_decimals : int
@@ -31,7 +31,8 @@ class Instrument:
     tick_size : int
         The price step in those units: ``100`` is a cent where `price_decimals` is 4.
     lot_size : decimal.Decimal
-        What one unit of `Transaction.size` is worth, in the venue's own unit. An int is taken too.
+        The value of one unit of `Transaction.size`, in the venue's own unit. An int is accepted
+        too.
     levels : int
         Price levels a side that the book keeps in its window: a power of two,
         `MIN_LEVELS` to `MAX_LEVELS`.

@@ -6,16 +6,16 @@ are positive and fit 63 bits. So do keys, and no sum below can wrap.
 
 Window. The quantities of the keys ``base <= key < base + levels`` lie in an array, at
 ``key & (levels - 1)``: when the window moves, only the levels that leave or enter it move. The
-levels worse than the window are in the cold store. The window is placed with the best key a quarter
-of the way in (three quarters, in ticks, for bids), and moves
+levels worse than the window are in the cold store. After a move the best key lies a quarter of the
+way into the window (three quarters, in ticks, for bids). The window moves
 
 - when a better key falls before it, to a quarter before that key;
-- when its best has drifted into its last quarter, and looking things up in the cold store has by
-  now cost as much as moving will (`credit`), so that moving never more than doubles the work;
+- when its best lies in its last quarter, and look-ups in the cold store since the last move have
+  cost as much as a move (`credit`), so that moves at most double the work;
 - when it is empty, to the best of the cold store;
-- when the cold store is full, to begin at the best key, where it holds the most.
+- when the cold store is full, to begin at the best key, where the window holds the most levels.
 
-Between calls these hold:
+Between calls, these statements hold:
 
 1. a level stands in exactly one of window and cold store, with a quantity over 0;
 2. every cold key is ``>= base + levels``;
@@ -23,7 +23,8 @@ Between calls these hold:
 4. `best` is the smallest key and lies in the window; it is NO_KEY if the side is empty.
 
 So a new level finds no room if and only if more levels than the cold store's capacity would lie
-`levels` or more ticks behind the best: a property of the book, not of its window's history.
+`levels` or more ticks behind the best. That depends on the levels of the book, not on earlier moves
+of the window.
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
@@ -49,13 +50,13 @@ cdef struct ladder:
     uint64_t levels             # a power of two
     uint64_t mirror             # key = tick ^ mirror
     uint64_t credit             # cold updates since the window moved
-    # Of one writer, for any reader: relaxed, since they order nothing.
+    # Written by one writer, read by any thread. Relaxed, since they order nothing.
     atomic_u64 hot
     atomic_u64 moves
     cold_store cold
 
 
-# How far a copy of the best levels has come.
+# The progress of a copy of the best levels.
 cdef struct ladder_copy:
     uint64_t key                # of the window's next level
     Py_ssize_t hot              # levels copied from the window
@@ -67,15 +68,15 @@ cdef inline bint ladder_in_window(const ladder *self, uint64_t key) noexcept nog
 
 
 cdef inline uint64_t ladder_seat(const ladder *self, uint64_t best) noexcept nogil:
-    """The base that puts `best` a quarter of the way into the window."""
+    """The base for which `best` lies a quarter of the way into the window."""
     return best - min(best, self.levels // 4)
 
 
 cdef inline uint64_t ladder_next(const ladder *self, uint64_t key) noexcept nogil:
     """The first occupied key of the window at or after `key`.
 
-    Without one the answer lies behind the window: the search goes round the array, and meets the
-    slots before `key` as if they were one window further on.
+    If there is none, the result lies after the window: the search wraps around the array, and finds
+    the slots before `key` one window further on.
     """
     cdef uint64_t mask = self.levels - 1
     cdef uint64_t slot = bitmap_next(&self.occupied, key & mask)
@@ -87,7 +88,8 @@ cdef inline uint64_t ladder_next(const ladder *self, uint64_t key) noexcept nogi
 
 
 cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
-    """Move the window; the caller has seen to the room that leaving levels need."""
+    """Move the window. The caller must have checked that the cold store has room for the levels
+    that leave."""
     cdef uint64_t mask = self.levels - 1
     cdef uint64_t end = self.base + self.levels
     cdef uint64_t key, place
@@ -104,7 +106,7 @@ cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
         if hot == 0:
             self.best = NO_KEY
     elif base > self.base:
-        # From the end: a removal fills its gap with the last level, which has been looked at.
+        # From the end: a removal fills its gap with the last level, which has already been visited.
         position = cold_count(&self.cold)
         while position > 0:
             position -= 1
@@ -123,7 +125,7 @@ cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
 
 
 cdef inline void ladder_best_left(ladder *self) noexcept nogil:
-    """The best level is gone: find the next, and let the window follow."""
+    """Find the next best level after the best was removed, and move the window if needed."""
     cdef uint64_t position, nearest
     self.best = ladder_next(self, self.best)
     if self.best == NO_KEY:
@@ -138,7 +140,8 @@ cdef inline void ladder_best_left(ladder *self) noexcept nogil:
 
 
 cdef inline bint ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
-    """Set a level of the window, 0 removes it; whether it is or was the best level, or better."""
+    """Set a level of the window; 0 removes it. Returns whether the level is or was the best, or
+    better."""
     cdef uint64_t slot = key & (self.levels - 1)
     cdef uint64_t best = self.best
     cdef uint64_t was = self.quantities[slot] != 0
@@ -146,7 +149,7 @@ cdef inline bint ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) no
     self.quantities[slot] = quantity
     bitmap_flip(&self.occupied, slot, was ^ now)
     store_relaxed(&self.hot, load_relaxed(&self.hot) + now - was)
-    # A branch here would be mispredicted half the time. So a level that goes counts as NO_KEY.
+    # A branch here would be mispredicted half the time. So a removed level counts as NO_KEY.
     self.best = min(best, key | (now - 1))
     if key > best:
         return False
@@ -170,11 +173,11 @@ cdef inline void ladder_put(ladder *self, uint64_t key, int64_t quantity) noexce
     elif key > self.base:
         self.credit += 1
         cold_put(&self.cold, key, quantity)
-    # Before the window there is nothing to remove.
+    # No level lies before the window, so there is nothing to remove.
 
 
 cdef inline bint ladder_can_move(const ladder *self, uint64_t base) noexcept nogil:
-    """Is there room in the cold store for what a window that begins at `base` leaves behind?"""
+    """Whether the cold store has room for the levels outside a window that begins at `base`."""
     cdef uint64_t room = cold_room(&self.cold)
     cdef uint64_t end = self.base + self.levels
     cdef uint64_t key
@@ -229,22 +232,24 @@ cdef inline uint64_t ladder_count(const ladder *self) noexcept nogil:
 
 
 cdef inline bint ladder_meets(const ladder *self, uint64_t key) noexcept nogil:
-    """Would a level of the *other* side with this key of that side trade against this side's best?
+    """Whether a level of the other side, with this key of the other side, would trade against the
+    best.
 
-    The best as the other side sees it is ``best ^ INT64_MAX``; as a signed number that is negative
-    for NO_KEY, which no key is.
+    The best has the key ``best ^ INT64_MAX`` on the other side. For NO_KEY that is negative as a
+    signed number; no key is negative.
     """
     return <int64_t>key <= <int64_t>(self.best ^ <uint64_t>INT64_MAX)
 
 
 cdef inline bint ladder_covers(const ladder *self, uint64_t limit,
                                uint64_t quantity) noexcept nogil:
-    """Do the levels up to the key `limit` hold at least `quantity` between them?"""
+    """Whether the levels up to the key `limit` hold at least `quantity` in total."""
     cdef uint64_t end = self.base + self.levels
     cdef uint64_t key = self.best
     cdef uint64_t total = 0
     cdef uint64_t position
-    # One quantity more than needed cannot wrap: each is at most INT64_MAX.
+    # The sum cannot wrap: it exceeds `quantity` by at most one level, and each is at most
+    # INT64_MAX.
     while key < end and key <= limit and total < quantity:
         total += <uint64_t>self.quantities[key & (self.levels - 1)]
         key = ladder_next(self, key + 1)
@@ -264,10 +269,12 @@ cdef inline void ladder_copy_begin(const ladder *self, ladder_copy *copy) noexce
 cdef inline bint ladder_gather(const ladder *self, ladder_copy *copy, Py_ssize_t n,
                                Py_ssize_t most, int64_t *keys, int64_t *quantities,
                                Py_ssize_t stride) noexcept nogil:
-    """Carry on a copy of the `n` best levels by `most` of the window and `most` of the cold store.
+    """Continue a copy of the `n` best levels by at most `most` levels of the window and `most` of
+    the cold store.
 
-    True once it has all; `ladder_arrange` then makes prices of it. The window's levels cost a bit
-    scan each. Only where it holds fewer than `n` is the cold store searched, all of it.
+    True once the copy is complete; `ladder_arrange` then sorts it and computes prices. Each level
+    of the window costs a bit scan. If the window holds fewer than `n` levels, the whole cold store
+    is searched.
     """
     cdef uint64_t end = self.base + self.levels
     cdef Py_ssize_t stop = copy.hot + min(most, n - copy.hot)
@@ -290,9 +297,9 @@ cdef inline bint ladder_gather(const ladder *self, ladder_copy *copy, Py_ssize_t
 cdef inline Py_ssize_t ladder_arrange(const ladder *self, const ladder_copy *copy, Py_ssize_t n,
                                       int64_t tick_size, int64_t *prices, int64_t *quantities,
                                       Py_ssize_t stride) noexcept nogil:
-    """Order a whole copy, best first, with prices for keys; returns how many levels it has.
+    """Sort a complete copy, best first, replace keys by prices, and return how many levels it has.
 
-    Of the ladder it reads what never changes: a writer may be at work again.
+    It reads only the constant fields of the ladder, since a writer may be writing again.
     """
     cdef Py_ssize_t cold = min(n - copy.hot, copy.looked)
     cdef Py_ssize_t row
@@ -305,7 +312,7 @@ cdef inline Py_ssize_t ladder_arrange(const ladder *self, const ladder_copy *cop
 cdef inline Py_ssize_t ladder_depth(const ladder *self, Py_ssize_t n, int64_t tick_size,
                                     int64_t *prices, int64_t *quantities,
                                     Py_ssize_t stride) noexcept nogil:
-    """Copy up to `n` levels, best first, each `stride` numbers after the last; how many there were.
+    """Copy up to `n` levels, best first, `stride` numbers apart, and return how many were copied.
     """
     cdef ladder_copy copy
     ladder_copy_begin(self, &copy)

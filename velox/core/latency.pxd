@@ -1,4 +1,4 @@
-"""Latencies of records: from the time that each carries to one time for all."""
+"""Latencies of records, from the time in each record to one common end."""
 
 from libc.stdint cimport uint64_t
 
@@ -7,7 +7,7 @@ from velox.core.records cimport Transaction
 
 
 cdef inline uint64_t elapsed_ns(uint64_t start_ns, uint64_t end_ns) noexcept nogil:
-    """0 where `start_ns` lies ahead, as a caller's own timestamps may."""
+    """0 if `start_ns` lies in the future, which a caller's own timestamps may."""
     return end_ns - start_ns if end_ns > start_ns else 0
 
 
@@ -15,7 +15,8 @@ cdef inline void record_since_due(
         histogram *self, const Transaction *first, uint64_t n, uint64_t now_ns) noexcept nogil:
     """Record how long ago each of `n` records was due.
 
-    What was due at the same moment, as a whole batch of a replay is, is recorded at once.
+    Records that were due at the same moment, such as a whole batch of a replay, are recorded at
+    once.
     """
     cdef uint64_t due_ns, run
     cdef uint64_t i = 0

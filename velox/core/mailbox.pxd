@@ -1,9 +1,9 @@
-"""A book's depth for readers, while its one writer is at work.
+"""Gives readers the depth of a book while its one writer writes.
 
-A reader asks by counting `want` up; the writer looks at `want` between records. It writes a letter
-with the best levels of both sides, and says in `have` up to which request it answered. One letter
-answers every reader that asked before it was begun. Without readers, the writer pays one load of a
-cache line that no thread writes.
+A reader asks by incrementing `want`. The writer reads `want` between records. It writes a letter
+with the best levels of both sides, and stores in `have` the last request that it answered. One
+letter answers every reader that asked before the letter was begun. Without readers, the writer only
+loads a cache line that no thread writes.
 
 Mailbox, 256 bytes, and two letters::
 
@@ -20,10 +20,10 @@ Mailbox, 256 bytes, and two letters::
     letter: bid count, ask count, bid prices[capacity], bid quantities[capacity],
             ask prices[capacity], ask quantities[capacity]; 8 bytes each
 
-Letters alternate as the slots of `velox.core.top` do, whose proof holds word for word: version `v`
-is letter ``v & 1``, its words are written with release and read with acquire between two loads of
-the version. A reader waits for its request to be answered, never for a writer that stands still
-within a letter.
+Letters alternate as the slots of `velox.core.top` do, and the proof there holds here too. Version
+`v` is letter ``v & 1``. Its words are written with release, and read with acquire between two loads
+of the version. A reader waits until its request is answered. It never waits for a writer that
+stopped within a letter.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -67,21 +67,21 @@ cdef inline size_t letter_words(Py_ssize_t capacity) noexcept nogil:
 
 
 cdef inline uint64_t mailbox_ask(mailbox *self) noexcept nogil:
-    """A reader's request; returns its number, to be given to `mailbox_try_read`."""
+    """Make a reader's request, and return its number for `mailbox_try_read`."""
     # Relaxed: the request carries no data, and the answer is ordered by `have`.
     return fetch_add_relaxed(&self.want, 1) + 1
 
 
 cdef inline uint64_t mailbox_asked(const mailbox *self) noexcept nogil:
-    """The writer's look: the newest request, or 0 if all are answered."""
-    # Relaxed: a request seen late is answered late, no worse.
+    """Called by the writer: return the newest request, or 0 if all are answered."""
+    # Relaxed: a request that is seen late is only answered late.
     cdef uint64_t want = load_relaxed(&self.want)
     return want if want != load_relaxed(&self.have) else 0
 
 
 cdef inline void mailbox_write(mailbox *self, uint64_t request, const depth_row *rows,
                                depth_counts counts) noexcept nogil:
-    """The writer's answer to every request up to `request`."""
+    """Called by the writer: answer every request up to `request`."""
     # Relaxed: the writer reads what it stored itself.
     cdef uint64_t version = load_relaxed(&self.version) + 1
     cdef atomic_i64 *letter = self.letters + (version & 1) * letter_words(self.capacity)
@@ -105,10 +105,11 @@ cdef inline void mailbox_write(mailbox *self, uint64_t request, const depth_row 
 
 cdef inline bint mailbox_try_read(const mailbox *self, uint64_t request, Py_ssize_t n,
                                   depth_row *rows, depth_counts *counts) noexcept nogil:
-    """One attempt at up to `n` rows of each side; False if it is not answered, or was overtaken.
+    """Try once to read up to `n` rows of each side. False if the request is not answered, or a
+    newer letter came meanwhile.
 
-    `counts` receives how many levels the letter holds, which may be more than `n`. Rows past a
-    side's count keep what they held.
+    `counts` receives how many levels the letter holds, which may be more than `n`. Rows after a
+    side's last level are not changed.
     """
     cdef uint64_t version
     cdef const atomic_i64 *letter
@@ -118,13 +119,13 @@ cdef inline bint mailbox_try_read(const mailbox *self, uint64_t request, Py_ssiz
     # Acquire: pairs with the release of `have`, so that the version read next is new enough.
     if load_acquire(&self.have) < request:
         return False
-    # Acquire: what the version names is there to be read.
+    # Acquire: this thread sees the letter that the version names.
     version = load_acquire(&self.version)
     letter = self.letters + (version & 1) * letter_words(self.capacity)
     bids = letter + 2
     asks = bids + 2 * self.capacity
-    # Acquire, all of them: a word of a later version would bring its number along. The counts are
-    # at most `capacity` whichever version they come from.
+    # Acquire, all of them: after a word of a later version, the last load below also returns that
+    # version. The counts are at most `capacity` in every version.
     counts.bids = load_i64_acquire(&letter[0])
     counts.asks = load_i64_acquire(&letter[1])
     for row in range(min(n, counts.bids)):
@@ -133,5 +134,5 @@ cdef inline bint mailbox_try_read(const mailbox *self, uint64_t request, Py_ssiz
     for row in range(min(n, counts.asks)):
         rows[row].ask_price = load_i64_acquire(&asks[row])
         rows[row].ask_quantity = load_i64_acquire(&asks[self.capacity + row])
-    # Relaxed: the acquires above keep it behind them.
+    # Relaxed: the acquires above keep this load after them.
     return load_relaxed(&self.version) == version

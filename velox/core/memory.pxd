@@ -86,7 +86,7 @@ cdef extern from *:
 
     void *allocate "velox_allocate"(size_t size) noexcept nogil
     void *allocate_pages "velox_allocate_pages"(size_t size, page_choice when) noexcept nogil
-    # What such a block takes, and which pages it asks for: HUGE_PAGE, or less.
+    # The size of such a block, and the pages that it asks for: HUGE_PAGE, or less.
     size_t pages_size "velox_pages_size"(size_t size, page_choice when) noexcept nogil
     size_t page_unit "velox_page_unit"(size_t size, page_choice when) noexcept nogil
     void STATIC_ASSERT "VELOX_STATIC_ASSERT"(bint condition) noexcept nogil

@@ -1,5 +1,5 @@
-"""What tells a process from one that was forked off it."""
+"""Distinguishes a process from the processes that were forked from it."""
 
-# How often this process was forked off; written and read under the GIL. No thread of this process
-# will end what a thread of the parent had begun when this number was another.
+# The number of forks between the first process and this one; written and read under the GIL. If the
+# number has changed since a call began, the thread that began it does not exist in this process.
 cdef unsigned long forks

@@ -1,4 +1,4 @@
-"""What tells a process from one that was forked off it."""
+"""Distinguishes a process from the processes that were forked from it."""
 
 import os
 

@@ -36,7 +36,7 @@ cdef enum:
     SIDE_BID = 0
     SIDE_ASK = 1
 
-# What a record does to its level; velox.Kind documents each.
+# The effect of a record on its level; velox.Kind documents each.
 cdef enum:
     KIND_ADD = 0
     KIND_CANCEL = 1
@@ -62,7 +62,7 @@ cdef enum:
     SEAL_DRAIN = 3
     SEAL_REASONS = 4
 
-# What became of a record at the book; velox.Rejection documents each.
+# The result of applying a record to a book; velox.Rejection documents each.
 cdef enum:
     STATUS_APPLIED = 0
     STATUS_KIND = 1
@@ -96,8 +96,8 @@ cdef packed struct Bundle:
     uint32_t reason
     uint64_t sealed_ts_ns
 
-# Between NumPy arrays and C: `dtype` and contiguity are checked, RecordError says what is wrong.
-# The pointer is valid while the caller holds the array.
+# Gives C access to a NumPy array. It checks `dtype` and contiguity, and raises RecordError. The
+# pointer is valid while the caller holds the array.
 cdef Transaction *transactions_of(object array, Py_ssize_t *count) except? NULL
 cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL
 cdef object new_transactions(Py_ssize_t count)

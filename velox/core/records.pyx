@@ -1,4 +1,4 @@
-"""Record and Bundle: the records, their NumPy dtypes, and what makes one valid."""
+"""Transactions and bundles: their layouts, their NumPy dtypes, and the checks of a record."""
 
 import operator
 from decimal import Decimal, InvalidOperation
@@ -52,7 +52,7 @@ class Side(IntEnum):
 
 
 class Kind(IntEnum):
-    """What a record does to the level at its price.
+    """The effect of a record on the level at its price.
 
     ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
@@ -77,7 +77,7 @@ class Kind(IntEnum):
 
 
 class Flags(IntFlag):
-    """What else is known of a record; the bits are those of Databento's ``flags``."""
+    """Further properties of a record. The bits are those of Databento's ``flags``."""
 
     NONE = 0
     MBP = FLAG_MBP
@@ -99,7 +99,7 @@ class Rejection(IntEnum):
     """Why a book, or `validate`, refuses a transaction.
 
     ================= ==============================================================
-    ``KIND``          the kind is none of `Kind`
+    ``KIND``          the kind is not one of `Kind`
     ``SIDE``          the side is neither bid nor ask
     ``MARKET``        no book has this market id
     ``SIZE``          the size is 0 where something must be added or taken
@@ -146,7 +146,7 @@ BUNDLE_DTYPE = np.dtype([
 
 PRICE_SCALE = 10_000
 
-# The same objects without the look-up of a module's global.
+# C references to the same objects, which avoid the look-up of a module's global.
 cdef object transaction_dtype = TRANSACTION_DTYPE
 cdef object bundle_dtype = BUNDLE_DTYPE
 
@@ -200,7 +200,7 @@ cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL:
 @cython.final
 @cython.freelist(16)
 cdef class Memory:
-    """What a small array lies in; a buffer, so that NumPy knows that it may be written."""
+    """The memory of a small array. It is a buffer, so that NumPy knows that it may be written."""
     cdef void *block
     cdef Py_ssize_t size
 
@@ -250,7 +250,8 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """What is wrong with a record whatever book it goes to, or STATUS_APPLIED."""
+    """Check the parts of a record that do not depend on a book; STATUS_APPLIED if they are
+    valid."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND
@@ -274,7 +275,7 @@ FAULTY_FIELD = {
 
 
 def validate(transactions):
-    """Check records that are to enter a pipeline or a book, whatever its instrument.
+    """Check records before they enter a pipeline or a book, independent of the instrument.
 
     Parameters
     ----------
@@ -326,8 +327,8 @@ def to_fixed(value, decimals=4):
     Parameters
     ----------
     value : str, int, float or decimal.Decimal
-        The price. A float is taken at its exact binary value, so ``0.1`` is refused, ``"0.1"`` is
-        not. Text is plain ASCII, without underscores.
+        The price. A float means its exact binary value, so ``0.1`` is refused and ``"0.1"`` is
+        accepted. Text is plain ASCII, without underscores.
     decimals : int
         Decimals of the market's prices, 0 to 18; see `Instrument.price_decimals`.
 
@@ -359,7 +360,7 @@ def to_fixed(value, decimals=4):
         raise RecordError("not a decimal number", field="price", value=value) from None
     if not price.is_finite():
         raise RecordError("not a finite number", field="price", value=value)
-    # In integers: Decimal's own arithmetic rounds to whatever context the caller has set.
+    # In integers: Decimal's own arithmetic would round to the precision of the caller's context.
     sign, digits, exponent = price.as_tuple()
     units = int("".join(map(str, digits)))
     if units and price.adjusted() > 18:
@@ -405,7 +406,7 @@ def from_fixed(fixed, decimals=4):
     Decimal('100.2500')
     """
     cdef int places = price_places(decimals)
-    # From its digits: Decimal's own arithmetic rounds to whatever context the caller has set.
+    # From its digits: Decimal's arithmetic would round to the precision of the caller's context.
     try:
         units = operator.index(fixed)
     except TypeError:

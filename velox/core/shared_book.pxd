@@ -1,5 +1,5 @@
-"""Both sides of one market, written by any number of threads and read by any others, without a
-lock: quantities by price level, and over them a bitmap that finds the best in a few loads.
+"""The levels of one market, which any number of threads write and read without a lock. They are
+quantities by price level, with a bitmap above them that finds the best in a few loads.
 
 Every word is a counter over a value, and is *vacant* while its value is zero::
 
@@ -12,16 +12,17 @@ Every word is a counter over a value, and is *vacant* while its value is zero::
     | version, 32 bits                | occupied, one bit a word below    |   the bitmap: tiers 1..
     +---------------------------------+-----------------------------------+
 
-Two rules, the same between every tier and the one above it. ``docs/explanation/shared-book.md``
-proves them:
+Two rules hold between every tier and the one above it. ``docs/explanation/shared-book.md`` proves
+them:
 
 1. *Announce*: a thread that fills a vacant word first sets its bit in the word above, always under
 a new version, even if the bit is set already. 2. *Withdraw*: a thread that vacates a word gives it
 a new counter. Then it clears the word's bit by a compare-and-swap against what the word above held
-*before*. Where that fails, both steps again.
+*before*. If that fails, it repeats both steps.
 
-So a word that is not vacant has its bit set, at every instant; a bit that is set promises nothing.
-A quantity that stays above zero costs one compare-and-swap and no write to the bitmap.
+So a word that is not vacant has its bit set, at every instant. A set bit does not imply that its
+word is not vacant. A quantity that stays above zero costs one compare-and-swap and no write to the
+bitmap.
 
 One block, 128-aligned, with no pointer inside::
 
@@ -104,22 +105,22 @@ cdef struct shared_book:
 # NULL: there is no memory.
 cdef shared_book *shared_book_new(
     uint64_t levels, int64_t base_tick, page_choice when) noexcept nogil
-# What it takes, in bytes.
+# Its size in bytes.
 cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil
 # Levels of a side that were occupied when each was looked at.
 cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil
 # Call it when no thread uses the book any more. NULL is allowed.
 cdef void shared_book_free(shared_book *book) noexcept nogil
 
-# False where the side is empty. See the definition for what is promised while others write.
+# False if the side is empty. The definition describes what holds while others write.
 cdef bint shared_book_best(
     shared_book *book, uint8_t side, int64_t *tick, int64_t *quantity) noexcept nogil
-# Best first, each level `stride` numbers after the last; returns how many it wrote, at most `n`.
+# Best first, `stride` numbers apart; returns how many levels it wrote, at most `n`.
 cdef Py_ssize_t shared_book_depth(
     shared_book *book, uint8_t side, Py_ssize_t n,
     int64_t *ticks, int64_t *quantities, Py_ssize_t stride) noexcept nogil
 
-# What an update needs off its common path.
+# Functions for the uncommon paths of an update.
 cdef uint8_t shared_book_clear(shared_book *book, uint8_t side) noexcept nogil
 cdef bint shared_book_announce(
     shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
@@ -137,10 +138,10 @@ cdef inline atomic_u64 *shared_book_words(shared_book *book, uint8_t side) noexc
 
 cdef inline uint64_t shared_book_rank(
         shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
-    """The rank of a tick, `levels` or more where the window does not hold it.
+    """The rank of a tick; `levels` or more if the tick lies outside the window.
 
-    Unsigned, so that a tick below the window wraps to far above it. Counting from the other end of
-    a power of two is an exclusive or, and its own inverse.
+    The arithmetic is unsigned, so a tick below the window wraps to far above it. Counting from the
+    other end of a power of two is an exclusive or, which is its own inverse.
     """
     # Minus 1, the side is a mask: all ones for SIDE_BID, 0 for SIDE_ASK. Sides cannot be guessed.
     return (<uint64_t>tick - <uint64_t>book.base_tick) ^ (
@@ -155,7 +156,7 @@ cdef inline int64_t shared_book_tick(
 
 cdef inline int64_t shared_book_quantity(
         shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
-    """What a level holds now; 0 for a tick that the window does not hold."""
+    """The quantity of a level; 0 for a tick outside the window."""
     cdef uint64_t rank = shared_book_rank(book, side, tick)
     if rank >= book.levels:
         return 0
@@ -165,9 +166,10 @@ cdef inline int64_t shared_book_quantity(
 
 cdef inline bint shared_book_is_clear(
         shared_book *book, uint8_t side, int64_t tick) noexcept nogil:
-    """Whether this thread sees that a side has no level at a tick of the window, nor a better one.
+    """Whether this thread sees that a side has no level at a tick of the window and no better one.
 
-    False promises nothing: a bit may stand over a vacant level. Two loads for 1024 levels.
+    False may be wrong, since a bit may be set over a vacant level. It takes two loads for 1024
+    levels.
     """
     cdef atomic_u64 *words = shared_book_words(book, side)
     cdef uint64_t rank = shared_book_rank(book, side, tick)
@@ -176,8 +178,8 @@ cdef inline bint shared_book_is_clear(
     cdef uint32_t tier
     for tier in range(book.root, 0, -1):
         index = rank >> (5 * (tier - 1))
-        # The bits of what is better. Relaxed: coherence alone shows every bit of an update that
-        # this thread has heard of, and of others nothing is said.
+        # The bits of better levels. Relaxed: coherence shows every bit of an update that happened
+        # before this load. Of other updates, the result says nothing.
         seen |= (load_relaxed(words + book.tier[tier] + (index >> 5)) & BITMAP_OCCUPIED) \
             << (63 - (index & 31)) << (tier > 1)
     return seen == 0
@@ -188,9 +190,10 @@ cdef inline uint8_t shared_book_update(
         uint64_t quantity) noexcept nogil:
     """Change one level, also while other threads change it; `side` is SIDE_BID or SIDE_ASK.
 
-    Every status but STATUS_APPLIED means that nothing changed. STATUS_TIMEOUT: other threads won
-    the level `tries` times in a row, and the caller must try again. KIND_CLEAR alone changes many
-    levels, one after the other, and may time out having emptied some of them; to repeat it is safe.
+    Every status but STATUS_APPLIED means that nothing changed. STATUS_TIMEOUT: other threads
+    changed the level first `tries` times in a row, and the caller must try again. Only KIND_CLEAR
+    changes many levels, one after the other. If it times out, it may have emptied some of them; it
+    is safe to repeat.
     """
     cdef atomic_u64 *words = shared_book_words(book, side)
     cdef uint64_t rank, seen, held, wanted, above = 0
@@ -222,13 +225,13 @@ cdef inline uint8_t shared_book_update(
         elif unlikely(wanted == 0):
             wanted = LEVEL_EPOCH
             # Relaxed: the swap below releases this load to a thread that finds the level vacant. So
-            # the load cannot have read an announcement made after that.
+            # this load cannot have read an announcement made after that swap.
             above = load_relaxed(words + book.tier[1] + (rank >> 5))
         # Release: a thread that sees the new quantity also sees the bit announced for it, and all
         # that this thread did before. Acquire: the bit of a level that another thread filled is
         # that thread's doing, and this update must not be complete without it. Relaxed on failure:
-        # what it read is not used. The difference changes the quantity, and from the last lot to
-        # none also the epoch.
+        # what it read is not used. The difference changes the quantity. If the level becomes empty,
+        # it also changes the epoch.
         if likely(cas_weak_acq_rel_else_relaxed(words + rank, &seen, seen - held + wanted)):
             if unlikely(wanted == LEVEL_EPOCH):
                 shared_book_withdraw(book, words, 0, rank, above)

@@ -1,6 +1,7 @@
-"""The order book's levels for several writers: what does not need inlining, and `SharedLadder`.
+"""The order book's levels for several writers: the functions that are not inlined, and
+`SharedLadder`.
 
-The protocol is drawn in ``shared_book.pxd`` and argued in ``docs/explanation/shared-book.md``.
+``shared_book.pxd`` describes the protocol, and ``docs/explanation/shared-book.md`` proves it.
 """
 
 import numpy as np
@@ -113,13 +114,14 @@ cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil:
     cdef uint64_t rank
     cdef uint64_t count = 0
     for rank in range(book.levels):
-        # Relaxed: a count over many words is true at no instant anyway.
+        # Relaxed: a count over many words is not exact at one instant in any case.
         count += (load_relaxed(words + rank) & LEVEL_QUANTITY) != 0
     return count
 
 
 cdef bint try_again(uint32_t tries, uint32_t *lost) noexcept nogil:
-    """Wait after a lost compare-and-swap, twice as long each time; False when it was the last."""
+    """Wait after a lost compare-and-swap, twice as long each time. False if that was the last
+    try."""
     cdef uint32_t _pause
     if lost[0] + 1 >= tries:
         return False
@@ -136,10 +138,10 @@ cdef bint shared_book_try_again(shared_book *book, uint32_t *lost) noexcept nogi
 cdef bint shared_book_announce(
         shared_book *book, atomic_u64 *words, uint32_t tier, uint64_t index,
         uint32_t *lost) noexcept nogil:
-    """Rule 1: set bit `index` of a tier, for a word below it that was seen vacant.
+    """Rule 1: set bit `index` of a tier, for a word below it that this thread saw vacant.
 
-    The bitmap's words are themselves filled by the rule, so the root comes first. False when the
-    tries ran out: then a bit may stay set over a vacant word, which is allowed.
+    The same rule fills the bitmap's own words, so the root comes first. False if the tries ran out.
+    A bit may then stay set over a vacant word, which is allowed.
     """
     cdef atomic_u64 *word = words + book.tier[tier] + (index >> 5)
     cdef uint64_t seen
@@ -152,8 +154,8 @@ cdef bint shared_book_announce(
         if not seen & BITMAP_OCCUPIED and tier < book.root:
             if not shared_book_announce(book, words, tier + 1, index >> 5, lost):
                 return False
-        # Release: a thread that sees this bit also sees its word announced above. No acquire: each
-        # value of the word is there only once, so that this reads what was acquired just now.
+        # Release: a thread that sees this bit also sees its word announced above. No acquire: the
+        # word never has the same value twice, so this reads the value that was acquired just now.
         # Relaxed on failure: what it read is not used.
         if cas_weak_release_else_relaxed(
                 word, &seen, (seen | <uint64_t>1 << (index & 31)) + BITMAP_VERSION):
@@ -168,9 +170,9 @@ cdef void withdraw(
     """Rule 2: clear the bit of a word that was made vacant after `above`, its parent, was read.
 
     The update is complete without it, and each new counter may cost another thread's update a try.
-    So it gives up where the word is filled again, where another thread has cleared the bit, and
-    after an eighth of an update's tries, over all tiers: a bit over a vacant word costs readers a
-    visit, and the next thread to empty the word tries again.
+    So it gives up if the word is filled again or another thread has cleared the bit. It also gives
+    up after an eighth of an update's tries, over all tiers. A bit over a vacant word costs readers
+    a visit, and the next thread that empties the word tries again.
     """
     cdef atomic_u64 *word = words + book.tier[tier] + index
     cdef atomic_u64 *parent = words + book.tier[tier + 1] + (index >> 5)
@@ -182,7 +184,8 @@ cdef void withdraw(
     cdef uint32_t tries = max(book.tries // CLEANUP_SHARE, <uint32_t>1)
     while above & bit:
         if has_grandparent:
-            # Relaxed: released by the swap of the parent, as `above` was by that of the word.
+            # Relaxed: the swap of the parent releases this load, as the swap of the word released
+            # `above`.
             far_above = load_relaxed(words + book.tier[tier + 2] + (index >> 10))
         cleared = (above & ~bit) + BITMAP_VERSION
         # Release: a thread that does not see the bit finds the word vacant. Acquire: a thread that
@@ -194,10 +197,11 @@ cdef void withdraw(
             return
         if not try_again(tries, lost):
             return
-        # Relaxed: released by the swap of the word that follows.
+        # Relaxed: the swap of the word, later in this function, releases this load.
         above = load_relaxed(parent)
         while above & bit:
-            # Relaxed: only a guess for the swap, or a reason to leave, which promises nothing.
+            # Relaxed: the value is only a guess for the swap, or a reason to give up, which needs
+            # no order.
             seen = load_relaxed(word)
             if seen & value:
                 return
@@ -225,9 +229,9 @@ cdef void start_walk(shared_book *book, uint8_t side, shared_walk *walk) noexcep
 
 
 cdef uint64_t walk_load(shared_walk *walk, uint64_t offset) noexcept nogil:
-    """Read a word and remember what it was."""
-    # Acquire: a bit that is missing, or a level that is vacant, must not be older than the levels
-    # that this reader looks at next; and the load of a level comes after those of its path.
+    """Read a word and record its value."""
+    # Acquire: a missing bit or a vacant level must not be older than the levels that this reader
+    # loads next. The load of a level also comes after the loads of its path.
     cdef uint64_t value = load_acquire(walk.words + offset)
     if walk.witnessed < WITNESSES:
         walk.witness[walk.witnessed].word = walk.words + offset
@@ -238,10 +242,10 @@ cdef uint64_t walk_load(shared_walk *walk, uint64_t offset) noexcept nogil:
 
 cdef bint walk_next(
         shared_book *book, shared_walk *walk, uint64_t *rank, uint64_t *quantity) noexcept nogil:
-    """The next occupied level, best first; False after the last.
+    """Find the next occupied level, best first. False after the last.
 
-    A level that stays occupied is never passed over, since its bits stay set all the way up. Bits
-    over vacant words are passed over.
+    A level that stays occupied is never skipped, since its bits stay set in every tier. Bits over
+    vacant words are skipped.
     """
     cdef uint64_t index = walk.index
     cdef uint32_t tier = walk.tier
@@ -269,17 +273,17 @@ cdef bint walk_next(
 
 
 cdef bint walk_held(shared_walk *walk) noexcept nogil:
-    """Whether all words of a walk are unchanged. Then they all had these values at one instant.
+    """Whether all words of a walk are unchanged. If so, they all had these values at one instant.
 
-    The last one need not be: that instant is when it was read. A walk that met more bits over
-    vacant words than it could remember cannot vouch for them.
+    The last word is not checked: the instant is that of its read. If a walk met more bits over
+    vacant words than it could record, the result is False.
     """
     cdef uint32_t number
     if walk.witnessed > WITNESSES:
         return False
     for number in range(walk.witnessed - 1):
-        # Relaxed: these come after the acquiring load of the last word, and a word that led to
-        # what was read there must therefore show itself here.
+        # Relaxed: these loads come after the acquiring load of the last word. If the writer of the
+        # last word's value had seen a change on the path, the change is visible here.
         if load_relaxed(walk.witness[number].word) != walk.witness[number].value:
             return False
     return True
@@ -287,13 +291,13 @@ cdef bint walk_held(shared_walk *walk) noexcept nogil:
 
 cdef bint shared_book_best(
         shared_book *book, uint8_t side, int64_t *tick, int64_t *quantity) noexcept nogil:
-    """The best level of a side, and what it holds.
+    """Find the best level of a side, and its quantity.
 
     Linearizable: the answer was true at one instant of the call. The words that led to it are read
-    twice and must not have changed, which their counters tell. When 64 such collects have failed,
-    the answer is the last level that one of them found, and less is known of it: it was occupied at
-    one instant of the call, and no level that was better and occupied throughout the call was
-    missed. False then means that no level was occupied throughout the call.
+    twice, and their counters show whether they changed. If 64 such attempts fail, the answer is the
+    last level that one of them found. Then only this holds: the level was occupied at one instant
+    of the call, and no better level was occupied throughout the call. False then means that no
+    level was occupied throughout the call.
     """
     cdef shared_walk walk
     cdef uint64_t rank = 0, held = 0
@@ -316,9 +320,10 @@ cdef bint shared_book_best(
 cdef Py_ssize_t shared_book_depth(
         shared_book *book, uint8_t side, Py_ssize_t n,
         int64_t *ticks, int64_t *quantities, Py_ssize_t stride) noexcept nogil:
-    """The best `n` levels of a side: each exact at one instant of the call, not all at the same.
+    """Write the best `n` levels of a side. Each is exact at one instant of the call, not all at the
+    same.
 
-    No level that stays occupied throughout the call is missed before the last one reported.
+    Before the last level reported, no level that was occupied throughout the call is missing.
     """
     cdef shared_walk walk
     cdef uint64_t rank, held
@@ -346,7 +351,8 @@ cdef uint8_t shared_book_clear(shared_book *book, uint8_t side) noexcept nogil:
 cdef void apply_all(
         shared_book *book, const Transaction *first, Py_ssize_t count, bint retry,
         uint8_t *statuses, int64_t *best, uint64_t *totals) noexcept nogil:
-    """The writer's loop: what became of each record, the best tick after it, and the totals."""
+    """Apply records in a loop. Writes the status of each, the best tick after it, and the
+    totals."""
     cdef Py_ssize_t index
     cdef uint64_t quantity
     cdef int64_t held
@@ -373,9 +379,9 @@ cdef void apply_all(
 cdef class SharedLadder:
     """The price levels of one market, written by several threads at once without a lock.
 
-    The part of a shared `OrderBook` that holds quantities, by itself: integer ticks, a fixed
-    window, no money and no policy. Updates are linearizable, each to one level; none is ever half
-    applied.
+    It is the part of a shared `OrderBook` that holds quantities. It has integer ticks and a fixed
+    window, and knows no prices in currency and no crossing policy. Each update changes one level
+    and is linearizable. None is ever half applied.
 
     Parameters
     ----------
@@ -400,8 +406,8 @@ cdef class SharedLadder:
 
     Notes
     -----
-    Every method may be called from any thread at any time. The protocol, and what a reader may rely
-    on while others write, is described in ``docs/explanation/shared-book.md``.
+    Every method may be called from any thread at any time. ``docs/explanation/shared-book.md``
+    describes the protocol, and what holds for a reader while others write.
 
     Examples
     --------
@@ -456,7 +462,7 @@ cdef class SharedLadder:
             ``TRADE`` changes nothing.
         tick : int
         quantity : int, default 0
-            What to add, to take or to set; up to 2**47 - 1 fit a level.
+            The quantity to add, to take or to set. A level holds up to 2**47 - 1.
 
         Returns
         -------
@@ -480,10 +486,10 @@ cdef class SharedLadder:
             The records; no other thread may write them meanwhile. ``SET_WIDE`` takes its quantity
             from `id`, every other kind from `size`.
         retry : bool, default False
-            Try an update that timed out again until it does not.
+            Whether to repeat an update that timed out until it succeeds.
         best : ndarray, shape (n,), dtype int64, optional
-            Filled with the best tick of each record's side as read right after the record, or
-            ``-2**63`` where the side was empty.
+            Receives the best tick of each record's side, read right after the record, or ``-2**63``
+            if the side was empty.
 
         Returns
         -------
@@ -540,7 +546,7 @@ cdef class SharedLadder:
         return None
 
     def quantity(self, uint8_t side, int64_t tick):
-        """What a level holds; 0 where it is empty or outside the window.
+        """The quantity of a level; 0 if it is empty or outside the window.
 
         Parameters
         ----------
@@ -590,8 +596,8 @@ cdef class SharedLadder:
     def marked(self, uint8_t side):
         """How many bits are set in each tier of a side's bitmap.
 
-        At rest, a diagnosis: the first is the number of occupied levels, plus any bit that a
-        thread gave up clearing because it lost every try, which costs a reader a visit.
+        For diagnosis while no thread writes. The first number is that of the occupied levels, plus
+        the bits that a thread gave up clearing. Each such bit costs a reader a visit.
 
         Parameters
         ----------
@@ -611,14 +617,14 @@ cdef class SharedLadder:
         for tier in range(1, self.book.root + 1):
             count = 0
             for number in range(max(self.book.levels >> (5 * tier), <uint64_t>1)):
-                # Relaxed: a count over many words is true at no instant anyway.
+                # Relaxed: a count over many words is not exact at one instant in any case.
                 count += count_ones(<uint32_t>load_relaxed(
                     words + self.book.tier[tier] + number))
             counts.append(count)
         return tuple(counts)
 
     def counters(self):
-        """How often each status was the outcome, over all threads.
+        """How often each status was the result of an update, over all threads.
 
         Returns
         -------

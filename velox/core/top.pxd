@@ -1,8 +1,8 @@
-"""The best bid and ask, published by a book's one writer for any number of readers.
+"""The best bid and ask, which a book's one writer publishes for any number of readers.
 
 Two slots and a version, 128 bytes of their own. Version `v` stands in slot ``v & 1``; the writer
-fills the other slot and then moves the version on. A reader takes the version, the slot that it
-names, and the version again: the same number twice means that the slot was whole.
+fills the other slot and then moves the version on. A reader loads the version, the slot that it
+names, and the version again. If both numbers are equal, the slot was complete.
 
 Top line, 128 bytes::
 
@@ -17,11 +17,11 @@ Top line, 128 bytes::
     | price | quant.| price | quant.|                       |
     +-------+-------+-------+-------+-----------------------+
 
-Why two slots and not one under a sequence lock: a writer that loses its processor half-way through
-leaves a lone slot unreadable until it runs again; here the readers go on with the version before.
-A read is repeated only when a whole new version came out during it.
+Why two slots, and not one under a sequence lock: with one slot, a writer that loses its processor
+half-way leaves the slot unreadable until it runs again. With two, the readers use the previous
+version. A read is repeated only if a whole new version was published during it.
 
-Why it is right, in C11's terms. Let a reader take version `v` first and last.
+Proof, in C11's terms. Let a reader load version `v` first and last.
 
 1. Nothing older. The store of `v` is a release after the stores to its slot, and the first load is
    an acquire that reads it: the slot's stores happen before the reader's loads of it, which
@@ -31,9 +31,9 @@ Why it is right, in C11's terms. Let a reader take version `v` first and last.
    such a value. Then the store of ``v + 1`` would happen before the reader's last load, which could
    not return `v` (read-write coherence). But it returned `v`.
 
-The last load may be relaxed: step 2 orders it after the loads of the data, which are acquires. No
-fence, no locked instruction; on x86-64 every one of these operations is a plain move. A version of
-64 bits does not come round.
+The last load may be relaxed: step 2 orders it after the loads of the data, which are acquires.
+There is no fence and no locked instruction; on x86-64 each of these operations is a plain move. A
+version of 64 bits does not wrap.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -72,7 +72,7 @@ cdef inline void top_line_assert_layout() noexcept nogil:
 
 
 cdef inline void top_line_publish(top_line *self, const book_top *top) noexcept nogil:
-    """The writer's side; a zeroed line is version 0 of an empty book."""
+    """Called by the writer. A zeroed line is version 0 of an empty book."""
     # Relaxed: the writer reads what it stored itself.
     cdef uint64_t version = load_relaxed(&self.version) + 1
     cdef top_slot *slot = &self.odd if version & 1 else &self.even
@@ -86,14 +86,14 @@ cdef inline void top_line_publish(top_line *self, const book_top *top) noexcept 
 
 
 cdef inline bint top_line_try_read(const top_line *self, book_top *top) noexcept nogil:
-    """One attempt, by any thread; False if a new version came out meanwhile."""
-    # Acquire: what the version names is there to be read (step 1).
+    """Try once to read; for any thread. False if a new version was published meanwhile."""
+    # Acquire: this thread sees the slot that the version names (step 1).
     cdef uint64_t version = load_acquire(&self.version)
     cdef const top_slot *slot = &self.odd if version & 1 else &self.even
-    # Acquire: a value from a later version would bring that version's number along (step 2).
+    # Acquire: after a value of a later version, the last load also returns that version (step 2).
     top.bid_price = load_i64_acquire(&slot.bid_price)
     top.bid_quantity = load_i64_acquire(&slot.bid_quantity)
     top.ask_price = load_i64_acquire(&slot.ask_price)
     top.ask_quantity = load_i64_acquire(&slot.ask_quantity)
-    # Relaxed: the acquires above keep it behind them.
+    # Relaxed: the acquires above keep this load after them.
     return load_relaxed(&self.version) == version

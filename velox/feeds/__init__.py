@@ -1,7 +1,8 @@
-"""The bytes of venues become arrays of `Transaction`, exactly or not at all.
+"""Decodes the data of venues into arrays of `Transaction`. A value that cannot be exact is an
+error.
 
-`velox.feeds.decode` turns messages into records and opens no file. `velox.feeds.files` walks files
-and feeds their lines to it.
+`velox.feeds.decode` turns messages into records and opens no file. `velox.feeds.files` reads files
+and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE

@@ -27,7 +27,7 @@ cdef extern from *:
     };
     """
     const uint32_t crc32_table "velox_crc32_table"[16]
-    # 128 bits: the arithmetic is C's, Cython need only know that it is wide and unsigned.
+    # 128 bits. C does the arithmetic; Cython only needs to know that the type is wide and unsigned.
     ctypedef unsigned long long wide "velox_wide"
 
 cdef enum:
@@ -49,8 +49,8 @@ cdef inline uint32_t crc32_update(uint32_t crc, const char *text, size_t size) n
 cdef inline size_t decimal_text(char *text, int64_t units, decimal_unit unit) noexcept nogil:
     """Write ``units * unit`` as a decimal at the *end* of DECIMAL_TEXT_SIZE bytes.
 
-    Returns where it begins. The text is the shortest: no trailing zero, no point without decimals,
-    "0.5" and not ".5".
+    Returns where it begins. The text is the shortest: it has no trailing zero and no point without
+    decimals. It is "0.5", not ".5".
     """
     cdef wide value = <wide>units * unit.mantissa
     cdef uint64_t decimals = unit.decimals if units != 0 else 0
@@ -68,7 +68,8 @@ cdef inline size_t decimal_text(char *text, int64_t units, decimal_unit unit) no
             digit = value % 10
             value //= 10
         else:
-            # Division by a constant costs a multiplication at 64 bits, a call at 128.
+            # Division by a constant is a multiplication at 64 bits, and a function call at 128
+            # bits.
             digit = <uint64_t>value % 10
             value = <uint64_t>value // 10
         begin -= 1

@@ -1,4 +1,4 @@
-"""What every feed gives: transactions, their instruments, and what the book must then be."""
+"""The result of every feed: transactions, their instruments, and checks of the book."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class KnownDepth:
     Attributes
     ----------
     bid : int or None
-        All bids from this price up are known, in the units of the records; None where the whole
-        side is known.
+        All bids from this price up are known, in the units of the records; None if the whole side
+        is known.
     ask : int or None
-        All asks from this price down are known; None where the whole side is known.
+        All asks from this price down are known; None if the whole side is known.
     levels : int or None
-        Levels a side that the source tells at most; None where it has no such limit.
+        The most levels a side that the source gives; None if it has no such limit.
     """
 
     bid: int | None
@@ -42,8 +42,8 @@ class KnownDepth:
 class Recording:
     """A recorded feed, ready to be replayed.
 
-    The transactions can be replayed back to back any number of times: wherever a book is opened
-    they clear both of its sides first. Arrays are read-only, so that threads may share them.
+    The transactions can be replayed back to back any number of times, since they clear both sides
+    of a book before they open it. Arrays are read-only, so that threads may share them.
 
     Attributes
     ----------
@@ -53,20 +53,20 @@ class Recording:
     instruments : tuple of Instrument
         One a market, with ids 0, 1, 2… in order of appearance.
     checks : DepthChecks, ChecksumChecks or None
-        What the venue says the book must be, at given positions of `transactions`.
+        The venue's state of the book at given positions of `transactions`.
     skipped : int
         Lines of input left out under ``on_error="skip"``.
     problems : tuple of str
-        Why lines were left out, and where gaps were: the first few of them.
+        The first few reasons for which lines were left out, and the first few gaps.
     source : tuple of pathlib.Path
         The files.
     ignored : dict
-        Messages that were left aside because they do not change the book, by name: other events,
-        heartbeats, acknowledgements, and messages that repeat what is known already.
+        How many messages were ignored because they do not change the book, by name: other events,
+        heartbeats, acknowledgements, and repeated messages.
     gaps : int
         Places where messages are missing.
     unknown : int
-        Checks that are not in `checks`, since they tell of prices beyond the known depth.
+        Checks that are not in `checks`, since their prices lie beyond the known depth.
     contradictions : int
         Places where the source contradicts itself; `problems` names the first few.
     known : ndarray, shape (k,), dtype KNOWN_DTYPE
@@ -95,19 +95,19 @@ class Recording:
     def known_depth(self, market: int = 0, position: int | None = None) -> KnownDepth:
         """How deep a book is known once `position` transactions have been applied.
 
-        Levels beyond that are known only if they have changed since: there may be others between
-        them.
+        A level beyond that depth is known only if it has changed since. There may be unknown levels
+        between such levels.
 
         Parameters
         ----------
         market : int
         position : int, optional
-            The end of the recording unless told.
+            The end of the recording if not given.
 
         Returns
         -------
         KnownDepth
-            All None where the recording tells of no limit, as for orders and captures.
+            All fields are None if the recording has no limit, as for orders and captures.
         """
         if position is None:
             position = len(self.transactions)

@@ -1,9 +1,9 @@
-"""Binance's messages in their usual form: bytes to exact integers, without Python objects.
+"""Parses Binance's messages in their usual form to exact integers, without Python objects.
 
 A scanner takes blocks of lines. It reads a line only if every byte of it is as Binance writes it,
 without spaces, escapes or other keys, and if each number fits 18 digits and the units of its
-symbol. Any other line is handed back for the careful form, which reads it or says what is wrong.
-So a scanner never refuses a line and never reads one that the careful form reads otherwise.
+symbol. Any other line is returned to the Python decoder, which reads it or reports what is wrong.
+So a scanner never refuses a line, and never reads one with a different result.
 
 Source: the payloads of ``depthUpdate``, ``bookTicker`` and ``trade`` in Binance's documentation of
 its spot and USD-M streams.
@@ -16,7 +16,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 __all__ = ["DIFF", "END", "OTHER", "TRADE", "BinanceScanner"]
 
-# What `BinanceScanner.advance` found: the end, a diff, a line for the careful form, a trade.
+# Results of `BinanceScanner.advance`: the end, a diff, a line for the Python decoder, a trade.
 END, DIFF, OTHER, TRADE = 0, 1, 2, 3
 
 cdef enum:
@@ -37,8 +37,9 @@ POWERS[:] = [10 ** exponent for exponent in range(19)]
 cdef int64_t MICROSECONDS_FROM = 10 ** 14
 cdef int64_t NANOSECONDS_FROM = 10 ** 17
 
-# The numbers of one symbol: `limit` is the first that does not fit, `step` 0 where any fits.
-# `largest` is of the lines that were read; `seen` adds the line that is being read.
+# The units of one symbol's numbers: `limit` is the first number that does not fit; `step` is 0 if
+# any number is allowed. `largest` is that of the lines that were read; `seen` also covers the line
+# that is being read.
 cdef struct units:
     int64_t limit
     int64_t step
@@ -78,14 +79,15 @@ cdef struct message:
 
 cdef inline const char *literal(const char *at, const char *end, const char *text,
                                 Py_ssize_t length) noexcept nogil:
-    """Behind `text`, or NULL where something else stands."""
+    """Return the position after `text`, or NULL if the line continues differently."""
     if end - at < length or memcmp(at, text, length) != 0:
         return NULL
     return at + length
 
 
 cdef inline const char *integer(const char *at, int64_t *value) noexcept nogil:
-    """Behind a JSON integer of at most 18 digits, or NULL. A byte that is no digit must follow."""
+    """Return the position after a JSON integer of at most 18 digits, or NULL. A non-digit must
+    follow."""
     cdef const char *begin = at
     cdef int64_t found = 0
     while 48 <= at[0] <= 57:
@@ -100,7 +102,8 @@ cdef inline const char *integer(const char *at, int64_t *value) noexcept nogil:
 
 
 cdef inline const char *decimal(const char *at, units *unit, int64_t *value) noexcept nogil:
-    """Behind the closing quote of decimal text, or NULL where the units do not hold it exactly."""
+    """Return the position after the closing quote of decimal text. NULL if it is not exact in the
+    units."""
     cdef int64_t mantissa = 0, power
     cdef Py_ssize_t digits = 0, decimals = 0
     while 48 <= at[0] <= 57:
@@ -143,7 +146,8 @@ cdef inline const char *decimal(const char *at, units *unit, int64_t *value) noe
 
 
 cdef inline const char *name(const char *at, const char *end, Py_ssize_t *length) noexcept nogil:
-    """Behind the closing quote of a plain name of 1 to 64 printable characters, or NULL."""
+    """Return the position after the closing quote of a name of 1 to 64 printable characters, or
+    NULL."""
     cdef const char *begin = at
     while at < end and at[0] != 34:
         if at[0] < 32 or at[0] > 126 or at[0] == 92 or at - begin == NAME_LIMIT:
@@ -156,7 +160,7 @@ cdef inline const char *name(const char *at, const char *end, Py_ssize_t *length
 
 
 cdef inline bint epoch_ns(int64_t value, int64_t *time) noexcept nogil:
-    """A venue's time in nanoseconds by the size of the number; False where it does not fit."""
+    """Convert a venue's time to nanoseconds by the size of the number. False if it does not fit."""
     cdef int64_t factor = 1
     if value < MICROSECONDS_FROM:
         factor = 1_000_000
@@ -220,7 +224,7 @@ cdef class BinanceScanner:
     cdef Py_ssize_t symbol_count
     cdef Py_ssize_t last_symbol
     cdef bint trades
-    # The block that is read, and how far.
+    # The block that is read, and the position in it.
     cdef bytes block
     cdef const char *at
     cdef const char *end
@@ -260,12 +264,12 @@ cdef class BinanceScanner:
         free(self.sizes)
 
     def stamps(self, int64_t factor, bint told):
-        """Say what the timestamps of lines count: how many ns, and whether that is certain."""
+        """Set the unit of the timestamps of lines, in ns, and whether that unit is certain."""
         self.stamp_factor = factor
         self.stamp_told = told
 
     def add(self, str name not None):
-        """Make a symbol known; returns its number, or -1 where it cannot be scanned."""
+        """Add a symbol, and return its number, or -1 if it cannot be scanned."""
         encoded = name.encode()
         if len(encoded) > NAME_LIMIT or self.symbol_count == SYMBOLS:
             return -1
@@ -276,7 +280,8 @@ cdef class BinanceScanner:
         return self.symbol_count - 1
 
     def set_prices(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
-        """Set the unit of a symbol's prices: decimals, first that does not fit, step or 0."""
+        """Set the unit of a symbol's prices: decimals, first number that does not fit, step or
+        0."""
         self.set_units(symbol, True, places, limit, step)
 
     def set_sizes(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
@@ -320,12 +325,12 @@ cdef class BinanceScanner:
     def advance(self):
         """Scan to the next diff or trade, or to a line that is not of the usual form.
 
-        Tickers are kept on the way; see `take_tickers`.
+        It keeps the tickers that it passes; see `take_tickers`.
 
         Returns
         -------
         int
-            DIFF, TRADE, OTHER, or END behind the last line.
+            DIFF, TRADE, OTHER, or END after the last line.
         """
         cdef int code
         self.any_time = False
@@ -334,13 +339,13 @@ cdef class BinanceScanner:
         return code
 
     def skip_one(self):
-        """Take the next line for the careful form without scanning it; OTHER, or END."""
+        """Return the next line to the Python decoder without scanning it; OTHER, or END."""
         if not self.next():
             return CODE_END
         return CODE_OTHER
 
     cdef bint next(self) noexcept nogil:
-        """Step to the next line; False behind the last."""
+        """Step to the next line. False after the last."""
         cdef const char *mark
         if self.at >= self.end:
             return False
@@ -368,7 +373,7 @@ cdef class BinanceScanner:
         return CODE_END
 
     cdef void accept(self) noexcept nogil:
-        """Note what a line that was read says of times and of the largest numbers."""
+        """Store the times and the largest numbers of a line that was read."""
         cdef symbol *of
         if self.found.has_time:
             self.newest_time = self.found.time
@@ -397,7 +402,7 @@ cdef class BinanceScanner:
             if at == NULL:
                 return CODE_OTHER
             at = literal(at, end, b',"data":', 8)
-            # The last brace is the wrapper's.
+            # The last brace closes the wrapper.
             if at == NULL or end - at < 2 or (end - 1)[0] != 125:
                 return CODE_OTHER
             end -= 1
@@ -421,7 +426,7 @@ cdef class BinanceScanner:
         return CODE_OTHER
 
     cdef const char *stamp(self, const char *at, const char *end) noexcept nogil:
-        """Behind a local timestamp and its space, or NULL."""
+        """Return the position after a local timestamp and its space, or NULL."""
         cdef int64_t stamp = 0
         cdef Py_ssize_t digits = 0
         while 48 <= at[0] <= 57:
@@ -456,7 +461,7 @@ cdef class BinanceScanner:
         cdef symbol *each
         cdef Py_ssize_t index
         for index in range(-1, self.symbol_count):
-            # The last one first: most lines are of the symbol of the line before.
+            # Try the last symbol first: most lines have the symbol of the previous line.
             if index < 0:
                 index = self.last_symbol
             each = &self.symbols[index]
@@ -517,7 +522,7 @@ cdef class BinanceScanner:
 
     cdef const char *levels(self, const char *at, const char *end, symbol *of, Py_ssize_t begin,
                             Py_ssize_t *count) noexcept nogil:
-        """Behind the bracket that closes an array of levels, or NULL."""
+        """Return the position after the bracket that closes an array of levels, or NULL."""
         cdef Py_ssize_t index = begin
         if at < end and at[0] == 93:        # b"]"
             count[0] = 0
@@ -545,7 +550,7 @@ cdef class BinanceScanner:
             return at + 2
 
     cdef bint grow(self) noexcept nogil:
-        """Double the room for levels; False where there is no memory."""
+        """Double the room for levels. False if there is no memory."""
         cdef Py_ssize_t capacity = 2 * self.capacity
         cdef void *prices = realloc(self.prices, capacity * sizeof(int64_t))
         if prices == NULL:
@@ -597,7 +602,7 @@ cdef class BinanceScanner:
 
     cdef const char *half(self, const char *at, const char *end, const char *price_key,
                           const char *size_key, symbol *of, int64_t *best) noexcept nogil:
-        """Behind one side of a ticker, or NULL. An empty side is 0 and 0."""
+        """Return the position after one side of a ticker, or NULL. An empty side is 0 and 0."""
         cdef int64_t seen = of.prices.seen
         at = literal(at, end, price_key, 6)
         if at != NULL:
@@ -697,7 +702,8 @@ cdef class BinanceScanner:
 
     cdef const char *amount(self, const char *at, const char *end, symbol *of,
                             bint is_price) noexcept nogil:
-        """Behind the price or size of a trade; only its form counts where trades are not wanted."""
+        """Return the position after the price or size of a trade. If trades are not wanted, only
+        the form is checked."""
         cdef Py_ssize_t length
         if of == NULL:
             return name(at, end, &length)
@@ -810,7 +816,8 @@ cdef class BinanceScanner:
 
 cdef inline const char *optional_integer(const char *at, const char *end, const char *key,
                                          Py_ssize_t length) noexcept nogil:
-    """Behind a key and its integer, or `at` where another key stands; NULL for no integer."""
+    """Return the position after a key and its integer; `at` for another key; NULL if it is not an
+    integer."""
     cdef int64_t value
     cdef const char *begin = literal(at, end, key, length)
     if begin == NULL:

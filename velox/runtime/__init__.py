@@ -1,1 +1,1 @@
-"""Stages, threads and where they run: from parts to a pipeline."""
+"""The pipeline: its stages, its threads, and the CPUs on which they run."""

@@ -34,7 +34,7 @@ cdef enum:
 
 cdef uint64_t bundle_from(bundle_stage *self, transaction_ring *input, uint64_t most) \
         noexcept nogil:
-    """Accept up to `most` records of one lane; returns how many."""
+    """Accept up to `most` records of one lane, and return how many were accepted."""
     cdef uint64_t available, start, end, now_ns
     cdef uint64_t done = 0
     cdef uint32_t accepted = 1

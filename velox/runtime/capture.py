@@ -227,7 +227,7 @@ def _capture_error(what: str, path: str | os.PathLike[str], error: OSError) -> C
 
 
 def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
-    """Open for reading and writing, unless another process is writing a capture there.
+    """Open the file for reading and writing, unless another process is writing a capture to it.
 
     The lock goes with the descriptor, so a killed writer leaves none behind.
     """
@@ -266,7 +266,7 @@ def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -
 
 
 def recover_capture(path: str | os.PathLike[str]) -> int:
-    """Make a capture whole that was cut off by a kill or a crash.
+    """Repair a capture that was cut off by a kill or a crash.
 
     Parameters
     ----------
@@ -304,19 +304,19 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
 
 
 def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str]) -> None:
-    """Refuse a file that holds more than its header promises.
+    """Refuse a file that holds more bundles than its header says.
 
     Parameters
     ----------
     bundles : memmap
-        What the header promises, as ``numpy.load`` maps it.
+        The bundles that the header counts, as ``numpy.load`` maps them.
     path : path
         The file.
 
     Raises
     ------
     FeedError
-        The file is longer.
+        The file is longer than its header says.
     """
     promised = getattr(bundles, "offset", 0) + bundles.nbytes
     if os.stat(path).st_size > promised:
@@ -328,7 +328,8 @@ def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
-    """Count bundles up to the first impossible one: blocks that a crash lost read as zeros."""
+    """Count the bundles before the first invalid one. Disk blocks that a crash lost read as
+    zeros."""
     if written == 0:
         return 0
     found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))

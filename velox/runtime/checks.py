@@ -1,4 +1,4 @@
-"""What a book must be at given moments of a recording, as arrays that C can compare."""
+"""The expected state of a book at given points of a recording, as arrays that C can compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ __all__ = ["ChecksumChecks", "DepthChecks"]
 def _require(
     name: str, array: object, dtype: type[np.generic], shape: tuple[int | None, ...]
 ) -> None:
-    """Refuse anything but a native, contiguous array of `dtype`; None in `shape` is any length."""
+    """Require a contiguous array of `dtype` in native byte order. None in `shape` allows any
+    length."""
     if not isinstance(array, np.ndarray):
         raise RecordError(f"expected an array, got {type(array).__name__}", field=name)
     if array.dtype != np.dtype(dtype):
@@ -63,12 +64,12 @@ class DepthChecks:
         In the units of the market's records. Side 0 is the bid, side 1 the ask; the best level
         comes first.
     quantities : ndarray, shape (n, 2, depth), dtype int64
-        In lots; 0 where the book has no such level, whose price then means nothing.
+        In lots; 0 where the book has no such level. The price of that level is then ignored.
 
     Raises
     ------
     RecordError
-        An array is not of its dtype or shape, positions descend, or a quantity is negative.
+        An array has the wrong dtype or shape, positions descend, or a quantity is negative.
 
     Examples
     --------
@@ -125,7 +126,7 @@ class ChecksumChecks:
     Raises
     ------
     RecordError
-        An array is not of its dtype or shape, positions descend, or `algorithm` is no
+        An array has the wrong dtype or shape, positions descend, or `algorithm` is not a
         `BookChecksum`.
 
     Examples

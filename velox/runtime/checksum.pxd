@@ -1,4 +1,4 @@
-"""The contract of a checksum that a venue sends with its book.
+"""The C interface of a checksum that a venue sends with its book.
 
 A feed derives from `BookChecksum` and sets `function` and `levels`. The verifier then calls
 `function` on the thread that writes the books, with the newest rows of the book.

@@ -19,7 +19,7 @@ cdef class BookChecksum:
     levels : int
         How many levels a side it covers.
     price_decimals : int
-        Decimals of the prices of the books that it is computed of.
+        Decimals of the prices in the books whose checksum is computed.
 
     Notes
     -----
@@ -46,7 +46,7 @@ cdef class BookChecksum:
         Raises
         ------
         ConfigError
-            This class computes nothing; use one that a feed supplies.
+            This is the base class. Use a class that a feed supplies.
         TimeoutError
             As for `OrderBook.depth`.
         """
@@ -55,7 +55,7 @@ cdef class BookChecksum:
             raise ConfigError(
                 f"{type(self).__name__} computes nothing: a feed supplies the function")
         rows = book.depth(self.levels, timeout=timeout)
-        # A level that is there holds at least one lot; the rows below the last are zero.
+        # Each level in the book holds at least one lot. The rows after the last level are zero.
         counts.bids = int((rows["bid_quantity"] > 0).sum())
         counts.asks = int((rows["ask_quantity"] > 0).sum())
         return self.function(

@@ -1,4 +1,4 @@
-"""The host's own gaps: time that a thread which only reads the clock does not get."""
+"""Gaps of the host: times at which a thread that only reads the clock did not run."""
 
 from libc.stdint cimport uint64_t
 

@@ -1,4 +1,4 @@
-"""The host's own gaps: time that a thread which only reads the clock does not get."""
+"""Gaps of the host: times at which a thread that only reads the clock did not run."""
 
 from cython cimport unlikely
 from libc.stdint cimport UINT64_MAX, uint64_t
@@ -24,7 +24,7 @@ cdef watch_result watch_clock(
     while last_ns < end_ns and not control_stopped(until):
         now_ns = clock_now(clock)
         if unlikely(now_ns - last_ns >= threshold_ns):
-            # The cost of this falls into the next step and is far below the threshold.
+            # The time that this takes counts towards the next step. It is far below the threshold.
             histogram_record(gaps, now_ns - last_ns)
             result.taken_ns += now_ns - last_ns
         last_ns = now_ns
@@ -94,7 +94,7 @@ def watch(Clock clock not None, LatencyHistogram gaps not None, Control until no
     Returns
     -------
     elapsed_ns, taken_ns : int
-        How long it read the clock, and how much of that lies in the recorded steps.
+        How long the loop ran, and the sum of the recorded steps.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The host's own hiccups: time that it takes from a thread which only reads the clock.
+"""Hiccups of the host: times at which a thread that only reads the clock did not run.
 
 No latency can be better than these. Their causes lie outside the program: interrupts, the
 scheduler, a hypervisor that runs another guest. One thread a CPU reads the clock again and again. A
@@ -26,13 +26,13 @@ from velox.runtime.threads import start_thread
 
 __all__ = ["Hiccups", "measure_hiccups"]
 
-# Of the shortest step: what the loop itself, a cache miss or a record can never take.
+# In multiples of the shortest step. The loop, a cache miss and a record all take less.
 THRESHOLD_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Hiccups:
-    """The time that one CPU took from a thread that wanted all of it.
+    """The times at which a thread that only reads the clock did not run, on one CPU.
 
     Attributes
     ----------

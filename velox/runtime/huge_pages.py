@@ -1,8 +1,9 @@
-"""Huge pages: what a pipeline's memory asked for, and what the kernel granted.
+"""Huge pages: how much a pipeline asked for, and how much the kernel granted.
 
-A huge page (2 MiB) needs one entry of the TLB where small ones need 512. Linux gives them to memory
-that asks with ``madvise``, if it has some and ``/sys/kernel/mm/transparent_hugepage/enabled``
-allows it. Only ``/proc/self/smaps`` says whether it did.
+A huge page (2 MiB) needs one entry of the TLB; the same memory in small pages needs 512. A program
+asks for huge pages with ``madvise``. Linux grants them if it has some and
+``/sys/kernel/mm/transparent_hugepage/enabled`` allows it. Only ``/proc/self/smaps`` says how many
+it granted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from velox.config import HugePages as When
+from velox.runtime.hardware import read_if_possible
 
 __all__ = ["HugePages", "granted_bytes", "look"]
 
@@ -24,7 +26,7 @@ MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 
 @dataclass(frozen=True, slots=True)
 class HugePages:
-    """What was asked for, and what came of it when the pipeline was made.
+    """How much memory asked for huge pages, and how much got them when the pipeline was made.
 
     Attributes
     ----------
@@ -35,7 +37,7 @@ class HugePages:
     granted_bytes : int or None
         How much of that lies on huge pages; None where the kernel does not say.
     refusal : str or None
-        Why less was granted than asked for, and where that is decided.
+        Why less was granted than asked for, and which file or setting decides that.
     """
 
     when: When
@@ -44,7 +46,7 @@ class HugePages:
     refusal: str | None = None
 
     def __str__(self) -> str:
-        """Say it in a line.
+        """Describe it in one line.
 
         Examples
         --------
@@ -59,7 +61,7 @@ class HugePages:
         return f"{self.when}: {self.granted_bytes / 2**20:.1f} of {asked} were granted"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it, ready for JSON."""
+        """Return the fields as a dict, ready for JSON."""
         return {
             "when": self.when,
             "asked_bytes": self.asked_bytes,
@@ -72,7 +74,7 @@ def look(
     blocks: Iterable[tuple[int, int]],
     root: str | os.PathLike[str] = "/",
 ) -> HugePages:
-    """See what became of the blocks that asked for huge pages.
+    """Find out how much of the given blocks lies on huge pages.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def look(
 
     Notes
     -----
-    Reads ``/proc/self/smaps``, a few milliseconds, unless nothing asked.
+    Reads ``/proc/self/smaps``, which takes a few milliseconds, unless `blocks` is empty.
 
     Examples
     --------
@@ -109,10 +111,10 @@ def granted_bytes(
 ) -> int | None:
     """How many bytes of the blocks lie on huge pages; None if the system does not say.
 
-    The kernel counts by mapping, and neighbours of one kind are one mapping: of each no more is
-    taken to be the blocks' than what of them lies in it.
+    The kernel counts huge pages by mapping, and it merges neighbouring blocks into one mapping.
+    From each mapping, this counts at most the bytes of the blocks that lie in it.
     """
-    smaps = _read(Path(root) / "proc/self/smaps")
+    smaps = read_if_possible(Path(root) / "proc/self/smaps")
     if "\nAnonHugePages:" not in smaps:
         return None
     blocks = list(blocks)
@@ -136,12 +138,12 @@ def _mappings(smaps: str) -> Iterator[tuple[int, int, int]]:
 
 def _refusal(asked: int, granted: int | None, root: Path) -> str:
     file = f"/{ENABLED}"
-    choices = _read(root / ENABLED).strip()
+    choices = read_if_possible(root / ENABLED).strip()
     if not choices:
         why = f"this kernel has no transparent huge pages: there is no {file}"
     elif "[never]" in choices:
         why = f"{file} says {choices!r}: write 'madvise' into it"
-    elif re.search(r"^THP_enabled:\s*0$", _read(root / "proc/self/status"), re.M):
+    elif re.search(r"^THP_enabled:\s*0$", read_if_possible(root / "proc/self/status"), re.M):
         why = "THP_enabled is 0 in /proc/self/status: they were disabled for this process (prctl)"
     elif granted is None:
         why = f"{file} says {choices!r}, but /proc/self/smaps does not say what was granted"
@@ -151,10 +153,3 @@ def _refusal(asked: int, granted: int | None, root: Path) -> str:
             "memory is short or fragmented (/proc/sys/vm/compact_memory)"
         )
     return f"huge_pages = 'always': {why}; the rest has small pages"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -9,9 +9,9 @@ backoff  10 pauses, 20 yields, then sleeps 1 us to 1 ms,        a machine that h
          doubling; never past a stage's deadline                things to do
 ======== ====================================================== ========================
 
-`spin` on a core that another thread needs stops that thread for a whole time slice. A sleep of the
-kernel ends some 1 to 50 us late; the last stretch before a deadline is therefore yielded away, not
-slept through.
+If `spin` runs on a core that another thread needs, that thread stops for a whole time slice. A
+sleep ends 1 to 50 us late. Shortly before a deadline, the thread therefore yields and does not
+sleep.
 """
 
 cimport cython
@@ -51,16 +51,17 @@ cdef struct idle_state:
     uint64_t next_sleep_ns
 
 
-# The house's division, whatever its includer's directives are.
+# C division, whatever the directives of the module that includes this file.
 @cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
-    """How many pauses this processor makes in that time: 1 to 64. The measurement takes about 30
-    us.
+    """How many pauses this processor makes in that time: 1 to 64. The measurement itself takes
+    about 30 us.
     """
     cdef uint64_t start_ns, pauses
     cdef uint64_t shortest_ns = UINT64_MAX
     cdef uint32_t _
-    # Take the shortest of several bursts: other work on the host can only make a burst longer.
+    # Take the shortest of several bursts, since other work on the host can only make a burst
+    # longer.
     for _ in range(8):
         start_ns = kernel_ns()
         for _ in range(64):

@@ -1,4 +1,4 @@
-"""The contract of an ingress, for C: its struct, and what its `do_work` calls.
+"""The C interface of an ingress: its struct, and the functions that its `do_work` calls.
 
 A source in Cython derives from `Ingress` and declares a struct whose first field is an `ingress`.
 Its ``__cinit__`` calls `make` with the struct's size and sets `stage.do_work` and `stage.self`.
@@ -33,8 +33,8 @@ cdef struct ingress:
     histogram *late                 # due -> pushed, in ns
     uint64_t batch                  # the most that one do_work moves
     bint drop                       # a full ring drops and counts the newest record; else it waits
-    # A due record waits for room. Then there is no deadline: time brings no room, and a deadline
-    # in the past would keep an idle runner awake.
+    # A due record waits for room. The stage then has no deadline: a deadline in the past would keep
+    # an idle runner awake.
     bint blocked
     atomic_u64 generated            # only the ingress's own thread writes the counters
     atomic_u64 pushed
@@ -53,7 +53,7 @@ cdef class Ingress(Stage):
 
 
 cdef inline int ingress_finish(ingress *self) noexcept nogil:
-    """Close the ring and end the stage; `do_work` returns the 0 that this returns."""
+    """Close the ring, end the stage and return 0, which `do_work` returns in turn."""
     transaction_ring_close(self.ring)
     self.stage.finished = True
     return 0
@@ -69,6 +69,7 @@ cdef inline void ingress_record_late(ingress *self, uint64_t due_ns, uint64_t no
 
 
 cdef inline bint ingress_is_full(ingress *self, uint64_t claimed) noexcept nogil:
-    """Whether the ring has no room beyond `claimed` slots. A claim also ends where the ring wraps.
+    """Whether the ring has no room beyond `claimed` slots. The check is needed because a claim also
+    ends where the ring wraps.
     """
     return transaction_ring_room(self.ring, claimed + 1) <= claimed

@@ -1,7 +1,8 @@
-"""The contract of an ingress: where records enter a pipeline.
+"""The interface of an ingress, through which records enter a pipeline.
 
-`Ingress` is the base of every source. A pipeline asks only what stands here, so a new source needs
-no change of the pipeline. The sources that Velox brings are in `velox.runtime.sources`.
+`Ingress` is the base of every source. A pipeline uses only the attributes and methods of this
+class, so a new source needs no change of the pipeline. The sources that Velox brings are in
+`velox.runtime.sources`.
 """
 
 from velox.core.atomic cimport load_relaxed
@@ -27,8 +28,8 @@ cdef class Ingress(Stage):
     default_on_full : {"block", "drop"}
         What ``on_full=None`` of a `PipelineConfig` means for this ingress.
     endless : bool
-        Every record is due at once, without end. Such an ingress never lets a virtual clock go on,
-        so the pipeline refuses to run it there for a duration.
+        Every record is due at once, without end. A virtual clock then never advances, so the
+        pipeline refuses to run such an ingress on one for a duration.
     instruments : tuple of Instrument
         The markets whose tick size the source knows; empty if it knows none. The pipeline makes a
         book of ``PipelineConfig.levels`` for each.
@@ -76,7 +77,7 @@ cdef class Ingress(Stage):
 
     def attach(self, TransactionRing ring not None, Clock clock not None,
                Control control not None, *, name="ingress", on_full=None, batch=256):
-        """Take a place in a pipeline.
+        """Join a pipeline.
 
         Parameters
         ----------
@@ -95,7 +96,7 @@ cdef class Ingress(Stage):
         Raises
         ------
         PipelineError
-            The ingress belongs to a pipeline already, or is driven and has no `do_work`.
+            The ingress already belongs to a pipeline, or it is driven and has no `do_work`.
         """
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
@@ -115,11 +116,12 @@ cdef class Ingress(Stage):
         self.ingress.drop = (on_full or self.default_on_full) == "drop"
 
     def close(self):
-        """End an ingress that Python feeds. A driven ingress ends by itself: nothing happens here.
+        """End an ingress that Python feeds. Does nothing for a driven ingress, which ends by
+        itself.
         """
 
     def middle_price(self, market):
-        """Say around which price the records of a market lie.
+        """Return the price around which the records of a market lie.
 
         Parameters
         ----------
@@ -144,7 +146,7 @@ cdef class Ingress(Stage):
 
     @property
     def dropped(self):
-        """int: Records for which the ring had no room."""
+        """int: Records dropped because the ring had no room."""
         return load_relaxed(&self.ingress.dropped)
 
     @property

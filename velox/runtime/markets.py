@@ -1,4 +1,4 @@
-"""The books that a pipeline needs: from what the caller gives, or from what its ingresses know."""
+"""Makes the books of a pipeline, from the caller's arguments or from the ingresses' instruments."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def books_for(
         `levels`, `writers`, `on_cross`, `publish` and `huge_pages` are read, the first only for a
         market that no instrument describes.
     given : Books, OrderBook, or sequence of Instrument, optional
-        What the caller has already; books are taken as they are.
+        What the caller passed. Books are used as they are.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def books_for(
     Raises
     ------
     ConfigError
-        A book with several writers needs a window, and nothing says where.
+        A book with several writers needs a window, and no base price is known for it.
     BookError
         An instrument or a setting does not fit a book.
     """
@@ -140,20 +140,22 @@ def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[I
 
 
 def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
-    """Return the largest step that all prices above 0 are multiples of, and `known`, unless 0.
+    """Return the largest step that divides all prices above 0, and `known` unless that is 0.
 
-    A book whose step is smaller holds the same levels, but most of them outside its window.
+    A book with a smaller step holds the same levels, but most of them lie outside its window.
     """
     prices = prices[prices > 0]
     step = int(np.gcd.reduce(prices[:1024], initial=known))
-    # A step that does not divide a price at least halves: a few passes, and most often one.
+    # If the step does not divide a price, the new step is at most half of it. One pass is usually
+    # enough.
     while step > 1 and (others := prices[prices // step * step != prices]).size:
         step = gcd(step, int(others[0]))
     return step or 1
 
 
 def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
-    """Return where the fixed window of a shared book begins: its middle is that of the prices."""
+    """Return where the fixed window of a shared book begins, so that the prices lie in its
+    middle."""
     middles = [
         middle
         for ingress in ingresses

@@ -1,4 +1,4 @@
-"""The contract of an output, for C: its struct, and what its `do_work` calls.
+"""The C interface of an output: its struct, and the functions that its `do_work` calls.
 
 A sink in Cython derives from `Output` and declares a struct whose first field is an `output`. Its
 ``__cinit__`` calls `make` with the struct's size and sets `stage.do_work` and `stage.self`.
@@ -50,7 +50,7 @@ cdef inline void output_taken(output *self, const Bundle *first, uint64_t n) noe
 
 
 cdef inline int output_finish_if_drained(output *self) noexcept nogil:
-    """End the stage if the ring is closed and empty; `do_work` returns the 0 that this returns."""
+    """End the stage if the ring is closed and empty. Return 0, which `do_work` returns in turn."""
     if bundle_ring_drained(self.ring):
         self.stage.finished = True
     return 0

@@ -1,7 +1,8 @@
-"""The contract of an output: where bundles leave a pipeline.
+"""The interface of an output, through which bundles leave a pipeline.
 
-`Output` is the base of every sink. A pipeline asks only what stands here, so a new sink needs no
-change of the pipeline. The sinks that Velox brings are in `velox.runtime.sinks`.
+`Output` is the base of every sink. A pipeline uses only the attributes and methods of this class,
+so a new sink needs no change of the pipeline. The sinks that Velox brings are in
+`velox.runtime.sinks`.
 """
 
 from velox.core.atomic cimport load_relaxed
@@ -65,7 +66,7 @@ cdef class Output(Stage):
 
     def attach(self, BundleRing ring not None, Clock clock not None, Control control not None, *,
                batch=256):
-        """Take a place in a pipeline.
+        """Join a pipeline.
 
         Parameters
         ----------
@@ -80,7 +81,7 @@ cdef class Output(Stage):
         Raises
         ------
         PipelineError
-            The output belongs to a pipeline already, or is driven and has no `do_work`.
+            The output already belongs to a pipeline, or it is driven and has no `do_work`.
         """
         if self.ring is not None:
             raise PipelineError(f"this {type(self).__name__} already belongs to a pipeline")
@@ -119,10 +120,10 @@ cdef class Output(Stage):
 
     @property
     def undelivered_bundles(self):
-        """int: Bundles that the output gave up after it had failed."""
+        """int: Bundles that the output discarded after it had failed."""
         return load_relaxed(&self.output.undelivered_bundles)
 
     @property
     def undelivered_transactions(self):
-        """int: Records in the bundles that the output gave up."""
+        """int: Records in the bundles that the output discarded."""
         return load_relaxed(&self.output.undelivered_transactions)

@@ -1,8 +1,8 @@
 """Which threads run which stages, on which CPUs.
 
-`plan` is a pure function of the settings and of the CPUs that may be used: it starts nothing and
-reads nothing, so that a test can ask it about machines that it does not run on.
-``docs/reference/placement.md`` says when to choose what.
+`plan` is a pure function of the settings and of the usable CPUs. It starts no thread and reads no
+file, so a test can ask it about other machines. ``docs/reference/placement.md`` says when to choose
+what.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from velox.config import Idle, PipelineConfig, stage_names
 from velox.errors import ConfigError
 from velox.runtime.hardware import UsableCpus, format_cpus
 
-__all__ = ["Plan", "RunnerPlan", "plan"]
+__all__ = ["Plan", "RunnerPlan", "counted", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Plan:
     runners : tuple of RunnerPlan
         The threads, in pipeline order.
     idle : {"spin", "yield", "backoff"}
-        What a runner does without work; not what was asked for if that would have oversubscribed
-        the CPUs.
+        What a runner does without work. It differs from the setting if that would have
+        oversubscribed the CPUs.
     why : str
-        How the placement came about, for a person.
+        A text that explains the placement.
     warnings : tuple of str
-        What a person should know before trusting a latency, most serious first.
+        Faults of the setup that make latencies unreliable, most serious first.
     oversubscribed : bool
         Whether there are more runners than CPUs to run them.
     """
@@ -102,7 +102,7 @@ def plan(
         What the process may use, from `velox.runtime.hardware.usable_cpus`.
     stages_present : iterable of str, optional
         The stages that a runner must run. An ingress is absent where Python pushes, the output
-        where Python pulls; the Python thread then is a party of its own, and wants a core.
+        where Python pulls; the Python thread then needs a core of its own.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def plan(
         for group, cpu in zip(groups, cpus, strict=True)
     )
 
-    # Two runners pinned to one CPU share it, however many others stand idle.
+    # Two runners pinned to one CPU share it, even if other CPUs are idle.
     room = min(usable.count, len(named)) if named and usable.can_pin else usable.count
     oversubscribed = len(runners) > room
     idle, warnings = _guard(config, usable, len(runners), room, stages)
@@ -171,7 +171,7 @@ def _named_cpus(config: PipelineConfig) -> tuple[int, ...]:
 
 
 def _resolve(config: PipelineConfig, usable: UsableCpus) -> tuple[str, str]:
-    """Turn the placement asked for into one with threads, and say why."""
+    """Choose a placement for the setting `placement`, and say why."""
     if not isinstance(config.placement, str):
         return "explicit", f"the CPU of each stage was given; {usable.why}"
     if config.placement != "auto":
@@ -184,7 +184,7 @@ def _automatic(config: PipelineConfig, usable: UsableCpus) -> tuple[str, str]:
     """Choose the widest placement that leaves a CPU to Python."""
     count, found = usable.count, usable.why
     if config.cpus is not None:
-        # What is not named remains to Python, if there is any.
+        # Python may use the CPUs that are not named, if there are any.
         left = 1 if set(usable.allowed).difference(config.cpus) else 0
         count = min(count, len(config.cpus) + left)
         found = f"{found}; runners were given CPUs {format_cpus(config.cpus)}"
@@ -203,7 +203,7 @@ def _automatic(config: PipelineConfig, usable: UsableCpus) -> tuple[str, str]:
 def _group(
     placement: str, config: PipelineConfig, stages: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
-    """Deal the stages out to runners, both in pipeline order."""
+    """Divide the stages among runners, both in pipeline order."""
     if placement == "invoker":
         return []
     if placement == "shared":
@@ -218,9 +218,10 @@ def _group(
 
 
 def _group_key(config: PipelineConfig, stage: str) -> object:
-    """What stages must have in common to share a runner, when paired or placed by hand."""
+    """The key of a stage: stages with the same key share a runner, when paired or placed by
+    hand."""
     if isinstance(config.placement, str):
-        # ingress3 and orderbook3 make lane 3; without lanes both have no number
+        # ingress3 and orderbook3 form lane 3; without lanes, names have no number
         head = stage.removeprefix("ingress").removeprefix("orderbook")
         return "tail" if stage in ("bundle", "output") else head
     if stage not in config.placement:
@@ -241,9 +242,9 @@ def _pin(
     if config.cpus is not None:
         return [config.cpus[index % len(config.cpus)] for index in range(len(groups))]
     if len(groups) > len(usable.order):
-        # Pins would stack runners on one CPU while another has nothing to do.
+        # Pins would put several runners on one CPU while another is idle.
         return [None] * len(groups)
-    # The first CPU is Python's for as long as there is another.
+    # Python gets the first CPU if there are others.
     order = usable.order[1:] + usable.order[:1]
     return list(order[: len(groups)])
 
@@ -260,15 +261,15 @@ def _guard(
     room: int,
     stages: tuple[str, ...],
 ) -> tuple[Idle, list[str]]:
-    """Keep spinning runners from taking turns on a core.
+    """Prevent spinning runners from sharing a core.
 
-    A runner that spins while the one it waits for has no core keeps it from running for a whole
-    time slice of the scheduler: milliseconds, where a hand-off takes a fraction of a microsecond.
+    If a runner spins on the core of the runner that it waits for, the other stops for a whole time
+    slice of the scheduler. That takes milliseconds; a hand-off takes a fraction of a microsecond.
     """
     if config.idle != "spin" or not runners:
         return config.idle, []
     if runners > room:
-        problem = f"{_count(runners, 'runner')} would spin on {_count(room, 'usable CPU')}"
+        problem = f"{counted(runners, 'runner')} would spin on {counted(room, 'usable CPU')}"
         remedy = "choose placement 'shared' or grant the process more CPUs"
         if config.strict:
             raise ConfigError(f"{problem}; {remedy}, or unset strict", field="idle", value="spin")
@@ -281,7 +282,7 @@ def _guard(
         )
         leave = "leaves" if runners == 1 else "leave"
         return "spin", [
-            f"{_count(runners, 'spinning runner')} on {_count(usable.count, 'usable CPU')} "
+            f"{counted(runners, 'spinning runner')} on {counted(usable.count, 'usable CPU')} "
             f"{leave} no core for Python{party}: expect stalls of a time slice; choose fewer "
             f"runners, idle 'yield', or grant the process more CPUs"
         ]
@@ -310,5 +311,6 @@ def _ignored(
     return notes
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

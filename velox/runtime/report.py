@@ -1,4 +1,4 @@
-"""What a run came to: its ledger, its latencies, where it ran, and what to do about it."""
+"""The report of a run: its ledger, its latencies, where it ran, and its warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ __all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
 
 
 def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return its figures, ready for JSON; None for each where it is empty, since 0 is a time."""
+    """Return the histogram's figures, ready for JSON. Each is None if it is empty, since 0 is a
+    time."""
     found = histogram.to_dict()
     return {
         name: value if found["count"] or name == "count" else None for name, value in found.items()
@@ -130,7 +131,7 @@ def markets_of(books: Books) -> tuple[MarketReport, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to.
+    """The report of a run.
 
     Attributes
     ----------
@@ -145,11 +146,11 @@ class Report:
         ``source``, ``reason`` and ``resolution_ns``.
     machine : str
     huge_pages : HugePages
-        What the memory of rings and books asked for, and was granted.
+        How many huge pages the rings and books asked for and got.
     late_count : int
         Records pushed more than 1 us after they were due.
     full : dict of str to int
-        How often each ring's producer found less room than it wanted.
+        How often each ring's producer found less room than it needed.
     timeouts : int
         How often a shared book was too busy, and a record was tried again.
     verification : Verification or None
@@ -190,7 +191,7 @@ class Report:
         Returns
         -------
         list of str
-            The warnings are not among them.
+            The lines, without the warnings.
         """
         ledger = self.ledger
         late = f"{self.late_count:,} of {ledger.pushed:,} pushed over 1 µs after they were due"
@@ -223,7 +224,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """bool: The ledger balances, and the verification, where there was one, found nothing."""
+        """bool: Whether the ledger balances and the verification, if there was one, found no
+        mismatch."""
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
         return all(each.holds for each in equations) and not mismatched

@@ -21,7 +21,7 @@ __all__ = [
     "verification",
 ]
 
-# name -> from what to what, as docs/explanation/measuring.md explains
+# name -> start and end of the latency, as docs/explanation/measuring.md explains
 LATENCIES = {
     "late": "due → pushed",
     "transit": "due → accepted into a bundle",
@@ -46,7 +46,7 @@ def duration(ns: int) -> str:
     ('127 ns', '1.54 µs', '100 µs', '2.80 ms', '1000 s')
     """
     for unit, scale in UNITS:
-        # A value that would round up to a thousand of the smaller unit takes this one.
+        # A value that would round up to 1000 of the smaller unit uses this one.
         if ns * 10 >= scale * 9_995 // 1_000:
             value = ns / scale
             decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
@@ -78,7 +78,7 @@ def percentile_cells(histogram: LatencyHistogram, percentiles: Sequence[float]) 
 
 
 def latency_table(latency: Mapping[str, LatencyHistogram]) -> list[str]:
-    """Write the five latencies, a line each, as `percentile_cells` has them."""
+    """Write the five latencies, a line each, with the columns of `percentile_cells`."""
     lines = [row("latency", cells([*(name for name, _ in PERCENTILES), "max"]))]
     for name, histogram in latency.items():
         texts = percentile_cells(histogram, [percentile for _, percentile in PERCENTILES])
@@ -87,7 +87,7 @@ def latency_table(latency: Mapping[str, LatencyHistogram]) -> list[str]:
 
 
 def seals(ledger: Ledger) -> str:
-    """Say why bundles were sealed, and how full they were.
+    """Return a text that says why bundles were sealed, and how full they were.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def more_markets(count: int) -> list[str]:
 
 
 def verification(result: Verification) -> list[str]:
-    """Say how the books compared with what the recording expects, in a form for scripts."""
+    """Return the result of the verification in a form for scripts."""
     lines = [f"verified={result.checked} mismatched={result.mismatched}"]
     if result.first_mismatch is not None:
         lines.append(f"first mismatch: {result.first_mismatch}")

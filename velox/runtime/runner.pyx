@@ -59,7 +59,7 @@ cdef dict STRATEGIES = {"spin": IDLE_SPIN, "yield": IDLE_YIELD, "backoff": IDLE_
 
 
 cdef int duty_cycle(runner *self, bint *finished) noexcept nogil:
-    """Call each stage once; returns how many items moved in all."""
+    """Call each stage once, and return how many items moved in all."""
     cdef int moved = 0
     cdef uint32_t i
     cdef bint all_finished = True
@@ -134,8 +134,8 @@ cdef class Runner:
             if member.stage.do_work == NULL:
                 raise ConfigError(
                     "no runner drives it", field=member.name or type(member).__name__)
-            # Ingress and output get their rings from the pipeline; the other stages are made with
-            # them.
+            # An ingress or output gets its ring from the pipeline; other stages get theirs when
+            # they are made.
             if getattr(member, "ring", self) is None:
                 raise ConfigError("no pipeline has taken it", field=member.name)
             self.runner.stages[index] = &member.stage
@@ -191,7 +191,7 @@ cdef class Runner:
         return -1 if finished and moved == 0 else moved
 
     def drive(self, steps=None, until_ns=None):
-        """`step` many times in one call.
+        """Call `step` many times.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ cdef class Runner:
         Returns
         -------
         bool
-            Whether all stages have finished, or the time has come.
+            Whether all stages have finished, or the clock has reached `until_ns`.
         """
         cdef uint64_t left = 2**64 - 1 if steps is None else steps
         cdef uint64_t end_ns = NO_DEADLINE if until_ns is None else until_ns

@@ -44,7 +44,7 @@ cdef class DiscardOutput(Output):
 
 
 cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t n) noexcept nogil:
-    """Returns how many whole bundles were written; fewer than `n` if the system refused."""
+    """Returns how many whole bundles were written; fewer than `n` if a write failed."""
     cdef const char *bytes = <const char *>first
     cdef uint64_t size = n * sizeof(Bundle)
     cdef uint64_t written = 0
@@ -54,7 +54,7 @@ cdef uint64_t write_bundles(capture_output *self, const Bundle *first, uint64_t 
         if step > 0:
             written += step
         elif step == 0:
-            # POSIX allows it. To try again could take for ever.
+            # POSIX allows it. No retry: it might never succeed.
             self.failure = EIO
             break
         elif errno != EINTR:
@@ -75,7 +75,7 @@ cdef int capture_do_work(void *pointer) noexcept nogil:
     if self.failure == 0:
         written = write_bundles(self, first, n)
         if self.failure != 0:
-            # Later bundles cannot be kept. They are still counted.
+            # Later bundles cannot be written. They are still counted.
             control_stop(base.control)
     count(&base.delivered_bundles, written)
     count(&base.delivered_transactions, output_transactions(first, written))
@@ -103,14 +103,14 @@ cdef class CaptureOutput(Output):
     Raises
     ------
     CaptureError
-        The file cannot be created; or it could not be written, which the pipeline's stop raises,
-        with the system's error as the cause. The bundles written before that are whole.
+        The file cannot be created or written. The pipeline's stop raises a write error, with the
+        system's error as its cause. The bundles written before that are complete.
 
     Notes
     -----
-    The file is complete after every stop in order, also after an interrupt or an error. After a
-    kill, `recover_capture` completes it. ``write(2)`` is called on the output's thread, straight
-    from the ring: give that thread a core of its own if the latency of other stages matters.
+    The file is complete after every stop, also after an interrupt or an error. After a kill,
+    `recover_capture` completes it. ``write(2)`` is called on the output's thread, straight from the
+    ring: give that thread a core of its own if the latency of other stages matters.
 
     Examples
     --------
@@ -202,7 +202,7 @@ cdef class PullOutput(Output):
         self.turn.stay()
 
     def end(self):
-        # Nothing more will come, also if the pipeline never ran.
+        # No more bundles will come. This holds also if the pipeline never ran.
         self.stage.finished = True
 
     @property
@@ -211,7 +211,8 @@ cdef class PullOutput(Output):
         return bool(self.stage.finished) and not self.backlog
 
     def drain(self):
-        """Move the ring's bundles to where later polls find them; for a pipeline that stops.
+        """Copy the ring's bundles to memory from which later polls take them. Called when the
+        pipeline stops.
 
         Returns
         -------
@@ -269,7 +270,8 @@ cdef class Poll:
         if self.source.turn.is_forked():
             raise PipelineError("poll in a fork of the pipeline's process, which has its threads")
         while not self.source.turn.take():
-            # A pipeline that stops moves the ring's bundles aside: soon there is room for a poll.
+            # A pipeline that stops copies the ring's bundles elsewhere and then lets polls in:
+            # retry soon.
             if not self.source.draining:
                 raise PipelineError("another poll is open; an output takes one at a time")
             with nogil:

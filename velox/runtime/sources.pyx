@@ -67,7 +67,8 @@ cdef int poisson_do_work(void *pointer) noexcept nogil:
             slots[n].ingress_ts_ns = self.next_due_ns
             self.next_due_ns += market_flow_gap(self.flow)
             n += 1
-        # With `block`, due records wait for room. They are late by that; their due time stays.
+        # With `block`, due records wait for room. That makes them late; their due time does not
+        # change.
         may_drop = base.drop and ingress_is_full(base, n)
         while may_drop and n + dropped < base.batch and self.next_due_ns <= now_ns:
             market_flow_next(self.flow, &unwanted)
@@ -99,10 +100,9 @@ cdef uint64_t poisson_deadline(void *pointer) noexcept nogil:
 cdef class PoissonIngress(Ingress):
     """Synthetic order flow at a given rate, open loop.
 
-    Arrivals are a Poisson process: each record is due an exponential time after the one
-    before, and carries that due time as `ingress_ts_ns`, however late the thread gets to it. The
-    generator never slows down; `late` says how late it was. What the market does is described in
-    `velox.MarketFlow`.
+    Arrivals are a Poisson process: each record is due an exponential time after the one before.
+    `ingress_ts_ns` is that due time, however late the thread makes the record. The generator never
+    slows down; `late` says how late it was. `velox.MarketFlow` describes the market.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ cdef class PoissonIngress(Ingress):
 # Replay
 
 cdef bint replay_next_run(replay_ingress *self) noexcept nogil:
-    """Go on to the next run of records; False if the last one has ended."""
+    """Start the next pass of records; False if the last one has ended."""
     if self.clearing:
         self.clearing = False
     elif self.passes_left == 0:
@@ -211,7 +211,7 @@ cdef inline uint64_t replay_due(const replay_ingress *self) noexcept nogil:
     span_ns = elapsed_ns(self.records[0].ingress_ts_ns,
                          self.records[self.position].ingress_ts_ns)
     if self.ns_per_ns != 1.0:
-        # Saturating: no replay takes longer than 146 years.
+        # The result saturates: no replay takes longer than 146 years.
         span_ns = <uint64_t>min(<double>span_ns * self.ns_per_ns, <double>LONGEST_NS)
     return max(self.last_due_ns, self.pass_start_ns + min(span_ns, <uint64_t>LONGEST_NS))
 
@@ -289,8 +289,8 @@ cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
 
 
 cdef object clears_for(object transactions):
-    """Return records that empty every book that `transactions` touch; none if they begin with
-    these.
+    """Return records that empty every book that `transactions` change; none if they begin with such
+    records.
     """
     markets = np.unique(transactions["market"])
     clears = np.zeros(2 * len(markets), TRANSACTION_DTYPE)
@@ -317,8 +317,9 @@ cdef class ReplayIngress(Ingress):
         1.0 keeps the recording's own time, 2.0 halves it; with ``"max"`` each record is due
         when there is room for it.
     repeat : int
-        How many passes. The books are cleared before each but the first, by records of
-        `Kind.CLEAR` which count like any other, unless the recording begins with these itself.
+        How many passes. Before each pass but the first, records of `Kind.CLEAR` empty the books.
+        They count like any other record. They are left out if the recording begins with such
+        records.
 
     Attributes
     ----------
@@ -330,8 +331,9 @@ cdef class ReplayIngress(Ingress):
 
     Notes
     -----
-    `ingress_ts_ns` of what is pushed is when it was due on the pipeline's clock. On a virtual
-    clock, as in ``"invoker"`` placement, that is the recording's own time, whatever the speed.
+    `ingress_ts_ns` of a pushed record is the time at which it was due, on the pipeline's clock. On
+    a virtual clock, as in ``"invoker"`` placement, that is the recording's own time, whatever the
+    speed.
     """
 
     def __cinit__(self, transactions, speed="max", repeat=1):
@@ -395,14 +397,15 @@ cdef class ReplayIngress(Ingress):
 
     @property
     def pass_length(self):
-        """int: Records of each pass but the first: the recording, and what clears the books."""
+        """int: Records of each pass but the first: the recording, and the records that empty the
+        books."""
         return self.replay.length + self.replay.clears_length
 
     def middle_price(self, market):
         """Return the median price of the market's records; None if the recording has none."""
         prices = self.transactions["price"][self.transactions["market"] == market]
         prices = prices[prices > 0]
-        # The median, not the middle of the range: a book's outermost levels lie far away.
+        # The median is used, since a book's outermost levels lie far away.
         return int(np.median(prices)) if len(prices) else None
 
 
@@ -465,15 +468,16 @@ cdef class PushIngress(Ingress):
         transactions : ndarray, shape (n,), dtype TRANSACTION_DTYPE
         timeout : float, optional
             The longest to wait for room, in seconds; 0 does not wait. Set it if the same thread
-            polls the output: the pipeline holds about 25 000 records, and then waits.
+            polls the output: the pipeline has room for about 25 000 records, and a push waits when
+            it is full.
 
         Returns
         -------
         int
-            How many records went in. With ``on_full="block"``, the default, the call waits for
+            How many records were pushed. With ``on_full="block"``, the default, the call waits for
             room, without the GIL. It returns fewer than n only if the pipeline was stopped or the
-            time is over; push the rest again. With ``"drop"`` it returns at once and counts the
-            rest as dropped.
+            timeout has passed; push the rest again. With ``"drop"`` it returns at once and counts
+            the rest as dropped.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """The stage contract.
 
-A stage is a C function `do_work` and what it works on. One call moves a bounded batch and returns
-how many items moved; 0 means that nothing happened. It does not block, allocate, lock, log or
-raise. One runner calls it, always from the same thread.
+A stage is a C function `do_work` and the struct that it works on. One call moves a bounded batch
+and returns how many items moved; 0 means that nothing happened. It does not block, allocate, lock,
+log or raise. One runner calls it, always from the same thread.
 
 A stage ends by setting `finished`: its input is closed and empty, and it has closed its output.
 """
@@ -27,7 +27,7 @@ cdef struct control:
 
 
 cdef inline void control_stop(control *self) noexcept nogil:
-    # Relaxed: the flag carries no data. The close of the rings orders what follows.
+    # Relaxed: the flag carries no data. Closing the rings orders what follows.
     store_relaxed(&self.stop, 1)
 
 
@@ -56,7 +56,7 @@ cdef class Turn:
 cdef class Stage:
     cdef stage stage
     cdef readonly str name
-    # What its struct points into, kept alive.
+    # The objects that its struct points into. This reference keeps them alive.
     cdef list kept
 
     cdef int check(self) except -1

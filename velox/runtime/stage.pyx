@@ -1,4 +1,4 @@
-"""The stage contract, for Python."""
+"""The interface of a stage, for Python."""
 
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -12,7 +12,7 @@ __all__ = ["Control", "Stage"]
 
 @cython.final
 cdef class Control:
-    """The one flag that a pipeline's stages share."""
+    """The stop flag that a pipeline's stages share."""
 
     def __cinit__(self):
         self.control = <control *>allocate(sizeof(control))
@@ -56,7 +56,7 @@ cdef class Turn:
 
     cdef bint take(self) noexcept:
         cdef uint64_t free = 0
-        # Acquire: this thread sees what the thread before did at this end of the ring.
+        # Acquire: this thread sees what the previous thread did at this end of the ring.
         return cas_strong_acquire_else_relaxed(self.holder, &free, PyThread_get_thread_ident())
 
     cdef bint is_mine(self) noexcept:
@@ -91,5 +91,5 @@ cdef class Stage:
 
     @property
     def finished(self):
-        """bool: Whether the stage has ended in order. Read it after its runner has returned."""
+        """bool: Whether the stage has ended normally. Read it after its runner has returned."""
         return bool(self.stage.finished)

@@ -1,4 +1,4 @@
-"""The threads of a pipeline: one a runner, all of them settled before any of them runs."""
+"""The threads of a pipeline, one for each runner. All are pinned before any of them runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from velox.runtime.runner import Runner
 
 __all__ = ["Latch", "RunnerThreads", "start_thread"]
 
-# How long a wait may miss the event if an interrupt kept a lock from being released.
+# How long a wait may miss the event if an interrupt prevented the release of a lock.
 LOOK_AGAIN_S = 0.05
 
 
 class Latch:
-    """Set once, awaited by any number of threads, and not torn by an interrupt.
+    """An event that is set once. Any number of threads may wait for it, and an interrupt cannot
+    break it.
 
     `threading.Event` waits under a lock that a KeyboardInterrupt can leave held: Python code takes
     the lock, and the interrupt may come before the block that releases it. Then the thread that
@@ -52,12 +53,12 @@ class Latch:
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread that was not started before.
+    """Start a new thread.
 
     Raises
     ------
     ThreadError
-        The system has no thread left.
+        The system cannot start another thread.
     """
     try:
         thread.start()
@@ -101,7 +102,7 @@ class RunnerThreads:
         ended.set()
 
     def start(self) -> None:
-        """Wait until every thread runs on its CPU, then let all of them start at once.
+        """Wait until every thread runs on its CPU, then let all of them start their runners.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Compares books with what a recording says that they hold."""
+"""Compares books with the checks of a recording."""
 
 from typing import NamedTuple
 
@@ -29,9 +29,9 @@ class Verification(NamedTuple):
     Attributes
     ----------
     checked, mismatched : int
-        Checks made, and checks at which the book was not what the recording says.
+        Checks made, and checks at which the book differed from the recording.
     first_mismatch : str or None
-        Where, what was expected and what was found.
+        The position, the expected value and the value found.
     """
 
     checked: int

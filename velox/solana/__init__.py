@@ -1,4 +1,4 @@
-"""Orders become signed Solana transactions, and each order ends in one known outcome.
+"""Sends orders as signed Solana transactions, and finds one known outcome for each order.
 
 ::
 

@@ -49,7 +49,7 @@ A_WORD = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A submitter that is ready, and where it sends.
+    """A submitter that is ready, and its endpoints.
 
     Attributes
     ----------
@@ -238,7 +238,7 @@ def open_submission(
     *,
     on_open: Callable[[SubmissionJournal], None] | None = None,
 ) -> Iterator[Submission]:
-    """Open everything that a configuration names, and close it at the end.
+    """Open the files and connections of a configuration, and close them at the end.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a run came to, for a terminal, for a program, and for HdrHistogram's tools."""
+"""Writes the report of a run: as text, as JSON, and as logs for HdrHistogram's tools."""
 
 from velox.telemetry.document import document, write_document
 from velox.telemetry.files import naming, replacing, writing

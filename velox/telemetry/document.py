@@ -25,7 +25,8 @@ def document(
     chain: dict[str, Any] | None = None,
     recording: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what ``--json`` writes: `Report.to_dict`, and how the run was asked for and ended.
+    """Return what ``--json`` writes: Return `Report.to_dict`, with the run's command and how it
+    ended.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def document(
     hlog : str, optional
         The file that holds the latencies of each second.
     hiccups : sequence of Hiccups
-        The host's own, on the CPUs that ran the stages.
+        The hiccups of the host, on the CPUs that ran the stages.
     chain : dict, optional
         `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
     recording : dict, optional

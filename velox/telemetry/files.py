@@ -1,4 +1,4 @@
-"""Files whose errors name them, and files that appear whole or not at all."""
+"""Files whose errors contain their name, and files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["naming", "replacing", "writing"]
 
 @contextmanager
 def naming(name: str | os.PathLike[str]) -> Iterator[None]:
-    """Put a name into each OSError of the block, which is to touch that one file and no other.
+    """Put a file's name into each OSError of the block. The block must use only that file.
 
-    The system names a file that cannot be opened, and none that cannot be written any further.
+    The system's error names a file that cannot be opened, but not one that cannot be written.
     """
     try:
         yield
@@ -28,15 +28,15 @@ def naming(name: str | os.PathLike[str]) -> Iterator[None]:
 
 
 class _File(io.FileIO):
-    """A file that names itself, as a person knows it, wherever the system refuses it.
+    """A file that puts its name into each error of the system.
 
-    The refusal of a buffered write comes at some later write, flush or close: only the file itself
-    is there each time, and can tell it from another's.
+    A buffered write may fail at a later write, flush or close. So the file object itself adds the
+    name.
     """
 
     def __init__(self, path: str | os.PathLike[str], mode: str, name: str | os.PathLike[str]):
         self._known_as = os.fspath(name)
-        # Whether it is to go again: it was not there before, and nothing can be written to it.
+        # Whether to remove the file: it is new, and nothing could be written to it.
         self._made = not os.path.lexists(path)
         self._refused = False
         with naming(self._known_as):
@@ -60,9 +60,9 @@ class _File(io.FileIO):
 
 
 def writing(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file to be written from its beginning, whose errors name it.
+    """Open a file to be written from its beginning. Its errors contain its name.
 
-    One that was not there before, and that nothing could be written to, is removed again.
+    If the file is new and nothing could be written to it, it is removed again.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def _buffered(path: str | os.PathLike[str], mode: str, name: str | os.PathLike[s
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file that takes its name only once it is complete.
 
-    Until then it stands beside it, as ``.NAME.PID.part``; where the block raises, it is removed and
-    what `path` named before stays as it was. What is no regular file, such as a pipe or
+    Until then it is in the same folder, as ``.NAME.PID.part``. If the block raises, it is removed,
+    and the old file at `path` stays unchanged. A path that is not a regular file, such as a pipe or
     ``/dev/stdout``, is written directly.
 
     Parameters
@@ -117,12 +117,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     >>> path.read_bytes()
     b'42'
     """
-    # Not by its real path: that of a descriptor, as of /dev/stdout, need not be one.
+    # Opened by `path`, since the real path of a descriptor, such as /dev/stdout, may not exist.
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         with _buffered(path, "w", path) as file:
             yield file
         return
-    # A link stays a link, to the new file.
+    # A link stays a link, and points to the new file.
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(21, os.strerror(21), os.fspath(path))

@@ -1,11 +1,11 @@
-"""Histograms as standard HdrHistogram tools read them: one of them, and a log of intervals.
+"""Encodes histograms for HdrHistogram's tools: single histograms, and logs of intervals.
 
 The encoding is HdrHistogram's V2, compressed: a header, then the counts of the buckets as ZigZag
-LEB128 numbers in which a negative one is a run of empty buckets, all of it deflated and in base64.
-`LatencyHistogram` has HDR's buckets, so that every count goes over as it is. Its exact extremes do
-not, for the format has no place for them: a reader takes the ends of the outermost buckets.
+LEB128 numbers. A negative number is a run of empty buckets. All of it is deflated and in base64.
+`LatencyHistogram` has HDR's buckets, so that every count is exact. The format has no place for the
+exact extremes: a reader takes the ends of the outermost buckets.
 
-A log is text, a line an interval and tag::
+A log is text, with one line for each interval and tag::
 
     #[Histogram log format version 1.3]
     #[StartTime: 1700000000.000 (seconds since epoch), 2023-11-14T22:13:20+00:00]
@@ -42,12 +42,12 @@ COMPRESSED_COOKIE = 0x1C849304 | 0x10
 # cookie, length of the counts, index offset, digits, lowest, highest, ratio of integers to doubles
 HEADER = struct.Struct(">IIIIQQd")
 WRAPPER = struct.Struct(">II")
-# A count of 64 bits takes this many bytes: eight of 7 bits and a whole one.
+# A count of 64 bits takes this many bytes: eight of 7 bits, and one of 8 bits.
 LONGEST_NUMBER = 9
 LARGEST_COUNT = 2**63 - 1
 
 NS_A_MILLISECOND = 1_000_000
-# What would end a tag, or the line.
+# Characters that would end a tag or the line.
 TAG = re.compile(r"[^,\s]+")
 
 
@@ -57,7 +57,7 @@ def encode_histogram(histogram: LatencyHistogram) -> str:
     Parameters
     ----------
     histogram : LatencyHistogram
-        It may be recorded into meanwhile: a snapshot of it is encoded.
+        Another thread may record into it meanwhile: a snapshot is encoded.
 
     Returns
     -------
@@ -71,8 +71,8 @@ def encode_histogram(histogram: LatencyHistogram) -> str:
 
     Notes
     -----
-    Values over `LatencyHistogram.limit` stand in the last bucket, as they do in the histogram; what
-    they were is lost. Thread-safety: any thread.
+    Values over `LatencyHistogram.limit` count in the last bucket, as in the histogram. Their exact
+    values are lost. Thread-safety: any thread.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def _unpack(layout: struct.Struct, data: bytes, name: str) -> tuple[int, ...]:
     return layout.unpack_from(data)
 
 
-# The most that the counts of the largest layout take.
+# The most bytes that the counts of the largest layout take.
 MOST_BYTES = HEADER.size + LONGEST_NUMBER * 2**24
 
 
@@ -241,8 +241,8 @@ class HistogramLog:
 
     Notes
     -----
-    Each interval leaves for the file at once, so that a reader may follow it and a run that is
-    killed leaves what was logged.
+    Each interval is written to the file at once. A reader can so follow the log, and a run that is
+    killed leaves a valid log.
 
     Thread-safety: one thread.
 

@@ -1,4 +1,4 @@
-"""What a run was, does and came to, as text for a terminal.
+"""Text for a terminal: the start of a run, its progress and its results.
 
 Every function returns lines and prints nothing. The text of a report itself is in
 `velox.runtime.report_text`, so that ``print(report)`` needs nothing from here.
@@ -57,7 +57,7 @@ def opening(
     huge_pages: HugePages,
     source: str,
 ) -> list[str]:
-    """Say what is about to run, where, and why there.
+    """Describe the run that is about to start, its threads, and why they run there.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def opening(
 
 
 def progress(second: int, statistics: Statistics) -> str:
-    """One line a second: what has passed each stage since the start.
+    """Return the line of one second: how many items have passed each stage since the start.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def progress(second: int, statistics: Statistics) -> str:
 
 
 def hiccup_opening(*, version: str, machine: str, clock: Mapping[str, Any]) -> list[str]:
-    """Say what is about to be measured where, for the command that measures nothing else.
+    """Describe the measurement that is about to start, for `velox bench` and `velox hiccups`.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ def hiccup_opening(*, version: str, machine: str, clock: Mapping[str, Any]) -> l
 
 
 def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
-    """What the host took from each CPU, a line each.
+    """Return the hiccups of the host, a line for each CPU.
 
-    `over` is the shortest gap that can be told from the loop that looks for them, `taken` the share
+    `over` is the shortest gap that differs clearly from the loop's own steps. `taken` is the share
     of the time that lies in gaps. The rest is as in `latency_table`.
     """
     if not hiccups:
@@ -180,11 +180,11 @@ def _extent(known: Mapping[str, Any]) -> str:
 
 
 def benchmark_line(name: str, result: Benchmarked) -> str:
-    """One benchmark, in nanoseconds an operation."""
+    """Return the line of one benchmark, in nanoseconds an operation."""
     figures = [f"{each:>10.2f}" for each in (result.ns_per_op, result.min, result.max)]
     return f"{name:<{BENCHMARK_WIDTH}}{''.join(figures)}"
 
 
 def benchmark_heading() -> str:
-    """What stands over the lines of `benchmark_line`."""
+    """Return the heading of the lines of `benchmark_line`."""
     return " " * BENCHMARK_WIDTH + "".join(f"{head:>10}" for head in ("ns/op", "min", "max"))

@@ -1,4 +1,4 @@
-"""A Solana cluster, a market and a Jito block engine in this process, with faults to order.
+"""A Solana cluster, a market and a Jito block engine in this process, with faults to inject.
 
 Needs ``pip install -e '.[solana]'`` in the repository. A name is loaded when it is used first.
 """

@@ -1,7 +1,7 @@
 """The methods of a Jito block engine.
 
-This is a stand-in. It does what the public documentation says and what users have reported; `WORDS`
-says where each message comes from. It holds no auctions.
+This is a stand-in. It follows the public documentation and the reports of users; `WORDS` names the
+source of each message. It holds no auctions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["WORDS", "BlockEngineService"]
 
 DONT_FRONT = "jitodontfront"
 # The refusals of a bundle: code, message, and its source. Users of the engine reported those that
-# are `seen`; nobody reported those that are `assumed`.
+# are `seen`; there is no report of those that are `assumed`.
 WORDS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
     {
         "expired": (INVALID_PARAMS, "bundle contains an expired blockhash", "seen"),

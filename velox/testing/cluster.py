@@ -69,8 +69,8 @@ class LocalCluster:
     rate_per_s : float or None
         Requests a second that the block engine takes from one client; None for no limit.
     market : bool or MarketPlan
-        Whether the chain has a market with a crowd; see the property `market`. A plan sets what
-        they are like.
+        Whether the chain has a market with a crowd; see the property `market`. A plan sets their
+        properties.
 
     Attributes
     ----------

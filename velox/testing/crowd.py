@@ -2,7 +2,7 @@
 
 The crowd knows a fair price, which no other trader sees: a random walk in ticks. Its makers rest a
 ladder of orders around it, and replace it now and then. Its takers buy and sell at once. The picker
-takes quotes that the fair price has left behind, yours as well.
+takes quotes that are worse than the fair price, your quotes included.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Crowd:
 
     @property
     def pubkeys(self) -> frozenset[Pubkey]:
-        """The keys of all in the crowd."""
+        """The keys of all counterparties."""
         return frozenset((*self.makers, *self.takers, self.picker))
 
     @property

@@ -18,7 +18,8 @@ __all__ = ["Fault", "FaultInjector", "FaultPlan", "Lie", "Strike"]
 
 
 class Fault(StrEnum):
-    """What a `LocalCluster` can do wrong; ``docs/reference/local-cluster.md`` has the effects."""
+    """The faults that a `LocalCluster` can inject; ``docs/reference/local-cluster.md`` has the
+    effects."""
 
     RESPONSE_LOST = "response_lost"
     RATE_LIMITED_NULL_ID = "rate_limited_null_id"
@@ -38,7 +39,7 @@ class Fault(StrEnum):
 
 
 class Lie(StrEnum):
-    """What is wrong with the answer of a `Fault.LYING`."""
+    """The kind of wrong answer of a `Fault.LYING`."""
 
     OTHER_VALUE = "other_value"  # a well-formed answer about something else
     OTHER_ID = "other_id"  # the answer to another request

@@ -9,7 +9,7 @@
                 56 is bid u8 | 57 type u8
     seat:       16 trader 32 | 48 base atoms u64 | 56 quote atoms u64 | 64 quote volume u64
 
-An index is an offset behind the header; 2**32 - 1 is none. A price is in quote atoms for a base
+An index is an offset after the header; 2**32 - 1 means none. A price is in quote atoms for a base
 atom, times 10**18.
 """
 
@@ -73,7 +73,7 @@ class MarketOrder:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What a trader has deposited and does not have in orders.
+    """A trader's deposits that are not bound in orders.
 
     Attributes
     ----------

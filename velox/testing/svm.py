@@ -1,4 +1,4 @@
-"""A Solana virtual machine, and what a validator does around it to execute a transaction."""
+"""A Solana virtual machine, and the steps of a validator around it that execute a transaction."""
 
 from __future__ import annotations
 

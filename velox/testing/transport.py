@@ -1,4 +1,4 @@
-"""A transport whose exchanges a test watches, delays, answers or fails."""
+"""A transport with which a test observes, delays, answers or fails exchanges."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ TRADER_LAMPORTS: Final = 1_000 * LAMPORTS_PER_SOL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPlan:
-    """What the market of a `LocalCluster` is like, and how busy its crowd is.
+    """The properties of the market of a `LocalCluster`, and the rate of its crowd.
 
     Attributes
     ----------
@@ -106,8 +106,8 @@ def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:
 class LocalMarket:
     """The market of a `LocalCluster`. Any thread may use it.
 
-    The program, the mints and the market exist before the first block. Whatever the methods do is
-    done at once, without a transaction in a block.
+    The program, the mints and the market exist before the first block. The methods take effect at
+    once, without a transaction in a block.
 
     Parameters
     ----------

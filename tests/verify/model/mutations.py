@@ -230,9 +230,9 @@ MUTANTS = [
     ),
     Mutant(
         "a book is given back before its event is published", ORDER_BOOK,
-        "    book_end_event(self)\n    # Release: whoever takes",
+        "    book_end_event(self)\n    # Release: the thread that takes",
         "    store_release(&self.access.state, BOOK_IDLE)\n    book_end_event(self)\n"
-        "    # Release: whoever takes", ("book",),
+        "    # Release: the thread that takes", ("book",),
     ),
     Mutant(
         "readers are answered within an event", ORDER_BOOK,
@@ -288,9 +288,9 @@ MUTANTS = [
     ),
     Mutant(
         "a bit that is set already is not announced", BOOK + ".pyx",
-        "        # Release: who sees this bit sees its word announced above.",
+        "        # Release: a thread that sees this bit also sees its word",
         "        if seen & <uint64_t>1 << (index & 31):\n            return True\n"
-        "        # Release: who sees this bit sees its word announced above.", ("shared_book",),
+        "        # Release: a thread that sees this bit also sees its word", ("shared_book",),
     ),
     Mutant(
         "a bit is announced without a version", BOOK + ".pyx",

@@ -98,7 +98,7 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
-    # Nothing but the records may go to a pipe such as /dev/stdout.
+    # A pipe such as /dev/stdout must receive only the records.
     Screen(sys.stdout if os.path.isfile(options.output) else sys.stderr).say(
         f"{options.output}: {options.count:,} records, {size / 1e6:,.1f} MB"
     )

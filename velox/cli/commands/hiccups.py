@@ -1,4 +1,4 @@
-"""``velox hiccups``: measure how much time the host takes from each CPU."""
+"""``velox hiccups``: measure how long the host interrupts each CPU."""
 
 from __future__ import annotations
 

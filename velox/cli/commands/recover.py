@@ -1,4 +1,4 @@
-"""``velox recover``: mend a capture that a kill cut off."""
+"""``velox recover``: repair a capture that a kill cut off."""
 
 from __future__ import annotations
 

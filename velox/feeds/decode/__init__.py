@@ -1,6 +1,6 @@
-"""A venue's messages become records. Nothing here opens a file or a socket.
+"""Decodes a venue's messages into records. These modules open no file and no socket.
 
 A session takes the messages of one connection, in order, with ``feed(raw, recv_ns, origin)``. It
-writes what they mean into a sink, which is a `LevelRecorder` for a recording. It reports what it
-cannot read to the function that it was given, with the origin of the message.
+writes the decoded levels and trades to a sink, which is a `LevelRecorder` for a recording. It
+reports messages that it cannot read to a given function, with the origin of the message.
 """

@@ -1,4 +1,4 @@
-"""Binance: depth diffs of spot and futures, joined to a REST snapshot as Binance documents it.
+"""Binance: depth diffs of spot and futures, applied to a REST snapshot as Binance documents it.
 
 A message is one of a raw stream, one of a combined stream (``{"stream": …, "data": …}``), an array
 of messages, or a snapshot of the book (``lastUpdateId``) from REST or from the WebSocket API.
@@ -14,8 +14,8 @@ spot     ``u <= last``       ``U <= last + 1``     ``U <= last + 1``
 ======== =================== ===================== ==========================
 
 For futures Binance says ``U <= last`` of the first diff. Ids between `pu` and `U` belong to no
-event of the symbol, so a snapshot that falls there misses nothing either. A diff that overlaps the
-one before sets absolute quantities as of its own `u`, so it may be applied.
+event of the symbol, so a snapshot with such an id is complete too. A diff that overlaps the one
+before sets absolute quantities as of its own `u`, so it may be applied.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ import numpy as np
 
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
-from velox.feeds.decode.fields import TIME_LIMIT, epoch_ns, integer, member, name_of, parse_json
+from velox.feeds.decode.fields import (
+    KEEP_ALIVES,
+    TIME_LIMIT,
+    epoch_ns,
+    integer,
+    member,
+    name_of,
+    parse_json,
+)
 from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
@@ -43,31 +51,31 @@ DepthStream = Literal["auto", "diff", "partial"]
 OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
-# Event times of one symbol rise with its ids. An id that is known already beside an event time that
-# is this much newer means that the venue has begun to count anew.
+# Event times of one symbol rise with its ids. If a known id comes again with an event time that is
+# this much newer, the venue has restarted its ids.
 RESTART_NS = 10_000_000_000
-# The same by our own clock while the book is a snapshot that no diff has reached yet.
+# The same limit on our own clock, while the book is a snapshot to which no diff was applied yet.
 SNAPSHOT_LEAD_NS = 60_000_000_000
-# Diffs that may wait for a snapshot; beyond that the oldest is given up.
+# The most diffs that wait for a snapshot; beyond that the oldest is dropped.
 WAITING_LIMIT = 16_384
-# Snapshots without a name that may wait for the first diff, which has one.
+# The most snapshots without a name that wait for the first diff, which names its symbol.
 NAMELESS_LIMIT = 64
 # Partial depth has at most this many levels a side.
 PARTIAL_LEVELS = 20
 
 _DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
-# An object with one of these keys tells of a book; one without any of them does not.
+# An object with one of these keys describes a book. An object without them does not.
 _BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
-_TEXT = (b"ping", b"pong")
 
 
 class Report(Protocol):
-    """Told of each message that cannot be read, and of each fault that comes to light later."""
+    """Called for each message that cannot be read, and for each fault that is found later."""
 
     def __call__(
         self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """`lines` are lost by it; 0 is a note only. What is fatal cannot be left out."""
+        """`lines` is how many lines are lost; 0 for a note only. A fatal error always stops the
+        load."""
 
 
 class _Diff(NamedTuple):
@@ -119,13 +127,13 @@ class _Nameless(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class SymbolState:
-    """One symbol's book and how far it has come.
+    """The state of one symbol's book.
 
     Attributes
     ----------
     market : Market
     finals, positions : array of int
-        The final id of each diff or picture that was applied, and the sink's count behind it.
+        The final id of each diff or whole picture that was applied, and the sink's count after it.
     ticker_ids, tickers : array of int
         Each ticker: its update id; bid price, bid size, ask price, ask size in the units of the
         market. An empty side is 0 and 0.
@@ -140,14 +148,14 @@ class SymbolState:
     opened_by: _Snapshot | None = None
     event_time: int = 0
     waiting: list[_Diff] = field(default_factory=list)
-    # A snapshot that was not needed when it came: a later gap may be bridged by it.
+    # A snapshot that was not needed when it came. It may bridge a later gap.
     spare: _Snapshot | None = None
     has_diffs: bool = False  # a message that is a diff for certain, or taken for one
     joined: bool = False  # a diff has been applied
     lost: bool = False  # a gap was counted: what follows it is no fault of its own
     picture: int | None = None  # the id of the newest whole picture
     picture_time: int = 0
-    # Messages that may be diffs or whole pictures, while none of them has told which.
+    # Messages that may be diffs or whole pictures, while none of them has decided which.
     doubtful: int = 0
     doubtful_levels: int = 0
     doubt: Origin = None
@@ -169,11 +177,11 @@ class BinanceSession:
     symbol : str, optional
         Read this symbol only.
     snapshot_symbol : str, optional
-        Whose the snapshots are that name no symbol. Unless told, such a snapshot is used only
-        while one symbol alone has depth.
+        The symbol of snapshots that name none. Without it, such a snapshot is used only while
+        exactly one symbol has depth.
     depth_stream : {'auto', 'diff', 'partial'}
-        What a ``depthUpdate`` without the name of its stream is. Partial depth of futures looks
-        like a diff; ``auto`` refuses a symbol whose every message could be either.
+        The kind of a ``depthUpdate`` without the name of its stream. Partial depth of futures looks
+        like a diff. ``auto`` refuses a symbol if each of its messages could be either.
     on_gap : {'clear', 'continue', 'stop'}
         After a gap: empty the book until a snapshot bridges it; apply the diff as if there were no
         gap; or report an error.
@@ -182,14 +190,14 @@ class BinanceSession:
     places, tick, lot : optional
         The units of each market, as `LevelRecorder.market` takes them.
     default_name : str
-        The symbol of a snapshot that nothing names.
+        The symbol of a snapshot if no message names one.
     careful : bool
-        Whether every message is read in the careful form, and none by the scanner.
+        Whether the slower Python decoder reads every message, and the scanner none.
 
     Attributes
     ----------
     ignored : Counter of str
-        What was left aside, by the name of the event or the reason.
+        How many messages were ignored, by the name of the event or the reason.
     gaps : int
         Gaps in the ids that no snapshot bridged.
     symbols : dict
@@ -238,7 +246,8 @@ class BinanceSession:
         # Snapshots without a name: those that wait, and the first that was used, with its symbol.
         self._nameless: list[_Nameless] = []
         self._assumed: tuple[str, Origin] | None = None
-        # A depthUpdate without its stream's name may be a picture, which the scanner cannot tell.
+        # A depthUpdate without its stream's name may be a whole picture. The scanner cannot
+        # distinguish these.
         self._scanner = (
             None if careful or depth_stream == "partial" else BinanceScanner(trades=trades)
         )
@@ -253,10 +262,10 @@ class BinanceSession:
         raw : bytes
             JSON text, without a line end.
         recv_ns : int or None
-            When it was received, in ns; None takes the message's own time, or else that of the
-            message beside it.
+            When it was received, in ns. With None, the message's own time is used, or else that of
+            an adjacent message.
         origin : hashable
-            What `report` is told of where the message came from.
+            Where the message came from; it is passed to `report`.
         """
         if self._scanner is not None and self.time is not None:
             self._scanner.begin(raw, stamped=False)
@@ -266,7 +275,7 @@ class BinanceSession:
 
     def feed_careful(self, raw: bytes, recv_ns: int | None, origin: Origin) -> None:
         """Take one message in the careful form, which reads any message that can be read."""
-        if raw in _TEXT:
+        if raw in KEEP_ALIVES:
             self.ignored[raw.decode()] += 1
             return
         try:
@@ -282,7 +291,7 @@ class BinanceSession:
         origin: Callable[[int], Origin],
         enough: Callable[[], bool],
     ) -> bool:
-        """Take a block of lines, each with a local timestamp in front or without.
+        """Decode a block of lines, each with or without a local timestamp in front.
 
         Parameters
         ----------
@@ -290,12 +299,12 @@ class BinanceSession:
         line : int
             The number of its first line.
         careful : callable
-            Takes each line that the scanner does not read, and its number: it is to `feed` the
-            message in it.
+            Called with each line that the scanner does not read, and its number. It must `feed` the
+            message in the line.
         origin : callable
             The origin of the message in a line.
         enough : callable
-            Whether to stop; asked behind each line that may have written something.
+            Returns whether to stop; called after each line that may have written a record.
 
         Returns
         -------
@@ -324,12 +333,12 @@ class BinanceSession:
                 return True
 
     def stamps(self, factor: int, *, told: bool) -> None:
-        """Say what the local timestamps of `feed_lines` count; see `BinanceScanner.stamps`."""
+        """Set the unit of the local timestamps of `feed_lines`; see `BinanceScanner.stamps`."""
         if self._scanner is not None:
             self._scanner.stamps(factor, told)
 
     def _scan(self, scanner: BinanceScanner, recv_ns: int | None, origin: Origin) -> bool:
-        """Take the one message that a scanner has begun; False where it needs the careful form."""
+        """Take the one message that a scanner has begun. False if it needs the Python decoder."""
         if recv_ns is not None and recv_ns >= TIME_LIMIT:
             return False
         code = scanner.advance()
@@ -346,7 +355,8 @@ class BinanceSession:
         return True
 
     def _absorb(self, scanner: BinanceScanner) -> None:
-        """Take over what the scanner kept: the careful form appends to the same columns."""
+        """Take over the tickers that the scanner kept: the Python decoder appends to the same
+        columns."""
         for number, symbol in enumerate(self._scanned):
             if scanner.has_tickers(number):
                 ids, tickers = scanner.take_tickers(number)
@@ -398,7 +408,7 @@ class BinanceSession:
         self._scanner.set_sizes(number, sizes.places, min(sizes.limit, I64_MAX), sizes.step or 0)
 
     def grown(self, market: Market, grown: Grown) -> None:
-        """Bring the tickers that are kept to the finer unit of their market."""
+        """Convert the tickers that are kept to the finer unit of their market."""
         for symbol in self.symbols.values():
             if symbol.market is market:
                 self._set_units(symbol)
@@ -432,7 +442,7 @@ class BinanceSession:
         return epoch_ns(integer(message, "E"), "E") if "E" in message else None
 
     def _settle(self, time: int) -> None:
-        """Note the time; a snapshot that came before any time was known gets it."""
+        """Note the time. A snapshot that came before any time was known gets it."""
         first = self.time is None
         self.time = time
         if first and self._nameless:
@@ -523,7 +533,7 @@ class BinanceSession:
         self._take(symbol, diff, told=match is not None)
 
     def _take(self, symbol: SymbolState, diff: _Diff, *, told: bool) -> None:
-        """Apply a diff of a symbol, or keep it, or leave it aside."""
+        """Apply a diff of a symbol, keep it, or ignore it."""
         if not symbol.certain:
             if self.depth_stream == "auto" and not told and diff.previous is not None:
                 self._doubt(symbol, diff)
@@ -572,7 +582,7 @@ class BinanceSession:
 
     @staticmethod
     def _restarted(symbol: SymbolState, diff: _Diff) -> bool:
-        """Whether an id that is known already comes from a venue that counts anew."""
+        """Whether a known id came again because the venue restarted its ids."""
         if symbol.at_snapshot:
             return diff.time > symbol.opened_at + SNAPSHOT_LEAD_NS
         return symbol.event_time > 0 and diff.event_time > symbol.event_time + RESTART_NS
@@ -598,7 +608,7 @@ class BinanceSession:
         symbol.event_time = 0
 
     def _lose(self, symbol: SymbolState, diff: _Diff, last: int) -> None:
-        """Nothing joins a diff to the book, so the book is no longer true."""
+        """Handle a gap: the diff does not continue the book, so the book is no longer correct."""
         if symbol.at_snapshot and not symbol.joined and self.on_gap != "continue":
             # The snapshot was taken before the recording of the diffs began.
             self.ignored["stale snapshot"] += 1
@@ -627,7 +637,7 @@ class BinanceSession:
     def _picture(
         self, symbol: SymbolState, final: int, bids: Levels, asks: Levels, *, event_time: int = 0
     ) -> None:
-        """A message that is the whole of the best levels."""
+        """Take a message that holds all of the best levels."""
         if symbol.joined and symbol.last is not None:
             self.ignored["partial depth"] += 1  # the diffs tell more
             return
@@ -639,7 +649,7 @@ class BinanceSession:
             self.ignored["partial depth known already"] += 1
             return
         if symbol.last is not None:
-            # Diffs may still go on from the snapshot, though the picture is newer.
+            # Diffs may still continue the snapshot, though the picture is newer.
             symbol.spare, symbol.last, symbol.at_snapshot = symbol.opened_by, None, False
         self.sink.snapshot(
             symbol.market, self._now(), bids, asks, levels=max(len(bids.prices), len(asks.prices))
@@ -654,7 +664,7 @@ class BinanceSession:
         return 0 if self.time is None else self.time
 
     def _whole_book(self, message: dict[str, Any], stream: str, origin: Origin) -> None:
-        """A message with ``lastUpdateId``: partial depth of spot, or a snapshot."""
+        """Take a message with ``lastUpdateId``: partial depth of spot, or a snapshot."""
         if not stream and self.depth_stream != "partial":
             self._snapshot(_Nameless(origin, self.time, message))
             return
@@ -674,7 +684,7 @@ class BinanceSession:
         self._picture(symbol, integer(message, "lastUpdateId"), bids, asks)
 
     def _name_in(self, message: dict[str, Any]) -> str | None:
-        # COIN-M alone names the symbol.
+        # Only snapshots of COIN-M name their symbol.
         return name_of(message, "symbol") if "symbol" in message else self.snapshot_symbol
 
     def _has_depth(self, name: str) -> None:
@@ -695,7 +705,7 @@ class BinanceSession:
             )
 
     def _name_waiting(self, symbol: SymbolState) -> None:
-        """A diff names the symbol of the snapshots that waited for one."""
+        """Give a diff's symbol to the snapshots that waited for one."""
         if self._nameless:
             waiting, self._nameless = self._nameless, []
             for each in waiting:
@@ -703,7 +713,8 @@ class BinanceSession:
 
     def _snapshot(self, each: _Nameless) -> None:
         if each.time is None:
-            # No message has had a time yet: the next one that has gives it.
+            # No message has had a time yet. The next message with a time decides the snapshot's
+            # time.
             self._nameless.append(each)
             return
         name = self._name_in(each.message)
@@ -727,7 +738,8 @@ class BinanceSession:
         self._place(symbol, snapshot)
 
     def _only_candidate(self, each: _Nameless) -> str | None:
-        """The one symbol that a snapshot without a name can belong to; None where it waits."""
+        """Return the only symbol to which a snapshot without a name can belong; None if it must
+        wait."""
         if len(self._with_depth) > 1:
             names = ", ".join(sorted(self._with_depth)[:4])
             raise MalformedError(
@@ -747,7 +759,7 @@ class BinanceSession:
         return known
 
     def _place(self, symbol: SymbolState, snapshot: _Snapshot) -> None:
-        """Open the book with a snapshot, keep it, or leave it aside."""
+        """Open the book with a snapshot, keep it, or ignore it."""
         last = symbol.last
         if last is None:
             waiting = [diff for diff in symbol.waiting if not diff.is_before(snapshot.last)]
@@ -763,7 +775,7 @@ class BinanceSession:
             self._open(symbol, snapshot, snapshot.time)
             symbol.waiting = []
             for diff in waiting:
-                # They become part of the book only now.
+                # The diffs that waited become part of the book only now.
                 self._advance(symbol, diff._replace(time=max(diff.time, snapshot.time)))
         elif symbol.at_snapshot and snapshot.last > last:
             self._open(symbol, snapshot, snapshot.time)
@@ -795,7 +807,7 @@ class BinanceSession:
     ) -> None:
         if not size:
             return  # futures also print insurance fund and liquidation notes, of size 0
-        # Trade ids of a symbol rise by one; another connection tells of the same trades.
+        # Trade ids of a symbol rise by one. A second connection repeats the same trades.
         if identity <= symbol.trade_id:
             self.ignored["trade known already"] += 1
             return
@@ -821,7 +833,7 @@ class BinanceSession:
             best = []
             for price, size in (("b", "B"), ("a", "A")):
                 amount = symbol.market.size(member(message, size), size)
-                # The price of an empty side is 0, which is no price.
+                # The price of an empty side is 0, which is not a valid price.
                 best += (
                     symbol.market.price(member(message, price), price) if amount else 0,
                     amount,
@@ -832,12 +844,12 @@ class BinanceSession:
     # The end
 
     def finish(self, *, cut: bool = False) -> None:
-        """No message follows: report what still waits for one.
+        """End the session: report each snapshot and diff that still waits for a message.
 
         Parameters
         ----------
         cut : bool
-            More would follow, but is not read: what waits is no fault.
+            Whether the input goes on but is not read. Waiting messages are then no fault.
         """
         if self._scanner is not None and self._scanner.trades_ignored:
             self.ignored["trade"] += self._scanner.trades_ignored
@@ -863,7 +875,7 @@ class BinanceSession:
             )
 
     def _name_the_rest(self) -> None:
-        """No diff came to name a snapshot: there is one symbol, or only the source's name."""
+        """No diff named the snapshot. Use the only symbol, or the source's name."""
         waiting, self._nameless = self._nameless, []
         if waiting and not self._with_depth:
             names = list(self.symbols)

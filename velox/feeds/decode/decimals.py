@@ -1,4 +1,4 @@
-"""Decimal text to integers, exactly: no float is ever made of a price or a size.
+"""Converts decimal text to integers exactly, without floating-point numbers.
 
 A feed repeats its prices and sizes. Each distinct text is parsed once and then looked up.
 """
@@ -36,12 +36,12 @@ _DECIMAL = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 
 
 class Grown(Exception):  # noqa: N818 - no error: read again
-    """The numbers of a market have a finer unit now: read the message again.
+    """The unit of a market's numbers became finer; the message must be read again.
 
     Attributes
     ----------
     what : str
-        Which: ``"price"`` or ``"size"``.
+        ``"price"`` or ``"size"``.
     factor : int
         How many of the new unit one of the old unit is.
     """
@@ -53,12 +53,12 @@ class Grown(Exception):  # noqa: N818 - no error: read again
 
 
 def parsed(text: object) -> tuple[int, int]:
-    """The integer and the number of decimals that decimal text has without trailing zeros.
+    """Return the integer and the number of decimals of decimal text, without trailing zeros.
 
     Raises
     ------
     MalformedError
-        It is no text, or no plain decimal number: no sign but a minus, and no exponent.
+        It is not text, or not a plain decimal number. A plus sign and an exponent are not allowed.
     """
     if type(text) is not str:
         raise MalformedError(f"{shown(text)} is not decimal text")
@@ -71,12 +71,12 @@ def parsed(text: object) -> tuple[int, int]:
 
 
 def to_units(text: object, places: int) -> int:
-    """The integer that decimal text is in units of ten to the minus `places`.
+    """Return decimal text as an integer in units of ten to the minus `places`.
 
     Raises
     ------
     MalformedError
-        It is no decimal text, or is finer.
+        It is not decimal text, or has more decimals.
     """
     units, found = parsed(text)
     if found > places:
@@ -85,19 +85,19 @@ def to_units(text: object, places: int) -> int:
 
 
 def decimal_of(units: int, places: int) -> Decimal:
-    """The decimal of an integer of units of ten to the minus `places`, exactly.
+    """Return an integer in units of ten to the minus `places` as an exact decimal.
 
-    Without trailing zeros, and without an exponent where it is whole.
+    It has no trailing zeros, and no exponent if it is a whole number.
     """
     while places and units % 10 == 0:
         units //= 10
         places -= 1
-    # From its parts: arithmetic would round to the context's precision.
+    # Built from its parts, since arithmetic would round to the context's precision.
     return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -places))
 
 
 class Numbers(dict[str, int]):
-    """Decimal text to integers of one unit, for the prices or the sizes of one market.
+    """Converts decimal text to integers of one unit, for the prices or the sizes of one market.
 
     The unit is ten to the minus `places`. A finer number makes the unit finer and raises `Grown`
     with the factor, since integers read before it have the old unit.
@@ -109,16 +109,16 @@ class Numbers(dict[str, int]):
     places : int
         Decimals to begin with.
     most : int
-        Decimals that may never be exceeded.
+        The most decimals allowed.
     step : int, optional
-        What each number must be a multiple of, in the unit. It also fixes the unit.
+        The step of which each number must be a multiple, in the unit. It also fixes the unit.
 
     Attributes
     ----------
     largest : int
-        No integer of this unit that was read here is larger.
+        An upper bound of the integers of this unit that were read here.
     seen : callable
-        The same of integers that another reader makes in this unit.
+        Returns the same bound for integers that another reader made in this unit.
     """
 
     __slots__ = ("largest", "limit", "most", "places", "seen", "step", "what")
@@ -169,7 +169,8 @@ class Numbers(dict[str, int]):
         raise Grown(self.what, factor)
 
     def rescale(self, factor: int, places: int) -> None:
-        """Make the unit finer by a factor; the caller brings what was read before to it."""
+        """Make the unit finer by a factor. The caller must convert the integers that it has read
+        before."""
         self.clear()
         self.largest *= factor
         self.places = places

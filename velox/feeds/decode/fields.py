@@ -1,4 +1,5 @@
-"""JSON text and its fields, checked: what is missing or of another type is `MalformedError`."""
+"""Reads and checks JSON text and its fields. A missing field or a wrong type raises
+`MalformedError`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
+    "KEEP_ALIVES",
     "NS_PER_MS",
     "TIME_LIMIT",
     "epoch_ns",
@@ -21,13 +23,15 @@ __all__ = [
 ]
 
 NAME_LIMIT = 64
+# Messages of some venues that are words, not JSON.
+KEEP_ALIVES = (b"ping", b"pong")
 NS_PER_MS = 1_000_000
 # All times stay under this, so that they also fit a signed 64-bit integer.
 TIME_LIMIT = 2**63
 
 _SECONDS = re.compile(rb"([0-9]{1,12})(?:\.([0-9]{1,40}))?")
-# What one unit of an epoch time is worth in ns, by the size of the number. Milliseconds reach the
-# lower limit in the year 5138; microseconds passed it in 1973.
+# The unit of an epoch time in ns, by the size of the number. Milliseconds reach the lower limit in
+# the year 5138; microseconds passed it in 1973.
 _MICROSECONDS_FROM = 10**14
 _NANOSECONDS_FROM = 10**17
 
@@ -40,7 +44,7 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value that JSON text stands for; `MalformedError` where it is no JSON."""
+    """Parse JSON text. Raises `MalformedError` if it is not JSON."""
     try:
         return _decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -54,7 +58,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def member(message: dict[str, Any], field: str) -> Any:
-    """A field that must be there, of whatever type."""
+    """A required field, of any type."""
     try:
         return message[field]
     except KeyError:
@@ -88,7 +92,7 @@ def obj(message: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def epoch_ns(value: int, field: str) -> int:
-    """A venue's time since 1970 in nanoseconds; its unit follows from its size."""
+    """Return a venue's time since 1970 in nanoseconds. Its unit is found from its size."""
     if value < _MICROSECONDS_FROM:
         time = value * NS_PER_MS
     elif value < _NANOSECONDS_FROM:
@@ -101,7 +105,7 @@ def epoch_ns(value: int, field: str) -> int:
 
 
 def nanoseconds(seconds: bytes, field: str) -> int:
-    """Decimal seconds as integer nanoseconds, exactly; digits beyond those are cut off."""
+    """Return decimal seconds as integer nanoseconds, exactly. Digits below 1 ns are cut off."""
     match = _SECONDS.fullmatch(seconds)
     if match is None:
         raise MalformedError(f"{shown(seconds.decode('latin-1'))} is not a time in seconds", field)

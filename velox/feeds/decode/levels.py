@@ -1,7 +1,7 @@
-"""Price levels with absolute quantities: messages in, transactions out.
+"""Converts price levels with absolute quantities to transactions.
 
 Millions of levels arrive in thousands of messages. Each message is kept as a few runs (one record
-to be repeated, and how often) beside two flat columns of prices and sizes. NumPy expands them all
+to be repeated, and how often) beside two flat columns of prices and sizes. NumPy expands all runs
 at once when the recording is complete.
 """
 
@@ -33,8 +33,9 @@ PIECES_LIMIT = 1 << 16
 U32_MAX = 2**32 - 1
 I64_MAX = 2**63 - 1
 
-# How deep a book is known, from a record on: all bids from `bid` up and all asks up to `ask`, and
-# at most `levels` a side. A bid of 0 and an ask of 2**63 - 1 are whole sides; 0 levels is no limit.
+# How deep a book is known, from a record on: all bids from `bid` up, all asks up to `ask`, and at
+# most `levels` a side. A bid of 0 or an ask of 2**63 - 1 means the whole side. 0 levels means no
+# limit.
 KNOWN_DTYPE = np.dtype(
     [("position", "<i8"), ("market", "u1"), ("bid", "<i8"), ("ask", "<i8"), ("levels", "<i4")]
 )
@@ -50,7 +51,7 @@ Record = tuple[int, int, int, int, int, int, int, int]
 
 
 class Levels(NamedTuple):
-    """One side of a message, as integers of the units that its market had then."""
+    """One side of a message, as integers of the units that its market had at that time."""
 
     prices: array[int]
     sizes: array[int]
@@ -59,7 +60,7 @@ class Levels(NamedTuple):
 
 
 class Market:
-    """One instrument while it is read.
+    """One instrument of a recording that is being read.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class Market:
         Its number in `Transaction.market`.
     name : str
     prices, sizes : Numbers
-        Its decimal text as integers.
+        They convert its decimal text to integers.
     """
 
     __slots__ = ("_grown", "id", "least_places", "name", "prices", "sizes")
@@ -84,7 +85,7 @@ class Market:
         self.name = name
         self.prices = prices
         self.sizes = sizes
-        # Decimals that its prices keep, whether they need them or not.
+        # The fewest decimals of its prices, even if they need fewer.
         self.least_places = prices.places
         self._grown = grown
 
@@ -94,7 +95,7 @@ class Market:
         Raises
         ------
         MalformedError
-            It is not that; the field names the element.
+            It has another form; the error's field names the element.
         """
         if type(levels) is not list or not set(map(type, levels)) <= {list}:
             raise MalformedError(f"expected an array of [price, size], got {shown(levels)}", field)
@@ -121,7 +122,7 @@ class Market:
         return parsed
 
     def _explain(self, levels: list[list[Any]], field: str) -> None:
-        """Find the element that is wrong: the fast path above does not keep count."""
+        """Find the element that is wrong. The fast path above does not count elements."""
         for index, level in enumerate(levels):
             if len(level) < 2:
                 raise MalformedError(
@@ -162,7 +163,7 @@ class Market:
 
 
 def require_uncrossed(market: Market, bids: Levels, asks: Levels, field: str) -> None:
-    """Refuse a whole book whose best bid is not under its best ask."""
+    """Refuse a snapshot whose best bid is not below its best ask."""
     if bids.prices and asks.prices:
         bid, ask = max(market.present(bids)[0]), min(market.present(asks)[0])
         if bid >= ask:
@@ -175,7 +176,8 @@ def require_uncrossed(market: Market, bids: Levels, asks: Levels, field: str) ->
 
 
 class Sink(Protocol):
-    """Where a session writes what its messages mean. Times are nanoseconds."""
+    """The interface to which a session writes the levels and trades of its messages. Times are
+    nanoseconds."""
 
     def market(
         self,
@@ -185,12 +187,12 @@ class Sink(Protocol):
         tick: int | None = None,
         lot: Decimal | None = None,
     ) -> Market:
-        """A further market; units that are not given follow from its numbers."""
+        """Add a market. Units that are not given follow from its numbers."""
 
     def snapshot(
         self, market: Market, time: int, bids: Levels, asks: Levels, *, levels: int = 0
     ) -> None:
-        """Open a book: its sides are these levels, and are known no further."""
+        """Open a book with these levels. Levels beyond them are unknown."""
 
     def update(self, market: Market, time: int, bids: Levels, asks: Levels) -> None:
         """Set levels of an open book; a size of 0 deletes one."""
@@ -201,7 +203,7 @@ class Sink(Protocol):
     def trade(
         self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
     ) -> None:
-        """A print; `side` is that of the order that rested in the book."""
+        """Add a trade; `side` is that of the order that rested in the book."""
 
     @property
     def count(self) -> int:
@@ -244,7 +246,7 @@ class LevelRecorder:
     def __init__(self) -> None:
         self.count = 0
         self.markets: list[Market] = []
-        # Who else keeps numbers of a market in its units.
+        # Callables of other objects that keep numbers of a market in its units.
         self.listeners: list[Callable[[Market, Grown], None]] = []
         # Runs: the record that is repeated, and how often.
         self._records: list[Record] = []
@@ -254,7 +256,7 @@ class LevelRecorder:
         self._prices = array("q")
         self._sizes = array("q")
         self._last_of_event = array("q")
-        # Decimals of a price at least, where they follow from the prices.
+        # The fewest decimals of a price, if they follow from the prices.
         self._least_places = PRICE_PLACES
         # Rows of KNOWN_DTYPE.
         self._known: list[list[int]] = []
@@ -273,15 +275,15 @@ class LevelRecorder:
         ----------
         name : str
         places : int, optional
-            Decimals of its prices: fixed. Unless told: 4, or as many as its prices need.
+            Fixed number of decimals of its prices. If not given: 4, or as many as its prices need.
         tick : int, optional
-            In units of ten to the minus `places`, which is 4 then unless told.
+            In units of ten to the minus `places`, which is then 4 if not given.
         lot : decimal.Decimal, optional
 
         Raises
         ------
         MalformedError
-            There are as many markets as a record can name.
+            There are already as many markets as a record can number.
         """
         if len(self.markets) == MARKETS_LIMIT:
             raise MalformedError(
@@ -304,9 +306,9 @@ class LevelRecorder:
     ) -> None:
         """Open a book: clear it, then set each of its levels.
 
-        What lies beyond the last level of a side is unknown from here on. A side without levels is
-        known to be empty. A source that always tells the best `levels` of a side is known to that
-        many levels instead, wherever they are.
+        Levels beyond the last level of a side are unknown from then on. A side without levels is
+        known to be empty. If the source always gives the best `levels` of a side, that many levels
+        are known, at any price.
         """
         bid, ask = 0, I64_MAX
         if not levels:
@@ -334,7 +336,7 @@ class LevelRecorder:
     def trade(
         self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
     ) -> None:
-        """A print; `side` is that of the order that rested in the book."""
+        """Add a trade; `side` is that of the order that rested in the book."""
         self._run(
             (identity, 0, 0, side, _TRADE, _NO_FLAGS, market.id, time),
             array("q", [price]),
@@ -343,7 +345,7 @@ class LevelRecorder:
         self._end_event()
 
     def _run(self, record: Record, prices: array[int], sizes: array[int]) -> None:
-        """Repeat `record` once a level; its price and size are filled in at the end."""
+        """Add one copy of `record` for each level. Prices and sizes are filled in at the end."""
         self._records.append(record)
         self._repeats.append(len(prices))
         self._run_markets.append(record[6])
@@ -355,7 +357,7 @@ class LevelRecorder:
         self._last_of_event.append(self.count - 1)
 
     def _rescale(self, market: Market, grown: Grown) -> None:
-        """The unit of a market became finer: bring what is kept to it."""
+        """Convert the numbers that are kept after the unit of a market became finer."""
         column = self._prices if grown.what == "price" else self._sizes
         np.frombuffer(column, np.int64)[self._market_column() == market.id] *= grown.factor
         if grown.what == "price":
@@ -373,7 +375,7 @@ class LevelRecorder:
         return np.repeat(np.frombuffer(self._run_markets, np.uint8), repeats)
 
     def share_scale(self) -> int:
-        """Give all markets the finest price scale that one of them needs; returns its decimals.
+        """Give all markets the finest price scale that one of them needs, and return its decimals.
 
         Raises
         ------
@@ -398,12 +400,13 @@ class LevelRecorder:
     def grids(
         self, more: Mapping[int, Iterable[npt.NDArray[np.int64]]] | None = None
     ) -> list[Grid]:
-        """The units of each market: as given, or else the coarsest on which its numbers lie.
+        """Return the units of each market: as given, or else the coarsest of which its numbers are
+        multiples.
 
         Parameters
         ----------
         more : mapping, optional
-            By market id: further prices and sizes that must be on the grid.
+            Further prices and sizes, by market id, that must be multiples of the units.
         """
         prices = np.frombuffer(self._prices, np.int64)
         sizes = np.frombuffer(self._sizes, np.int64)
@@ -440,7 +443,8 @@ class LevelRecorder:
         )
 
     def known(self, grids: list[Grid]) -> npt.NDArray[np.void]:
-        """How deep each book is known, as rows of KNOWN_DTYPE in the order of their positions."""
+        """Return how deep each book is known, as rows of KNOWN_DTYPE in the order of their
+        positions."""
         rows = np.array([tuple(row) for row in self._known], KNOWN_DTYPE)
         for market, grid in enumerate(grids):
             own = rows["market"] == market
@@ -452,17 +456,17 @@ class LevelRecorder:
     def transactions(
         self, grids: list[Grid], report: Callable[[MalformedError], None]
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
-        """All that was kept, as records; `grids` is the result of the method of that name.
+        """Return all events as records; `grids` is the result of the method of that name.
 
-        A level over 2**32 - 1 lots is SET_WIDE. A trade over that is several records of the same
-        id and one event, whose sizes add up to it. One that would need more than 65536 records is
-        reported and left out: its market needs a larger lot.
+        A level over 2**32 - 1 lots becomes a SET_WIDE record. A larger trade becomes several
+        records with the same id, in one event, whose sizes add up to it. A trade that needs more
+        than 65536 records is reported and left out: its market needs a larger lot.
 
         Returns
         -------
         ndarray, shape (n,), dtype TRANSACTION_DTYPE
         callable
-            Counts of transactions while this recorder was fed, as counts of these records.
+            Converts a count of transactions of this recorder to a count of these records.
         """
         records = np.array(self._records, TRANSACTION_DTYPE)
         transactions = np.repeat(records, np.frombuffer(self._repeats, np.int64))
@@ -495,7 +499,7 @@ class LevelRecorder:
         sizes: npt.NDArray[np.int64],
         report: Callable[[MalformedError], None],
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
-        """Make several records of each trade that is over the size of one."""
+        """Split each trade that is too large for one record into several records."""
         pieces = np.ones(len(transactions), np.int64)
         pieces[wide] = (sizes[wide] - 1) // U32_MAX + 1
         for index in wide[pieces[wide] > PIECES_LIMIT].tolist():

@@ -1,11 +1,12 @@
-"""LOBSTER: NASDAQ messages, and the best levels of the book after each of them.
+"""LOBSTER: Decodes LOBSTER data: NASDAQ messages, and the best levels of the book after each of
+them.
 
 A message has the columns ``time, type, order id, size, price, direction``; an orderbook row has
 ``ask price 1, ask size 1, bid price 1, bid size 1, ask price 2, …``. Prices are dollars times
 10 000, which is Velox's own unit.
 
-A row tells the best *n* levels of each side and nothing of those beyond. A level can leave this
-window and come back changed, so each row says which levels enter and leave: see `Window`.
+A row gives the best *n* levels of each side and no others. A level can leave this window and come
+back changed, so `Window` computes from each row which levels enter and leave.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = ["CENT", "Message", "MessageParser", "Record", "Row", "RowParser", "Window", "is_header"]
 
-# The tick of NASDAQ's stocks over a dollar, in units of 1e-4; under a dollar it is one unit.
+# The tick of NASDAQ's stocks above one dollar, in units of 1e-4. Below one dollar it is one unit.
 CENT = 100
-# A level that the row has no use for.
+# The price of an unused level of a row.
 NO_ASK, NO_BID = 9_999_999_999, -9_999_999_999
 U32_MAX = 2**32 - 1
 
@@ -51,12 +52,12 @@ Record = tuple[int, int, int, int, int, int, int, int]
 
 
 def is_header(line: bytes) -> bool:
-    """Whether a line names columns instead of holding numbers."""
+    """Whether a line holds column names, not numbers."""
     return _HEADER.fullmatch(line) is not None
 
 
 class Message(NamedTuple):
-    """One message; `kind` is what it does to the book."""
+    """One message; `kind` is its effect on the book."""
 
     time: int
     kind: int
@@ -72,13 +73,14 @@ class Message(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Prices and sizes of one orderbook row, best first, bid before ask; unused levels left out."""
+    """Prices and sizes of one orderbook row, best first, bids before asks, without unused
+    levels."""
 
     prices: tuple[list[int], list[int]]
     sizes: tuple[list[int], list[int]]
 
     def records(self, time: int) -> list[Record]:
-        """The transactions that open a book of these levels."""
+        """Return the transactions that open a book with these levels."""
         flags = int(Flags.SNAPSHOT)
         records: list[Record] = []
         for side in (int(Side.BID), int(Side.ASK)):
@@ -118,12 +120,12 @@ class MessageParser:
     Parameters
     ----------
     tick : int or None
-        What each price in the book must be a multiple of; None takes any.
+        The step of which each price in the book must be a multiple; None accepts any price.
 
     Attributes
     ----------
     finer : bool
-        Whether a price in the book was no whole cent.
+        Whether a price in the book was not a whole cent.
     """
 
     def __init__(self, tick: int | None) -> None:
@@ -131,7 +133,7 @@ class MessageParser:
         self.finer = False
 
     def __call__(self, raw: bytes) -> Message:
-        """The message of a line; `MalformedError` names the column that is wrong."""
+        """Parse the message of a line. `MalformedError` names the column that is wrong."""
         columns = raw.split(b",")
         if len(columns) != len(_MESSAGE_FIELDS):
             raise MalformedError(
@@ -146,7 +148,7 @@ class MessageParser:
                 f"{shown(code.decode('latin-1'))} is not a type from 1 to 7", "type"
             )
         if code == _HALT:
-            # Its price tells halt from resumption and is no price; nothing was traded.
+            # Its price field distinguishes a halt from a resumption. Nothing was traded.
             _integer(price, "price")
             return Message(time, int(kind), 0, 0, 0, int(Side.BID))
         side = _SIDES.get(direction)
@@ -155,7 +157,7 @@ class MessageParser:
                 f"{shown(direction.decode('latin-1'))} is not 1 or -1", "direction"
             )
         lowest = 0 if code == _CROSS else 1
-        # What trades without an order in the book has an id of 0 or below.
+        # A trade without an order in the book has an id of 0 or less.
         identity = _bounded(order_id, "order id", -(2**63) if kind is Kind.TRADE else 0, 2**64 - 1)
         message = Message(
             time,
@@ -174,7 +176,7 @@ class MessageParser:
 
 
 class _Integers(dict[bytes, int]):
-    """Text to integer; the numbers of a row are mostly those of the row before."""
+    """A cache from text to integer. A row mostly repeats the numbers of the previous row."""
 
     def __missing__(self, raw: bytes) -> int:
         number = self[raw] = _integer(raw, "")
@@ -182,20 +184,20 @@ class _Integers(dict[bytes, int]):
 
 
 class RowParser:
-    """Reads rows that all have as many columns as the first of their file.
+    """Reads rows, which must all have as many columns as the first row of their file.
 
     Parameters
     ----------
     columns : int
     tick : int or None
-        What each price must be a multiple of; None takes any.
+        The step of which each price must be a multiple; None accepts any price.
 
     Attributes
     ----------
     levels : int
         Levels a side of each row.
     finer : bool
-        Whether a price was no whole cent.
+        Whether a price was not a whole cent.
     """
 
     def __init__(self, columns: int, tick: int | None) -> None:
@@ -209,7 +211,7 @@ class RowParser:
         self._good_prices: set[int] = set()
 
     def __call__(self, raw: bytes) -> Row:
-        """The levels of a row; `MalformedError` names the column that is wrong."""
+        """Parse the levels of a row. `MalformedError` names the column that is wrong."""
         if raw.count(b",") + 1 != self.columns:
             raise MalformedError(f"{raw.count(b',') + 1} columns; the first row has {self.columns}")
         if _INTEGERS.fullmatch(raw) is None:
@@ -266,9 +268,9 @@ def _column_name(index: int) -> str:
 
 
 class _Side:
-    """One side of the window: what is known of it, best first.
+    """The known levels of one side of the window, best first.
 
-    Keys are prices for asks and negative prices for bids, so that better is always less.
+    Keys are prices for asks and negative prices for bids, so that a better price has a smaller key.
     """
 
     __slots__ = ("bound", "keys", "sizes")
@@ -276,7 +278,7 @@ class _Side:
     def __init__(self) -> None:
         self.keys: list[int] = []
         self.sizes: list[int] = []
-        # All levels up to this key are known; None where the whole side is.
+        # All levels up to this key are known; None if the whole side is known.
         self.bound: int | None = None
 
     def holds(self, key: int) -> bool:
@@ -284,11 +286,11 @@ class _Side:
 
 
 class Window:
-    """The levels that an orderbook file tells of, through messages and rows.
+    """Follows the levels of an orderbook file, through messages and rows.
 
-    A message changes a level of the window. The row after it then tells what entered and what
-    left: a level beyond the last one that was known before enters, and a level beyond the last one
-    that the row has leaves. All others must be what the messages made of them.
+    A message changes a level of the window. The next row then shows which levels enter and leave. A
+    level beyond the last known one enters. A level beyond the last one of the row leaves. All
+    others must be equal to the result of the messages.
 
     Parameters
     ----------
@@ -301,7 +303,7 @@ class Window:
         self._sides = (_Side(), _Side())
 
     def open(self, row: Row) -> None:
-        """Take a row for the whole window."""
+        """Set the whole window from a row."""
         for number in (0, 1):
             self._adopt(number, row)
 
@@ -313,7 +315,7 @@ class Window:
         side.bound = side.keys[-1] if len(side.keys) == self.levels else None
 
     def apply(self, message: Message) -> bool:
-        """Change a level as a message tells; returns whether it is one of the window's.
+        """Apply a message to its level, and return whether the level is in the window.
 
         Raises
         ------
@@ -348,7 +350,7 @@ class Window:
         return True
 
     def follow(self, row: Row, time: int) -> list[Record]:
-        """What entered and what left by a row, as transactions.
+        """Return the levels that enter and leave with a row, as transactions.
 
         Raises
         ------
@@ -378,7 +380,8 @@ class Window:
         return records
 
     def _compare(self, number: int, row: dict[int, int], bound: int | None) -> None:
-        """Refuse a row that is not what the messages made where both tell of a level."""
+        """Refuse a row if it differs from the result of the messages, for levels that both
+        cover."""
         side = self._sides[number]
         expected = dict(zip(side.keys, side.sizes, strict=True))
         for key in sorted(expected.keys() | row.keys()):

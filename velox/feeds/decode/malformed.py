@@ -1,4 +1,4 @@
-"""The error of one message that is not what its format says."""
+"""The error for one message that violates its format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MalformedError(Exception):
     why : str
         What is wrong, with the value.
     field : str or None
-        The field that is wrong; None where the whole message is.
+        The field that is wrong; None if the whole message is wrong.
     """
 
     def __init__(self, why: str, field: str | None = None) -> None:
@@ -23,6 +23,6 @@ class MalformedError(Exception):
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: on one line, and short."""
+    """Format a value for an error message: short, and on one line."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,8 @@
-"""OKX: the book channels of any number of instruments, with the venue's own checksum.
+"""Decodes OKX's book channels, for any number of instruments, with the venue's own checksum.
 
-Updates chain by ``prevSeqId == seqId`` of the message before. A `seqId` may fall at maintenance
-while `prevSeqId` still chains, so only an id that was seen lately is a repetition.
+Updates chain by ``prevSeqId == seqId`` of the message before. A maintenance may reset `seqId` to a
+lower value while `prevSeqId` still chains. So only an id that was seen recently counts as a
+repetition.
 """
 
 from __future__ import annotations
@@ -16,24 +17,31 @@ from typing import Any, NamedTuple
 from velox.core.records import Side
 from velox.feeds.decode.binance import OnGap, Report
 from velox.feeds.decode.decimals import LARGEST_PLACES, PRICE_PLACES, parsed, to_units
-from velox.feeds.decode.fields import epoch_ns, integer, member, name_of, obj, parse_json
+from velox.feeds.decode.fields import (
+    KEEP_ALIVES,
+    epoch_ns,
+    integer,
+    member,
+    name_of,
+    obj,
+    parse_json,
+)
 from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = ["BOOK_CHANNELS", "CHANNELS", "PICTURE_CHANNELS", "OkxSession"]
 
-# Channels whose messages are a snapshot and then changes to it: the levels a side that each tells.
+# Channels that send a snapshot and then changes to it, with the levels a side that each covers.
 BOOK_CHANNELS = {"books-l2-tbt": 400, "books": 400, "books50-l2-tbt": 50}
-# Channels whose messages are each the whole of the best levels.
+# Channels whose messages each hold all of the best levels.
 PICTURE_CHANNELS = {"books5": 5, "bbo-tbt": 1}
-# Where an instrument has several, the one that comes first here is read.
+# If an instrument has several channels, the first in this list is read.
 CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 
-# Messages back to which a repetition is known.
+# How many recent messages are kept to find repetitions.
 RECENT = 8_192
 
 _SIDES = {"buy": int(Side.ASK), "sell": int(Side.BID)}  # of whom the taker met
-_TEXT = (b"ping", b"pong")
 
 
 class _Grid(NamedTuple):
@@ -42,7 +50,7 @@ class _Grid(NamedTuple):
 
 
 class _Recent:
-    """The newest few of many values."""
+    """Keeps the newest values, up to a limit."""
 
     def __init__(self) -> None:
         self._order: deque[Hashable] = deque()
@@ -66,7 +74,7 @@ class _Book:
     rank: int = len(CHANNELS)  # of the channel that it is read from, in CHANNELS
     opened: bool = False
     lost: bool = False  # a gap emptied it
-    # None where the recording is older than the ids.
+    # None if the recording is from before OKX sent ids.
     sequence: int | None = None
     recent: _Recent = field(default_factory=_Recent)
     recent_trades: _Recent = field(default_factory=_Recent)
@@ -80,7 +88,7 @@ class OkxSession:
     sink : Sink
     report : Report
     channel : str, optional
-        One of CHANNELS; unless told, the fullest that each instrument has.
+        One of CHANNELS. If not given: the fullest that each instrument has.
     symbol : str, optional
         Read this instrument only.
     on_gap : {'clear', 'continue', 'stop'}
@@ -91,11 +99,11 @@ class OkxSession:
     Attributes
     ----------
     ignored : Counter of str
-        What was left aside, by the name of the channel, the event or the reason.
+        How many messages were ignored, by the name of the channel, the event or the reason.
     gaps : int
         Updates that did not continue the one before.
     positions, markets, checksums : array of int
-        The venue's checksums: the sink's count behind each, its market, and its value.
+        The venue's checksums: the sink's count after each, its market, and its value.
 
     Notes
     -----
@@ -129,7 +137,7 @@ class OkxSession:
 
     def feed(self, raw: bytes, recv_ns: int | None, origin: Hashable) -> None:
         """Take one message of the websocket; the parameters are those of `BinanceSession.feed`."""
-        if raw in _TEXT:
+        if raw in KEEP_ALIVES:
             self.ignored[raw.decode()] += 1
             return
         try:
@@ -141,14 +149,15 @@ class OkxSession:
             self.report(error, origin)
 
     def feed_instruments(self, raw: bytes, origin: Hashable) -> None:
-        """Take a REST answer: tick and lot of each instrument that it lists."""
+        """Read tick and lot of each instrument from a REST answer."""
         try:
             answer = _object(parse_json(raw))
             data = member(answer, "data")
             if type(data) is not list:
                 raise MalformedError(f"{shown(data)} is not an array", "data")
             for entry in data:
-                # As text until it is needed: an instrument that is not read may have any grid.
+                # Kept as text until it is needed, since the grid of an instrument that is not read
+                # may be invalid.
                 if type(entry) is dict and entry.keys() >= {"instId", "tickSz", "lotSz"}:
                     self._grids[name_of(entry, "instId")] = _Grid(entry["tickSz"], entry["lotSz"])
         except MalformedError as error:
@@ -282,7 +291,7 @@ class OkxSession:
             self.checksums.append(checksum)
 
     def _continues(self, book: _Book, data: dict[str, Any], origin: Hashable) -> bool:
-        """Whether an update may be applied to the book as it is."""
+        """Whether an update may be applied to the book in its present state."""
         if not book.opened:
             if book.lost:
                 self.ignored["update without a snapshot"] += 1
@@ -302,7 +311,7 @@ class OkxSession:
         self.report(error, origin, lines=int(self.on_gap == "stop"))
         if self.on_gap == "continue":
             return True
-        # What the book holds is no longer true, and only a snapshot can mend it.
+        # The book is no longer correct until the next snapshot.
         self.sink.clear(book.market, self.time)
         book.opened, book.lost = False, True
         return False
@@ -351,7 +360,7 @@ def _previous(data: dict[str, Any]) -> int | None:
 
 
 def _identity(data: dict[str, Any], sequence: int | None) -> Hashable:
-    """What two copies of one message have in common; None where nothing tells."""
+    """Return a key that two copies of one message share; None if the message has none."""
     if sequence is not None:
         return sequence
     if type(data.get("ts")) is not str:

@@ -1,1 +1,1 @@
-"""Readers of files: lines, their numbers, and what becomes of faulty ones."""
+"""Readers of recorded files. They number lines and report faulty ones."""

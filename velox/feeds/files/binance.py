@@ -44,8 +44,8 @@ class _Stamps:
     Parameters
     ----------
     unit : str or None
-        What they count. Unless told it is nanoseconds, and a number with the size of a time since
-        1970 in another unit is refused.
+        The unit. If not given it is nanoseconds, and a number with the size of a time since 1970 in
+        another unit is refused.
     """
 
     def __init__(self, unit: str | None) -> None:
@@ -73,7 +73,7 @@ def _looks_like(line: bytes) -> bool:
 
 
 def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit: Any) -> bool:
-    """Feed every line; returns whether the limit ended it."""
+    """Feed every line, and return whether the limit stopped it."""
     stamps = _Stamps(unit)
     session.stamps(stamps.factor, told=stamps.told)
 
@@ -128,14 +128,14 @@ def read(
 ) -> Recording:
     """Read recorded Binance streams.
 
-    Diffs wait until a snapshot comes that they continue. From then on each must continue the one
-    before. Where one does not, and no snapshot bridges that, there is a gap. Tickers
+    Diffs wait until a snapshot comes that they continue. From then on each must continue the
+    previous one. If one does not, and no snapshot bridges the difference, there is a gap. Tickers
     (`bookTicker`) with the update id of a diff become depth checks of one level. A ticker whose
     price lies beyond the snapshot's range, where the book may lack levels, is a check only if the
     book has that price; otherwise it is counted in `Recording.unknown`.
 
-    Partial depth replaces the best levels with each message, where the symbol has no diffs. All
-    other messages are left aside and counted in `Recording.ignored`.
+    If a symbol has no diffs, each message of partial depth replaces its best levels. All other
+    messages are ignored and counted in `Recording.ignored`.
 
     Parameters
     ----------
@@ -144,30 +144,30 @@ def read(
     symbol : str, optional
         Read this symbol only.
     snapshot_symbol : str, optional
-        Whose the snapshots are that name no symbol. Needed where the file has depth of several
-        symbols, since REST snapshots of spot and USD-M do not name theirs.
+        The symbol of snapshots that name none. Needed if the file has depth of several symbols,
+        since REST snapshots of spot and USD-M do not name theirs.
     depth_stream : {'auto', 'diff', 'partial'}
-        What a ``depthUpdate`` of futures is that was recorded without the name of its stream.
-        Partial depth looks like a diff there; a file whose every message could be either is
-        refused unless this is told.
+        The kind of a ``depthUpdate`` of futures that was recorded without the name of its stream.
+        Partial depth looks like a diff there. With ``auto``, a file is refused if each of its
+        messages could be either.
     on_gap : {'clear', 'continue', 'stop'}
         After a gap: the book is emptied, and stays empty until a snapshot bridges the gap; or the
         diffs are applied on; or the load stops. Gaps are counted in `Recording.gaps`.
     trades : bool
         Whether trades become TRADE records; `side` is that of the resting order.
     price_decimals : int, optional
-        Decimals of the prices, 0 to 18; a finer price is refused then. Unless told: 4, or as many
+        Decimals of the prices, 0 to 18; a finer price is then refused. If not given: 4, or as many
         as the prices of each market need.
     tick_size : int, optional
-        In units of ten to the minus `price_decimals`, which is 4 unless told. Without it: the
+        In units of ten to the minus `price_decimals`, which is 4 if not given. Without it: the
         greatest common divisor of all prices.
     lot_size : str, int or decimal.Decimal, optional
-        In the base currency. Unless told: the greatest common divisor of all sizes.
+        In the base currency. If not given: the greatest common divisor of all sizes.
     time_unit : {'ns', 'us', 'ms', 's'}, optional
-        What the timestamps of the lines count. Unless told: nanoseconds, and numbers of another
-        size are refused. The venue's own times are known by their size.
+        The unit of the timestamps of the lines. If not given: nanoseconds, and numbers of another
+        size are refused. The unit of the venue's own times is found from their size.
     careful : bool
-        Whether every line is read in the careful form, which is slower and gives the same.
+        Whether the slower Python decoder reads every line. The result is the same.
     levels : int
         Levels a side that the instruments' books keep hot.
 
@@ -175,7 +175,7 @@ def read(
     -------
     Recording
         `ingress_ts_ns` is the line's local timestamp, or else the event time `E`, or else the time
-        of the message beside it.
+        of an adjacent message.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def _checks(
     grids: list[Grid],
     moved: Callable[[Any], npt.NDArray[np.int64]],
 ) -> DepthChecks | None:
-    """The tickers whose update id is that of the last diff applied."""
+    """Return the tickers whose update id is that of the last diff applied."""
     columns: list[tuple[npt.NDArray[Any], ...]] = []
     for symbol in symbols.values():
         market, grid = symbol.market.id, grids[symbol.market.id]

@@ -1,4 +1,4 @@
-"""LOBSTER files: messages, and the orderbook file beside them."""
+"""Reads LOBSTER files: a message file, and the orderbook file that belongs to it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Parsed = TypeVar("Parsed")
 
 
 class _Checks:
-    """Collects rows as the arrays of `DepthChecks`."""
+    """Collects rows in the arrays of `DepthChecks`."""
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -87,19 +87,19 @@ def read(
 ) -> Recording:
     """Read a LOBSTER pair, or a message file alone.
 
-    Row 0 of the orderbook file opens the book, so that message 0, which led to it, is left out.
-    Each later message is one event, followed by a depth check against its row. Types 1 to 4 are
-    ADD, CANCEL, CANCEL and EXECUTE; 5 (hidden execution) and 6 (cross) change no level and are
-    TRADE; 7 (halt) is a TRADE of size and price 0.
+    Row 0 of the orderbook file opens the book. Message 0, which led to that row, is left out. Each
+    later message is one event, followed by a depth check against its row. Types 1 to 4 are ADD,
+    CANCEL, CANCEL and EXECUTE; 5 (hidden execution) and 6 (cross) change no level and are TRADE; 7
+    (halt) is a TRADE of size and price 0.
 
-    The book holds the levels of the rows, whatever their number. A level that enters this window
-    is SET behind the message, and one that leaves it is deleted. A message beyond the window is
-    left aside and counted in `Recording.ignored`. Where a row is not what the messages make of the
-    row before it, one of them is wrong: that is counted in `Recording.contradictions`, the row's
-    check does not hold, and the row then opens the book anew.
+    The book holds the levels of the rows, whatever their number. A level that enters this window is
+    SET after the message, and one that leaves it is deleted. A message beyond the window is ignored
+    and counted in `Recording.ignored`. If a row differs from the result of the messages since the
+    previous row, one of them is wrong. That is counted in `Recording.contradictions`, the row's
+    check fails, and the row then opens the book again.
 
-    Without an orderbook file the book opens empty and nothing is checked: the book then refuses
-    what is taken from levels that stood there before.
+    Without an orderbook file the book opens empty and nothing is checked. The book then rejects
+    messages that take from levels which existed before.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ def read(
         ``_orderbook_`` in their names, or else by their columns), the message file alone, or the
         directory that holds the pair. Each may begin with a line that names its columns.
     tick_size : int, optional
-        In units of 1e-4. Unless told: a cent, or 1 where a price is no whole cent.
+        In units of 1e-4. If not given: a cent, or 1 if a price is not a whole cent.
     name : str, optional
-        Of the instrument; the file's name up to its first underscore unless told.
+        The instrument's name. If not given: the file's name up to its first underscore.
     levels : int
         Levels a side that the instrument's book keeps hot.
 
@@ -122,9 +122,9 @@ def read(
     Raises
     ------
     FeedError
-        A row is not of this format, or the files do not have as many rows as each other. Under
-        ``on_error="skip"`` the row of a bad message opens the book anew, so that checks go on;
-        without an orderbook file the book lacks that message from there on.
+        A row is not of this format, or the files differ in their number of rows. With
+        ``on_error="skip"``, the row of a bad message opens the book again, so that checks continue.
+        Without an orderbook file, the book lacks that message from then on.
     ConfigError
         An option cannot be used.
     """
@@ -217,7 +217,7 @@ class _Reader:
         return self.parse_message.finer or (self.parse_row is not None and self.parse_row.finer)
 
     def attempt(self, parse: Callable[[bytes], Parsed], line: _Line, path: Path) -> Parsed | None:
-        """What `parse` makes of a line; None where it was reported and is to be left out."""
+        """Parse a line with `parse`. None if it was reported and must be left out."""
         try:
             return parse(line.raw)
         except MalformedError as error:
@@ -225,7 +225,7 @@ class _Reader:
             return None
 
     def body(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Line]:
-        """The lines of a file behind its header, if it has one."""
+        """The lines of a file after its header, if it has one."""
         for number, raw in lines:
             if number == 1 and is_header(raw):
                 self.ignored["header"] += 1
@@ -267,7 +267,7 @@ class _Reader:
 
 
 class _Pair:
-    """A message and its row at a time."""
+    """Read the messages and their rows in pairs."""
 
     def __init__(
         self, reader: _Reader, parse_row: RowParser, messages: Path, rows: Path, checks: _Checks
@@ -288,7 +288,7 @@ class _Pair:
             self.time = message.time
         row = reader.attempt(self.parse_row, row_line, self.rows)
         if message is None or not self.opened:
-            # The opening row, or the one after a message that was left out.
+            # Read the opening row, or the row after a message that was left out.
             self.open(row)
             return
         contradiction: FeedError | None = None
@@ -310,7 +310,8 @@ class _Pair:
         if row is not None:
             self.checks.add(len(reader.records), row)
         if contradiction is not None:
-            # The check above finds the book that the messages made; from here on the row is right.
+            # The check above compares the book that the messages made. From here on the row is
+            # used.
             reader.contradictions += 1
             reader.faults.note(contradiction)
             self.open(row)

@@ -1,4 +1,4 @@
-"""NumPy files of Velox's own records: captures, and whatever a user has prepared."""
+"""Reads NumPy files of Velox's own records: captures, and arrays that a user has prepared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _mapped(path: Path) -> npt.NDArray[np.void]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FeedError:
         raise
-    # A damaged header is Python source to NumPy, and fails in as many ways.
+    # NumPy parses the header as Python source, so a damaged one can raise many kinds of errors.
     except Exception as error:
         raise FeedError(f"is a damaged .npy file: {error}", path=path) from error
     if array.dtype not in (TRANSACTION_DTYPE, BUNDLE_DTYPE):
@@ -51,13 +51,13 @@ def _mapped(path: Path) -> npt.NDArray[np.void]:
         raise FeedError(f"has shape {array.shape}; expected one dimension", path=path)
     if array.dtype == BUNDLE_DTYPE:
         refuse_unfinished(array, path)
-    # A plain array over the same mapping: a memmap makes each slice of it a memmap.
+    # A plain array over the same mapping, since each slice of a memmap is a memmap too.
     mapped: npt.NDArray[np.void] = array.view(np.ndarray)
     return mapped
 
 
 def _flattened(bundles: npt.NDArray[np.void], path: Path) -> npt.NDArray[np.void]:
-    """The transactions of bundles, in order, without the slots that were not filled."""
+    """Return the transactions of bundles, in order, without the empty slots."""
     counts = bundles["count"]
     over = np.flatnonzero(counts > BUNDLE_CAPACITY)
     if len(over):
@@ -72,7 +72,7 @@ def _flattened(bundles: npt.NDArray[np.void], path: Path) -> npt.NDArray[np.void
 
 
 def _faulty(transactions: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    """Where `validate` would raise, all of it at once."""
+    """Return a mask of all records for which `validate` raises."""
     kind, no_level = transactions["kind"], np.array([Kind.CLEAR, Kind.TRADE], np.uint8)
     changes_level = ~np.isin(kind, no_level)
     return np.asarray(
@@ -140,7 +140,7 @@ def read(
 ) -> Recording:
     """Read an array of transactions, or of bundles, as ``numpy.save`` wrote it.
 
-    Transactions are mapped, not copied; those of bundles are copied out of them in order.
+    Transactions are mapped, not copied. Transactions of bundles are copied in order.
 
     Parameters
     ----------
@@ -151,17 +151,19 @@ def read(
         none has prices of 4 decimals, the greatest common divisors of the prices of its levels as
         tick sizes, and lots of 1.
     levels : int
-        Levels a side that the books of instruments not given keep hot.
+        Levels a side in the window of the books, for instruments that are not given.
 
     Returns
     -------
     Recording
-        Without checks. `limit` cuts exactly: the records of a capture need not mark their events.
+        It has no checks. `limit` is exact, since the records of a capture need not mark their
+        events.
 
     Raises
     ------
     FeedError
-        It is no such file, or a record is not valid; ``on_error="skip"`` leaves such records out.
+        It is not such a file, or a record is not valid. ``on_error="skip"`` leaves such records
+        out.
     ConfigError
         An option cannot be used.
     """

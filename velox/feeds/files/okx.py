@@ -1,4 +1,4 @@
-"""Recorded OKX streams: lines of ``unix_seconds: JSON``, or of the JSON alone.
+"""Reads recorded OKX streams: lines of ``unix_seconds: JSON``, or of the JSON alone.
 
 Lines of the connection (``wss://… <-> …``) and REST answers (``https://… -> unix_seconds: JSON``)
 may stand among them. REST lists of instruments give tick and lot.
@@ -46,7 +46,7 @@ def _looks_like(line: bytes) -> bool:
 
 
 def _walk(source: Source, session: OkxSession, recorder: LevelRecorder) -> None:
-    # Instruments first: their grid must be known when their first price is read.
+    # Read instruments first: their grid must be known when their first price is read.
     for path in sorted(source.paths, key=lambda path: not _is_rest(first_line(path))):
         with numbered_lines(path, source.faults) as lines:
             for number, raw in lines:
@@ -99,9 +99,9 @@ def read(
 ) -> Recording:
     """Read recorded OKX streams.
 
-    Each instrument becomes a market. Each message with a checksum becomes a check. Where messages
-    carry `seqId` and `prevSeqId` these must chain; an update that does not is a gap. A message
-    that repeats an id is left aside, as are all other channels; `Recording.ignored` counts them.
+    Each instrument becomes a market. Each message with a checksum becomes a check. If messages have
+    `seqId` and `prevSeqId`, these must chain; an update that does not is a gap. A message that
+    repeats an id is ignored, as are all other channels; `Recording.ignored` counts them.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def read(
         them.
     channel : str, optional
         ``'books'``, ``'books-l2-tbt'`` or ``'books50-l2-tbt'``, whose messages are changes; or
-        ``'books5'`` or ``'bbo-tbt'``, whose messages are each the whole of the best levels. Unless
-        told: the fullest of these that each instrument has.
+        ``'books5'`` or ``'bbo-tbt'``, whose messages each hold all of the best levels. If not
+        given: the fullest of these that each instrument has.
     symbol : str, optional
         Read this instrument only.
     on_gap : {'clear', 'continue', 'stop'}
@@ -183,7 +183,8 @@ def _grids(recorder: LevelRecorder, session: OkxSession) -> list[Grid]:
 def _checks(
     session: OkxSession, grids: list[Grid], moved: Callable[[Any], npt.NDArray[np.int64]]
 ) -> tuple[ChecksumChecks | None, int]:
-    """The checksums of the instruments on the commonest scale, and how many are left out."""
+    """Return the checksums of the instruments on the most common scale, and how many are left
+    out."""
     market = np.array(session.markets, np.uint8)
     if not len(market):
         return None, 0

@@ -1,4 +1,4 @@
-"""Settings that several formats share, checked in one place."""
+"""Checks the settings that several formats share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def checked_decimals(price_decimals: object) -> int:
-    """How many decimals prices have."""
+    """Validate the number of decimals of prices."""
     if type(price_decimals) is not int or not 0 <= price_decimals <= LARGEST_PLACES:
         raise ConfigError(
             f"price_decimals = {price_decimals!r}: must be an integer from 0 to {LARGEST_PLACES}"
@@ -29,7 +29,7 @@ def checked_decimals(price_decimals: object) -> int:
 
 
 def checked_tick(tick_size: object) -> int:
-    """A tick size in the smallest unit of a price."""
+    """Validate a tick size in the smallest unit of a price."""
     if type(tick_size) is not int or not 1 <= tick_size < 2**63:
         raise ConfigError(
             f"tick_size = {tick_size!r}: must be an integer of at least 1, in the smallest unit "
@@ -39,7 +39,8 @@ def checked_tick(tick_size: object) -> int:
 
 
 def checked_lot(lot_size: object) -> Decimal:
-    """A lot size; a binary fraction is refused, since it is not the decimal it looks like."""
+    """Validate a lot size. A float is refused, since it is not exactly the decimal that it
+    shows."""
     if isinstance(lot_size, bool | float) or not isinstance(lot_size, str | int | Decimal):
         raise ConfigError(f"lot_size = {lot_size!r}: must be decimal text, an int or a Decimal")
     try:
@@ -56,7 +57,7 @@ def checked_lot(lot_size: object) -> Decimal:
 
 
 def is_lot(lot: Decimal) -> bool:
-    """Whether a positive decimal can be a lot: neither absurdly large nor too fine."""
+    """Whether a positive decimal can be a lot: neither too large nor too fine."""
     digits, exponent = lot.as_tuple().digits, int(lot.as_tuple().exponent)
     finest = exponent
     for digit in reversed(digits):
@@ -67,21 +68,21 @@ def is_lot(lot: Decimal) -> bool:
 
 
 def checked_name(name: str, value: object) -> str | None:
-    """An option that is text, or None."""
+    """Validate an option that is text or None."""
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"{name} = {value!r}: must be text, or None")
     return value
 
 
 def checked_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """An option that is one of a few words."""
+    """Validate an option that must be one of given words."""
     if value not in choices:
         raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
     return str(value)
 
 
 def checked_levels(levels: object) -> int:
-    """How many levels a side of the instruments' books are kept hot."""
+    """Validate the number of levels a side in the window of the instruments' books."""
     if type(levels) is not int:
         raise ConfigError(f"levels = {levels!r}: must be an integer")
     try:

@@ -1,4 +1,4 @@
-"""The formats by name, and the one way to load any of them."""
+"""The formats by name, and `load`, which reads any of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["formats", "load", "options_of", "recognise", "register"]
 Reader = Callable[..., Recording]
 PathLike = str | os.PathLike[str]
 
-# Lines of a file that may tell its format.
+# How many lines of a file are read to find its format.
 LINES_LOOKED_AT = 64
 
 
@@ -33,12 +33,13 @@ _formats: dict[str, _Format] = {}
 
 
 def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Reader], Reader]:
-    """Make a reader known to `load` by `name`: a format is one such function in one file.
+    """Register a reader, so that `load` finds it by `name`. A format is one such function in one
+    file.
 
     Parameters
     ----------
     name : str
-        What `load` takes as its format.
+        The value of `load`'s parameter `format`.
     looks_like : callable
         Told one line of a file, as bytes: is it one of this format? `recognise` asks it, and `load`
         does, to say so when a file is loaded as something else.
@@ -52,7 +53,7 @@ def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Rea
     Raises
     ------
     ConfigError
-        The name is taken.
+        The name is already registered.
     """
 
     def decorate(read: Reader) -> Reader:
@@ -98,15 +99,16 @@ def load(
     format : str, optional
         One of `formats`. Unless told, the first lines of the files must tell it.
     on_error : {'stop', 'skip'}
-        What a line that cannot be read does: raise `FeedError`, or be counted in
-        `Recording.skipped` and left out. A fault of a whole file raises either way.
+        What happens with a line that cannot be read. ``'stop'`` raises `FeedError`; ``'skip'``
+        leaves the line out and counts it in `Recording.skipped`. A fault of a whole file always
+        raises.
     limit : int, optional
-        Stop after the venue event that brings the transactions to this many. Events are never
-        cut, so a few more may come.
+        Stop after the venue event that reaches this number of transactions. Events are never cut,
+        so a few more may come.
     depth : int, optional
-        Levels a side of each of `DepthChecks`, at most. LOBSTER gives 10 unless told.
+        The most levels a side of each depth check. LOBSTER's default is 10.
     **options
-        Those of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
+        The options of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
         ``velox.feeds.okx.read`` and ``velox.feeds.npy.read``.
 
     Returns
@@ -116,13 +118,13 @@ def load(
     Raises
     ------
     FeedError
-        The input is not what its format says; `path`, `line` and `field` say where.
+        The input violates its format; `path`, `line` and `field` say where.
     ConfigError
         The format or an option is unknown, or has a value that cannot be used.
 
     Notes
     -----
-    Thread-safe: calls share nothing that changes.
+    Thread-safe: calls share no mutable state.
 
     Examples
     --------
@@ -209,6 +211,7 @@ def recognise(paths: Iterable[PathLike]) -> str:
     raise FeedError(
         f"the content does not tell; say which, one of {', '.join(formats())}",
         path=files[0],
+        line=1,
         field="format",
     )
 

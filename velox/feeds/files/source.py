@@ -1,4 +1,4 @@
-"""Where a feed's bytes come from, and what becomes of lines that cannot be read."""
+"""Reads the files of a feed, and handles lines that cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ __all__ = [
 GZIP_MAGIC = b"\x1f\x8b"
 PROBLEMS_KEPT = 8
 FIRST_LINE_LIMIT = 1 << 16
-# The longest line that is read: multi-megabyte snapshots fit, a file without line ends does not.
+# The longest line that is read. Snapshots of several megabytes fit; a file without line ends does
+# not.
 LINE_LIMIT = 16 << 20
 BLOCK_BYTES = 1 << 18
 
@@ -42,12 +43,13 @@ class Place(NamedTuple):
     line: int
 
     def error(self, error: MalformedError) -> FeedError:
-        """What is wrong, and where."""
+        """A problem and its place."""
         return FeedError(error.why, path=self.path, line=self.line, field=error.field)
 
 
 class Faults:
-    """The caller's choice of what a bad line does: stop the load, or be counted and left out."""
+    """Handles bad lines as the caller chose: it stops the load, or counts them and leaves them
+    out."""
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
@@ -55,22 +57,22 @@ class Faults:
         self.problems: list[str] = []
 
     def report(self, error: FeedError, *, lines: int = 1) -> None:
-        """Raise `error`, or count the `lines` that are lost by it."""
+        """Raise `error`, or count the `lines` that are lost."""
         if not self.skip:
-            # Whatever was caught on the way here is in the message already.
+            # The message already holds the text of the exception that was caught.
             raise error from None
         self.skipped += lines
         self.note(error)
 
     def note(self, error: FeedError) -> None:
-        """Keep what a problem says, if there is room."""
+        """Keep the text of a problem, if there is room."""
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(str(error))
 
     def message(
         self, error: MalformedError, origin: Hashable, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """What a session reports to: see `velox.feeds.decode.binance.Report`."""
+        """The function to which a session reports: see `velox.feeds.decode.binance.Report`."""
         assert isinstance(origin, Place)
         if fatal:
             raise origin.error(error) from None
@@ -82,7 +84,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What `load` hands to a format.
+    """The arguments that `load` passes to a format.
 
     Attributes
     ----------
@@ -91,9 +93,9 @@ class Source:
     faults : Faults
         Where the format reports each line that it cannot read.
     limit : int or None
-        Stop after the venue event that brings the transactions to this many.
+        Stop after the venue event that reaches this number of transactions.
     depth : int or None
-        Levels a side of each depth check, at most; None leaves it to the format.
+        The most levels a side of each depth check; None means the format's default.
     """
 
     paths: tuple[Path, ...]
@@ -106,7 +108,7 @@ class Source:
         return self.limit is not None and count >= self.limit
 
     def late(self, error: MalformedError) -> None:
-        """Report a fault of one record that comes to light when all have been read."""
+        """Report a fault of one record that is found after all have been read."""
         self.faults.report(FeedError(error.why, path=self.paths[0], field=error.field))
 
     def nothing(self, what: str) -> FeedError:
@@ -116,12 +118,13 @@ class Source:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is not a regular file, or is empty: reading a pipe would wait for its writer."""
+    """Refuse an empty file, and one that is not regular: reading a pipe would wait for its
+    writer."""
     try:
         status = path.stat()
     except FileNotFoundError:
         raise FeedError("no such file", path=path) from None
-    # A path may also be too long, hold a NUL, or lead through a directory that is closed to us.
+    # A path may also be too long, hold a NUL, or contain a directory that this process cannot read.
     except (OSError, ValueError) as error:
         raise FeedError(f"cannot be opened: {error}", path=path) from None
     if stat.S_ISDIR(status.st_mode):
@@ -139,7 +142,7 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if magic == GZIP_MAGIC else path.open("rb")
 
 
-# What reading a file that exists may raise: permissions and disks, and every fault of a gzip.
+# Exceptions of a read from an existing file: permissions, disk errors, and corrupt gzip data.
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
@@ -162,11 +165,11 @@ class Block(NamedTuple):
 def blocks(path: Path, faults: Faults) -> Iterator[Iterator[Block]]:
     """A file, plain or gzip, in blocks of whole lines.
 
-    To be used in a ``with`` statement, so that the file is closed at once when a line stops the
-    load, and not when the error that tells of it is forgotten.
+    Use it in a ``with`` statement. The file is then closed at once when a line stops the load, and
+    not only when the error is freed.
 
-    Where a gzip breaks, what could be read before has already been given; the break itself is one
-    fault more. A line over `LINE_LIMIT` bytes is a fault and left out.
+    If gzip data is corrupt, the lines before the fault are still yielded. The fault itself is then
+    reported. A line over `LINE_LIMIT` bytes is a fault and left out.
     """
     with closing(_blocks(path, faults)) as generator:
         yield generator
@@ -183,7 +186,7 @@ def _blocks(path: Path, faults: Faults) -> Generator[Block, None, None]:
     skipping = False  # within a line that is too long
     try:
         with _open(path) as stream:
-            # One read of what lies below at a time: what came before a fault is not lost with it.
+            # One read of the underlying file at a time, so that data before a fault is not lost.
             while chunk := stream.read1(BLOCK_BYTES):
                 first_end = chunk.find(b"\n") + 1
                 if not first_end and skipping:
@@ -215,7 +218,7 @@ NumberedLines = Generator[tuple[int, bytes], None, None]
 
 
 def numbered_lines(path: Path, faults: Faults) -> closing[NumberedLines]:
-    """The lines of a file as `blocks` gives them, counted from 1 and without their line ends."""
+    """Yield the lines of a file, numbered from 1 and without their line ends."""
     return closing(_numbered_lines(path, faults))
 
 
@@ -230,7 +233,7 @@ def _numbered_lines(path: Path, faults: Faults) -> NumberedLines:
 
 
 def first_lines(path: Path, count: int) -> list[bytes]:
-    """The first few lines of a file as far as they can be read, for telling its format."""
+    """The first lines of a file, as far as they can be read, to find its format."""
     lines: list[bytes] = []
     try:
         with _open(path) as stream:
@@ -242,5 +245,5 @@ def first_lines(path: Path, count: int) -> list[bytes]:
 
 
 def first_line(path: Path) -> bytes:
-    """The first line of a file as far as it can be read, or else nothing."""
+    """The first line of a file, as far as it can be read; else empty."""
     return next(iter(first_lines(path, 1)), b"")

@@ -1,4 +1,4 @@
-"""Checks that tell of prices where the book is not known."""
+"""Finds checks of prices at which the book is not known."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def within_the_known(
     instruments: Sequence[Instrument],
     known: npt.NDArray[np.void],
 ) -> tuple[DepthChecks | None, int]:
-    """Leave out checks that the book cannot be expected to meet.
+    """Leave out checks that a correct book may fail.
 
     A snapshot has a range, and levels beyond it are known only once they change. A check of the
-    best prices that lies beyond the range stays where the book agrees with it. Where it does not,
-    nobody can tell whether a level is missing or wrong.
+    best prices that lies beyond the range stays where the book agrees with it. If the book does not
+    agree, a level may be missing or wrong, so the check is left out.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def within_the_known(
     Returns
     -------
     DepthChecks or None
-        Those that are left.
+        The checks that remain.
     int
-        How many are not.
+        How many were left out.
     """
     keep = np.ones(len(checks), np.bool_)
     for instrument in instruments:
@@ -48,7 +48,7 @@ def within_the_known(
         beyond = own[_beyond(checks, own, known[known["market"] == instrument.market])]
         if len(beyond):
             records = transactions[transactions["market"] == instrument.market]
-            # Where each check is due among the records of its own market.
+            # The position of each check among the records of its own market.
             due = np.searchsorted(
                 np.flatnonzero(transactions["market"] == instrument.market),
                 checks.position[beyond],

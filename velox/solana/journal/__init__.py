@@ -1,1 +1,1 @@
-"""The journal: what was signed, written to disk before it is sent."""
+"""The journal: signed transactions, written to disk before they are sent."""

@@ -9,7 +9,8 @@ a whole::
 
 A crash leaves a torn frame at the end, which was never sent. A sent frame that the disk damaged
 later looks the same. So a torn end is cut off, and kept beside the journal as ``NAME.torn``. A torn
-frame in the middle means that the disk lost what may have been sent: the journal is refused.
+frame in the middle means that the disk lost transactions that may have been sent. The journal is
+then refused.
 
 A long journal is compacted. The open work (transactions in flight, resting orders, counts and the
 newest signatures) is written beside it as ``NAME.compact``, synced, and renamed over it. A crash

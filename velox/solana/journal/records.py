@@ -140,7 +140,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a compacted journal keeps of ended transactions.
+    """The data of ended transactions that a compacted journal keeps.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What fills of other traders left of our resting orders.
+    """The lots left of our resting orders after fills by other traders.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The state of a journal: what its records add up to."""
+"""The state of a journal: the sum of its records."""
 
 from __future__ import annotations
 

@@ -154,10 +154,10 @@ class Answer:
 
 
 class Peer:
-    """The other side of a connection: reads its answers, and names it in errors.
+    """Reads the answers of an endpoint, and names it in errors.
 
-    An error repeats words of the peer in a shortened form, without control characters and without
-    any credential that the peer was sent.
+    An error repeats the endpoint's text in a shortened form, without control characters and without
+    the credentials that were sent.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Peer:
         return TransportError(self.label, method, self.printable(why))
 
     def printable(self, text: str, longest: int = 300) -> str:
-        """Return words of the peer for an error: without secrets, on one line, shortened."""
+        """Return a text of the endpoint for an error: without secrets, on one line, shortened."""
         redacted: str = self.redact(text)  # before it is cut: half a key is still a secret
         shown = "".join(c if c.isprintable() else " " for c in redacted[: longest + 1])
         return shown if len(shown) <= longest else shown[:longest] + "…"

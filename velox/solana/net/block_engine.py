@@ -134,8 +134,8 @@ def classify(code: int | None, message: str) -> BundleError:
 class InflightState(enum.Enum):
     """The status of a bundle that was sent in the last five minutes.
 
-    INVALID means that the engine does not know the bundle. Engines have said so of bundles that
-    landed: it proves nothing.
+    INVALID means that the engine does not know the bundle. Engines have also reported it for
+    bundles that landed, so it proves nothing.
     """
 
     INVALID = "Invalid"
@@ -230,7 +230,7 @@ class BlockEngineClient:
     All requests to a region share its token bucket. The next region gets the same bytes if the
     bucket is empty, if the engine reports a rate limit, or if it gives no usable answer. A region
     that reported a limit or gave no answer is left alone for a while; see `Backoff`. If no region
-    is left, `RateLimitedError` says when to try again. The client never sleeps.
+    is left, `RateLimitedError` has the time after which to try again. The client never sleeps.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ class BlockEngineClient:
         TransportError
             There is no usable answer, or it names another id. An engine may have the bundle.
         ConfigError, TransactionTooLargeError
-            The transactions are no bundle. Nothing was sent.
+            The transactions are not a valid bundle. Nothing was sent.
         """
         _check_bundle(transactions)
         expected = bundle_id(map(first_signature, transactions))
@@ -465,7 +465,7 @@ class BlockEngineClient:
         Raises
         ------
         ConfigError, TransactionTooLargeError
-            The transactions are no bundle.
+            The transactions are not a valid bundle.
         RpcError, RateLimitedError, TransportError
             There is no usable answer. Other nodes do not have the method (code -32601).
         """

@@ -1,8 +1,8 @@
 """Deadlines of exchanges: one for each exchange, and one that the exchanges of a thread share.
 
-httpcore takes a timeout for each read and write. A server that sends a byte now and then could hold
-its client for ever. `DeadlineBackend` reads those timeouts as one moment of `time.monotonic`, so an
-exchange ends at its deadline whatever the server does.
+httpcore takes a timeout for each read and write. A server that sends single bytes slowly could
+block its client for ever. `DeadlineBackend` reads those timeouts as one moment of `time.monotonic`,
+so an exchange ends at its deadline whatever the server does.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Endpoint(Peer):
     Attributes
     ----------
     backoff : Backoff
-        Until when the caller should leave the endpoint alone. The endpoint itself refuses nothing.
+        How long the caller should wait before the next request. `Endpoint` itself refuses no
+        request.
     transport : Transport
         What makes the exchanges.
 
@@ -117,7 +118,8 @@ class Endpoint(Peer):
         path, query : str
             Appended to those of the URL.
         independent : bool
-            Whether a failure says nothing about other methods. Then it does not change `backoff`.
+            Whether a failure of this call does not concern other methods. It then does not change
+            `backoff`.
 
         Returns
         -------

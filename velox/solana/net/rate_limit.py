@@ -133,7 +133,7 @@ def _doubled_s(first_s: float, times: int, ceiling_s: float) -> float:
 
 
 class Backoff:
-    """How long to leave an endpoint alone after failures: one wait for all methods.
+    """Computes how long to wait after failures of an endpoint: one wait for all methods.
 
     After the n-th failure of a method in a row, the wait is drawn evenly from the upper half of
     ``first_s * 2**(n - 1)``, at most `ceiling_s`. If the endpoint asks for a longer wait, that one

@@ -115,8 +115,8 @@ class RpcClient:
     def wait_s(self) -> float:
         """Seconds for which callers should leave the node alone; 0 if it may be asked now.
 
-        Retries wait that long. The first try of a call does not: it is made at once.
-        See `velox.solana.net.rate_limit.Backoff`.
+        Retries wait that long. The first try of a call does not wait: it is made at once. See
+        `velox.solana.net.rate_limit.Backoff`.
         """
         return self._endpoint.backoff.wait_s
 
@@ -157,7 +157,7 @@ class RpcClient:
         retry: bool = True,
         independent: bool = False,
     ) -> _T:
-        """Call, and read the result. A result that cannot be read is a failure like others."""
+        """Call, and read the result. A result that cannot be read counts as a failure."""
         attempt = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a Solana node answers, as values."""
+"""The answers of a Solana node, as dataclasses."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""Orders on their way to the chain: the queue, working orders, what is in in_flight, outcomes."""
+"""Orders on their way to the chain: the queue, working orders, transactions in flight, and
+outcomes."""

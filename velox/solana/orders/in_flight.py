@@ -1,4 +1,4 @@
-"""Signed transactions in flight, and what a status of the chain says about them."""
+"""Signed transactions in flight, and the meaning of the chain's statuses of them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def judge(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionPlan:
-    """What one transaction is to do.
+    """The orders and cancels of one transaction.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class TransactionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed(TransactionPlan):
-    """A signed transaction: its plan, its bytes, and what must be known to follow it.
+    """A signed transaction: its plan, its bytes, and the data that is needed to follow it.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class InFlight:
 
 
 class SubmissionBatch:
-    """Transactions that are sent together: one, or a Jito bundle, which lands whole or not at all.
+    """Transactions that are sent together: one, or a Jito bundle, of which all land or none.
 
     Attributes
     ----------

@@ -1,8 +1,9 @@
 """The order queue: it nets orders, and batches them into Solana transactions.
 
 A pipeline emits thousands of bundles a second. The chain takes a few transactions. Most orders of a
-fast market are superfluous before they can be sent. The queue tracks what our working orders would
-be if every order had landed at once, and sends only what brings the venue there:
+fast market are superfluous before they can be sent. The queue tracks the state of our working
+orders as if every order had landed at once. It sends only the orders that bring the venue to that
+state:
 
 - A CANCEL takes lots from the unsent ADD with its id. With the id 0, it takes them from the newest
   ADD at its market, side and price. An ADD with no lots left is never sent.
@@ -18,9 +19,9 @@ be if every order had landed at once, and sends only what brings the venue there
 Netting is exact. Once everything sent has landed, each level holds what it would hold if each order
 had been sent by itself.
 
-An order waits at its place, the moment at which it came in. A cancellation keeps the place of the
-first order that asked for it, even if a later order carries it out. Nothing waits for an order with
-a later place, so something can always be sent.
+The place of an order is its position among all orders that came in. A cancellation keeps the place
+of the first order that asked for it, even if a later order carries it out. No order waits for one
+with a later place, so at least one order can always be sent.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class QueuedOrder:
         return min(sum(amount for _, amount in self.touches), MAX_SIZE)
 
     def place_nothing(self) -> None:
-        """Turn into the cancellation of the order that it would have replaced."""
+        """Change this entry into the cancellation of the order that it would have replaced."""
         replaced = self.touches[0][0]
         level = replaced.price, 0, replaced.side
         self.record = (replaced.id, *level, _CANCEL, 0, replaced.market, 0)
@@ -176,7 +177,7 @@ def _tickets(entries: Iterable[QueuedOrder]) -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class OrderBatch:
-    """Orders for one Solana transaction, and what it does at the venue.
+    """Orders for one Solana transaction, and its effects at the venue.
 
     Attributes
     ----------
@@ -219,7 +220,7 @@ class OrderBatch:
 
 
 class _Ahead:
-    """What is ahead of an entry: the batches in flight, and the entries that wait before it."""
+    """The orders ahead of an entry: the batches in flight, and the entries that wait before it."""
 
     __slots__ = ("_barrier", "_in_flight", "waiting")
 
@@ -623,7 +624,7 @@ class OrderQueue:
             if apart or not self._joins(batch, entry, fits):
                 if taken:
                     break
-                # It exceeds a transaction even by itself.
+                # This entry does not fit a transaction even by itself.
                 oversized.append(entry)
                 ahead.waiting.append(entry)
                 continue
@@ -649,7 +650,8 @@ class OrderQueue:
         return batch
 
     def _waits(self, entry: QueuedOrder, known: bool, batch: OrderBatch) -> bool:
-        """Update an entry to the state of what it touches; return whether it has to wait."""
+        """Update an entry to the state of the orders that it touches; return whether it has to
+        wait."""
         placing = entry.placing
         waits = (
             placing is not None and placing.older is not None and self._claim(entry, placing, batch)
@@ -795,7 +797,8 @@ class OrderQueue:
         self._tally.settle(self._netted(set(batch.places), later), Outcome.CONFLATED)
 
     def _netted(self, unsent: set[RestingOrder], later: list[QueuedOrder]) -> list[int]:
-        """Net what came in while orders were in flight that are unsent again; return tickets."""
+        """Net orders that are unsent again with the orders that came in meanwhile; return
+        tickets."""
         conflated: list[int] = []
         last: dict[RestingOrder, QueuedOrder] = {}
         for entry in later:
@@ -830,9 +833,9 @@ class OrderQueue:
         self._in_flight.add(batch)
 
     def drain(self) -> list[int]:
-        """Remove everything that is left, and return the tickets.
+        """Remove all remaining orders, and return their tickets.
 
-        What was to be replaced or cancelled stays at the venue, and stays a working order.
+        Orders that were to be replaced or cancelled stay at the venue, and stay working orders.
         """
         self.settle()
         entries = list(self._pending.values())

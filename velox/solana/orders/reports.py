@@ -1,4 +1,4 @@
-"""Execution reports: what happened to our orders, as records.
+"""Execution reports of our orders, as records.
 
 A report says that an order was placed, filled, cancelled or rejected. Its layout is
 `velox.venue.REPORT_DTYPE`.
@@ -93,7 +93,7 @@ class OrderIdMap:
 
 
 class Reporter:
-    """Makes reports of what our transactions did.
+    """Makes reports of the results of our transactions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Our working orders: what rests at the venue, and what is queued or in flight."""
+"""Our working orders: those that rest at the venue, and those that are queued or in flight."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ class WorkingOrders:
         )
 
     def admit(self, order: RestingOrder) -> None:
-        """Add an order. Its id now refers to it."""
+        """Add an order. Add an order. Its id now refers to it."""
         if order.id:
             key = order.market, order.id
             order.older = self._newest.get(key)

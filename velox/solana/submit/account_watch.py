@@ -143,7 +143,7 @@ class AccountWatch:
         changed = 0
         for watched in self._accounts.values():
             polls = 1 if watched.wanted or watched.doubted else POLLS_A_ROUND
-            # A node that fails is asked less and less often.
+            # The wait grows while a node fails.
             polls = min(POLLS_A_ROUND, polls << watched.failures)
             if watched.at_ns is None or now - watched.at_ns >= polls * self._poll_ns:
                 watched.at_ns = now
@@ -187,7 +187,7 @@ class AccountWatch:
         changed = []
         for order in ours:
             atoms = left.get(order.sequence or 0, 0)
-            # Less than a lot is still an order that can be cancelled.
+            # An order with less than one lot left can still be cancelled.
             lots = max(1, atoms // carrier.lot_atoms) if atoms else 0
             if order.state is State.RESTING:
                 if lots == order.chain:

@@ -1,4 +1,4 @@
-"""Reads what executed transactions did, and applies it to working orders and journal."""
+"""Reads the results of executed transactions, and applies them to working orders and journal."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Reconciler:
         self.unread_events = 0
 
     def learn(self, in_flight: InFlight, carrier: Carrier) -> TransactionResult | None:
-        """Ask what an executed transaction did; None if that must be asked again.
+        """Read the result of an executed transaction from a node. None if it must be asked again.
 
         Raises
         ------
@@ -149,7 +149,8 @@ class Reconciler:
         return rests[[each.rests for each in placed]]
 
     def remember(self, result: TransactionResult, market: int) -> None:
-        """Write to the journal what fills left of orders that rest according to it."""
+        """Write to the journal the lots that fills left of the orders that rest according to the
+        journal."""
         resting = self._journal.state.resting
         numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)

@@ -1,4 +1,4 @@
-"""Restores what an earlier process left: resting orders, and transactions in flight."""
+"""Restores the state of an earlier process: resting orders, and transactions in flight."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def recover(journal: SubmissionJournal, routes: Routes, queue: OrderQueue) -> li
 
 
 def _batch_of(signed: Signed, market: int, ticket: int, resting: Resting) -> OrderBatch:
-    """Return what a transaction does at the venue. Its orders have no tickets."""
+    """Return the batch of a transaction. Its orders have no tickets."""
     batch = OrderBatch()
     for sequence in signed.cancels:
         if (market, sequence) in resting:

@@ -48,7 +48,7 @@ class Route:
         return (most is None or places <= most) and self.builder.fits(places, cancels)
 
     def plan(self, batch: OrderBatch) -> TransactionPlan:
-        """Return what the transaction of a batch is to do."""
+        """Return the plan of the transaction of a batch."""
         orders = batch.records()
         if not self.carrier.numbers_orders:
             return TransactionPlan(orders=orders, places=orders[:0])
@@ -65,7 +65,7 @@ class Route:
         return TransactionPlan(orders=orders, places=places, cancels=tuple(cancels))
 
     def payload(self, plan: TransactionPlan) -> tuple[Array, list[Cancel]]:
-        """Return what the carrier encodes: the records, and the cancels by number."""
+        """Return the carrier's arguments: the records, and the cancels by number."""
         if not self.carrier.numbers_orders:
             return plan.orders, []
         return plan.places, [Cancel(each) for each in plan.cancels]

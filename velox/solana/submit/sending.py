@@ -87,7 +87,8 @@ class Sender:
         return self._engine is not None
 
     def carries(self, submission: SubmissionBatch) -> bool:
-        """Return whether it can be sent whole: an RPC node could land a part of a bundle."""
+        """Return whether it can be sent as a whole. An RPC node could land only a part of a
+        bundle."""
         return self._engine is not None or len(submission.transactions) == 1
 
     @property
@@ -156,7 +157,8 @@ class Sender:
         )
 
     def _refused(self, submission: SubmissionBatch, error: RpcError) -> None:
-        """Keep the refusal. It is the reason if no endpoint turns out to have accepted it."""
+        """Keep the refusal. It becomes the reason of the outcome if no endpoint has accepted the
+        submission."""
         if isinstance(error, BundleRejectedError):
             reason = error.reason
             if reason is BundleError.NO_TIP and self._tips is not None:

@@ -18,10 +18,10 @@ The life of an order, in one duty cycle after another::
       │                                                               │    every endpoint refused it
       └▶ SHED: close() came first    close() came first               └──▶ UNKNOWN
 
-The answer of an endpoint to a send decides nothing. A response may be lost, and a transaction may
-land in spite of an error. Only the chain ends a transaction, so nothing is signed again while it
-may still execute. The bytes are in the journal before they are sent. A process that finds them
-there continues from "in flight".
+An endpoint's answer to a send does not decide the outcome. A response may be lost, and a
+transaction may land in spite of an error. Only the chain ends a transaction, so nothing is signed
+again while it may still execute. The bytes are in the journal before they are sent. A process that
+finds them there continues from "in flight".
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ from velox.solana.tx.signer import Signer
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
 Array: TypeAlias = npt.NDArray[np.void]
-# Does what there is room for at a time in ns, and returns how much it did.
+# Does the work for which there is room, at a time in ns. Returns how much it did.
 Task: TypeAlias = Callable[[int], int]
 
 # Submissions that are signed in one duty cycle. They share one sync of the disk.
@@ -144,7 +144,7 @@ def checked_deadline(deadline_s: float) -> float:
     Raises
     ------
     ConfigError
-        It is no number of seconds from 0 to 1e9.
+        It is not a number from 0 to 1e9.
     """
     if not isinstance(deadline_s, int | float) or not 0 <= deadline_s <= MOST_DEADLINE_S:
         raise ConfigError(f"deadline_s = {deadline_s!r}: must be a number of seconds, 0 to 1e9")
@@ -159,7 +159,7 @@ def _check_records(orders: Array) -> None:
 
 
 class Submitter:
-    """Takes orders, and sends what the venues need. It is a `velox.venue.Venue`.
+    """Takes orders, nets them, and sends them to the venues. It is a `velox.venue.Venue`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class Submitter:
     observer : callable, optional
         Called with each outcome; see `Tally`.
     clock : callable
-        ns. If it is set back, it counts as standing still.
+        ns. If the clock goes back, that counts as no time.
     sleep : callable
         Waits for so many seconds; used by `close` alone.
     rng : random.Random, optional
@@ -197,7 +197,7 @@ class Submitter:
     ConfigError
         The parameters contradict each other.
     TransportError, RpcError, RateLimitedError
-        An endpoint does not answer what must be known at the start.
+        An endpoint does not answer a request that is needed at the start.
 
     Notes
     -----
@@ -387,7 +387,7 @@ class Submitter:
     # The duty cycle
 
     def step(self) -> int:
-        """Run one duty cycle: do what there is to do now. It never waits for time to pass.
+        """Run one duty cycle: do all work that is due now. It never waits for time to pass.
 
         Returns
         -------
@@ -403,7 +403,8 @@ class Submitter:
 
         Notes
         -----
-        A failing endpoint raises nothing here. It is counted, and asked again later.
+        The failure of an endpoint raises no error here. It is counted, and the request is repeated
+        later.
         """
         if self._closed:
             raise SubmitError("the submitter is closed: it cannot step")
@@ -448,7 +449,7 @@ class Submitter:
     # Building
 
     def _sign_new(self, now: int) -> int:
-        """Send what is signed and unsent, then sign and send what the queue has.
+        """Send the signed transactions that are unsent, then sign and send orders of the queue.
 
         It stops when the window or an endpoint has no more room.
         """
@@ -613,7 +614,8 @@ class Submitter:
                 if built.temporary:
                     self._held = built.reason
                     self._sign_after_ns = now + NS
-                    # What was signed counts for the limit all the same, so the next is no larger.
+                    # Signed transactions count for the limit even if they are not sent, so the next
+                    # bundle is not larger.
                     self._bundle_size = len(submission.transactions) or self._bundle_size
                 return built
             signed = Signed(
@@ -717,7 +719,7 @@ class Submitter:
                 finalized=finalized,
                 whole_history=history,
             )
-            # A status that is gone was undone by a fork.
+            # If a status is gone, a fork undid the execution.
             in_flight.seen = status is not None
             in_flight.missing = in_flight.missing + 1 if verdict is Verdict.MISSING else 0
             if verdict is Verdict.WAIT or 0 < in_flight.missing < MISSING_LOOKS:
@@ -773,7 +775,8 @@ class Submitter:
             return 0
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(in_flight):
-            # One order was at fault. Nothing was executed, for good, so each may go by itself.
+            # One order was at fault. The failure is final and nothing was executed, so each order
+            # may be sent by itself.
             self._queue.give_back(batch, alone=True)
             return 1
         self._queue.lost(batch)
@@ -828,7 +831,8 @@ class Submitter:
         send_waiting: bool | Callable[[], bool] = True,
         hurry: Callable[[], bool] | None = None,
     ) -> ChainLedger:
-        """Send what waits and follow what is in flight, up to a deadline. Idempotent.
+        """Send the waiting orders and follow the transactions in flight, up to a deadline.
+        Idempotent.
 
         Parameters
         ----------
@@ -836,9 +840,9 @@ class Submitter:
             Seconds, 0 to 1e9. No request outlasts it. Orders that still wait are shed then. Orders
             in flight are unknown; the journal keeps them for the next process.
         send_waiting : bool or callable
-            Whether anything is still sent. If not, orders that wait are shed at once, expired ones
-            are not signed again, and what is in flight is followed and not resent. A callable is
-            called before each duty cycle.
+            Whether anything is still sent. If not, waiting orders are shed at once, expired ones
+            are not signed again, and transactions in flight are followed but not resent. A callable
+            is called before each duty cycle.
         hurry : callable, optional
             Called before each request. Once it returns True, the deadline has come.
 
@@ -852,7 +856,7 @@ class Submitter:
         ConfigError
             `deadline_s` is out of range.
         JournalError
-            As `step`. Nothing is sent from then on, what is in flight is followed, and the
+            As `step`. Nothing is sent from then on. Transactions in flight are followed, and the
             submitter is closed all the same.
         """
         checked_deadline(deadline_s)
@@ -881,7 +885,7 @@ class Submitter:
                     except JournalError:
                         if self._broken is None:
                             raise
-                        # The disk takes no more. What is in flight is followed all the same.
+                        # The disk fails. Transactions in flight are followed all the same.
                         continue
                     if not (done or self.idle):
                         self._sleep(min(pause_s, max(0.0, left_s())))
@@ -904,7 +908,7 @@ class Submitter:
         return self.ledger()
 
     def _shed(self) -> None:
-        """Give up what is not in flight."""
+        """Shed all orders that are not in flight."""
         expired, self._to_sign_again = self._to_sign_again, []
         for submission in expired:
             self._give_up(submission)

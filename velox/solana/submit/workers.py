@@ -36,7 +36,7 @@ class Source(Protocol):
         """bool: Whether no more bundles will come."""
 
     def poll(self) -> AbstractContextManager[npt.NDArray[np.void]]:
-        """Return the bundles that are there, of BUNDLE_DTYPE; there may be none."""
+        """Return the available bundles, of BUNDLE_DTYPE; there may be none."""
 
 
 class Stopping(NamedTuple):
@@ -79,9 +79,9 @@ class SubmissionWorkers:
 
     Notes
     -----
-    Taking bundles in never waits for the network, so the pipeline does not wait either. What the
-    chain cannot take is netted or shed. After an error bundles are still taken from the source, so
-    that the pipeline can stop in order. `finish` then raises the error.
+    Taking bundles in never waits for the network, so the pipeline does not wait either. Orders that
+    the chain cannot take are netted or shed. After an error bundles are still taken from the
+    source, so that the pipeline can stop in order. `finish` then raises the error.
     """
 
     def __init__(
@@ -152,8 +152,8 @@ class SubmissionWorkers:
         source_s : float
             The longest time for the source to end.
         requests : callable
-            Returns how often a stop was requested. After one request, orders that wait are shed,
-            and what is in flight is followed but not resent. After two, it is given up as unknown.
+            Returns how often a stop was requested. After one request, waiting orders are shed, and
+            transactions in flight are followed but not resent. After two, they end as unknown.
         watch : callable
             Called on this thread, about twenty times a second.
 
@@ -165,7 +165,7 @@ class SubmissionWorkers:
         ------
         SubmitError
             The disk or the observer failed; that error is the cause. The submitter is closed all
-            the same. After an error of the disk, what was in flight has been followed.
+            the same. After an error of the disk, the transactions in flight were still followed.
 
             Or the source has not ended: stop the pipeline, and call this again. Or the workers
             were not started.
@@ -233,7 +233,8 @@ class SubmissionWorkers:
             if requests():
                 self._submitter.hold()
             self._step_thread.join(POLL_S)
-        # After an error of the disk, what is in flight can be followed. After others it cannot.
+        # After an error of the disk, transactions in flight can still be followed. After others it
+        # cannot.
         follows = self.error is None or isinstance(self.error, JournalError)
         self._submitter.close(
             deadline_s if follows else 0.0,

@@ -1,1 +1,1 @@
-"""Solana transactions: instructions, messages, templates, signatures and what they may spend."""
+"""Solana transactions: instructions, messages, templates, signatures and spending limits."""

@@ -1,8 +1,9 @@
-"""The carrier contract: how the orders of a venue become one Solana instruction, and come back.
+"""The interface of a carrier, which encodes orders as one Solana instruction and decodes the
+result.
 
 A venue that takes orders on Solana is one subclass of `Carrier`, in a folder of its own under
-``venues/``. Routing, signing, reconciliation and reports ask the attributes and methods of this
-contract. None of them asks for the class.
+``venues/``. Routing, signing, reconciliation and reports use only the attributes and methods of
+this interface.
 
 There are two kinds of venue, told apart by `Carrier.numbers_orders`:
 
@@ -88,7 +89,7 @@ class Fill(NamedTuple):
 
 
 class TransactionResult(NamedTuple):
-    """What an executed transaction did at the venue.
+    """The result of an executed transaction at the venue.
 
     Attributes
     ----------
@@ -107,10 +108,10 @@ class TransactionResult(NamedTuple):
 
 
 class Carrier(ABC):
-    """Encodes orders into one instruction, and reads what the instruction did.
+    """Encodes orders into one instruction, and reads the result of the instruction.
 
-    The number of orders and cancels alone must decide the length of the instruction's data, and the
-    accounts of the instruction must not depend on them: transactions are built by patching bytes.
+    Transactions are built by patching bytes. So only the number of orders and cancels may decide
+    the length of the instruction's data, and the accounts must not depend on the orders.
 
     Attributes
     ----------
@@ -122,8 +123,9 @@ class Carrier(ABC):
         The Velox market whose orders it carries, 0 to 255. None carries the orders of every market
         that no other carrier has.
     numbers_orders : bool
-        Whether the venue places orders and numbers them. If so, `payload` receives what to place
-        and the numbers to cancel. If not, it receives the records as they are, CANCELs included.
+        Whether the venue places orders and numbers them. If so, `payload` receives the orders to
+        place and the numbers to cancel. If not, it receives the records unchanged, CANCELs
+        included.
     max_orders_per_answer : int or None
         The most orders whose numbers fit one answer of the program; None for no limit.
     lot_atoms : int
@@ -210,7 +212,7 @@ class Carrier(ABC):
     def result(
         self, logs: Iterable[str], return_data: bytes | None, placed: int, trader: Pubkey
     ) -> TransactionResult:
-        """Read what an executed transaction did. Needed if `numbers_orders`.
+        """Read the result of an executed transaction. Needed if `numbers_orders`.
 
         Parameters
         ----------

@@ -52,7 +52,7 @@ def memo(data: bytes, signer: Pubkey | None = None) -> Instruction:
     data : bytes
         UTF-8; the program refuses anything else.
     signer : Pubkey or None
-        Who vouches for it; the program checks its signature.
+        The signer of the memo; the program checks its signature.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def memo(data: bytes, signer: Pubkey | None = None) -> Instruction:
 
 
 def check_compute_units(units: int) -> None:
-    """Refuse more units of computing than a transaction may have."""
+    """Refuse a number of compute units above the chain's limit."""
     if not 0 <= units <= MAX_COMPUTE_UNITS:
         raise TransactionTooLargeError(units, MAX_COMPUTE_UNITS, "compute units")
 
 
 def compute_unit_limit(units: int) -> Instruction:
-    """Let the transaction take `units` of computing, 0 to 1 400 000.
+    """Set the compute limit of the transaction, 0 to 1 400 000 units.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def tip_transfer(
     lamports : int
         u64. The function does not check that an engine takes so small a tip.
     dont_front : bool
-        Name `DONT_FRONT`, so that nobody is placed before this transaction in its bundle. The
-        tip names it, since programs may refuse accounts that they do not know.
+        Name the account `DONT_FRONT`, so that the engine puts no other transaction before this one
+        in its bundle. The tip names it, since programs may refuse accounts that they do not know.
     """
     if not 0 <= lamports < 2**64:
         raise RecordError(f"lamports = {lamports}: must fit 64 bits", field="lamports")
@@ -124,7 +124,7 @@ def tip_transfer(
 def create_account(
     payer: Pubkey, account: Pubkey, lamports: int, space: int, owner: Pubkey
 ) -> Instruction:
-    """Make an account of `space` bytes that `owner` owns and `payer` endows; both sign."""
+    """Make an account of `space` bytes that `owner` owns and `payer` funds; both sign."""
     for name, value in (("lamports", lamports), ("space", space)):
         if not 0 <= value < 2**64:
             raise RecordError(f"{name} = {value}: must fit 64 bits", field=name)

@@ -1,7 +1,7 @@
 """Loading a signing key from a file or a descriptor that only its owner can read.
 
-No error and no traceback of this module holds any part of a key: a frame that raises never has
-one, and no error is raised while another that may hold the input is being handled.
+No error and no traceback of this module holds any part of a key. A frame that raises never holds a
+key. No error is raised while another error, which may hold the input, is handled.
 """
 
 from __future__ import annotations

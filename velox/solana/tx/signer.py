@@ -1,8 +1,8 @@
-"""Keys that sign, and what they refuse to sign.
+"""Signing keys, and the checks before each signature.
 
 A key comes from a file that only its owner can read, or from a file descriptor. It never comes from
-an argument, the environment or a log. `KeypairSigner` reads the bytes that it is asked to sign,
-sums what they spend, and refuses what its policy does not allow, whatever their builder claims.
+an argument, the environment or a log. `KeypairSigner` reads the bytes before it signs them, and
+sums what they spend. It refuses what its policy does not allow, whatever the caller claims.
 
 Python cannot reliably wipe memory: a key stays in the process until it ends.
 """
@@ -45,7 +45,7 @@ class Signer(Protocol):
         ...
 
     def sign(self, message: bytes, summary: SpendSummary) -> Signature:
-        """Sign `message`, whose builder claims that it spends `summary`.
+        """Sign `message`. The caller claims that it spends `summary`.
 
         Raises
         ------
@@ -274,7 +274,7 @@ class KeypairSigner:
         Raises
         ------
         SpendRefusedError
-            The signer was killed, the bytes are no message, they do not spend `summary`, or they
+            The signer was killed, the bytes are not a message, they do not spend `summary`, or they
             break the policy. `rule` says which.
         """
         policy = self._policy

@@ -1,4 +1,4 @@
-"""What a transaction spends, read from its bytes, and the policy that limits it."""
+"""Reads the spend of a transaction from its bytes, and defines the policy that limits it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PRECOMPILES = frozenset(
 
 
 class SpendSummary(NamedTuple):
-    """What a transaction takes from its signers, in lamports.
+    """The spend of a transaction, in lamports.
 
     The message does not show what a program takes by itself, such as rent for an account that it
     grows.
@@ -73,7 +73,7 @@ class SpendSummary(NamedTuple):
         Raises
         ------
         RecordError
-            The bytes are no message of version 0.
+            The bytes are not a message of version 0.
         SpendRefusedError
             The bytes of an instruction do not show its cost.
         """
@@ -101,7 +101,7 @@ def read_spend(message: bytes) -> tuple[set[bytes], SpendSummary]:
     Raises
     ------
     RecordError
-        The bytes are no message of version 0.
+        The bytes are not a message of version 0.
     SpendRefusedError
         The bytes of an instruction do not show its cost.
     """

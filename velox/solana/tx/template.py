@@ -294,7 +294,7 @@ class MessageTemplate:
             )
         _, price, *tip, (_, self._payload_at, self._payload_end) = parsed.instructions
         self._blockhash_at = parsed.blockhash_at
-        # Behind the tags: one byte in the data of ComputeBudget, four in that of System.
+        # The offsets after the tags: one byte in the data of ComputeBudget, four in that of System.
         self._price_at = price[1] + 1
         self._tip_at = tip[0][1] + 4 if tip else None
         self._blockhash: Hash | None = None
@@ -461,7 +461,7 @@ class TransactionBuilder:
         TransactionTooLargeError
             The orders do not fit one transaction.
         RecordError, UnrepresentableError, SpendRefusedError
-            As those two.
+            The same errors as those two methods.
         """
         hinted = sum([each.hint is not None for each in cancels])
         shape = (len(orders), len(cancels), hinted, tip_account)

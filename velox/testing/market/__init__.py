@@ -1,11 +1,11 @@
-"""An order-book program for the local chain, which speaks Manifest's wire.
+"""An order-book program for the local chain, with Manifest's wire format.
 
 The program is C (``program/``), compiled by clang for BPF and linked by
 `velox.testing.market.link`. The built ELF files are part of the package; nothing else is needed to
 run them. ``docs/explanation/market-program.md`` describes the program.
 
-A second file is the same program with faults, for tests of what stands on it: `faulty_program`
-chooses one of `MarketFault`.
+A second file is the same program with faults, for tests of code that uses the market:
+`faulty_program` chooses one of `MarketFault`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from solders.pubkey import Pubkey
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
 
 __all__ = [
     "FAULTY_PROGRAM",
@@ -27,14 +27,14 @@ __all__ = [
     "market_program",
 ]
 
-MARKET_ADDRESS: Final = Pubkey.from_string("MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms")
+MARKET_ADDRESS: Final = MANIFEST_PROGRAM
 """Where clients expect the program: Manifest's own address."""
 
 MARKET_PROGRAM: Final = Path(__file__).with_name("market.elf")
 """The built program, an ELF file."""
 
 FAULTY_PROGRAM: Final = Path(__file__).with_name("faulty.elf")
-"""The same program, ready for a fault; as it is, it has none."""
+"""The same program with code for faults. Unless patched, it has none."""
 
 FAULT_CODE: Final = 9_999
 """The custom error of `MarketFault.FAILS_MIDWAY`."""
@@ -45,7 +45,7 @@ _FAULT = struct.Struct("<QQ")
 
 
 class MarketFault(IntEnum):
-    """What a faulty program does wrong. The numbers are those of ``program/fault.h``."""
+    """The fault of a faulty program. The numbers are those of ``program/fault.h``."""
 
     OUT_OF_COMPUTE = 1
     """The place number `at` of a batch, counted from 0, uses up all compute units."""
@@ -83,7 +83,7 @@ def faulty_program(fault: MarketFault, at: int = 0) -> bytes:
     ----------
     fault : MarketFault
     at : int, default 0
-        Which place of a batch, or how many bytes, as the fault says; from 0 to 2**64 - 1.
+        The position in a batch, or the number of bytes, depending on the fault; 0 to 2**64 - 1.
 
     Raises
     ------

@@ -4,8 +4,8 @@
 writes them: ``market.elf``, and ``faulty.elf``, which is the same with faults. With ``--output``
 it writes one program, with the macros that ``-D`` gives.
 
-Debian's clang-14 makes the shipped bytes. Another clang makes other bytes that behave alike:
-``python -m tests.verify.market.rebuild`` shows either.
+Debian's clang-14 makes the shipped bytes. Another clang makes other bytes with the same behaviour.
+``python -m tests.verify.market.rebuild`` checks both.
 
 The compiler is ``clang-14`` or ``clang``, or what the environment variable ``VELOX_CLANG`` names.
 """

@@ -94,7 +94,7 @@ _MAX_ALIGNMENT = 4096
 _SEGMENTS = 3
 _TEXT_AT = _FILE_HEADER.size + _SEGMENTS * _SEGMENT.size
 _OUTSIDE = "refers to a place outside of the program"
-# What the loader takes for code and read-only data must lie below this.
+# Code and read-only data must lie below this address.
 _ADDRESS_LIMIT = 2**31
 
 
@@ -122,7 +122,7 @@ class _Object:
     sections: list[_Section]
     symbols: list[_Symbol]
     address: dict[int, int] = field(default_factory=dict)
-    """Of each section that is part of the program, by its number."""
+    """The address of each section that is part of the program, by the section's number."""
 
 
 def link(objects: Sequence[tuple[str, bytes]], *, entry: str = "entrypoint") -> bytes:
@@ -341,7 +341,7 @@ class _Image:
         return at
 
     def end_section(self, name: str) -> None:
-        """Give a name to what was put since the last call."""
+        """Make a section from the bytes that were appended since the last call."""
         self._bytes += bytes(-len(self._bytes) % _ALIGNMENT)
         if len(self._bytes) > self._begin:
             self._where[name] = (self._begin, len(self._bytes) - self._begin)
@@ -364,7 +364,7 @@ class _Image:
         return self._symbol_number[name]
 
     def call(self, here: int, name: str, target: int | None) -> str | None:
-        """Let a call go to a function or a system call; returns why that cannot be."""
+        """Point a call to a function or a system call. Returns why that is not possible."""
         if target is None:
             self._bytes[here + 1] = 0x10
             struct.pack_into("<i", self._bytes, here + 4, -1)
@@ -380,7 +380,7 @@ class _Image:
         return None
 
     def load(self, here: int, target: int) -> str | None:
-        """Let ``lddw`` load an address; returns why that cannot be."""
+        """Make ``lddw`` load an address. Returns why that is not possible."""
         (addend,) = struct.unpack_from("<I", self._bytes, here + 4)
         if not self._is_within(target + addend):
             return _OUTSIDE
@@ -390,7 +390,7 @@ class _Image:
         return None
 
     def pointer(self, here: int, target: int) -> str | None:
-        """Write a pointer; returns why that cannot be."""
+        """Write a pointer. Returns why that is not possible."""
         (addend,) = struct.unpack_from("<Q", self._bytes, here)
         if not self._is_within(target + addend):
             return _OUTSIDE
@@ -402,7 +402,7 @@ class _Image:
         return _TEXT_AT <= address <= len(self._bytes)
 
     def finish(self, entry: int) -> bytes:
-        """Append what the loader reads, and return the file."""
+        """Append the sections that the loader reads, and return the file."""
         loaded = self.here
         relocations = b"".join(_RELOCATION.pack(*each) for each in self._relocations)
         for name, data in (

@@ -1,4 +1,4 @@
-"""What the groups of RPC methods share: the chain, and the block of a commitment."""
+"""The base of the groups of RPC methods: the chain, and the block of a commitment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from velox.testing.server.jsonrpc import refuse
 
 __all__ = ["VERSION", "Method", "MethodGroup"]
 
-#: What the node says that it runs; clients print it.
+#: The version that the node reports; clients print it.
 VERSION = {"solana-core": "velox-localnet", "feature-set": 0}
 MIN_CONTEXT_SLOT = -32016
 

@@ -1,4 +1,4 @@
-"""Subscriptions: what a client of the websocket is told, and when."""
+"""Subscriptions of the websocket: the notifications, and when they are sent."""
 
 from __future__ import annotations
 

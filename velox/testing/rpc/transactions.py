@@ -1,4 +1,4 @@
-"""Methods about transactions: sending, simulating, fees, and what became of them."""
+"""Methods about transactions: sending, simulating, fees, and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The websocket of a Solana RPC node: subscriptions, and what they are told."""
+"""The websocket of a Solana RPC node: subscriptions and their notifications."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class WebSocketServer:
         )
 
     def close(self) -> None:
-        """Send what is queued, say goodbye, and close every connection."""
+        """Send all queued notifications, end the websocket protocol, and close every connection."""
         with self.chain.lock:
             self._closing = True
             self.chain.listeners.remove(self._tell)

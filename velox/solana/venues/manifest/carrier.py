@@ -1,4 +1,4 @@
-"""Orders as one ``BatchUpdate`` of the Manifest program."""
+"""Encodes orders as one ``BatchUpdate`` of the Manifest program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Manifest says of a transaction: the numbers of its orders, and its fills.
+"""Reads Manifest's logs of a transaction: the numbers of its orders, and its fills.
 
 The program reports in two ways. Its return data has a number for each order that it placed; the log
 repeats it as base 64 after ``Program return:``. And the log has an event for each fill, as base 64
