@@ -1,5 +1,4 @@
-"""Functions that ``velox run`` and ``velox replay`` share: a pipeline's options, its run and its
-report."""
+"""Functions that ``velox run`` and ``velox replay`` share."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Decodes the data of venues into arrays of `Transaction`. A value that cannot be exact is an
-error.
+"""Decodes the data of venues into arrays of `Transaction`.
+
+A value that cannot be exact is an error.
 
 `velox.feeds.decode` turns messages into records and opens no file. `velox.feeds.files` reads files
 and passes their lines to it.

@@ -27,8 +27,10 @@ __all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
 
 
 def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return the histogram's figures, ready for JSON. Each is None if it is empty, since 0 is a
-    time."""
+    """Return the histogram's figures, ready for JSON.
+
+    Each is None if it is empty, since 0 is a time.
+    """
     found = histogram.to_dict()
     return {
         name: value if found["count"] or name == "count" else None for name, value in found.items()
@@ -224,8 +226,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """bool: Whether the ledger balances and the verification, if there was one, found no
-        mismatch."""
+        """bool: Whether the ledger balances and no check of a verification failed."""
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
         return all(each.holds for each in equations) and not mismatched

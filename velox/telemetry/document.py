@@ -25,8 +25,9 @@ def document(
     chain: dict[str, Any] | None = None,
     recording: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what ``--json`` writes: Return `Report.to_dict`, with the run's command and how it
-    ended.
+    """Return what ``--json`` writes.
+
+    That is `Report.to_dict`, with the command of the run and how it ended.
 
     Parameters
     ----------

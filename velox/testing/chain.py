@@ -273,8 +273,10 @@ class Chain:
             self._waiting.append(_Waiting(self.head.slot + 1, (received,)))
 
     def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
-        """Accept a bundle, of which all transactions land or none. A waiting bundle is accepted
-        once."""
+        """Accept a bundle, of which all transactions land or none.
+
+        A waiting bundle is accepted once.
+        """
         with self.lock:
             name = bundle_id([each.signature for each in transactions])
             known, regions = self.bundles.get(name), {region}

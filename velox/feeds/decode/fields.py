@@ -1,5 +1,7 @@
-"""Reads and checks JSON text and its fields. A missing field or a wrong type raises
-`MalformedError`."""
+"""Reads and checks JSON text and its fields.
+
+A missing field or a wrong type raises `MalformedError`.
+"""
 
 from __future__ import annotations
 

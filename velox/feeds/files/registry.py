@@ -33,8 +33,9 @@ _formats: dict[str, _Format] = {}
 
 
 def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Reader], Reader]:
-    """Register a reader, so that `load` finds it by `name`. A format is one such function in one
-    file.
+    """Register a reader, so that `load` finds it by `name`.
+
+    A format is one such function in one file.
 
     Parameters
     ----------
