@@ -297,7 +297,7 @@ class LocalCluster:
 
     @property
     def strikes(self) -> tuple[Strike, ...]:
-        """The faults that struck, in order."""
+        """The faults that were injected, in order."""
         return tuple(self._injector.strikes)
 
     # Serving

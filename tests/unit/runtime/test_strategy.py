@@ -422,7 +422,7 @@ def test_a_failed_strategy_and_a_failed_output_are_both_told(
         strategy=strategy,
         config=PipelineConfig(placement="invoker"),
     )
-    # Whoever catches what Velox raises catches this too, and finds both inside.
+    # Code that catches Velox's errors catches this too, and finds both errors inside.
     with pytest.raises(PipelineError) as raised:
         pipeline.run()
     told = "".join(traceback.format_exception(raised.value))

@@ -50,7 +50,7 @@ def search(
     int
         Inputs tried.
     bytes or None
-        The one that failed, if one did; its exception is printed by whoever runs it again.
+        The one that failed, if one did. Running it again prints its exception.
     """
     random = Random(seed)
     end = time.monotonic() + seconds

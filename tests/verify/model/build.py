@@ -51,7 +51,7 @@ COMPILE = (
     "gcc", "-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", "-fvisibility=hidden",
     "-Wall", "-Wno-unused-function",
 )  # fmt: skip
-# Without the builtins gcc copies and clears in place, where nobody sees it.
+# Without the builtins gcc copies and clears in place, where the checker does not see it.
 INSTRUMENT = (
     "-fsanitize=thread", "-Wno-tsan", "-fno-builtin-memcpy", "-fno-builtin-memmove",
     "-fno-builtin-memset", "-D_GNU_SOURCE", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION",

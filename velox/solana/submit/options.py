@@ -40,7 +40,7 @@ class SubmitOptions:
         see them. Not with `atomic`: an RPC node takes no bundles.
     isolate : bool
         Whether the orders of a failed transaction are signed again one by one, once the failure is
-        *finalized*, whatever `commitment` is. A market executes a whole transaction or nothing. One
+        *finalized*, for any `commitment`. A market executes a whole transaction or nothing. One
         order that would cross, or the cancel of a filled order, fails all orders with it. If False,
         all of them end as `FAILED`.
 

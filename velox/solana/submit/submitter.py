@@ -125,7 +125,7 @@ class SubmitterStatistics:
     unread_events : int
         Events of a venue's program in an unknown layout. Their fills are in no report.
     lost_reports : int
-        Reports that nobody took in time. 65 536 are kept.
+        Reports that were lost because they were not taken in time. 65 536 are kept.
     """
 
     queued: int

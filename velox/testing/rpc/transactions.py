@@ -106,7 +106,7 @@ def meta_json(chain: Chain, execution: Execution, *, parsed: bool = False) -> di
 class TransactionMethods(MethodGroup):
     """Sending, simulating and reading transactions.
 
-    Simulations run on the newest block, whatever the commitment: the chain never abandons a block.
+    Simulations run on the newest block, for any commitment: the chain never abandons a block.
     """
 
     def methods(self) -> Mapping[str, Method]:
