@@ -281,7 +281,7 @@ cdef class Clock:
             self.source, self.reason = "virtual", "driven by hand"
             return
         self.clock.kind = CLOCK_KERNEL
-        self.source, self.reason = "kernel", "asked for"
+        self.source, self.reason = "kernel", "requested"
         if source == "kernel":
             return
         if source not in ("auto", counter):
@@ -294,7 +294,7 @@ cdef class Clock:
         if not trusted:
             if source == "auto":
                 return
-            self.reason = f"asked for, although {self.reason}"
+            self.reason = f"requested, although {self.reason}"
         cdef clock_line line = process_line(False)
         if line.multiplier == 0:
             self.reason = f"{counter} does not advance"

@@ -175,7 +175,7 @@ def _resolve(config: PipelineConfig, usable: UsableCpus) -> tuple[str, str]:
     if not isinstance(config.placement, str):
         return "explicit", f"the CPU of each stage was given; {usable.why}"
     if config.placement != "auto":
-        return config.placement, f"placement {config.placement!r} was asked for; {usable.why}"
+        return config.placement, f"placement {config.placement!r} was requested; {usable.why}"
 
     return _automatic(config, usable)
 

@@ -107,7 +107,7 @@ class MarketAccount:
 
     def __init__(self, data: bytes) -> None:
         if len(data) < MARKET_HEADER_BYTES or data[:8] != _DISCRIMINANT:
-            raise RecordError(f"market account: {len(data)} bytes that are no market")
+            raise RecordError(f"market account: {len(data)} bytes are not a market account")
         self._data = data
 
     def orders(self) -> Iterator[MarketOrder]:

@@ -860,7 +860,7 @@ class BinanceSession:
                 continue
             self.report(
                 MalformedError(
-                    f"no REST snapshot of {symbol.market.name} goes on with the "
+                    f"no REST snapshot of {symbol.market.name} connects to the "
                     f"{count} depth events from here on"
                 ),
                 symbol.waiting[0].origin,
