@@ -17,7 +17,7 @@ way into the window (three quarters, in ticks, for bids). The window moves
 
 Between calls, these statements hold:
 
-1. a level stands in exactly one of window and cold store, with a quantity over 0;
+1. a level is in exactly one of window and cold store, with a quantity over 0;
 2. every cold key is ``>= base + levels``;
 3. if the window is empty, so is the cold store;
 4. `best` is the smallest key and lies in the window; it is NO_KEY if the side is empty.

@@ -224,7 +224,7 @@ cdef object new_array(object dtype, Py_ssize_t itemsize, Py_ssize_t count):
     cdef Memory memory
     if count * itemsize > SMALL_BYTES:
         return wrap(dtype, NULL, count, 0, None)
-    # Before NumPy allocates memory itself, it looks at every field, which takes 300 ns.
+    # Before NumPy allocates memory itself, it checks every field, which takes 300 ns.
     memory = Memory.__new__(Memory)
     memory.size = count * itemsize
     memory.block = malloc(max(memory.size, 1))

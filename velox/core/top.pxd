@@ -1,8 +1,8 @@
 """The best bid and ask, which a book's one writer publishes for any number of readers.
 
-Two slots and a version, 128 bytes of their own. Version `v` stands in slot ``v & 1``; the writer
-fills the other slot and then moves the version on. A reader loads the version, the slot that it
-names, and the version again. If both numbers are equal, the slot was complete.
+Two slots and a version, 128 bytes of their own. Version `v` is in slot ``v & 1``; the writer fills
+the other slot and then moves the version on. A reader loads the version, the slot that it names,
+and the version again. If both numbers are equal, the slot was complete.
 
 Top line, 128 bytes::
 

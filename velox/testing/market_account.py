@@ -102,7 +102,7 @@ class MarketAccount:
     Raises
     ------
     RecordError
-        It is no market. The methods raise it if a tree leads nowhere, or back to itself.
+        It is not a market's account. The methods raise it if a tree has a dead link or a cycle.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -28,7 +28,7 @@ class Received:
     Raises
     ------
     ValueError
-        The bytes are no legacy transaction and none of version 0.
+        The bytes are neither a legacy transaction nor one of version 0.
     """
 
     def __init__(self, raw: bytes) -> None:

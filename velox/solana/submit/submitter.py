@@ -340,7 +340,7 @@ class Submitter:
         SubmitError
             The submitter is closed.
         ConfigError
-            This is no array of bundles.
+            `bundles` is not an array of bundles.
         """
         self.submit(transactions_in(bundles))
 
@@ -357,7 +357,7 @@ class Submitter:
         SubmitError
             The submitter is closed.
         ConfigError
-            This is no array of records.
+            `orders` is not an array of records.
         """
         if self._closed:
             raise SubmitError("the submitter is closed: it takes no more orders")
@@ -895,7 +895,7 @@ class Submitter:
             for submission in self._submissions:
                 self._give_up(submission)
             for in_flight in self._in_flight.values():
-                # Its result at the venue is not known. The next process asks for it.
+                # Its result at the venue is not known. The next process requests it.
                 status, outcome, reason = in_flight.status, Outcome.UNKNOWN, ""
                 if status is not None and status.err is None:
                     outcome = Outcome.LANDED
