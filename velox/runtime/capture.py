@@ -115,8 +115,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     path : path
-        The file that `CaptureOutput` was writing. It is changed in place. A whole capture stays as
-        it is.
+        The file that `CaptureOutput` was writing. It is changed in place. A complete capture is not
+        changed.
 
     Returns
     -------

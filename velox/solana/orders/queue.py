@@ -680,7 +680,7 @@ class OrderQueue:
         self._stay(takes)
 
     def _stay(self, takes: list[tuple[RestingOrder, int, int]]) -> None:
-        """Fail the ADDs that would match orders which were to be cancelled first, and stay."""
+        """Fail each ADD that would match an order whose cancellation has failed."""
         stays = [each for each in takes if each[0].state is not _GONE]
         stays.sort(key=itemgetter(2), reverse=True)
         barrier, failed = Barrier(), []
@@ -760,7 +760,7 @@ class OrderQueue:
     def lost(self, batch: OrderBatch) -> None:
         """Note that the transaction of a batch did nothing: it was not executed, or it failed.
 
-        ADDs that would match the orders which now stay fail.
+        An ADD then fails if it would match an order that now stays.
         """
         self._in_flight.discard(batch)
         for order in batch.cancels:

@@ -702,7 +702,7 @@ class Submitter:
     def _look(
         self, transactions: list[InFlight], finalized: int | None = None, least_slot: int = 0
     ) -> int:
-        """Request statuses. Transactions that may have expired need a finalized height."""
+        """Request statuses. A finalized height decides whether a transaction has expired."""
         done = 0
         history = finalized is not None
         statuses: list[SignatureStatus | None] = []
