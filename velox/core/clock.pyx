@@ -161,10 +161,11 @@ def judge_tsc(invariant, operating_system, clocksource):
     Notes
     -----
     The TSC is trusted exactly where the kernel keeps its own time with it. The kernel has then
-    checked that all processors agree, and it watches the TSC where it must. This also holds in a
-    virtual machine. ``kvm-clock`` and ``hyperv_clocksource_tsc_page`` also read the TSC, but
-    through a scale and an offset. The hypervisor may replace these at any moment, for instance when
-    it moves the machine to another host. A fixed line cannot follow that.
+    checked that all processors agree, and it keeps watching the TSC if the hardware may be
+    unreliable. This also holds in a virtual machine. ``kvm-clock`` and
+    ``hyperv_clocksource_tsc_page`` also read the TSC, but through a scale and an offset. The
+    hypervisor may replace these at any moment, for instance when it moves the machine to another
+    host. A fixed line cannot follow that.
 
     Examples
     --------

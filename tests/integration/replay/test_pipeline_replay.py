@@ -1,4 +1,5 @@
-"""Real recordings through whole pipelines: the venues' oracles, and a ledger without a loss."""
+"""Real recordings through whole pipelines: the books match the venues' data, and the ledger has no
+loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock: its sources, the line from ticks to nanoseconds, and what it promises."""
+"""The clock: its sources, the line from ticks to nanoseconds, and its guarantees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Huge pages: which blocks ask, what the kernel says of them, and what is reported."""
+"""Huge pages: the blocks that ask for them, the kernel's figures, and the report."""
 
 from __future__ import annotations
 

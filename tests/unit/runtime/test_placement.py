@@ -1,4 +1,4 @@
-"""Placement: which threads, on which CPUs, and what is said when they do not fit."""
+"""Placement: which threads run on which CPUs, and the warnings if they do not fit."""
 
 import doctest
 import json

@@ -1,4 +1,4 @@
-"""The strategy seam: every way to bring a compiled function, and what the pipeline does with it."""
+"""Strategies: every way to pass a compiled function, and how the pipeline calls it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 class Run:
-    """A recording through a strategy, step by step, and what left."""
+    """Replay a recording through a strategy, step by step, and return the output."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Every fault: exactly what a client sees, and what the chain really did."""
+"""Every fault: the client's view, and the chain's actual state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mutator that needs nothing but the standard library, for where no coverage tool is."""
+"""A mutator that needs only the standard library, for machines without a coverage tool."""
 
 from __future__ import annotations
 

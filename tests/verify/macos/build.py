@@ -71,7 +71,7 @@ def commands(module: setup.Extension, headers: Path) -> tuple[list[str], list[st
 
 
 def build(module: setup.Extension, headers: Path) -> str:
-    """Empty where it went well, else what the compiler or the linker said."""
+    """Empty on success, else the output of the compiler or the linker."""
     for command in commands(module, headers):
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode or result.stderr:

@@ -103,7 +103,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 class Tree:
-    """One build: a copy of the sources, perhaps changed, and what was compiled from it."""
+    """One build: a copy of the sources, perhaps changed, and the compiled modules."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -137,7 +137,7 @@ class Tree:
         return self.path_of(module, EXTENSION_SUFFIXES[0])
 
     def compile(self, modules: Iterable[str]) -> None:
-        """Compile what is out of date."""
+        """Compile modules that are out of date."""
         modules = list(modules)
         self.run_cython(modules)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -144,7 +144,7 @@ def announce(interrupts: Interrupts, run: Run) -> None:
 
 
 def serve() -> None:
-    """Do the runs that come on standard input, until it ends."""
+    """Make the runs whose draws come on standard input, until it ends."""
     faulthandler.enable()
     interrupts = Interrupts()
     with tempfile.TemporaryDirectory() as directory:

@@ -118,7 +118,7 @@ def test_a_backoff_is_as_long_as_the_endpoint_asks_if_that_is_longer():
     assert backoff.wait_s == 59.0
 
 
-def test_a_success_of_the_method_begins_a_respite_anew_and_that_of_another_does_not():
+def test_a_success_of_the_method_restarts_the_backoff_and_that_of_another_does_not():
     backoff, clock = backoff_of()
     for _ in range(5):
         fails_at_once(backoff, clock)
@@ -129,7 +129,7 @@ def test_a_success_of_the_method_begins_a_respite_anew_and_that_of_another_does_
     assert fails_at_once(backoff, clock) <= 0.5
 
 
-def test_a_clock_that_is_set_back_does_not_make_a_respite_longer():
+def test_a_clock_that_is_set_back_does_not_make_a_backoff_longer():
     backoff, clock = backoff_of()
     fails_at_once(backoff, clock, 2.0)
     clock.now = -3600 * SECOND

@@ -1,4 +1,4 @@
-"""A submitter step by step, on a cluster whose time stands still."""
+"""A submitter step by step, on a cluster with manual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: where they may come from, what they refuse to sign, and that they never show."""
+"""Keys: their sources, the messages that they refuse, and that no output shows them."""
 
 import copy
 import json

@@ -1,4 +1,5 @@
-"""The virtual clock: who sees the time also sees what its driver did before it moved it."""
+"""The virtual clock: a thread that sees the time also sees what the driver did before it moved the
+clock."""
 
 from libc.stdint cimport uint64_t
 
