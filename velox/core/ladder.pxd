@@ -1,8 +1,8 @@
 """One side of a book with one writer: an exact ladder of price levels.
 
-Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`: on both sides the
-smaller key is the better price, so there is one set of functions and no branch on the side. Ticks
-are positive and fit 63 bits. So do keys, and no sum below can wrap.
+Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`. On both sides the smaller
+key is the better price, so the same functions serve both sides without a branch. Ticks are positive
+and fit 63 bits. So do keys, and no sum below can wrap.
 
 Window. The quantities of the keys ``base <= key < base + levels`` lie in an array, at
 ``key & (levels - 1)``: when the window moves, only the levels that leave or enter it move. The

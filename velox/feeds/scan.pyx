@@ -1,9 +1,9 @@
 """Parses Binance's messages in their usual form to exact integers, without Python objects.
 
-A scanner takes blocks of lines. It reads a line only if every byte of it is as Binance writes it,
-without spaces, escapes or other keys, and if each number fits 18 digits and the units of its
-symbol. Any other line is returned to the Python decoder, which reads it or reports what is wrong.
-So a scanner never refuses a line, and never reads one with a different result.
+A scanner takes blocks of lines. It reads a line only in the exact form that Binance writes, without
+spaces, escapes or other keys. Each number must also fit 18 digits and the units of its symbol. Any
+other line is returned to the Python decoder, which reads it or reports what is wrong. So a scanner
+never refuses a line, and never reads one with a different result.
 
 Source: the payloads of ``depthUpdate``, ``bookTicker`` and ``trade`` in Binance's documentation of
 its spot and USD-M streams.

@@ -3,8 +3,9 @@
 A message is one of a raw stream, one of a combined stream (``{"stream": …, "data": …}``), an array
 of messages, or a snapshot of the book (``lastUpdateId``) from REST or from the WebSocket API.
 
-How a diff chains, after "How to manage a local order book correctly" in Binance's documentation of
-its spot, USD-M and COIN-M streams, where *last* is the id up to which the book is complete:
+The table shows how a diff chains; *last* is the id up to which the book is complete. The source is
+"How to manage a local order book correctly" in Binance's documentation of its spot, USD-M and
+COIN-M streams:
 
 ======== =================== ===================== ==========================
 market   known already       first after snapshot  continues the diff before

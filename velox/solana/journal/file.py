@@ -248,7 +248,7 @@ class SubmissionJournal:
                 raise
             old, self._fd, self._end = self._fd, new, len(data)
             os.close(old)
-            # A crash must not undo the rename once more is written.
+            # Sync the directory, so that a crash cannot undo the rename after later writes.
             self._failed = not _sync_directory(directory)
 
     @property
