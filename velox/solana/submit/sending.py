@@ -103,7 +103,7 @@ class Sender:
         return self._tips.choose(), self._policy.lamports(now)
 
     def send(self, submission: SubmissionBatch, height: int) -> int:
-        """Send a submission once. It is then in flight, with any answer.
+        """Send a submission once. It is then in flight, even if the endpoint refuses it.
 
         Parameters
         ----------
