@@ -40,7 +40,7 @@ class Received:
             self.transaction.sanitize()
         except SanitizeError as error:
             raise ValueError(f"failed to sanitize transaction: {error}") from None
-        # Bytes behind the message are not part of the transaction.
+        # Bytes after the message are not part of the transaction.
         self.raw = bytes(self.transaction)
         self.message: Message | MessageV0 = message
         self.signature: Signature = self.transaction.signatures[0]

@@ -313,7 +313,7 @@ class SubmissionJournal:
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
         refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
-        # The caller tells a full disk from wrong usage by this.
+        # By this number, the caller distinguishes a full disk from wrong usage.
         refusal.errno = error.errno
         return refusal
 

@@ -31,7 +31,8 @@ class Outcome(IntEnum):
     UNKNOWN = 3
     """The chain did not answer in time. The journal keeps it, so that it can be asked again."""
     CONFLATED = 4
-    """A later order replaced or cancelled it before it was sent, or it did so to an earlier one."""
+    """A later order replaced or cancelled it before it was sent, or it cancelled an unsent earlier
+    one."""
     SHED = 5
     """The queue was full, or submission stopped before it was sent."""
 
