@@ -89,6 +89,12 @@ CHECKS = (
         rounds=80,
     ),
     Check(
+        "strategies",
+        "a strategy that random tables drive changes no order, book or count",
+        "python -m tests.verify.strategy --tables 10000 --seed {seed}",
+        rounds=10,
+    ),
+    Check(
         "kills",
         "kill -9 at any moment: no order is executed twice",
         "python -m pytest -q -p no:cacheprovider tests/integration/solana/test_kill.py",

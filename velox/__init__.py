@@ -44,6 +44,7 @@ from velox.core.records import (
     validate,
 )
 from velox.core.ring import BundleRing, RingStatistics, TransactionRing
+from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.capture import recover_capture
 from velox.runtime.ingress import Ingress
 from velox.runtime.ledger import Ledger
@@ -51,7 +52,7 @@ from velox.runtime.numba_strategy import numba_strategy
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.report import Report, Statistics
-from velox.runtime.signature import BOOK_VIEW_DTYPE, STRATEGY_CTYPE, strategy_signature
+from velox.runtime.signature import STRATEGY_CTYPE, strategy_signature
 from velox.runtime.sinks import CaptureOutput, DiscardOutput, PullOutput
 from velox.runtime.sources import PoissonIngress, PushIngress, ReplayIngress
 from velox.runtime.strategy import Strategy

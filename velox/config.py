@@ -23,6 +23,7 @@ __all__ = ["PipelineConfig", "Setting", "stage_names"]
 Clock: TypeAlias = Literal["auto", "tsc", "cntvct", "kernel", "virtual"]
 HugePages: TypeAlias = Literal["auto", "always", "never"]
 Idle: TypeAlias = Literal["spin", "yield", "backoff"]
+OnBadOrder: TypeAlias = Literal["block", "stop"]
 OnCross: TypeAlias = Literal["count", "reject", "uncross", "match"]
 OnFull: TypeAlias = Literal["block", "drop"]
 Placement: TypeAlias = Literal["auto", "invoker", "shared", "paired", "dedicated"]
@@ -224,10 +225,26 @@ class PipelineConfig:
             absent="drop at a given rate, else block",
         ),
     )
+    on_bad_order: OnBadOrder = field(
+        default="block",
+        metadata=_about(
+            "what the pipeline does with a record of a strategy that no book could take",
+            "Such a record has an unknown kind, side or market, a size of 0, or a price that is "
+            "not positive or off the tick grid.",
+            choices={
+                "block": "drop it and count it by its reason",
+                "stop": "stop the run with a StrategyError",
+            },
+        ),
+    )
     transaction_capacity: int = field(
         default=4096,
         metadata=_about(
-            "slots of each transaction ring", low=2, high=MAX_CAPACITY, power_of_two=True
+            "slots of each transaction ring",
+            "A strategy needs at least 16.",
+            low=2,
+            high=MAX_CAPACITY,
+            power_of_two=True,
         ),
     )
     bundle_capacity: int = field(

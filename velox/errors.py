@@ -300,18 +300,24 @@ class StrategyError(PipelineError):
     why : str
         What is wrong.
     returned : int or None
-        What the strategy returned, if it failed while it ran.
+        What the strategy returned, if that is what is wrong.
     position : int or None
-        How many records had been applied then.
+        How many records had been applied, if it failed while it ran.
+    reason : str or None
+        Why no book could take a record that it emitted, if that is what is wrong: the lower-case
+        name of a `velox.Rejection`.
     """
 
     _: KW_ONLY
     returned: int | None = None
     position: int | None = None
+    reason: str | None = None
 
     def message_of(self) -> str:
-        if self.returned is None:
+        if self.position is None:
             return self.why
+        if self.returned is None:
+            return f"the strategy failed after record {self.position}: {self.why}"
         return f"the strategy returned {self.returned} after record {self.position}: {self.why}"
 
 
@@ -608,11 +614,14 @@ class LocalnetError(_ValueFaultError, SolanaError, RuntimeError):
     """A local cluster that cannot be started, or cannot do what was requested."""
 
 
+@dataclass(eq=False, repr=False)
 class ProgramBuildError(VeloxError, RuntimeError):
     """A program for the Solana VM that cannot be compiled or linked.
 
     Attributes
     ----------
+    why : str
+        What is wrong.
     path : str
         The source, the object or the tool at fault.
     section : str or None
@@ -623,24 +632,23 @@ class ProgramBuildError(VeloxError, RuntimeError):
         The symbol that is undefined, defined twice or out of reach.
     """
 
-    def __init__(
-        self,
-        why: str,
-        *,
-        path: object,
-        section: str | None = None,
-        offset: int | None = None,
-        symbol: str | None = None,
-    ) -> None:
-        where = str(path)
-        if section is not None:
-            where += f": {section}"
-        if offset is not None:
-            where += f"+{offset:#x}"
-        if symbol is not None:
-            where += f": {symbol}"
-        super().__init__(f"{where}: {why}")
-        self.path = str(path)
-        self.section = section
-        self.offset = offset
-        self.symbol = symbol
+    why: str
+    _: KW_ONLY
+    path: Any  # str, whatever was given
+    section: str | None = None
+    offset: int | None = None
+    symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        self.path = str(self.path)
+        super().__post_init__()
+
+    def message_of(self) -> str:
+        where = str(self.path)
+        if self.section is not None:
+            where += f": {self.section}"
+        if self.offset is not None:
+            where += f"+{self.offset:#x}"
+        if self.symbol is not None:
+            where += f": {self.symbol}"
+        return f"{where}: {self.why}"

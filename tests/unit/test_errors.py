@@ -70,6 +70,10 @@ EXAMPLES: list[tuple[VeloxError, str]] = [
     (errors.JournalError("cut off", path="j", offset=8), "j: byte 8: cut off"),
     (errors.SubmitError("closed"), "closed"),
     (errors.LocalnetError("must be 1", field="seed", value=0), "seed = 0: must be 1"),
+    (
+        errors.ProgramBuildError("undefined", path="a.o", section=".text", offset=16, symbol="f"),
+        "a.o: .text+0x10: f: undefined",
+    ),
 ]
 
 

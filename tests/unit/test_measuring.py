@@ -110,6 +110,14 @@ def test_a_row_may_grow_by_one_per_cent(
     assert ("pipeline" in reason) is grown
 
 
+def test_what_is_accepted_counts_over_the_baseline_alone() -> None:
+    limit, _ = instructions.ACCEPTED["forward"]
+    here = {"forward": counted(int(100 * (1 + limit)))}
+    reference = {"forward": counted(100)}
+    assert not instructions.compare(here, reference, baseline=True)[0].grown
+    assert instructions.compare(here, reference)[0].grown
+
+
 def test_rows_are_compared_an_operation_and_not_a_run() -> None:
     row = Row("pipeline", Count(20, (2000,), (1,)), Count(10, (1000,), (1,)))
     assert row.ratio == 1

@@ -1,5 +1,4 @@
-"""Measures the cost of each part of Velox on this machine, in a few seconds: ``python -m velox
-bench``.
+"""Measures the cost of each part of Velox on this machine: ``python -m velox bench``.
 
 Every benchmark checks its result before it reports a time, and raises if the result is wrong. The
 figures are means over many operations in a row: costs, not latencies; ``ring.round_trip`` alone is

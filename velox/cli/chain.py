@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from velox.cli.options import path
 from velox.cli.results import json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, warn
 from velox.cli.signals import Signals
+from velox.core.instrument import Instrument
 from velox.errors import ConfigError, LedgerError
 from velox.runtime.report import Report
 from velox.telemetry import write_document
@@ -39,8 +40,12 @@ __all__ = [
     "files_of",
     "finish",
     "needs_solana",
+    "refuse_other_scales",
     "submission",
 ]
+
+# Decimals of the prices that are sent to the chain.
+CHAIN_DECIMALS = 4
 
 
 def add_journal_option(parser: argparse._ActionsContainer) -> None:
@@ -72,6 +77,23 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
             "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
         )
     return destination(options.submit, options.journal)
+
+
+def refuse_other_scales(markets: Iterable[Instrument]) -> None:
+    """Refuse to send orders whose prices the chain would take for prices of another scale.
+
+    Raises
+    ------
+    ConfigError
+        A market does not have 4 decimals. The field is ``submit``.
+    """
+    for each in markets:
+        if each.price_decimals != CHAIN_DECIMALS:
+            raise ConfigError(
+                f"market {each.name!r} has price_decimals = {each.price_decimals}, and orders are "
+                f"sent with {CHAIN_DECIMALS} decimals only",
+                field="submit",
+            )
 
 
 def destination(where: str, journal: str | None) -> Destination:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from velox.cli.screen import Say
 from velox.errors import ConfigError
+from velox.runtime.placement import counted
 
 if TYPE_CHECKING:
     from velox.testing.cluster import LocalCluster
@@ -23,8 +24,6 @@ __all__ = ["add_options", "run"]
 LAMPORT_DIGITS = 9
 MOST_SOL = 9_000_000_000
 MOST_ACTIONS = 10_000
-
-Say = Callable[..., None]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -187,14 +186,10 @@ def _closing(cluster: LocalCluster) -> list[str]:
     landed = sum(each.landed_slot is not None for each in bundles)
     return [
         f"slot {cluster.slot}, block height {cluster.block_height}",
-        f"{_count(len(executions), 'transaction')} executed, {failed} of them failed",
-        f"{_count(len(bundles), 'bundle')} accepted, {landed} of them landed",
-        f"{_count(len(cluster.strikes), 'fault')} struck",
+        f"{counted(len(executions), 'transaction')} executed, {failed} of them failed",
+        f"{counted(len(bundles), 'bundle')} accepted, {landed} of them landed",
+        f"{counted(len(cluster.strikes), 'fault')} struck",
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _plan(options: argparse.Namespace) -> FaultPlan:

@@ -16,6 +16,7 @@ from velox.config import PipelineConfig
 __all__ = [
     "DEFAULT_RATE",
     "LEAST_RATE",
+    "WITHOUT_OPTION",
     "add_hiccups_option",
     "add_setting",
     "count",
@@ -205,6 +206,10 @@ def add_setting(
         dest=name,
         help=f"{text}{_MORE.get(name, '')} (default: {default_text})",
     )
+
+
+#: Settings without an option: a run of the command line has no strategy.
+WITHOUT_OPTION = frozenset({"on_bad_order"})
 
 
 def option_of(name: str) -> str:

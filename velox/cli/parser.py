@@ -41,7 +41,7 @@ EXAMPLES = """\
 examples:
   velox                                              10 s of synthetic flow at 100 000/s
   velox run --rate max --placement paired --cpus 0,1 --json run.json
-  velox replay data/lobster --format lobster --depth 30 --verify
+  velox replay data/lobster --depth 30 --verify
   velox generate --count 1000000 --seed 7 -o flow.npy
   velox replay flow.npy --speed 1.0 --repeat 3 --capture bundles.npy
   velox bench --json bench.json

@@ -1,14 +1,11 @@
-"""Functions that ``velox run`` and ``velox replay`` share: a pipeline's options, its run and its
-report."""
+"""Functions that ``velox run`` and ``velox replay`` share."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import velox
@@ -17,6 +14,7 @@ from velox.cli.chain import (
     destination_of,
     files_of,
     finish,
+    refuse_other_scales,
     submission,
 )
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
@@ -25,6 +23,7 @@ from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
+from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
@@ -36,6 +35,7 @@ from velox.telemetry import HistogramLog, document, terminal, write_document
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
+    from velox.feeds import Recording
 
 __all__ = ["add_pipeline_options", "configuration", "drive"]
 
@@ -121,14 +121,21 @@ def drive(
     ingresses: list[Ingress],
     source: str,
     *,
-    recording: Sequence[Path] = (),
+    recording: Recording | None = None,
     **parts: Any,
 ) -> int:
-    """Build the pipeline, run it to its end or the first signal, and print its report."""
+    """Build the pipeline, run it to its end or the first signal, and print its report.
+
+    The report ends with what the `recording` lacks and what was left aside of it.
+    """
     destination = destination_of(options)
+    if destination is not None:
+        refuse_other_scales(parts.get("books", ()))
     read, written = files_of(destination)
-    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
-    refuse_sharing([*written, *results], [*read, *(("recording", each) for each in recording)])
+    paths = recording.source if recording is not None else ()
+    refuse_sharing(
+        [*written, *_results(options)], [*read, *(("recording", each) for each in paths)]
+    )
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
@@ -165,6 +172,9 @@ def drive(
             log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
+        reading = None if recording is None else recording.to_dict()
+        if reading is not None:
+            screen.say(*terminal.recording_lines(reading))
         chain = finish(submitting, report, screen, errors) if submitting is not None else None
         for warning in report.warnings[len(pipeline.warnings) :]:
             warn(warning)
@@ -186,11 +196,20 @@ def drive(
                 hlog=options.hlog,
                 hiccups=hiccups,
                 chain=chain,
+                recording=reading,
             )
             write_document(value, file)
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
+    """Name the files that a run leaves."""
+    results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
+    if options.capture is not None:
+        results.append(("the capture's sidecar", sidecar_of(options.capture)))
+    return results
 
 
 def _watch(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from velox.errors import CaptureError
 from velox.telemetry.files import naming
@@ -17,6 +18,7 @@ __all__ = [
     "STDERR",
     "STDOUT",
     "UNUSABLE",
+    "Say",
     "Screen",
     "complain",
     "one_line",
@@ -28,6 +30,9 @@ __all__ = [
 GOOD, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 STDOUT, STDERR = "standard output", "standard error"
+
+#: Prints lines.
+Say: TypeAlias = Callable[..., None]
 
 
 class Screen:

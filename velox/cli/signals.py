@@ -18,8 +18,9 @@ ONE_REQUEST_S = 0.3
 
 
 class Signals:
-    """Requests to stop: Counts requests to stop: Ctrl-C, a service manager's stop, or a terminal
-    that closes.
+    """Counts requests to stop.
+
+    A request is Ctrl-C, the stop of a service manager, or a terminal that closes.
 
     A request is only counted, because a normal stop of a pipeline takes milliseconds. Submission to
     Solana takes longer, and reads how many requests there were. In a block of `immediate`, nothing

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from velox.cli.screen import Say
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
+from velox.feeds.files.npy import BUNDLE_CAPACITY, NPY_MAGIC
 from velox.runtime.capture import refuse_unfinished
 from velox.runtime.sinks import PullOutput
 from velox.solana import (
@@ -52,17 +54,13 @@ __all__ = [
 ]
 
 LOCALNET = "localnet"
-# The first bytes of a .npy file.
-NPY = b"\x93NUMPY"
-# Bundles taken from a capture at a time, and the most orders in one.
+# Bundles taken from a capture at a time.
 CHUNK = 256
-ORDERS_A_BUNDLE = BUNDLE_DTYPE["transactions"].shape[0]
 # The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
 # Signatures whose status is requested at once.
 STATUSES = 256
 
-Say: TypeAlias = Callable[..., None]
 Files: TypeAlias = list[tuple[str, str]]
 
 
@@ -373,7 +371,7 @@ class _Bundles:
         return self._next == len(self._bundles) or self._over()
 
     def poll(self) -> AbstractContextManager[npt.NDArray[np.void]]:
-        fitting = max(0, self._room()) // ORDERS_A_BUNDLE
+        fitting = max(0, self._room()) // BUNDLE_CAPACITY
         some = self._bundles[self._next : self._next + min(fitting, CHUNK)]
         self._next += len(some)
         return nullcontext(some)
@@ -470,7 +468,7 @@ def _carried(
         bundles,
         # Orders in flight count too: another thread counts those that wait, so that is not exact. A
         # queue smaller than a bundle sheds what it cannot hold.
-        room=lambda: max(opened.capacity, ORDERS_A_BUNDLE) - opened.submitter.ledger().outstanding,
+        room=lambda: max(opened.capacity, BUNDLE_CAPACITY) - opened.submitter.ledger().outstanding,
         over=lambda: bool(console.requests()) or run.failed,
     )
     run = SubmissionRun(destination, opened, source, console)
@@ -484,7 +482,7 @@ def _carried(
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     with open(open_regular(path), "rb") as file:
-        if file.read(len(NPY)) != NPY:
+        if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
             raise FeedError("is not a .npy file; velox run --capture writes one", path=path)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").digest()
@@ -500,7 +498,7 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
     if len(too_many):
         count = int(bundles["count"][too_many[0]])
         raise FeedError(
-            f"bundle {too_many[0]} has {count} transactions, at most {ORDERS_A_BUNDLE}",
+            f"bundle {too_many[0]} has {count} transactions, at most {BUNDLE_CAPACITY}",
             path=path,
             field="count",
         )

@@ -1,2 +1,1 @@
-"""The parts of a pipeline, without threads: records, rings, order book, bundle builder, clock and
-histogram."""
+"""The parts of a pipeline that need no threads."""

@@ -50,6 +50,7 @@ class OrderBook:
         tick_size: int = 1,
         base_price: int | None = None,
         *,
+        price_decimals: int = 4,
         lot_size: Decimal = ...,
         writers: int | Literal["n"] = 1,
         on_cross: Literal["count", "reject", "uncross", "match"] = "count",
@@ -68,6 +69,8 @@ class OrderBook:
     def levels(self) -> int: ...
     @property
     def tick_size(self) -> int: ...
+    @property
+    def price_decimals(self) -> int: ...
     @property
     def market(self) -> int: ...
     @property

@@ -33,7 +33,7 @@ from velox.core.records cimport (
 from velox.core.shared_book cimport shared_book_bytes, shared_book_quantity
 from velox.core.top cimport book_top, top_line
 
-from velox.core.instrument import MAX_LEVELS, MIN_LEVELS, Instrument
+from velox.core.instrument import MAX_LEVELS, MAX_PRICE_DECIMALS, MIN_LEVELS, Instrument
 from velox.core.records import Kind, Rejection, Side
 from velox.errors import BookError, RecordError, RejectedError
 
@@ -82,9 +82,9 @@ cdef list book_blocks(const book *self):
 
 
 class BookTop(NamedTuple):
-    """The best level of each side at one instant; prices in 1e-4, None where a side is empty.
+    """The best level of each side at one instant; None for the price of an empty side.
 
-    Quantities are in lots, 0 where a side is empty.
+    Prices are in the units of the book's records. Quantities are in lots, 0 where a side is empty.
     """
 
     bid_price: object
@@ -272,10 +272,13 @@ cdef class OrderBook:
     levels : int
         Prices a side in the window: a power of two, 64 to 262144.
     tick_size : int
-        The price step, in units of 1e-4. Prices off its grid are refused.
+        The price step, in units of ten to the minus `price_decimals`. Prices off its grid are
+        refused.
     base_price : int, optional
-        Where the window begins, in 1e-4. With one writer a start only, since the window follows the
-        best price; with several it is required, and stays.
+        Where the window begins, in the same units. With one writer a start only, since the window
+        follows the best price; with several it is required, and stays.
+    price_decimals : int
+        Decimals of a price, 0 to 18. The book itself compares integers; this says what they mean.
     lot_size : decimal.Decimal
         What one unit of quantity is worth, in the venue's own unit.
     writers : int or "n"
@@ -319,7 +322,8 @@ cdef class OrderBook:
     being made goes on for 128 levels at most, 64 of the window and 64 beyond it, then gives way and
     begins again.
 
-    Prices are integers in 1e-4 everywhere, quantities integers in lots.
+    Prices are integers everywhere, in units of ten to the minus `price_decimals`. Quantities are
+    integers in lots.
 
     Examples
     --------
@@ -332,9 +336,10 @@ cdef class OrderBook:
     (1002500, 1002600, 100, 0.5)
     """
 
-    def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, lot_size=Decimal(1),
-                  writers=1, on_cross="count", publish="record", cold_levels=65536,
-                  depth_capacity=64, huge_pages="auto", market=0, name="default"):
+    def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, price_decimals=4,
+                  lot_size=Decimal(1), writers=1, on_cross="count", publish="record",
+                  cold_levels=65536, depth_capacity=64, huge_pages="auto", market=0,
+                  name="default"):
         cdef uint64_t tick
         cdef ladder *side
         if not isinstance(lot_size, Decimal):
@@ -344,6 +349,7 @@ cdef class OrderBook:
         self.instrument = Instrument(
             name=name,
             market=checked_int("market", market, 0, MARKETS - 1),
+            price_decimals=checked_int("price_decimals", price_decimals, 0, MAX_PRICE_DECIMALS),
             tick_size=checked_int("tick_size", tick_size, 1, INT64_MAX),
             lot_size=lot_size,
             levels=checked_int("levels", levels, MIN_LEVELS, MAX_LEVELS))
@@ -404,7 +410,8 @@ cdef class OrderBook:
             raise BookError(
                 f"must be an Instrument, not {type(instrument).__name__}",
                 field="instrument", value=instrument)
-        return cls(instrument.levels, instrument.tick_size, lot_size=instrument.lot_size,
+        return cls(instrument.levels, instrument.tick_size,
+                   price_decimals=instrument.price_decimals, lot_size=instrument.lot_size,
                    market=instrument.market, name=instrument.name, **options)
 
     # What it is.
@@ -416,8 +423,13 @@ cdef class OrderBook:
 
     @property
     def tick_size(self):
-        """int: The price step, in 1e-4."""
+        """int: The price step, in units of ten to the minus `price_decimals`."""
         return self.instrument.tick_size
+
+    @property
+    def price_decimals(self):
+        """int: Decimals of a price: `from_fixed(price, price_decimals)` is the decimal price."""
+        return self.instrument.price_decimals
 
     @property
     def market(self):
@@ -476,13 +488,13 @@ cdef class OrderBook:
 
     @property
     def best_bid(self):
-        """int or None: The highest price bid, in 1e-4."""
+        """int or None: The highest price bid, in units of the records."""
         cdef book_top top = book_read_top(self.core)
         return top.bid_price if top.bid_quantity else None
 
     @property
     def best_ask(self):
-        """int or None: The lowest price asked, in 1e-4."""
+        """int or None: The lowest price asked, in units of the records."""
         cdef book_top top = book_read_top(self.core)
         return top.ask_price if top.ask_quantity else None
 
@@ -498,7 +510,7 @@ cdef class OrderBook:
 
     @property
     def spread(self):
-        """int or None: `best_ask` less `best_bid`, in 1e-4; negative in a crossed book."""
+        """int or None: `best_ask` less `best_bid`, in the same units; negative if crossed."""
         cdef book_top top = book_read_top(self.core)
         if not (top.bid_quantity and top.ask_quantity):
             return None
@@ -506,7 +518,7 @@ cdef class OrderBook:
 
     @property
     def mid(self):
-        """float or None: Half-way between the best prices, in 1e-4."""
+        """float or None: Half-way between the best prices, in the same units."""
         cdef book_top top = book_read_top(self.core)
         if not (top.bid_quantity and top.ask_quantity):
             return None
@@ -515,7 +527,7 @@ cdef class OrderBook:
 
     @property
     def microprice(self):
-        """float or None: The best prices weighted by each other's quantity, in 1e-4.
+        """float or None: The best prices weighted by each other's quantity, in the same units.
 
         It leans to the side that is likely to give way: with more bid than asked, to the ask.
         """
@@ -604,7 +616,7 @@ cdef class OrderBook:
         ----------
         side : Side
         price : int
-            In 1e-4.
+            In the units of the book's records.
         timeout : float
             Seconds to wait while another thread writes. Its mailbox covers `depth_capacity` levels;
             a price beyond them has to wait for a moment without a writer.
@@ -663,7 +675,8 @@ cdef class OrderBook:
         Returns
         -------
         float or None
-            In 1e-4, the exact average correctly rounded; None if the side holds fewer lots.
+            In the units of the book's records, the exact average correctly rounded; None if the
+            side holds fewer lots.
 
         Examples
         --------

@@ -1,5 +1,6 @@
-"""Decodes the data of venues into arrays of `Transaction`. A value that cannot be exact is an
-error.
+"""Decodes the data of venues into arrays of `Transaction`.
+
+A value that cannot be exact is an error.
 
 `velox.feeds.decode` turns messages into records and opens no file. `velox.feeds.files` reads files
 and passes their lines to it.
@@ -7,7 +8,7 @@ and passes their lines to it.
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.files import binance, lobster, npy, okx
-from velox.feeds.files.registry import formats, load, register
+from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "lobster",
     "npy",
     "okx",
+    "options_of",
+    "recognise",
     "register",
 ]

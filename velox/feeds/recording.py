@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from velox.core.instrument import Instrument
+from velox.core.records import from_fixed
 from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
@@ -114,3 +116,41 @@ class Recording:
             return KnownDepth(None, None, None)
         _, _, bid, ask, levels = own[-1].item()
         return KnownDepth(bid or None, None if ask == 2**63 - 1 else ask, levels or None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was read and what was left aside, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``source``, ``records``, ``checks``, ``skipped``, ``ignored``, ``gaps``, ``unknown``,
+            ``contradictions``, ``problems``, and ``known``: for each market its ``market``,
+            ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the end. These
+            prices are decimal text.
+        """
+        return {
+            "source": [str(path) for path in self.source],
+            "records": len(self),
+            "checks": 0 if self.checks is None else len(self.checks),
+            "skipped": self.skipped,
+            "ignored": dict(self.ignored),
+            "gaps": self.gaps,
+            "unknown": self.unknown,
+            "contradictions": self.contradictions,
+            "problems": list(self.problems),
+            "known": [self._known_at_the_end(each) for each in self.instruments],
+        }
+
+    def _known_at_the_end(self, instrument: Instrument) -> dict[str, Any]:
+        known = self.known_depth(instrument.market)
+        bid, ask = (
+            None if price is None else f"{from_fixed(price, instrument.price_decimals):f}"
+            for price in (known.bid, known.ask)
+        )
+        return {
+            "market": instrument.market,
+            "name": instrument.name,
+            "bid": bid,
+            "ask": ask,
+            "levels": known.levels,
+        }

@@ -1,6 +1,6 @@
 """The stage that applies records to their books and calls the strategy."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from velox.core.atomic cimport atomic_u64
 from velox.core.book cimport books
@@ -30,9 +30,15 @@ cdef struct book_stage:
     int strategy_failure            # what the strategy returned below 0, or above its room
     bint strategy_failed
     uint64_t failed_at              # the applied record at which it did
+    bint stops_at_bad_order         # a bad record that it emits stops the run, and is not blocked
+    uint8_t bad_reason              # why a record stopped the run; STATUS_APPLIED: none did
+    uint32_t bad_index              # its place in what that call emitted
+    Transaction bad_order
     atomic_u64 applied              # the stage's own thread writes these
     atomic_u64 rejected[STATUSES]
-    atomic_u64 emitted
+    atomic_u64 emitted              # made by the strategy: blocked and passed
+    atomic_u64 blocked[STATUSES]
+    atomic_u64 passed
     atomic_u64 timeouts
     Transaction aside[STRATEGY_ROOM]    # wiped; instead of slots where those end with the ring
 
@@ -42,3 +48,4 @@ cdef class BookStage(Stage):
     cdef readonly object books
     cdef readonly Strategy strategy
     cdef readonly Verifier verifier
+    cdef object bad_order_error(self)

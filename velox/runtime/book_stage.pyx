@@ -1,7 +1,8 @@
 """The stage that applies records to their books and calls the strategy."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
+from cython cimport unlikely
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from velox.core.atomic cimport count, load_relaxed
@@ -16,9 +17,25 @@ from velox.core.book cimport (
     books_poll,
 )
 from velox.core.clock cimport Clock, clock_now
+from velox.core.grid cimport tick_grid_divide, tick_grid_holds
 from velox.core.memory cimport allocate, release_memory
 from velox.core.order_book cimport Books
-from velox.core.records cimport STATUS_APPLIED, STATUS_TIMEOUT, Transaction
+from velox.core.records cimport (
+    KIND_CLEAR,
+    KIND_EXECUTE,
+    KIND_SET_WIDE,
+    KINDS,
+    SIDE_ASK,
+    STATUS_APPLIED,
+    STATUS_KIND,
+    STATUS_MARKET,
+    STATUS_OFF_TICK,
+    STATUS_PRICE,
+    STATUS_SIDE,
+    STATUS_SIZE,
+    STATUS_TIMEOUT,
+    Transaction,
+)
 from velox.core.ring cimport (
     TransactionRing,
     transaction_ring_claim,
@@ -43,6 +60,16 @@ cdef enum:
     TOGETHER = 128              # what a fast strategy makes is handed over by so many, 8 us at most
     SLOW_NS = 64                # a record: a slower one hands over each, for the latency's sake
     TIMED = 4                   # records in a batch from which the time of one can be told
+
+# What a strategy may emit wrongly, by the field that is wrong.
+BAD_FIELD = {
+    Rejection.KIND: ("kind", "is no kind of transaction"),
+    Rejection.SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
+    Rejection.MARKET: ("market", "has no book"),
+    Rejection.SIZE: ("size", "must not be 0 for this kind"),
+    Rejection.PRICE: ("price", "must be positive"),
+    Rejection.OFF_TICK: ("price", "is not a multiple of the tick size "),
+}
 
 
 cdef uint64_t refused(book_stage *self, uint8_t status) noexcept nogil:
@@ -87,6 +114,8 @@ cdef uint64_t forward(book_stage *self, const Transaction *first, uint64_t n) no
 
 cdef int64_t view_depth(void *market_book, uint8_t side, int64_t n, int64_t *prices,
                         int64_t *quantities) noexcept nogil:
+    if side > SIDE_ASK or n <= 0:
+        return 0
     return book_writer_depth(<book *>market_book, side, n, prices, quantities)
 
 
@@ -94,22 +123,99 @@ cdef inline void wipe(Transaction *slots, uint64_t n) noexcept nogil:
     memset(slots, 0, n * sizeof(Transaction))
 
 
+cdef uint8_t order_fault(const book_stage *self, const Transaction *order) noexcept nogil:
+    """Why no state of its book could take a record, or STATUS_APPLIED.
+
+    A record that was applied has no fault, so it may always be forwarded.
+    """
+    cdef const book *market = self.books.by_market[order.market]
+    cdef uint8_t kind = order.kind
+    if kind >= KINDS:
+        return STATUS_KIND
+    if order.side > SIDE_ASK:
+        return STATUS_SIDE
+    if market == NULL:
+        return STATUS_MARKET
+    if kind >= KIND_CLEAR:
+        return STATUS_APPLIED           # these two have no price
+    if order.price <= 0:
+        return STATUS_PRICE
+    if not tick_grid_holds(&market.grid, tick_grid_divide(&market.grid, order.price)):
+        return STATUS_OFF_TICK
+    # The quantity of KIND_SET_WIDE lies in its id.
+    if (kind <= KIND_EXECUTE and order.size == 0) \
+            or (kind == KIND_SET_WIDE and order.id > <uint64_t>INT64_MAX):
+        return STATUS_SIZE
+    return STATUS_APPLIED
+
+
+cdef inline bint order_is_good(const book_stage *self, const Transaction *order) noexcept nogil:
+    """Whether `order_fault` finds none. The common kinds take no branch that cannot be guessed."""
+    cdef const book *market = self.books.by_market[order.market]
+    cdef uint64_t kind = order.kind
+    cdef bint bad
+    if unlikely(market == NULL or kind >= KIND_CLEAR):
+        return order_fault(self, order) == STATUS_APPLIED
+    bad = order.side > SIDE_ASK
+    bad |= not tick_grid_holds(&market.grid, tick_grid_divide(&market.grid, order.price))
+    bad |= (order.size == 0) & (kind <= KIND_EXECUTE)
+    bad |= (kind == KIND_SET_WIDE) & (order.id > <uint64_t>INT64_MAX)
+    return not bad
+
+
+cdef int fail(book_stage *self, int made) noexcept nogil:
+    """Stop the run. The stage goes on without its strategy, so the books stay exact to the end."""
+    self.strategy_failure = made
+    self.strategy_failed = True
+    self.failed_at = load_relaxed(&self.applied)
+    control_stop(self.control)
+    return -1
+
+
+cdef int screen(book_stage *self, const Transaction *record, Transaction *out, int made,
+                int first) noexcept nogil:
+    """Block each bad record of what the strategy made, the first of which is at `first`.
+
+    Those that pass move up, and the room behind them is wiped. Returns how many passed, or -1 if
+    this was the strategy's last call.
+    """
+    cdef int i
+    cdef int passed = first
+    cdef uint8_t fault
+    for i in range(first, made):
+        fault = order_fault(self, &out[i])
+        if fault == STATUS_APPLIED:
+            out[passed] = out[i]
+            if out[passed].ingress_ts_ns == 0:
+                out[passed].ingress_ts_ns = record.ingress_ts_ns
+            passed += 1
+        elif self.stops_at_bad_order:
+            self.bad_reason = fault
+            self.bad_index = i
+            self.bad_order = out[i]
+            return fail(self, made)
+        else:
+            count(&self.blocked[fault], 1)
+    wipe(out + passed, made - passed)
+    count(&self.emitted, made)
+    count(&self.passed, passed)
+    return passed
+
+
 cdef inline int ask(book_stage *self, const Transaction *record, const book_view *view,
                     Transaction *out) noexcept nogil:
-    """Call the strategy; returns how many records it emitted, or -1 if it failed."""
+    """Call the strategy; returns how many records pass, or -1 if it failed."""
     cdef int i
     cdef int made = self.strategy(record, view, out, self.room, self.user_data)
-    if made < 0 or made > <int>self.room:
-        # The stage goes on without its strategy, so the books stay exact to the end.
-        self.strategy_failure = made
-        self.strategy_failed = True
-        self.failed_at = load_relaxed(&self.applied)
-        control_stop(self.control)
-        return -1
+    if unlikely(made < 0 or made > <int>self.room):
+        return fail(self, made)
     for i in range(made):
+        if unlikely(not order_is_good(self, &out[i])):
+            return screen(self, record, out, made, i)
         if out[i].ingress_ts_ns == 0:
             out[i].ingress_ts_ns = record.ingress_ts_ns
     count(&self.emitted, made)
+    count(&self.passed, made)
     return made
 
 
@@ -239,13 +345,32 @@ cdef class BookStage(Stage):
     verifier : Verifier, optional
     batch : int
         The most records that one call moves.
+    on_bad_order : {"block", "stop"}
+        What happens to a record that the strategy emits and that no book could take.
+    room : int
+        How many records the strategy can emit in one call. A pipeline's is always the default, 16.
+        The model checker takes less, so that its rings can be small.
+
+    Raises
+    ------
+    ConfigError
+        A setting cannot be used, or `output` has fewer slots than `room`.
     """
 
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
                   Books books not None, Clock clock not None, Control control not None, *,
-                  Strategy strategy=None, Verifier verifier=None, batch=256, name="orderbook"):
+                  Strategy strategy=None, Verifier verifier=None, batch=256,
+                  on_bad_order="block", room=STRATEGY_ROOM, name="orderbook"):
         if batch < 1:
             raise ConfigError("must be at least 1", field="batch", value=batch)
+        if on_bad_order not in ("block", "stop"):
+            raise ConfigError("must be 'block' or 'stop'", field="on_bad_order", value=on_bad_order)
+        if not 1 <= room <= STRATEGY_ROOM:
+            raise ConfigError(f"must be 1 to {STRATEGY_ROOM}", field="room", value=room)
+        if strategy is not None and output.capacity < room:
+            raise ConfigError(
+                f"must be at least {room} with a strategy, which can emit {room} records in one "
+                "call", field="output.capacity", value=output.capacity)
         input.attach_consumer()
         output.attach_producer()
         self.name = name
@@ -263,7 +388,8 @@ cdef class BookStage(Stage):
         self.book_stage.clock = clock.clock
         self.book_stage.control = control.control
         self.book_stage.batch = batch
-        self.book_stage.room = min(STRATEGY_ROOM, output.capacity)
+        self.book_stage.room = room
+        self.book_stage.stops_at_bad_order = on_bad_order == "stop"
         self.book_stage.together = TOGETHER
         if strategy is not None:
             self.book_stage.strategy = strategy.function
@@ -287,11 +413,33 @@ cdef class BookStage(Stage):
     cdef int check(self) except -1:
         if self.book_stage.strategy_failed:
             failure = self.book_stage.strategy_failure
+            if self.book_stage.bad_reason != STATUS_APPLIED:
+                raise self.bad_order_error()
+            position = self.book_stage.failed_at
+            raised = self.strategy.exception_of(failure)
+            if raised is not None:
+                raise StrategyError(
+                    f"{self.strategy.name} raised {type(raised).__name__}: {raised}",
+                    position=position) from raised
             raise StrategyError(
                 "its own error code" if failure < 0 else
                 f"more than its room of {self.book_stage.room} records",
-                returned=failure, position=self.book_stage.failed_at)
+                returned=failure, position=position)
         return 0
+
+    cdef object bad_order_error(self):
+        order = self.book_stage.bad_order
+        reason = Rejection(self.book_stage.bad_reason)
+        field, why = BAD_FIELD[reason]
+        if reason == Rejection.SIZE and order.kind == KIND_SET_WIDE:
+            field, why = "id", "is no quantity"
+        elif reason == Rejection.OFF_TICK:
+            why += str(self.book_stage.books.by_market[order.market].grid.tick_size)
+        value = {"kind": order.kind, "side": order.side, "market": order.market, "id": order.id,
+                 "size": order.size, "price": order.price}[field]
+        return StrategyError(
+            f"{self.strategy.name} emitted out[{self.book_stage.bad_index}].{field} = {value}, "
+            f"which {why}", position=self.book_stage.failed_at, reason=reason.name.lower())
 
     @property
     def applied(self):
@@ -308,8 +456,23 @@ cdef class BookStage(Stage):
 
     @property
     def emitted(self):
-        """int: Records passed on."""
+        """int: Records that the strategy emitted: those blocked and those passed."""
         return load_relaxed(&self.book_stage.emitted)
+
+    @property
+    def blocked(self):
+        """dict of str to int: Records that no book could take, by the name of the `Rejection`."""
+        return {
+            reason.name.lower(): load_relaxed(&self.book_stage.blocked[<int>reason])
+            for reason in BAD_FIELD
+        }
+
+    @property
+    def passed(self):
+        """int: Records passed on; without a strategy, all that were applied."""
+        if self.book_stage.strategy == NULL:
+            return load_relaxed(&self.book_stage.emitted)
+        return load_relaxed(&self.book_stage.passed)
 
     @property
     def timeouts(self):

@@ -61,7 +61,8 @@ class DepthChecks:
     market : ndarray, shape (n,), dtype uint8
         Whose book.
     prices : ndarray, shape (n, 2, depth), dtype int64
-        In units of 1e-4. Side 0 is the bid, side 1 the ask; the best level comes first.
+        In the units of the market's records. Side 0 is the bid, side 1 the ask; the best level
+        comes first.
     quantities : ndarray, shape (n, 2, depth), dtype int64
         In lots; 0 where the book has no such level. The price of that level is then ignored.
 

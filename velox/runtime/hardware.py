@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from math import floor
 from pathlib import Path, PurePosixPath
 
-__all__ = ["UsableCpus", "cpu_order", "describe_machine", "format_cpus", "usable_cpus"]
+__all__ = [
+    "UsableCpus",
+    "cpu_order",
+    "describe_machine",
+    "format_cpus",
+    "read_if_possible",
+    "usable_cpus",
+]
 
 CPU_FOLDER = "sys/devices/system/cpu"
 
@@ -126,10 +133,10 @@ def cpu_order(allowed: Iterable[int], root: str | os.PathLike[str] = "/") -> tup
     keys: dict[int, tuple[int, int, int]] = {}
     for cpu in members:
         topology = folder / f"cpu{cpu}" / "topology"
-        siblings = _parse_cpus(_read(topology / "thread_siblings_list"))
-        # Only allowed CPUs are counted: a mask may leave out a core's first thread.
+        siblings = _parse_cpus(read_if_possible(topology / "thread_siblings_list"))
+        # Counted among the allowed alone: a mask may leave out a core's first thread.
         rank = sum(1 for other in members if other < cpu and other in siblings)
-        package = _integer(_read(topology / "physical_package_id"))
+        package = _integer(read_if_possible(topology / "physical_package_id"))
         keys[cpu] = (rank, package if package is not None else 0, cpu)
     return tuple(sorted(members, key=keys.__getitem__))
 
@@ -143,9 +150,15 @@ def describe_machine(root: str | os.PathLike[str] = "/") -> str:
         Such as ``"AMD EPYC, 2 of 2 CPUs usable, Linux x86-64, Python 3.11.7"``.
     """
     machine = {"x86_64": "x86-64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    found = re.search(r"^model name\s*:\s*(.+?)\s*$", _read(Path(root) / "proc/cpuinfo"), re.M)
+    found = re.search(
+        r"^model name\s*:\s*(.+?)\s*$", read_if_possible(Path(root) / "proc/cpuinfo"), re.M
+    )
     model = found[1] if found else platform.processor() or machine
-    online = len(_parse_cpus(_read(Path(root) / CPU_FOLDER / "online"))) or os.cpu_count() or 1
+    online = (
+        len(_parse_cpus(read_if_possible(Path(root) / CPU_FOLDER / "online")))
+        or os.cpu_count()
+        or 1
+    )
     system = {"Darwin": "macOS"}.get(platform.system(), platform.system())
     return (
         f"{model}, {usable_cpus(root).count} of {online} CPUs usable, "
@@ -184,7 +197,7 @@ def _parse_cpus(text: str) -> frozenset[int]:
 def _quotas(root: Path) -> Iterator[float]:
     """Every CPU limit set on this process's cgroups, in CPUs."""
     mounts = list(_cgroup_mounts(root))
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in read_if_possible(root / "proc/self/cgroup").splitlines():
         hierarchy, controllers, own = [*line.split(":", 2), "", ""][:3]
         if hierarchy == "0" and not controllers:
             kind = "cgroup2"
@@ -205,7 +218,7 @@ def _cgroup_mounts(root: Path) -> Iterator[tuple[str, str, str]]:
 
     A line of mountinfo: ``id parent major:minor ROOT POINT options [tags…] - TYPE source SUPER``.
     """
-    for line in _read(root / "proc/self/mountinfo").splitlines():
+    for line in read_if_possible(root / "proc/self/mountinfo").splitlines():
         before, separator, after = line.partition(" - ")
         front, back = before.split(), after.split()
         if not separator or len(front) < 5 or len(back) < 3:
@@ -229,12 +242,15 @@ def _own_and_ancestors(root: Path, mount_root: str, mount_point: str, own: str) 
 
 
 def _quota_v2(folder: Path) -> float | None:
-    words = _read(folder / "cpu.max").split()
+    words = read_if_possible(folder / "cpu.max").split()
     return _ratio(words[0], words[1]) if len(words) == 2 else None
 
 
 def _quota_v1(folder: Path) -> float | None:
-    return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+    return _ratio(
+        read_if_possible(folder / "cpu.cfs_quota_us"),
+        read_if_possible(folder / "cpu.cfs_period_us"),
+    )
 
 
 def _ratio(quota_us: str, period_us: str) -> float | None:
@@ -256,7 +272,8 @@ def _unescape(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
 
 
-def _read(path: Path) -> str:
+def read_if_possible(path: Path) -> str:
+    """Return a file's text, or nothing if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from velox.config import HugePages as When
+from velox.runtime.hardware import read_if_possible
 
 __all__ = ["HugePages", "granted_bytes", "look"]
 
@@ -113,7 +114,7 @@ def granted_bytes(
     The kernel counts huge pages by mapping, and it merges neighbouring blocks into one mapping.
     From each mapping, this counts at most the bytes of the blocks that lie in it.
     """
-    smaps = _read(Path(root) / "proc/self/smaps")
+    smaps = read_if_possible(Path(root) / "proc/self/smaps")
     if "\nAnonHugePages:" not in smaps:
         return None
     blocks = list(blocks)
@@ -137,12 +138,12 @@ def _mappings(smaps: str) -> Iterator[tuple[int, int, int]]:
 
 def _refusal(asked: int, granted: int | None, root: Path) -> str:
     file = f"/{ENABLED}"
-    choices = _read(root / ENABLED).strip()
+    choices = read_if_possible(root / ENABLED).strip()
     if not choices:
         why = f"this kernel has no transparent huge pages: there is no {file}"
     elif "[never]" in choices:
         why = f"{file} says {choices!r}: write 'madvise' into it"
-    elif re.search(r"^THP_enabled:\s*0$", _read(root / "proc/self/status"), re.M):
+    elif re.search(r"^THP_enabled:\s*0$", read_if_possible(root / "proc/self/status"), re.M):
         why = "THP_enabled is 0 in /proc/self/status: they were disabled for this process (prctl)"
     elif granted is None:
         why = f"{file} says {choices!r}, but /proc/self/smaps does not say what was granted"
@@ -152,10 +153,3 @@ def _refusal(asked: int, granted: int | None, root: Path) -> str:
             "memory is short or fragmented (/proc/sys/vm/compact_memory)"
         )
     return f"huge_pages = 'always': {why}; the rest has small pages"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

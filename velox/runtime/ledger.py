@@ -64,8 +64,13 @@ class Ledger:
     rejected : dict of str to int
         Records that it refused, by reason.
     emitted : int
-        Records that the strategy sent on. A strategy may emit any number for each applied
-        record; the default forwards each.
+        Records that the strategy emitted: up to 16 for each applied record. The default forwards
+        each.
+    blocked : dict of str to int
+        Emitted records that no book could take, by reason: ``kind``, ``side``, ``market``,
+        ``size``, ``price``, ``off_tick``. They go no further.
+    passed : int
+        Emitted records that go on. If it is not given: those that were not blocked.
     bundles : dict of str to int
         Bundles sealed, by reason: ``size``, ``timeout``, ``idle``, ``drain``.
     sealed_transactions : int
@@ -96,6 +101,9 @@ class Ledger:
     applied: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     emitted: int = 0
+    blocked: dict[str, int] = field(default_factory=dict)
+    # __post_init__ makes a count of it.
+    passed: int = None  # type: ignore[assignment]
     bundles: dict[str, int] = field(default_factory=_zero_bundles)
     sealed_transactions: int = 0
     delivered_bundles: int = 0
@@ -104,9 +112,14 @@ class Ledger:
     undelivered_transactions: int = 0
 
     def __post_init__(self) -> None:
+        dicts = ("rejected", "blocked", "bundles")
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name in ("rejected", "bundles"):
+            if each.name == "passed" and value is None:
+                # Both have been checked by now.
+                value = self.emitted - sum(self.blocked.values())
+                object.__setattr__(self, "passed", value)
+            if each.name in dicts:
                 if not isinstance(value, Mapping):
                     raise LedgerError("must be a dict of counts", field=each.name, value=value)
                 for key, count in value.items():
@@ -131,12 +144,14 @@ class Ledger:
             strategy of the user's need not, so that nothing links the two counts then.
         """
         rejected = sum(self.rejected.values())
+        blocked = sum(self.blocked.values())
         bundles = sum(self.bundles.values())
         delivered = self.delivered_transactions + self.undelivered_transactions
         equations = [
             Equation("generated = pushed + dropped", self.generated, self.pushed + self.dropped),
             Equation("pushed = applied + rejected", self.pushed, self.applied + rejected),
-            Equation("emitted = sealed_transactions", self.emitted, self.sealed_transactions),
+            Equation("emitted = blocked + passed", self.emitted, blocked + self.passed),
+            Equation("passed = sealed_transactions", self.passed, self.sealed_transactions),
             Equation(
                 "bundles = delivered_bundles + undelivered_bundles",
                 bundles,
@@ -177,7 +192,7 @@ class Ledger:
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and `balanced`, ready for JSON.
 
-        `sealed_transactions` is left out: in a balanced ledger it equals ``emitted``.
+        `sealed_transactions` is left out: in a balanced ledger it equals ``passed``.
         """
         values: dict[str, Any] = {}
         for each in fields(self):
@@ -196,6 +211,12 @@ class Ledger:
         forwarding : bool
             As in `equations`.
         """
+        blocked = sum(self.blocked.values())
+        screened: list[tuple[str, int]] = [
+            ("blocked", blocked),
+            *(("  " + reason, count) for reason, count in sorted(self.blocked.items()) if count),
+            ("passed", self.passed),
+        ]
         rows: list[tuple[str, int]] = [
             ("generated", self.generated),
             ("  pushed", self.pushed),
@@ -204,6 +225,8 @@ class Ledger:
             ("rejected", sum(self.rejected.values())),
             *(("  " + reason, count) for reason, count in sorted(self.rejected.items()) if count),
             ("emitted", self.emitted),
+            # Without a strategy nothing is blocked.
+            *(screened if blocked else ()),
             ("sealed transactions", self.sealed_transactions),
             ("  delivered", self.delivered_transactions),
             ("  undelivered", self.undelivered_transactions),

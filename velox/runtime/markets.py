@@ -27,15 +27,18 @@ def refuse_other_scales(books: Books | OrderBook | Sequence[Instrument] | None) 
     Raises
     ------
     ConfigError
-        An instrument does not have 4 decimals.
+        A market does not have 4 decimals. The field is ``strategy``.
     """
-    if books is None or isinstance(books, (Books, OrderBook)):
+    if books is None:
         return
-    for each in books:
-        if isinstance(each, Instrument) and each.price_decimals != STRATEGY_DECIMALS:
+    if isinstance(books, OrderBook):
+        books = Books([books])
+    for each in books.values() if isinstance(books, Books) else books:
+        if isinstance(each, (Instrument, OrderBook)) and each.price_decimals != STRATEGY_DECIMALS:
             raise ConfigError(
-                f"strategy: {each.name!r} has price_decimals = {each.price_decimals}, and a "
-                f"strategy takes prices of {STRATEGY_DECIMALS} decimals only"
+                f"market {each.name!r} has price_decimals = {each.price_decimals}, and a "
+                f"strategy takes prices of {STRATEGY_DECIMALS} decimals only",
+                field="strategy",
             )
 
 
@@ -100,14 +103,18 @@ def _checked(books: Books, config: PipelineConfig) -> Books:
 
 
 def _instruments(ingresses: Sequence[Ingress], config: PipelineConfig) -> list[Instrument]:
-    """Return the instruments of the ingresses. A market that no ingress describes has a price step
-    of 1e-4."""
+    """Say what the ingresses trade in. A market that nothing describes has a step of 1e-4."""
     markets: dict[int, Instrument] = {}
     for ingress in ingresses:
         for each in ingress.instruments:
-            tick = gcd(
-                each.tick_size, markets[each.market].tick_size if each.market in markets else 0
-            )
+            other = markets.get(each.market)
+            if other is not None and other.price_decimals != each.price_decimals:
+                raise ConfigError(
+                    f"market {each.market} has {other.price_decimals} price decimals from one "
+                    f"ingress and {each.price_decimals} from another",
+                    field="price_decimals",
+                )
+            tick = gcd(each.tick_size, other.tick_size if other else 0)
             markets[each.market] = replace(each, tick_size=tick, levels=config.levels)
     # Python code may push any price, so a recording beside it says nothing about the step.
     all_known = all(each.instruments or each.recorded is not None for each in ingresses)

@@ -15,8 +15,6 @@ from velox.runtime.strategy import Strategy
 
 __all__ = ["numba_strategy"]
 
-# What a function that raised returns. The stage treats any negative number as a failure.
-RAISED, LEAST = -1, -(2**31)
 ARGUMENTS = ("record", "book", "out", "state")
 LONGEST = 200
 
@@ -24,43 +22,68 @@ Function = Callable[..., int]
 
 
 @overload
-def numba_strategy(function: Function, *, state: npt.NDArray[Any] | None = None) -> Strategy: ...
+def numba_strategy(
+    function: Function, *, state: npt.NDArray[Any] | None = None, boundscheck: bool = True
+) -> Strategy: ...
 @overload
 def numba_strategy(
-    function: None = None, *, state: npt.NDArray[Any] | None = None
+    function: None = None, *, state: npt.NDArray[Any] | None = None, boundscheck: bool = True
 ) -> Callable[[Function], Strategy]: ...
 def numba_strategy(
-    function: Function | None = None, *, state: npt.NDArray[Any] | None = None
+    function: Function | None = None,
+    *,
+    state: npt.NDArray[Any] | None = None,
+    boundscheck: bool = True,
 ) -> Strategy | Callable[[Function], Strategy]:
     """Compile a Python function to a `Strategy`; a decorator, with or without arguments.
 
     Parameters
     ----------
     function : callable
-        ``function(record, book, out)``, with `state` as a fourth argument where there is one. It
-        gets what is behind the pointers of the published signature: one record of
-        TRANSACTION_DTYPE, one of BOOK_VIEW_DTYPE, an array of TRANSACTION_DTYPE to write to, and
-        `state` itself. It returns how many records it wrote, 0 to ``len(out)``, on every
-        path. `out` is zeros, but for what an earlier call wrote there and did not return.
+        ``function(record, book, out)``, with `state` as a fourth argument if there is one. `record`
+        is one record of TRANSACTION_DTYPE. `book` is one record of BOOK_VIEW_DTYPE and read-only.
+        `out` is an array of 16 records of TRANSACTION_DTYPE to write to. It holds zeros, except
+        what an earlier call wrote there and did not return. The function returns how many records
+        it wrote, 0 to ``len(out)``, on every path.
     state : ndarray, optional
-        Writable and contiguous; shared, not copied: see `Strategy`.
+        The strategy's memory and its parameters. It must be writable and contiguous. It is shared,
+        not copied: Python may change a parameter in it while the pipeline runs, as far as single
+        aligned 8-byte fields go. See `Strategy`.
+    boundscheck : bool
+        Whether an index outside `out`, `state` or another array raises IndexError. Without it such
+        an index reads or overwrites other memory: other orders, or the process.
 
     Returns
     -------
     Strategy
-        Compiled; the function itself is not called by Python any more.
+        Compiled. Python itself does not call the function any more.
 
     Raises
     ------
     StrategyError
-        numba is not installed, `state` cannot be shared, or numba cannot compile the function; its
-        own error is the cause.
+        numba is not installed; `state` cannot be shared; numba cannot compile the function, and its
+        error is the cause; or the function does something unsafe, with file and line:
+
+        - It compares an int64 and a uint64, or makes one value of the two. numba would do that in
+          floating point, which is exact only to 2**53; ids and times are larger. Use a state of
+          np.uint64 for them, or convert one side: ``np.uint64(state[0])``.
+        - It writes to `book`.
+        - It calls a compiled function that uses arrays and checks no bounds.
 
     Notes
     -----
-    The function runs without the GIL: numba's nopython mode, with the division rules of NumPy
-    (``x / 0`` is inf or nan, and raises nothing). An exception that it raises ends the run with a
-    `StrategyError`, as a negative return does; which one it was cannot be told.
+    The function runs without the GIL, in numba's nopython mode, with the division rules of NumPy:
+    ``x / 0`` is inf or nan, and raises nothing.
+
+    An exception that the function raises ends the run with a `StrategyError` that has its words.
+    The exception itself is the error's ``__cause__``. Nothing of that call leaves.
+
+    ``book.depth(side, prices, quantities)`` copies the best levels of a side, best first. The two
+    int64 arrays have the same length, which says how many levels to copy. It returns how many there
+    were. Slices of `state` serve: ``book.depth(0, state[8:16], state[16:24])``.
+
+    A global array or number is frozen when the function is compiled: later changes are not seen.
+    Put what may change into `state`.
 
     Examples
     --------
@@ -73,12 +96,17 @@ def numba_strategy(
     ...     return 1
     """
     if function is None:
-        return lambda given: numba_strategy(given, state=state)
+        return lambda given: numba_strategy(given, state=state, boundscheck=boundscheck)
     if not callable(function):
         raise StrategyError(f"{function!r} is no function that numba could compile")
-    signature = strategy_signature(None if state is None else _checked(state).dtype)
+    if not isinstance(boundscheck, bool):
+        raise StrategyError(f"boundscheck = {boundscheck!r}: must be True or False")
+    strategy_signature(None if state is None else _checked(state).dtype)
     _require_arguments(function, len(ARGUMENTS) - (state is None))
-    return Strategy(_compiled(function, signature, state), user_data=state)
+    kept: list[BaseException] = []
+    strategy = Strategy(_compiled(function, state, boundscheck, kept), user_data=state)
+    strategy._keeps_exceptions(kept)
+    return strategy
 
 
 def _checked(state: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -87,66 +115,20 @@ def _checked(state: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return state
 
 
-def _compiled(function: Function, signature: Any, state: npt.NDArray[Any] | None) -> Any:
-    import numba  # noqa: PLC0415 - an extra, and slow to import; the signature has it already
+def _compiled(
+    function: Function,
+    state: npt.NDArray[Any] | None,
+    boundscheck: bool,
+    kept: list[BaseException],
+) -> Any:
+    from velox.runtime.numba_compiler import compiled_strategy  # noqa: PLC0415 - it imports numba
 
-    untyped: Any = numba
-    carray = untyped.carray
     try:
-        body = untyped.njit(error_model="numpy")(function)
-        _require_integer(function, body, signature, state, untyped)
+        return compiled_strategy(function, state, boundscheck, kept)
     except StrategyError:
         raise
     except Exception as error:  # whatever comes out of a compiler
         raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
-    if state is None:
-
-        def call(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
-            try:
-                made = body(carray(record, 1)[0], carray(book, 1)[0], carray(out, room))
-                # Before it is narrowed to 32 bits.
-                return min(made, room + 1) if made >= LEAST else RAISED
-            except Exception:  # numba knows no other kind
-                return RAISED
-    else:
-        shape = state.shape
-
-        def call(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
-            try:
-                made = body(
-                    carray(record, 1)[0],
-                    carray(book, 1)[0],
-                    carray(out, room),
-                    carray(user_data, shape),
-                )
-                return min(made, room + 1) if made >= LEAST else RAISED
-            except Exception:
-                return RAISED
-
-    call.__name__ = getattr(function, "__name__", "strategy")
-    try:
-        return untyped.cfunc(signature)(call)
-    except Exception as error:  # whatever comes out of a compiler
-        raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
-
-
-def _require_integer(
-    function: Function, body: Any, signature: Any, state: npt.NDArray[Any] | None, numba: Any
-) -> None:
-    """Compile the function by itself, and refuse it if it may return anything but an integer."""
-    types, (record, book, out, _, user_data) = numba.types, signature.args
-    arguments = [record.dtype, book.dtype, types.Array(out.dtype, 1, "C", aligned=False)]
-    if state is not None:
-        arguments.append(types.Array(user_data.dtype, state.ndim, "C", aligned=False))
-    body.compile(tuple(arguments))
-    returned = body.nopython_signatures[-1].return_type
-    if not isinstance(returned, types.Integer | types.Boolean):
-        literal = isinstance(returned, types.Literal) and isinstance(returned.literal_value, int)
-        if not literal:
-            raise StrategyError(
-                f"{_name(function)} returns {returned}: every path of it must return how many "
-                "transactions it wrote"
-            )
 
 
 def _require_arguments(function: Function, count: int) -> None:
@@ -166,5 +148,7 @@ def _gist(error: Exception) -> str:
     """Return the line of numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if not line.startswith("Failed in")), "")
-    found = f"{type(error).__name__}: {found}"
+    # What a called function refuses stands further down.
+    found = next((line for line in lines if line.startswith("TypingError: ")), found)
+    found = f"{type(error).__name__}: {found.removeprefix('TypingError: ')}"
     return found if len(found) <= LONGEST else found[:LONGEST] + "…"

@@ -61,6 +61,7 @@ cdef class Output(Stage):
     cdef readonly LatencyHistogram delivery
     cdef readonly LatencyHistogram total
     cdef readonly BundleRing ring
+    cdef public tuple instruments
     cdef Clock clock
     cdef Control control
 

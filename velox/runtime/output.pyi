@@ -2,6 +2,7 @@ from typing_extensions import disjoint_base
 
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
+from velox.core.instrument import Instrument
 from velox.core.ring import BundleRing
 from velox.runtime.stage import Control, Stage
 
@@ -9,6 +10,7 @@ __all__ = ["Output"]
 
 @disjoint_base
 class Output(Stage):
+    instruments: tuple[Instrument, ...]
     @property
     def driven(self) -> bool: ...
     @property

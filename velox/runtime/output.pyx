@@ -31,6 +31,8 @@ cdef class Output(Stage):
         From due to taken by the output, in ns, one value a record.
     ring : BundleRing or None
         The ring that it takes from, once a pipeline has taken it.
+    instruments : tuple of Instrument
+        The markets of the records; the pipeline sets it before the start.
 
     Notes
     -----
@@ -42,6 +44,7 @@ cdef class Output(Stage):
     def __cinit__(self, *args, **kwargs):
         self.name = "output"
         self.kept = []
+        self.instruments = ()
         self.delivery = LatencyHistogram()
         self.total = LatencyHistogram()
         # A subclass with a larger struct allocates that in place of this one.

@@ -29,11 +29,11 @@ from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
-from velox.runtime.report import Report, Statistics
+from velox.runtime.report import Report, Statistics, markets_of
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
 from velox.runtime.stage import Control, Stage
-from velox.runtime.strategy import Strategy
+from velox.runtime.strategy import ROOM, Strategy
 from velox.runtime.threads import Latch, RunnerThreads
 from velox.runtime.verify import Verifier
 
@@ -143,6 +143,13 @@ class Pipeline:
         self.books = books_for(self.ingresses, config, given=books)
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
+        if strategy is not None and config.transaction_capacity < ROOM:
+            raise ConfigError(
+                f"must be at least {ROOM} with a strategy, which can emit {ROOM} records in one "
+                "call",
+                field="transaction_capacity",
+                value=config.transaction_capacity,
+            )
         self._strategy = strategy
         self._plan_threads()
         try:
@@ -242,6 +249,7 @@ class Pipeline:
                 strategy=self._strategy,
                 verifier=verifier,
                 batch=config.batch,
+                on_bad_order=config.on_bad_order,
                 name="orderbook" + suffix,
             )
             to_bundle.append(from_book)
@@ -258,6 +266,7 @@ class Pipeline:
             batch=config.batch,
         )
         self.output.attach(bundles, self.clock, self._control, batch=config.batch)
+        self.output.instruments = tuple(each.instrument for each in self.books.values())
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
         self._rings: dict[str, TransactionRing | BundleRing] = {
@@ -580,9 +589,12 @@ class Pipeline:
         Ledger
         """
         rejected: dict[str, int] = {}
+        blocked: dict[str, int] = {}
         for book in self._book_stages:
             for reason, number in book.rejected.items():
                 rejected[reason] = rejected.get(reason, 0) + number
+            for reason, number in book.blocked.items():
+                blocked[reason] = blocked.get(reason, 0) + number
         return Ledger(
             generated=sum(each.generated for each in self.ingresses),
             pushed=sum(each.pushed for each in self.ingresses),
@@ -590,6 +602,8 @@ class Pipeline:
             applied=sum(each.applied for each in self._book_stages),
             rejected=rejected,
             emitted=sum(each.emitted for each in self._book_stages),
+            blocked=blocked,
+            passed=sum(each.passed for each in self._book_stages),
             bundles=self._bundle_stage.sealed,
             sealed_transactions=self._bundle_stage.sealed_transactions,
             delivered_bundles=self.output.delivered_bundles,
@@ -651,6 +665,7 @@ class Pipeline:
             verification=book_stage.verifier.result() if book_stage.verifier else None,
             forwarding=self._strategy is None,
             warnings=(*self.warnings, *self._warnings(ledger)),
+            markets=markets_of(self.books),
         )
 
     def _warnings(self, ledger: Ledger) -> list[str]:
@@ -672,4 +687,10 @@ class Pipeline:
         for reason, number in ledger.rejected.items():
             if number:
                 warnings.append(f"the book rejected {number} records: {reason}")
+        for reason, number in ledger.blocked.items():
+            if number:
+                warnings.append(
+                    f"{number} records of the strategy were blocked: {reason}; "
+                    "on_bad_order='stop' names the first"
+                )
         return warnings

@@ -15,7 +15,7 @@ from velox.config import Idle, PipelineConfig, stage_names
 from velox.errors import ConfigError
 from velox.runtime.hardware import UsableCpus, format_cpus
 
-__all__ = ["Plan", "RunnerPlan", "plan"]
+__all__ = ["Plan", "RunnerPlan", "counted", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ def _guard(
     if config.idle != "spin" or not runners:
         return config.idle, []
     if runners > room:
-        problem = f"{_count(runners, 'runner')} would spin on {_count(room, 'usable CPU')}"
+        problem = f"{counted(runners, 'runner')} would spin on {counted(room, 'usable CPU')}"
         remedy = "choose placement 'shared' or grant the process more CPUs"
         if config.strict:
             raise ConfigError(f"{problem}; {remedy}, or unset strict", field="idle", value="spin")
@@ -282,7 +282,7 @@ def _guard(
         )
         leave = "leaves" if runners == 1 else "leave"
         return "spin", [
-            f"{_count(runners, 'spinning runner')} on {_count(usable.count, 'usable CPU')} "
+            f"{counted(runners, 'spinning runner')} on {counted(usable.count, 'usable CPU')} "
             f"{leave} no core for Python{party}: expect stalls of a time slice; choose fewer "
             f"runners, idle 'yield', or grant the process more CPUs"
         ]
@@ -311,5 +311,6 @@ def _ignored(
     return notes
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from velox.core.histogram import LatencyHistogram
+from velox.core.order_book import Books
+from velox.core.records import from_fixed
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan
-from velox.runtime.report_text import latency_table, row, seals, verification
+from velox.runtime.report_text import (
+    MARKETS_SHOWN,
+    latency_table,
+    more_markets,
+    row,
+    seals,
+    verification,
+)
 from velox.runtime.verify import Verification
 
-__all__ = ["Report", "Statistics", "figures"]
+__all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
 
 
 def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return the histogram's figures, ready for JSON. Each is None if it is empty, since 0 is a
-    time."""
+    """Return the histogram's figures, ready for JSON.
+
+    Each is None if it is empty, since 0 is a time.
+    """
     found = histogram.to_dict()
     return {
         name: value if found["count"] or name == "count" else None for name, value in found.items()
@@ -51,6 +63,74 @@ class Statistics(NamedTuple):
     delivered_transactions: int
 
 
+class MarketReport(NamedTuple):
+    """One market of a run: what its prices mean, and how often its book crossed.
+
+    Attributes
+    ----------
+    market : int
+    name : str
+    price_decimals : int
+        Decimals of a price, 0 to 18.
+    tick_size : int
+        In units of ten to the minus `price_decimals`.
+    lot_size : decimal.Decimal
+        What one unit of size is worth.
+    crossed : int
+        Records that set or added a level at or through the other side's best.
+    uncrossed : int
+        Levels that were removed because a newer one crossed them.
+    matched : int
+        Lots traded under ``on_cross="match"``.
+    """
+
+    market: int
+    name: str
+    price_decimals: int
+    tick_size: int
+    lot_size: Decimal
+    crossed: int
+    uncrossed: int
+    matched: int
+
+    def __str__(self) -> str:
+        tick = f"{from_fixed(self.tick_size, self.price_decimals):f}"
+        text = (
+            f"{self.name}: {self.price_decimals} price decimals, tick {tick}, "
+            f"lot {self.lot_size:f}; {self.crossed:,} crossings"
+        )
+        if self.uncrossed:
+            text += f", {self.uncrossed:,} crossed levels removed"
+        return f"{text}, {self.matched:,} lots matched" if self.matched else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON; the lot is decimal text."""
+        return {**self._asdict(), "lot_size": f"{self.lot_size:f}"}
+
+
+def markets_of(books: Books) -> tuple[MarketReport, ...]:
+    """Return the markets of some books, in the order of their ids.
+
+    Thread-safe: the counters of a book may be read while it is written.
+    """
+    found = []
+    for book in books.values():
+        counters = book.statistics()
+        found.append(
+            MarketReport(
+                market=book.market,
+                name=book.name,
+                price_decimals=book.price_decimals,
+                tick_size=book.tick_size,
+                lot_size=book.instrument.lot_size,
+                crossed=counters.crossed,
+                uncrossed=counters.uncrossed,
+                matched=counters.matched,
+            )
+        )
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The report of a run.
@@ -79,7 +159,9 @@ class Report:
     forwarding : bool
         Whether the strategy was the default, which passes on what was applied.
     warnings : tuple of str
-        Faults of the setup that the user can correct.
+        What a person can act on.
+    markets : tuple of MarketReport
+        In the order of their ids.
     """
 
     ledger: Ledger
@@ -95,6 +177,7 @@ class Report:
     verification: Verification | None = None
     forwarding: bool = True
     warnings: tuple[str, ...] = ()
+    markets: tuple[MarketReport, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), *(f"warning: {each}" for each in self.warnings)]).strip()
@@ -124,6 +207,9 @@ class Report:
             row("late", late),
             row("ring full", full),
         ]
+        for number, market in enumerate(self.markets[:MARKETS_SHOWN]):
+            lines.append(row("" if number else "market", str(market)))
+        lines += more_markets(len(self.markets))
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -140,8 +226,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """bool: Whether the ledger balances and the verification, if there was one, found no
-        mismatch."""
+        """bool: Whether the ledger balances and no check of a verification failed."""
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
         return all(each.holds for each in equations) and not mismatched
@@ -162,6 +247,7 @@ class Report:
             "late_count": self.late_count,
             "full": self.full,
             "timeouts": self.timeouts,
+            "markets": [each.to_dict() for each in self.markets],
             "warnings": list(self.warnings),
         }
         if self.verification is not None:

@@ -10,9 +10,11 @@ from velox.runtime.verify import Verification
 
 __all__ = [
     "LATENCIES",
+    "MARKETS_SHOWN",
     "cells",
     "duration",
     "latency_table",
+    "more_markets",
     "percentile_cells",
     "row",
     "seals",
@@ -29,6 +31,8 @@ LATENCIES = {
 }
 PERCENTILES = (("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9))
 LABEL_WIDTH = 11
+# A terminal shows this many markets; JSON has them all.
+MARKETS_SHOWN = 16
 COLUMN_WIDTH = 9
 UNITS = (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000))
 
@@ -97,6 +101,11 @@ def seals(ledger: Ledger) -> str:
         return "none"
     shares = [f"{why} {count / bundles:.1%}" for why, count in ledger.bundles.items() if count]
     return f"{', '.join(shares)}; {ledger.sealed_transactions / bundles:.1f} records a bundle"
+
+
+def more_markets(count: int) -> list[str]:
+    """Say how many markets are not shown."""
+    return [row("", f"and {count - MARKETS_SHOWN:,} more")] if count > MARKETS_SHOWN else []
 
 
 def verification(result: Verification) -> list[str]:

@@ -1,4 +1,4 @@
-"""The C signature of a strategy, described for Python: NumPy dtypes, numba and ctypes."""
+"""The strategy's signature for Python, for numba and for ctypes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import StrategyError
 
-__all__ = ["BOOK_VIEW_DTYPE", "STRATEGY_CTYPE", "strategy_signature"]
-
-# velox_book_view of velox/strategy.h, byte for byte.
-BOOK_VIEW_DTYPE = np.dtype(
-    [
-        ("bid_price", "<i8"),
-        ("bid_quantity", "<i8"),
-        ("ask_price", "<i8"),
-        ("ask_quantity", "<i8"),
-        ("position", "<u8"),
-        ("now_ns", "<u8"),
-        ("tick_size", "<i8"),
-        ("market", "<u8"),
-        ("book", "<u8"),
-        ("depth", "<u8"),
-    ]
-)
+__all__ = ["STRATEGY_CTYPE", "strategy_signature"]
 
 # (record, book, out, room, user_data) -> how many records were written to out
 STRATEGY_CTYPE = ctypes.CFUNCTYPE(
@@ -65,20 +48,9 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
     ...     return 0
     """
     try:
-        import numba  # noqa: PLC0415 - an extra, and slow to import
-        from numba import types  # noqa: PLC0415
+        import numba  # noqa: F401, PLC0415 - an extra, and slow to import
     except ImportError as error:
         raise StrategyError("numba is not installed: pip install 'numba>=0.61'") from error
-    pointer: Any = types.CPointer
-    transaction = pointer(numba.from_dtype(TRANSACTION_DTYPE))
-    try:
-        element = types.uint8 if user_data is None else numba.from_dtype(user_data)
-    except numba.core.errors.NumbaError as error:
-        raise StrategyError(f"user_data of {user_data}: numba knows no such elements") from error
-    return types.int32(
-        transaction,
-        pointer(numba.from_dtype(BOOK_VIEW_DTYPE)),
-        transaction,
-        types.uint32,
-        pointer(element),
-    )
+    from velox.runtime.numba_compiler import signature  # noqa: PLC0415 - it imports numba
+
+    return signature(user_data)

@@ -92,7 +92,9 @@ cdef class CaptureOutput(Output):
     Parameters
     ----------
     path : path
-        Created, or emptied, when the pipeline starts.
+        Created, or emptied, when the pipeline starts. A second file beside it,
+        ``PATH.markets.json``, then says what the markets are: their names, ticks, lots, and
+        decimals of prices.
 
     Attributes
     ----------
@@ -124,7 +126,7 @@ cdef class CaptureOutput(Output):
         self.stage.self = self.capture
 
     def begin(self):
-        self.file = begin_capture(self.path)
+        self.file = begin_capture(self.path, self.instruments)
         self.capture.descriptor = self.file.fileno()
 
     def end(self):

@@ -43,6 +43,8 @@ cdef class Strategy:
     cdef void *user_data
     cdef readonly str name
     cdef tuple kept                 # the function and the data, kept alive
+    cdef list exceptions            # those that a compiled Python function raised; or None
+    cdef object exception_of(self, int answer)
 
 
 # `owner` holds the memory that `user_data` points to. It is kept alive as long as the strategy.

@@ -5,8 +5,13 @@ import numpy.typing as npt
 
 __all__ = ["Strategy"]
 
+FIRST_KEPT: Final[int]
+KEPT_EXCEPTIONS: Final[int]
+ROOM: Final[int]
 PARAMETERS: Final[int]
 ROOM_PARAMETER: Final[int]
+
+def exception_keeper() -> int: ...
 
 @final
 class Strategy:
@@ -15,3 +20,4 @@ class Strategy:
     ) -> None: ...
     @property
     def name(self) -> str: ...
+    def _keeps_exceptions(self, exceptions: list[BaseException]) -> None: ...

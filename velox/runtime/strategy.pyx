@@ -4,6 +4,8 @@ import ctypes
 
 cimport cython
 import numpy as np
+from cpython.exc cimport PyErr_Fetch, PyErr_NormalizeException
+from cpython.ref cimport Py_XDECREF, PyObject
 from cpython.pycapsule cimport (
     PyCapsule_CheckExact,
     PyCapsule_GetContext,
@@ -14,6 +16,9 @@ from cpython.pycapsule cimport (
 from velox.core.memory cimport STATIC_ASSERT
 
 from velox.errors import StrategyError
+
+cdef extern from "Python.h":
+    int PyException_SetTraceback(object exception, object traceback)
 
 cdef extern from "velox/strategy.h":
     const char *CAPSULE_NAME "VELOX_STRATEGY_CAPSULE"
@@ -38,8 +43,45 @@ cdef void assert_layout() noexcept nogil:
 
 assert_layout()
 
+# What a compiled Python function that raised returns: the place of its exception, from here on.
+FIRST_KEPT = -2**31
+KEPT_EXCEPTIONS = 1 << 16
+# How many records a strategy may emit at one record.
+ROOM = STRATEGY_ROOM
 PARAMETERS = 5
 ROOM_PARAMETER = 3
+
+
+cdef int32_t keep_exception(PyObject *kept) noexcept with gil:
+    """Move the exception that is set into a list; returns the strategy's answer that finds it."""
+    cdef PyObject *kind = NULL
+    cdef PyObject *value = NULL
+    cdef PyObject *trace = NULL
+    cdef list exceptions = <list>kept
+    PyErr_Fetch(&kind, &value, &trace)
+    if kind == NULL:
+        return -1
+    PyErr_NormalizeException(&kind, &value, &trace)
+    if len(exceptions) >= KEPT_EXCEPTIONS:
+        # A strategy that failed in so many runs: the oldest are told no more.
+        exceptions.clear()
+    if trace != NULL:
+        PyException_SetTraceback(<object>value, <object>trace)
+    exceptions.append(<object>value)
+    Py_XDECREF(kind)
+    Py_XDECREF(value)
+    Py_XDECREF(trace)
+    return FIRST_KEPT + len(exceptions) - 1
+
+
+def exception_keeper():
+    """The address of ``int32_t keep(list)``, for the code that numba makes; it holds the GIL.
+
+    Returns
+    -------
+    int
+    """
+    return <size_t><void *>keep_exception
 
 
 cdef int require_parameters(object function, object parameters, object is_pointer,
@@ -197,6 +239,19 @@ cdef class Strategy:
             raise StrategyError(
                 f"user_data must be an array, an address or None, not {type(user_data).__name__}")
         self.kept = (function, user_data)
+        if isinstance(function, Strategy):
+            self.exceptions = (<Strategy>function).exceptions
+
+    def _keeps_exceptions(self, list exceptions not None):
+        """Say where the function puts what it raises; for `velox.numba_strategy`."""
+        self.exceptions = exceptions
+
+    cdef object exception_of(self, int answer):
+        """The exception that an answer stands for, or None."""
+        cdef int64_t place = <int64_t>answer - <int64_t>FIRST_KEPT
+        if self.exceptions is not None and 0 <= place < len(self.exceptions):
+            return self.exceptions[place]
+        return None
 
     def __repr__(self):
         return f"<Strategy {self.name}>"

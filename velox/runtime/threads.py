@@ -17,8 +17,9 @@ LOOK_AGAIN_S = 0.05
 
 
 class Latch:
-    """An event that is set once. Any number of threads may wait for it, and an interrupt cannot
-    break it.
+    """An event that is set once.
+
+    Any number of threads may wait for it, and an interrupt cannot break it.
 
     `threading.Event` waits under a lock that a KeyboardInterrupt can leave held: Python code takes
     the lock, and the interrupt may come before the block that releases it. Then the thread that

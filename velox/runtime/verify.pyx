@@ -179,12 +179,15 @@ cdef class Verifier:
         mismatched = load_relaxed(&self.verifier.mismatched)
         text = None
         if mismatched:
-            text = f"after transaction {first.taken}, market {self.checks.market[first.check]}: "
+            market = int(self.checks.market[first.check])
+            text = f"after transaction {first.taken}, market {market}: "
             if self.verifier.checksums != NULL:
                 text += f"checksum {first.found_quantity}, expected {first.expected_quantity}"
             else:
+                decimals = self.kept[0][market].price_decimals
                 text += (
                     f"{Side(first.side).name.lower()} level {first.level} is "
-                    f"{first.found_quantity} at {from_fixed(first.found_price)}, expected "
-                    f"{first.expected_quantity} at {from_fixed(first.expected_price)}")
+                    f"{first.found_quantity} at {from_fixed(first.found_price, decimals)}, "
+                    f"expected {first.expected_quantity} at "
+                    f"{from_fixed(first.expected_price, decimals)}")
         return Verification(load_relaxed(&self.verifier.checked), mismatched, text)

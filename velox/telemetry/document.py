@@ -23,9 +23,11 @@ def document(
     hlog: str | None = None,
     hiccups: Sequence[Hiccups] = (),
     chain: dict[str, Any] | None = None,
+    recording: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what ``--json`` writes: Return `Report.to_dict`, with the run's command and how it
-    ended.
+    """Return what ``--json`` writes.
+
+    That is `Report.to_dict`, with the command of the run and how it ended.
 
     Parameters
     ----------
@@ -45,7 +47,9 @@ def document(
     hiccups : sequence of Hiccups
         The hiccups of the host, on the CPUs that ran the stages.
     chain : dict, optional
-        `velox.solana.orders.outcomes.ChainLedger.to_dict`, if orders were sent to the chain.
+        `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
+    recording : dict, optional
+        `velox.feeds.Recording.to_dict`, where a recording was replayed.
     """
     value = {
         "velox": version,
@@ -58,6 +62,8 @@ def document(
         **report.to_dict(),
         "hiccups": [each.to_dict() for each in hiccups],
     }
+    if recording is not None:
+        value["recording"] = recording
     if chain is not None:
         value["ledger"]["chain"] = chain
     return value

@@ -13,7 +13,14 @@ from velox.runtime.hiccups import Hiccups
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.placement import Plan
 from velox.runtime.report import Report, Statistics
-from velox.runtime.report_text import cells, duration, percentile_cells, row
+from velox.runtime.report_text import (
+    MARKETS_SHOWN,
+    cells,
+    duration,
+    more_markets,
+    percentile_cells,
+    row,
+)
 
 __all__ = [
     "benchmark_heading",
@@ -24,6 +31,7 @@ __all__ = [
     "hiccup_table",
     "opening",
     "progress",
+    "recording_lines",
 ]
 
 BENCHMARK_WIDTH = 24
@@ -129,6 +137,46 @@ def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
 def closing(report: Report, hiccups: Sequence[Hiccups] = ()) -> list[str]:
     """Return a report's lines, with the host's hiccups below the latencies."""
     return report.lines(hiccup_table(hiccups))
+
+
+def recording_lines(value: Mapping[str, Any]) -> list[str]:
+    """What a recording lacks and what was left aside, for the end of a replay.
+
+    Parameters
+    ----------
+    value : mapping
+        `velox.feeds.Recording.to_dict`.
+
+    Examples
+    --------
+    >>> known = [{"market": 0, "name": "X", "bid": "1.50", "ask": "1.62", "levels": None}]
+    >>> value = {"records": 1234, "skipped": 0, "gaps": 2, "contradictions": 0, "unknown": 5}
+    >>> print(*recording_lines({**value, "ignored": {"ping": 3}, "known": known}), sep="\\n")
+    <BLANKLINE>
+    recording   1,234 records; 0 lines skipped, 2 gaps, 0 contradictions, 5 checks beyond the depth
+    ignored     ping 3
+    known       X: bids from 1.50, asks to 1.62
+    """
+    counts = (
+        f"{value['records']:,} records; {value['skipped']:,} lines skipped, "
+        f"{value['gaps']:,} gaps, {value['contradictions']:,} contradictions, "
+        f"{value['unknown']:,} checks beyond the depth"
+    )
+    ignored = ", ".join(f"{name} {count:,}" for name, count in value["ignored"].items())
+    lines = ["", row("recording", counts), row("ignored", ignored or "nothing")]
+    for number, market in enumerate(value["known"][:MARKETS_SHOWN]):
+        lines.append(row("" if number else "known", f"{market['name']}: {_extent(market)}"))
+    return lines + more_markets(len(value["known"]))
+
+
+def _extent(known: Mapping[str, Any]) -> str:
+    """Say how deep one book is known."""
+    parts = [
+        *([f"bids from {known['bid']}"] if known["bid"] is not None else []),
+        *([f"asks to {known['ask']}"] if known["ask"] is not None else []),
+        *([f"{known['levels']:,} levels a side"] if known["levels"] is not None else []),
+    ]
+    return ", ".join(parts) or "the recording tells of no limit"
 
 
 def benchmark_line(name: str, result: Benchmarked) -> str:

@@ -16,6 +16,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS
 from velox.solana.tx.limits import MIN_TIP_LAMPORTS
 from velox.solana.tx.template import bundle_id
 from velox.testing.faults import Fault, FaultInjector
@@ -25,7 +26,7 @@ from velox.testing.svm import Execution, Svm
 __all__ = ["COMMITMENTS", "MAX_AGE", "Block", "Bundle", "Chain"]
 
 # A blockhash is valid in the block after its own and in 150 more: a ring of 151.
-MAX_AGE = 150
+MAX_AGE = BLOCKHASH_VALID_BLOCKS
 # How many blocks must be on top of a block for each commitment.
 COMMITMENTS = MappingProxyType({"processed": 0, "confirmed": 1, "finalized": 32})
 # For how many blocks a status is known without a search of the history.
@@ -272,8 +273,10 @@ class Chain:
             self._waiting.append(_Waiting(self.head.slot + 1, (received,)))
 
     def accept_bundle(self, transactions: tuple[Received, ...], region: str) -> Bundle:
-        """Accept a bundle, of which all transactions land or none. A waiting bundle is accepted
-        once."""
+        """Accept a bundle, of which all transactions land or none.
+
+        A waiting bundle is accepted once.
+        """
         with self.lock:
             name = bundle_id([each.signature for each in transactions])
             known, regions = self.bundles.get(name), {region}

@@ -18,8 +18,10 @@ __all__ = ["Fault", "FaultInjector", "FaultPlan", "Lie", "Strike"]
 
 
 class Fault(StrEnum):
-    """The faults that a `LocalCluster` can inject; ``docs/reference/local-cluster.md`` has the
-    effects."""
+    """The faults that a `LocalCluster` can inject.
+
+    ``docs/reference/local-cluster.md`` has their effects.
+    """
 
     RESPONSE_LOST = "response_lost"
     RATE_LIMITED_NULL_ID = "rate_limited_null_id"

@@ -14,10 +14,13 @@ import pytest
 
 from velox import (
     STRATEGY_CTYPE,
+    TRANSACTION_DTYPE,
+    Books,
     Instrument,
     OrderBook,
     Pipeline,
     PipelineConfig,
+    PushIngress,
     ReplayIngress,
     Strategy,
 )
@@ -25,6 +28,7 @@ from velox.core.records import from_fixed, to_fixed
 from velox.errors import BookError, ConfigError, FeedError, RecordError
 from velox.feeds import KnownDepth, Recording, load
 from velox.feeds.okx_checksum import OkxChecksum
+from velox.runtime.markets import books_for
 
 
 def binance(tmp_path: Path, *messages: dict[str, Any]) -> Path:
@@ -224,6 +228,87 @@ def test_a_strategy_on_another_scale_is_refused(tmp_path: Path) -> None:
             strategy=_forward(),
             config=PipelineConfig(placement="invoker"),
         )
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_strategy_refuses_books_of_another_scale(several: bool) -> None:
+    fine = OrderBook.from_instrument(Instrument(name="PEPE", market=1, price_decimals=8))
+    books = Books([OrderBook(market=0), fine]) if several else fine
+    transactions = np.zeros(1, TRANSACTION_DTYPE)
+    config = PipelineConfig(placement="invoker")
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(ReplayIngress(transactions), books=books, strategy=_forward(), config=config)
+    assert caught.value.field == "strategy"
+    assert "'PEPE' has price_decimals = 8" in caught.value.why
+    Pipeline(ReplayIngress(transactions), books=books, config=config)
+
+
+@pytest.mark.parametrize("decimals", [0, 4, 8, 18])
+def test_a_book_keeps_the_scale_of_its_instrument(decimals: int) -> None:
+    instrument = Instrument(name="X", market=3, price_decimals=decimals, tick_size=5, levels=64)
+    for book in (
+        OrderBook.from_instrument(instrument),
+        Books([instrument])[3],
+        OrderBook(64, 5, price_decimals=decimals, market=3, name="X"),
+    ):
+        assert book.instrument == instrument
+        assert book.price_decimals == decimals
+        book.add(0, 15, 2)
+        assert (book.best_bid, book.depth(1)["bid_price"].tolist()) == (15, [15])
+    assert OrderBook().price_decimals == 4
+
+
+@pytest.mark.parametrize("wrong", [-1, 19, 4.0, "4"])
+def test_a_book_refuses_a_scale_that_no_price_has(wrong: Any) -> None:
+    with pytest.raises(BookError) as caught:
+        OrderBook(price_decimals=wrong)
+    assert (caught.value.field, caught.value.value) == ("price_decimals", wrong)
+
+
+def test_a_mismatch_is_told_in_the_decimals_of_its_market(tmp_path: Path) -> None:
+    messages = [
+        opening(1, "60000.1", "60000.2", symbol="BTCUSDT"),
+        opening(1, "0.00001234", "0.00001235", symbol="PEPEUSDT"),
+        diff(2, ("60000.1", "7"), symbol="BTCUSDT"),
+        diff(2, ("0.00001234", "6")),
+        ticker(2, "0.00001234", "0.00001235"),
+    ]
+    recording = load(binance(tmp_path, *messages), "binance")
+    pipeline = Pipeline(
+        ReplayIngress(recording.transactions),
+        books=recording.instruments,
+        checks=recording.checks,
+        config=PipelineConfig(placement="invoker"),
+    )
+    pipeline.run()
+    verification = pipeline.report().verification
+    assert verification is not None
+    assert (verification.checked, verification.mismatched) == (1, 1)
+    assert verification.first_mismatch is not None
+    assert verification.first_mismatch.endswith(
+        "market 1: bid level 0 is 6 at 0.00001234, expected 7 at 0.00001234"
+    )
+
+
+class _Describes(PushIngress):
+    """An ingress that says what its market is."""
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__()
+        self.decimals = decimals
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        return (Instrument(price_decimals=self.decimals, tick_size=100),)
+
+
+def test_two_scales_of_one_market_are_refused() -> None:
+    config = PipelineConfig(lanes=2, writers=2)
+    with pytest.raises(ConfigError) as caught:
+        books_for([_Describes(8), _Describes(4)], config)
+    assert caught.value.field == "price_decimals"
+    [book] = books_for([_Describes(8)], PipelineConfig()).values()
+    assert (book.price_decimals, book.tick_size) == (8, 100)
 
 
 def _forward() -> Strategy:

@@ -21,11 +21,13 @@ int32_t several(const velox_transaction *record, const velox_book_view *book,
     for (uint32_t i = 0; i < count; i++) {
         memset(&out[i], 0, sizeof out[i]);
         out[i].id = record->id * 100 + i;
+        out[i].price = record->price;
+        out[i].size = 1;
     }
     return (int32_t)count;
 }
 
-/* Emits as many as the record's size says, of all ones but for the number.
+/* Emits as many as the record's size says, of all ones where that is allowed.
    user_data: how many bytes of the room were not 0 before. */
 int32_t fill(const velox_transaction *record, const velox_book_view *book,
              velox_transaction *out, uint32_t room, void *user_data)
@@ -35,8 +37,13 @@ int32_t fill(const velox_transaction *record, const velox_book_view *book,
     for (size_t i = 0; i < room * sizeof *out; i++)
         *(uint64_t *)user_data += ((const uint8_t *)out)[i] != 0;
     memset(out, 0xff, count * sizeof *out);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         out[i].id = record->id * 100 + i;
+        out[i].price = record->price;
+        out[i].side = 1;
+        out[i].kind = 1;
+        out[i].market = record->market;
+    }
     return (int32_t)count;
 }
 
@@ -48,13 +55,37 @@ int32_t scribble(const velox_transaction *record, const velox_book_view *book,
     return several(record, book, out, room, user_data);
 }
 
-/* Writes its number and nothing else. */
+/* Writes its number, a price and a size, and nothing else. */
 int32_t terse(const velox_transaction *record, const velox_book_view *book,
               velox_transaction *out, uint32_t room, void *user_data)
 {
     (void)book; (void)room; (void)user_data;
     out[0].id = record->id;
+    out[0].price = record->price;
+    out[0].size = 7;
     return 1;
+}
+
+/* Emits user_data[0] records, which follow user_data[0] itself. */
+int32_t dictated(const velox_transaction *record, const velox_book_view *book,
+                 velox_transaction *out, uint32_t room, void *user_data)
+{
+    const uint64_t *count = user_data;
+    (void)record; (void)book; (void)room;
+    memcpy(out, count + 1, *count * sizeof *out);
+    return (int32_t)*count;
+}
+
+/* Forwards; and into user_data, 3 int64, how many levels a side has that there is not. */
+int32_t look_aside(const velox_transaction *record, const velox_book_view *book,
+                   velox_transaction *out, uint32_t room, void *user_data)
+{
+    int64_t *found = user_data;
+    int64_t price, quantity;
+    found[0] = book->depth(book->book, 2, 1, &price, &quantity);
+    found[1] = book->depth(book->book, 255, 1, &price, &quantity);
+    found[2] = book->depth(book->book, 0, -1, &price, &quantity);
+    return forward(record, book, out, room, user_data);
 }
 
 /* user_data: { the id to return at, what to return } */

@@ -35,6 +35,7 @@ def balanced_ledgers(draw):
     """A ledger as a pipeline would fill it: the left sides are made of the right ones."""
     applied, dropped = draw(counts), draw(counts)
     rejected = draw(st.dictionaries(st.sampled_from(["price", "size", "side"]), counts))
+    blocked = draw(st.dictionaries(st.sampled_from(["price", "size", "kind"]), counts))
     pushed = applied + sum(rejected.values())
     delivered, undelivered = draw(counts), draw(counts)
     reasons = draw(st.lists(counts, min_size=4, max_size=4))
@@ -45,7 +46,9 @@ def balanced_ledgers(draw):
         dropped=dropped,
         applied=applied,
         rejected=rejected,
-        emitted=delivered + undelivered,
+        emitted=delivered + undelivered + sum(blocked.values()),
+        blocked=blocked,
+        passed=delivered + undelivered,
         bundles=dict(zip(("size", "timeout", "idle", "drain"), reasons, strict=True)),
         sealed_transactions=delivered + undelivered,
         delivered_bundles=sum(reasons) - undelivered_bundles,
@@ -79,6 +82,7 @@ def test_every_ledger_filled_as_a_pipeline_does_balances(ledger):
             "dropped",
             "applied",
             "emitted",
+            "passed",
             "sealed_transactions",
             "delivered_bundles",
             "delivered_transactions",
@@ -122,6 +126,7 @@ def test_a_strategy_of_the_users_need_not_emit_what_was_applied():
     quiet = replace(
         BALANCED,
         emitted=0,
+        passed=0,
         sealed_transactions=0,
         delivered_transactions=0,
         undelivered_transactions=0,
@@ -134,7 +139,7 @@ def test_a_strategy_of_the_users_need_not_emit_what_was_applied():
 def test_forwarding_adds_one_equation_and_no_more():
     plain = {each.name for each in BALANCED.equations()}
     forwarding = {each.name for each in BALANCED.equations(forwarding=True)}
-    assert len(plain) == 5
+    assert len(plain) == 6
     assert forwarding - plain == {"applied = emitted"}
 
 
@@ -148,6 +153,8 @@ def test_the_json_shape_is_fixed():
         "applied": 980,
         "rejected": {"off_tick": 7, "price": 3},
         "emitted": 980,
+        "blocked": {},
+        "passed": 980,
         "bundles": {"size": 60, "timeout": 2, "idle": 0, "drain": 1},
         "delivered_bundles": 61,
         "delivered_transactions": 960,
@@ -175,6 +182,28 @@ def test_the_table_of_a_ledger_that_does_not_balance_says_which_equation_fails()
     lines = replace(BALANCED, generated=999).format().splitlines()
     assert lines[-2].split() == ["balanced", "no"]
     assert lines[-1] == "  generated = pushed + dropped: 999 ≠ 1,000"
+
+
+def test_what_was_blocked_is_in_the_table_and_the_equations():
+    screened = replace(BALANCED, emitted=990, blocked={"off_tick": 8, "kind": 2, "size": 0})
+    screened.check()
+    lines = [line.split() for line in screened.format().splitlines()]
+    first = lines.index(["emitted", "990"])
+    assert lines[first + 1 : first + 5] == [
+        ["blocked", "10"],
+        ["kind", "2"],
+        ["off_tick", "8"],
+        ["passed", "980"],
+    ]
+    assert "blocked" not in BALANCED.format()
+    with pytest.raises(LedgerError, match=r"emitted = blocked \+ passed: 990 ≠ 989"):
+        replace(screened, blocked={"off_tick": 9}).check()
+
+
+def test_what_is_not_given_as_passed_is_what_was_not_blocked():
+    assert Ledger(emitted=10, blocked={"kind": 3}).passed == 7
+    with pytest.raises(LedgerError, match="passed = -1"):
+        Ledger(emitted=2, blocked={"kind": 3})
 
 
 def test_the_sum_of_lanes_is_the_ledger_of_both():

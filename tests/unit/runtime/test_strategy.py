@@ -18,6 +18,7 @@ from velox import (
     BOOK_VIEW_DTYPE,
     STRATEGY_CTYPE,
     TRANSACTION_DTYPE,
+    Books,
     CaptureOutput,
     Instrument,
     Kind,
@@ -29,7 +30,7 @@ from velox import (
     Strategy,
     strategy_signature,
 )
-from velox.errors import PipelineError, StrategyError
+from velox.errors import ConfigError, PipelineError, StrategyError
 
 ROOM = 16
 NEW_CAPSULE = ctypes.pythonapi.PyCapsule_New
@@ -308,13 +309,15 @@ def test_a_strategy_emits_from_none_to_its_room(
 
 
 @pytest.mark.parametrize("capacity", [2, 4, 8])
-def test_a_ring_smaller_than_the_strategys_room_does_not_stand_still(
-    library: ctypes.CDLL, tmp_path: Path, capacity: int
+def test_a_ring_smaller_than_the_strategys_room_is_refused(
+    library: ctypes.CDLL, capacity: int
 ) -> None:
-    run = Run(tmp_path, recorded(5), library.forward, transaction_capacity=capacity)
-    for _ in range(100):
-        run.pipeline.step()
-    assert run.pipeline.statistics().emitted == 5
+    config = PipelineConfig(placement="invoker", transaction_capacity=capacity)
+    with refused(ConfigError, field="transaction_capacity", value=capacity) as error:
+        Pipeline(ReplayIngress(recorded(5)), strategy=library.forward, config=config)
+    assert f"at least {ROOM}" in str(error.value)
+    # Without a strategy there is no room to keep.
+    assert Pipeline(ReplayIngress(recorded(5)), config=config).run().ledger.emitted == 5
 
 
 def test_what_a_strategy_does_not_write_leaves_as_zeros(
@@ -324,6 +327,8 @@ def test_what_a_strategy_does_not_write_leaves_as_zeros(
     out = Run(tmp_path, records, library.terse).out()
     expected = np.zeros(40, TRANSACTION_DTYPE)
     expected["id"] = records["id"]
+    expected["price"] = records["price"]
+    expected["size"] = 7
     expected["ingress_ts_ns"] = records["ingress_ts_ns"]
     assert out.tobytes() == expected.tobytes()
 
@@ -341,15 +346,17 @@ def test_a_strategy_finds_zeros_wherever_its_room_lies(
     assert found[0] == 0
 
 
-@pytest.mark.parametrize("capacity", [2, 4, 8, 16, 32, 4096])
+@pytest.mark.parametrize("capacity", [16, 32, 4096])
 def test_what_a_strategy_writes_and_does_not_return_never_leaves(
     library: ctypes.CDLL, tmp_path: Path, capacity: int
 ) -> None:
-    sizes = np.random.default_rng(capacity).integers(0, min(ROOM, capacity) + 1, 2_000)
+    sizes = np.random.default_rng(capacity).integers(0, ROOM + 1, 2_000)
     records = recorded(2_000, kind=Kind.SET, size=sizes, ingress_ts_ns=10**9)
     out = Run(tmp_path, records, library.scribble, transaction_capacity=capacity).out()
     expected = np.zeros(sizes.sum(), TRANSACTION_DTYPE)
     expected["id"] = numbered(sizes)
+    expected["price"] = records["price"][0]
+    expected["size"] = 1
     expected["ingress_ts_ns"] = np.repeat(records["ingress_ts_ns"], sizes)
     assert out.tobytes() == expected.tobytes()
 
@@ -382,6 +389,178 @@ def test_a_timestamp_of_the_strategys_own_is_kept(library: ctypes.CDLL, tmp_path
     records = recorded(3)
     out = Run(tmp_path, records, library.forward).out()
     assert out["ingress_ts_ns"].tolist() == records["ingress_ts_ns"].tolist()
+
+
+def test_a_side_that_there_is_not_has_no_depth(library: ctypes.CDLL, tmp_path: Path) -> None:
+    found = np.full(3, -9, np.int64)
+    run = Run(tmp_path, recorded(3), Strategy(library.look_aside, user_data=found))
+    assert len(run.out()) == 3
+    assert found.tolist() == [0, 0, 0]
+
+
+# What it emits is checked
+
+GOOD: dict[str, Any] = {"id": 5, "price": 9_900, "size": 3, "market": 3}
+BAD = [
+    ("kind", {"kind": 8}),
+    ("kind", {"kind": 255}),
+    ("side", {"side": 2}),
+    ("side", {"side": 2, "kind": Kind.CLEAR}),
+    ("market", {"market": 0}),
+    ("market", {"market": 255, "kind": Kind.TRADE}),
+    ("price", {"price": 0}),
+    ("price", {"price": -100}),
+    ("price", {"price": -(2**63), "kind": Kind.SET}),
+    ("off_tick", {"price": 9_901}),
+    ("off_tick", {"price": 2**63 - 1, "kind": Kind.DELETE}),
+    ("size", {"size": 0}),
+    ("size", {"size": 0, "kind": Kind.CANCEL}),
+    ("size", {"size": 0, "kind": Kind.EXECUTE}),
+    ("size", {"kind": Kind.SET_WIDE, "id": 2**63}),
+]
+ALLOWED: list[dict[str, Any]] = [
+    {},
+    {"side": 1, "flags": 255, "size": 2**32 - 1},
+    {"kind": Kind.SET, "size": 0},
+    {"kind": Kind.SET_WIDE, "size": 0, "id": 2**63 - 1},
+    {"kind": Kind.DELETE, "size": 0},
+    {"kind": Kind.CLEAR, "price": -1, "size": 0},
+    {"kind": Kind.TRADE, "price": 9_901, "size": 0},
+    {"price": (2**63 - 1) // 100 * 100},
+    # Far from every window: an order need not lie near the best price.
+    {"price": 100},
+]
+
+
+def emission(*orders_of_it: dict[str, Any]) -> Array:
+    """What `dictated` reads: how many records, and the records."""
+    made = orders(len(orders_of_it))
+    for record, fields in zip(made, orders_of_it, strict=True):
+        for name, value in {**GOOD, **fields}.items():
+            record[name] = value
+    return np.concatenate([np.array([len(made)], np.uint64), made.view(np.uint64)])
+
+
+class Dictated:
+    """A pipeline of one market, 3, with a tick of 100, whose strategy emits what it is told."""
+
+    def __init__(
+        self, library: ctypes.CDLL, tmp_path: Path, told: Array, count: int = 40, **config: Any
+    ) -> None:
+        self.run = Run(
+            tmp_path,
+            recorded(count, market=3),
+            Strategy(library.dictated, user_data=told),
+            books=[Instrument(market=3, tick_size=100)],
+            **config,
+        )
+
+    def out(self) -> Array:
+        return self.run.out()
+
+
+@pytest.mark.parametrize(("reason", "fields"), BAD)
+@pytest.mark.parametrize("capacity", [16, 64])
+def test_a_record_that_no_book_could_take_is_blocked_and_counted(
+    library: ctypes.CDLL, tmp_path: Path, reason: str, fields: dict[str, Any], capacity: int
+) -> None:
+    told = emission({"id": 1}, fields, {"id": 2, "side": 1}, fields, fields)
+    dictated = Dictated(library, tmp_path, told, transaction_capacity=capacity)
+    out = dictated.out()
+    assert out["id"].tolist() == [1, 2] * 40
+    assert out["side"].tolist() == [0, 1] * 40
+    assert (out["ingress_ts_ns"] > 0).all()
+    ledger = dictated.run.pipeline.ledger()
+    assert (ledger.emitted, ledger.passed) == (200, 80)
+    assert {name: n for name, n in ledger.blocked.items() if n} == {reason: 120}
+    report = dictated.run.pipeline.report()
+    assert report.to_dict()["ledger"]["blocked"][reason] == 120
+    assert any("blocked" in each and reason in each for each in report.warnings)
+    assert "blocked" in str(report)
+
+
+@pytest.mark.parametrize("fields", ALLOWED, ids=str)
+def test_a_record_that_some_book_could_take_passes(
+    library: ctypes.CDLL, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    out = Dictated(library, tmp_path, emission(fields)).out()
+    assert len(out) == 40
+    for name, value in {**GOOD, **fields}.items():
+        assert set(out[name].tolist()) == {value}
+
+
+@pytest.mark.parametrize("placement", ["invoker", "paired"])
+@pytest.mark.parametrize(("reason", "fields"), BAD)
+def test_a_bad_record_stops_the_run_where_that_is_asked(
+    library: ctypes.CDLL, tmp_path: Path, reason: str, fields: dict[str, Any], placement: str
+) -> None:
+    told = emission({"id": 1}, {})
+    dictated = Dictated(library, tmp_path, told, placement=placement, on_bad_order="stop", count=3)
+    assert len(dictated.out()) == 6
+    (tmp_path / "out.npy").unlink()
+    dictated = Dictated(
+        library, tmp_path, emission({"id": 1}, fields), placement=placement, on_bad_order="stop"
+    )
+    with refused(StrategyError, reason=reason, position=1) as raised:
+        dictated.run.pipeline.run()
+    assert "out[1]." in str(raised.value)
+    assert_adds_up(dictated.run.pipeline, forwarding=False)
+    ledger = dictated.run.pipeline.ledger()
+    # Nothing of that call leaves; the books stay exact.
+    assert (ledger.emitted, ledger.delivered_transactions) == (0, 0)
+    assert ledger.applied == ledger.pushed
+
+
+def test_what_is_blocked_leaves_no_trace_in_the_room(library: ctypes.CDLL, tmp_path: Path) -> None:
+    sizes = np.random.default_rng(5).integers(0, ROOM + 1, 2_000)
+    found = np.zeros(1, np.uint64)
+    records = recorded(2_000, kind=Kind.SET, size=sizes, ingress_ts_ns=10**9)
+    # `fill` copies the price: half of its records are off the grid that their book has now.
+    records["kind"][::2] = Kind.TRADE
+    records["price"][::2] += 1
+    run = Run(
+        tmp_path,
+        records,
+        Strategy(library.fill, user_data=found),
+        books=[Instrument(tick_size=100)],
+        transaction_capacity=32,
+    )
+    out = run.out()
+    expected = [n * 100 + i for n, size in enumerate(sizes, 1) for i in range(size) if n % 2 == 0]
+    assert out["id"].tolist() == expected
+    assert run.pipeline.ledger().blocked["off_tick"] == sizes[::2].sum()
+    assert found[0] == 0
+
+
+@pytest.mark.parametrize("on_cross", ["count", "reject", "uncross", "match"])
+@pytest.mark.parametrize("writers", [1, 2])
+def test_what_was_applied_may_always_be_forwarded(
+    library: ctypes.CDLL, tmp_path: Path, on_cross: str, writers: int
+) -> None:
+    if writers > 1 and on_cross != "count":
+        pytest.skip("a book of several writers counts crossings")
+    generator = np.random.default_rng(11)
+    count = 20_000
+    records = recorded(count, ingress_ts_ns=10**9)
+    for name, low, high in (
+        ("price", -200, 12_000), ("size", 0, 4), ("side", 0, 3), ("kind", 0, 10), ("market", 0, 4),
+    ):  # fmt: skip
+        records[name] = generator.integers(low, high, count)
+    on_grid = generator.random(count) < 0.8
+    records["price"][on_grid] = records["price"][on_grid] // 100 * 100
+    records["id"][::5] = 2**63 + records["id"][::5]
+    books = Books(
+        [
+            OrderBook(64, 100, base_price=3_000, writers=writers, market=market, on_cross=on_cross)
+            for market in (0, 2, 3)
+        ]
+    )
+    run = Run(tmp_path, records, library.forward, books=books, writers=writers)
+    out = run.out()
+    ledger = run.pipeline.ledger()
+    assert len(out) == ledger.applied == ledger.passed > 1_000
+    assert sum(ledger.rejected.values()) > 1_000
+    assert not any(ledger.blocked.values())
 
 
 # What goes wrong

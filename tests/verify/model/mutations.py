@@ -288,10 +288,9 @@ MUTANTS = [
     ),
     Mutant(
         "a bit that is set already is not announced", BOOK + ".pyx",
-        "        # Release: a thread that sees this bit also sees its word announced above.",
+        "        # Release: a thread that sees this bit also sees its word",
         "        if seen & <uint64_t>1 << (index & 31):\n            return True\n"
-        "        # Release: a thread that sees this bit also sees its word announced above.",
-        ("shared_book",),
+        "        # Release: a thread that sees this bit also sees its word", ("shared_book",),
     ),
     Mutant(
         "a bit is announced without a version", BOOK + ".pyx",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.verify.model.checker import tidy
+from tests.verify.model.mutations import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,3 +48,8 @@ def test_a_line_of_a_model_is_one_wherever_the_checkout_lies() -> None:
     assert tidy("/velox/build/model/tree/velox/core/ring.pxd:12") == "core/ring.pxd:12"
     assert tidy("/models/velox/core/ring.pxd:12") == "core/ring.pxd:12"
     assert tidy("/usr/include/stdlib.h:3") == "stdlib.h:3"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
+def test_the_source_holds_what_a_mutant_changes(mutant: Mutant) -> None:
+    assert mutant.old in (ROOT / mutant.file).read_text(encoding="utf-8")

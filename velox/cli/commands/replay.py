@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from velox import feeds
 from velox.cli.options import integer, path, speed
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
+from velox.cli.recordings import add_reading_options, format_of, reading_options
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
-from velox.errors import ConfigError, FeedError
+from velox.errors import ConfigError
 from velox.runtime.sources import ReplayIngress
 
 __all__ = ["add_replay"]
@@ -31,7 +29,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument(
         "--format",
         choices=feeds.formats(),
-        help="format of the files (default: chosen by their names, where those suffice)",
+        help="format of the files (default: what their content tells)",
     )
     replay.add_argument(
         "--speed",
@@ -70,6 +68,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         metavar="N",
         help="read N records, and the rest of the last one's event",
     )
+    add_reading_options(replay.add_argument_group("how it is read"))
     add_pipeline_options(replay, duration=None)
     replay.set_defaults(command=_replay)
 
@@ -78,7 +77,8 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     if options.depth is not None and not options.verify:
         raise ConfigError(f"depth = {options.depth}: --depth needs --verify")
     config = configuration(options)
-    format = options.format or _format_of(options.paths)
+    format = options.format or format_of(options.paths)
+    given = reading_options(options, format)
     with signals.immediate():
         recording = feeds.load(
             options.paths,
@@ -86,6 +86,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
             on_error=options.on_error,
             limit=options.limit,
             depth=options.depth,
+            **given,
         )
     if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
@@ -103,7 +104,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     names = [each.name for each in instruments[:4]] + ["…"] * (len(instruments) > 4)
     source = (
         f"{len(recording):,} transactions of {', '.join(names)} from {recording.source[0]}, "
-        f"speed {options.speed}, {options.repeat} passes"
+        f"format {format}, speed {options.speed}, {options.repeat} passes"
     )
     return drive(
         options,
@@ -111,7 +112,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         config,
         [ReplayIngress(recording.transactions, options.speed, options.repeat)],
         source,
-        recording=recording.source,
+        recording=recording,
         books=instruments,
         checks=recording.checks if options.verify else None,
     )
@@ -131,18 +132,3 @@ def _tell(recording: feeds.Recording) -> None:
             f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
             "are not compared"
         )
-
-
-def _format_of(paths: Sequence[str]) -> str:
-    """Return the format that the names imply; the feed then checks the content."""
-    for each in map(Path, paths):
-        if each.suffix == ".npy":
-            return "npy"
-        if each.is_dir() or "_message_" in each.name or "_orderbook_" in each.name:
-            return "lobster"
-    if not os.path.exists(paths[0]):
-        raise FeedError("no such file", path=paths[0])
-    raise ConfigError(
-        f"{paths[0]}: the name does not tell the format; give --format, one of "
-        f"{', '.join(feeds.formats())}"
-    )

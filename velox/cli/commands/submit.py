@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from velox.cli.chain import add_journal_option, add_results, carry, destination, needs_solana
+from velox.cli.chain import (
+    add_journal_option,
+    add_results,
+    carry,
+    destination,
+    needs_solana,
+    refuse_other_scales,
+)
 from velox.cli.options import path
 from velox.cli.signals import Signals
+from velox.runtime.capture import markets_of_capture
 
 if TYPE_CHECKING:
     from velox.cli.submission import Console, SubmissionResult
@@ -37,6 +45,7 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
 
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
+    refuse_other_scales(markets_of_capture(options.path) or ())
     to = destination(options.submit, options.journal)
     with needs_solana():
         from velox.cli.submission import submit  # noqa: PLC0415 - loads slowly

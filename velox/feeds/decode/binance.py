@@ -33,7 +33,15 @@ import numpy as np
 
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
-from velox.feeds.decode.fields import TIME_LIMIT, epoch_ns, integer, member, name_of, parse_json
+from velox.feeds.decode.fields import (
+    KEEP_ALIVES,
+    TIME_LIMIT,
+    epoch_ns,
+    integer,
+    member,
+    name_of,
+    parse_json,
+)
 from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
@@ -59,7 +67,6 @@ PARTIAL_LEVELS = 20
 _DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
 # An object with one of these keys describes a book. An object without them does not.
 _BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
-_TEXT = (b"ping", b"pong")
 
 
 class Report(Protocol):
@@ -268,8 +275,8 @@ class BinanceSession:
         self.feed_careful(raw, recv_ns, origin)
 
     def feed_careful(self, raw: bytes, recv_ns: int | None, origin: Origin) -> None:
-        """Decode one message in Python, which reads every valid message."""
-        if raw in _TEXT:
+        """Take one message in the careful form, which reads any message that can be read."""
+        if raw in KEEP_ALIVES:
             self.ignored[raw.decode()] += 1
             return
         try:

@@ -169,8 +169,10 @@ class Numbers(dict[str, int]):
         raise Grown(self.what, factor)
 
     def rescale(self, factor: int, places: int) -> None:
-        """Make the unit finer by a factor. The caller must convert the integers that it has read
-        before."""
+        """Make the unit finer by a factor.
+
+        The caller must convert the integers that it has read before.
+        """
         self.clear()
         self.largest *= factor
         self.places = places

@@ -1,5 +1,7 @@
-"""Reads and checks JSON text and its fields. A missing field or a wrong type raises
-`MalformedError`."""
+"""Reads and checks JSON text and its fields.
+
+A missing field or a wrong type raises `MalformedError`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Any, NoReturn
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
+    "KEEP_ALIVES",
     "NS_PER_MS",
     "TIME_LIMIT",
     "epoch_ns",
@@ -22,6 +25,8 @@ __all__ = [
 ]
 
 NAME_LIMIT = 64
+# Messages of some venues that are words, not JSON.
+KEEP_ALIVES = (b"ping", b"pong")
 NS_PER_MS = 1_000_000
 # All times stay under this, so that they also fit a signed 64-bit integer.
 TIME_LIMIT = 2**63

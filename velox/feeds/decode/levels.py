@@ -176,8 +176,10 @@ def require_uncrossed(market: Market, bids: Levels, asks: Levels, field: str) ->
 
 
 class Sink(Protocol):
-    """The interface to which a session writes the levels and trades of its messages. Times are
-    nanoseconds."""
+    """The interface to which a session writes the levels and trades of its messages.
+
+    Times are nanoseconds.
+    """
 
     def market(
         self,
@@ -400,8 +402,9 @@ class LevelRecorder:
     def grids(
         self, more: Mapping[int, Iterable[npt.NDArray[np.int64]]] | None = None
     ) -> list[Grid]:
-        """Return the units of each market: as given, or else the coarsest of which its numbers are
-        multiples.
+        """Return the units of each market.
+
+        They are as given, or else the coarsest of which its numbers are multiples.
 
         Parameters
         ----------
@@ -443,8 +446,10 @@ class LevelRecorder:
         )
 
     def known(self, grids: list[Grid]) -> npt.NDArray[np.void]:
-        """Return how deep each book is known, as rows of KNOWN_DTYPE in the order of their
-        positions."""
+        """Return how deep each book is known.
+
+        The rows are of KNOWN_DTYPE, in the order of their positions.
+        """
         rows = np.array([tuple(row) for row in self._known], KNOWN_DTYPE)
         for market, grid in enumerate(grids):
             own = rows["market"] == market

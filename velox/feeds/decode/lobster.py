@@ -1,5 +1,6 @@
-"""LOBSTER: Decodes LOBSTER data: NASDAQ messages, and the best levels of the book after each of
-them.
+"""Decodes LOBSTER data.
+
+It has the messages of NASDAQ, and the best levels of the book after each of them.
 
 A message has the columns ``time, type, order id, size, price, direction``; an orderbook row has
 ``ask price 1, ask size 1, bid price 1, bid size 1, ask price 2, …``. Prices are dollars times
@@ -73,8 +74,10 @@ class Message(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Prices and sizes of one orderbook row, best first, bids before asks, without unused
-    levels."""
+    """Prices and sizes of one orderbook row.
+
+    The best level is first, and bids are before asks. Unused levels are left out.
+    """
 
     prices: tuple[list[int], list[int]]
     sizes: tuple[list[int], list[int]]

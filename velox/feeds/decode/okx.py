@@ -17,7 +17,15 @@ from typing import Any, NamedTuple
 from velox.core.records import Side
 from velox.feeds.decode.binance import OnGap, Report
 from velox.feeds.decode.decimals import LARGEST_PLACES, PRICE_PLACES, parsed, to_units
-from velox.feeds.decode.fields import epoch_ns, integer, member, name_of, obj, parse_json
+from velox.feeds.decode.fields import (
+    KEEP_ALIVES,
+    epoch_ns,
+    integer,
+    member,
+    name_of,
+    obj,
+    parse_json,
+)
 from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
 
@@ -34,7 +42,6 @@ CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 RECENT = 8_192
 
 _SIDES = {"buy": int(Side.ASK), "sell": int(Side.BID)}  # of whom the taker met
-_TEXT = (b"ping", b"pong")
 
 
 class _Grid(NamedTuple):
@@ -130,7 +137,7 @@ class OkxSession:
 
     def feed(self, raw: bytes, recv_ns: int | None, origin: Hashable) -> None:
         """Take one message of the websocket; the parameters are those of `BinanceSession.feed`."""
-        if raw in _TEXT:
+        if raw in KEEP_ALIVES:
             self.ignored[raw.decode()] += 1
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from velox.feeds.files.options import checked_levels
 from velox.feeds.files.registry import register
 from velox.feeds.files.source import Source, require_file
 from velox.feeds.recording import Recording
-from velox.runtime.capture import refuse_unfinished
+from velox.runtime.capture import markets_of_capture, refuse_unfinished
 
 __all__ = ["read"]
 
@@ -95,15 +96,23 @@ def _checked(source: Source, transactions: npt.NDArray[np.void]) -> npt.NDArray[
     return transactions
 
 
-def _inferred(transactions: npt.NDArray[np.void], levels: int) -> tuple[Instrument, ...]:
+def _inferred(
+    transactions: npt.NDArray[np.void], levels: int, told: Sequence[Instrument]
+) -> tuple[Instrument, ...]:
+    """The markets of the records: what is told of them, on a grid that holds all their prices."""
+    known = {each.market: each for each in told}
     in_book = ~np.isin(transactions["kind"], np.array([Kind.CLEAR, Kind.TRADE], np.uint8))
     instruments = []
     for market in np.unique(transactions["market"]):
         prices = transactions["price"][in_book & (transactions["market"] == market)]
-        tick = int(np.gcd.reduce(prices)) if len(prices) else 0
+        own = known.get(int(market))
+        # A strategy may have emitted prices off its market's grid.
+        tick = int(np.gcd.reduce(prices, initial=own.tick_size if own else 0))
         instruments.append(
-            Instrument(
-                name=f"market-{market}", market=int(market), tick_size=tick or 1, levels=levels
+            replace(
+                own or Instrument(name=f"market-{market}", market=int(market)),
+                tick_size=tick or 1,
+                levels=levels,
             )
         )
     return tuple(instruments)
@@ -138,8 +147,9 @@ def read(
     source : Source
         Its path is one ``.npy`` file of TRANSACTION_DTYPE or BUNDLE_DTYPE.
     instruments : sequence of Instrument, optional
-        One for each market in the records. If not given: tick sizes are the greatest common
-        divisors of the prices of each market's levels, and lots are 1.
+        One for each market in the records. Unless told: those of the capture's sidecar. What has
+        none has prices of 4 decimals, the greatest common divisors of the prices of its levels as
+        tick sizes, and lots of 1.
     levels : int
         Levels a side in the window of the books, for instruments that are not given.
 
@@ -162,14 +172,17 @@ def read(
         raise ConfigError(f"paths: format 'npy' takes one file, not {len(source.paths)}")
     path = source.paths[0]
     transactions = _mapped(path)
+    told: Sequence[Instrument] = ()
     if transactions.dtype == BUNDLE_DTYPE:
+        if instruments is None:
+            told = markets_of_capture(path) or ()
         transactions = _flattened(transactions, path)
     transactions = _checked(source, transactions[: source.limit])
     if not len(transactions):
         raise source.nothing("transactions")
     return Recording(
         transactions=transactions,
-        instruments=_inferred(transactions, levels)
+        instruments=_inferred(transactions, levels, told)
         if instruments is None
         else _given(instruments, transactions, path),
         checks=None,

@@ -39,8 +39,10 @@ def checked_tick(tick_size: object) -> int:
 
 
 def checked_lot(lot_size: object) -> Decimal:
-    """Validate a lot size. A float is refused, since it is not exactly the decimal that it
-    shows."""
+    """Validate a lot size.
+
+    A float is refused, since it is not exactly the decimal that it shows.
+    """
     if isinstance(lot_size, bool | float) or not isinstance(lot_size, str | int | Decimal):
         raise ConfigError(f"lot_size = {lot_size!r}: must be decimal text, an int or a Decimal")
     try:

@@ -13,7 +13,7 @@ from velox.errors import ConfigError, FeedError
 from velox.feeds.files.source import Faults, Source, first_line, first_lines, require_file
 from velox.feeds.recording import Recording
 
-__all__ = ["formats", "load", "register"]
+__all__ = ["formats", "load", "options_of", "recognise", "register"]
 
 Reader = Callable[..., Recording]
 PathLike = str | os.PathLike[str]
@@ -33,16 +33,17 @@ _formats: dict[str, _Format] = {}
 
 
 def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Reader], Reader]:
-    """Register a reader, so that `load` finds it by `name`. A format is one such function in one
-    file.
+    """Register a reader, so that `load` finds it by `name`.
+
+    A format is one such function in one file.
 
     Parameters
     ----------
     name : str
         The value of `load`'s parameter `format`.
     looks_like : callable
-        Called with the first line of a file, as bytes; returns whether it is of this format. Only
-        used for the error message if a file is loaded as another format.
+        Told one line of a file, as bytes: is it one of this format? `recognise` asks it, and `load`
+        does, to say so when a file is loaded as something else.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def load(
     paths : path or iterable of paths
         The files, plain or gzip; for LOBSTER also the directory that holds the pair.
     format : str, optional
-        One of `formats`. If not given, it is found from the first lines of the first file.
+        One of `formats`. Unless told, the first lines of the files must tell it.
     on_error : {'stop', 'skip'}
         What happens with a line that cannot be read. ``'stop'`` raises `FeedError`; ``'skip'``
         leaves the line out and counts it in `Recording.skipped`. A fault of a whole file always
@@ -151,7 +152,7 @@ def load(
     if not files:
         raise ConfigError("paths = (): at least one file is needed")
     if format is None:
-        format = _recognised(files[0])
+        format = recognise(files)
     chosen = _formats[format]
     for name in options:
         if name not in chosen.options:
@@ -163,17 +164,55 @@ def load(
     return chosen.read(source, **options)
 
 
-def _recognised(path: Path) -> str:
-    """Return the only format that matches the first lines of a file. A directory is LOBSTER's."""
-    if path.is_dir():
-        return "lobster"
-    require_file(path)
-    for line in first_lines(path, LINES_LOOKED_AT):
-        names = [name for name in formats() if _formats[name].looks_like(line)]
-        if len(names) == 1:
-            return names[0]
+def options_of(format: str) -> tuple[str, ...]:
+    """The options that `load` passes on to a format.
+
+    Raises
+    ------
+    ConfigError
+        The format is unknown.
+
+    Examples
+    --------
+    >>> options_of("lobster")
+    ('tick_size', 'name', 'levels')
+    """
+    if format not in _formats:
+        raise ConfigError(f"format = {format!r}: known are {', '.join(formats())}")
+    return _formats[format].options
+
+
+def recognise(paths: Iterable[PathLike]) -> str:
+    """Tell the format of a recording from the first lines of its files.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        Plain or gzip. The first line that is of one format alone decides. A directory is LOBSTER's.
+
+    Returns
+    -------
+    str
+        One of `formats`.
+
+    Raises
+    ------
+    FeedError
+        A file cannot be read, or no line tells; the field is then ``"format"``.
+    """
+    files = [Path(path) for path in paths]
+    for path in files:
+        if path.is_dir():
+            return "lobster"
+        require_file(path)
+        for line in first_lines(path, LINES_LOOKED_AT):
+            names = [name for name in formats() if _formats[name].looks_like(line)]
+            if len(names) == 1:
+                return names[0]
     raise FeedError(
-        f"does not tell its format; say which, one of {', '.join(formats())}", path=path, line=1
+        f"the content does not tell; say which, one of {', '.join(formats())}",
+        path=files[0],
+        field="format",
     )
 
 

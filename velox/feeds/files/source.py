@@ -48,8 +48,10 @@ class Place(NamedTuple):
 
 
 class Faults:
-    """Handles bad lines as the caller chose: it stops the load, or counts them and leaves them
-    out."""
+    """Handles bad lines as the caller chose.
+
+    A bad line stops the load, or is counted and left out.
+    """
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
@@ -118,8 +120,10 @@ class Source:
 
 
 def require_file(path: Path) -> None:
-    """Refuse an empty file, and one that is not regular: reading a pipe would wait for its
-    writer."""
+    """Refuse an empty file, and one that is not regular.
+
+    Reading a pipe would wait for its writer.
+    """
     try:
         status = path.stat()
     except FileNotFoundError:

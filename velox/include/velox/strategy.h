@@ -19,9 +19,9 @@ extern "C" {
 /* The name of a PyCapsule that holds a velox_strategy; its context is the user_data. */
 #define VELOX_STRATEGY_CAPSULE "velox_strategy/2"
 
-/* How many records a strategy can emit in one call; fewer only if the ring behind it has fewer
-   slots. `out` lies in that ring: do not keep a pointer into it after the call. `out` holds zeros,
-   except for records that an earlier call wrote and did not return. */
+/* How many records a strategy can emit in one call. `out` lies in the ring behind the strategy: do
+   not keep a pointer into it after the call. `out` holds zeros, except for records that an earlier
+   call wrote and did not return. A write past `room` overwrites other memory. */
 #define VELOX_STRATEGY_ROOM 16
 
 /* 32 bytes; drawn in velox/core/records.pxd. */
@@ -54,12 +54,18 @@ typedef struct velox_book_view {
     int64_t tick_size;      /* 1e-4 */
     uint64_t market;
     void *book;             /* for depth */
-    /* The best n levels of a side, best first; returns how many there are. */
+    /* Copies the best n levels of a side, best first. Returns how many it copied; 0 for a side that
+       is neither 0 nor 1. */
     int64_t (*depth)(void *book, uint8_t side, int64_t n, int64_t *prices, int64_t *quantities);
 } velox_book_view;
 
 /* Returns how many records it wrote to out, 0 to room. A negative number stops the pipeline with a
-   StrategyError that carries the number. */
+   StrategyError that carries the number.
+
+   Each record needs a known kind, a side, and a market that has a book. Kinds 0 to 2 need a size.
+   Kinds 0 to 5 need a positive price on the market's tick grid. Other records are blocked and
+   counted, or stop the pipeline: see the setting on_bad_order. A record that the book applied may
+   always be forwarded. */
 typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_book_view *book,
                                   velox_transaction *out, uint32_t room, void *user_data);
 

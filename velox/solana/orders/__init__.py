@@ -1,2 +1,1 @@
-"""Orders on their way to the chain: the queue, working orders, transactions in flight, and
-outcomes."""
+"""Orders on their way to the chain, from the queue to their outcomes."""

@@ -149,8 +149,10 @@ class Reconciler:
         return rests[[each.rests for each in placed]]
 
     def remember(self, result: TransactionResult, market: int) -> None:
-        """Write to the journal the lots that fills left of the orders that rest according to the
-        journal."""
+        """Write to the journal how many lots fills left of resting orders.
+
+        Only orders that rest according to the journal are written.
+        """
         resting = self._journal.state.resting
         numbers = {fill.sequence for fill in result.fills}
         known = sorted(each for each in numbers if (market, each) in resting)

@@ -87,8 +87,10 @@ class Sender:
         return self._engine is not None
 
     def carries(self, submission: SubmissionBatch) -> bool:
-        """Return whether it can be sent as a whole. An RPC node could land only a part of a
-        bundle."""
+        """Return whether it can be sent as a whole.
+
+        An RPC node could land only a part of a bundle.
+        """
         return self._engine is not None or len(submission.transactions) == 1
 
     @property

@@ -832,6 +832,7 @@ class Submitter:
         hurry: Callable[[], bool] | None = None,
     ) -> ChainLedger:
         """Send the waiting orders and follow the transactions in flight, up to a deadline.
+
         Idempotent.
 
         Parameters

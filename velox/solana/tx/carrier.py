@@ -1,5 +1,6 @@
-"""The interface of a carrier, which encodes orders as one Solana instruction and decodes the
-result.
+"""The interface of a carrier.
+
+A carrier encodes orders as one Solana instruction and decodes the result.
 
 A venue that takes orders on Solana is one subclass of `Carrier`, in a folder of its own under
 ``venues/``. Routing, signing, reconciliation and reports use only the attributes and methods of

@@ -15,7 +15,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from solders.pubkey import Pubkey
+from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM
 
 __all__ = [
     "FAULTY_PROGRAM",
@@ -27,7 +27,7 @@ __all__ = [
     "market_program",
 ]
 
-MARKET_ADDRESS: Final = Pubkey.from_string("MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms")
+MARKET_ADDRESS: Final = MANIFEST_PROGRAM
 """Where clients expect the program: Manifest's own address."""
 
 MARKET_PROGRAM: Final = Path(__file__).with_name("market.elf")

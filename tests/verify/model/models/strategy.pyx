@@ -58,6 +58,7 @@ cdef int32_t make(const Transaction *record, const book_view *book, Transaction 
               "the room is empty")
     for index in range(record.size - 1):
         out[index].id = out[index].price = pattern(self.made)
+        out[index].size = 1
         self.made += 1
     return <int32_t>record.size - 1
 
@@ -75,7 +76,7 @@ cdef void take(void *state) noexcept nogil:
     while True:
         if transaction_ring_pop(self.output, &item, 1) == 1:
             check(item.id == pattern(self.taken) and item.price == <int64_t>item.id
-                  and item.size == 0 and item.ingress_ts_ns == 7,
+                  and item.size == 1 and item.ingress_ts_ns == 7,
                   "what was made comes whole and in order")
             self.taken += 1
         elif transaction_ring_drained(self.output):
@@ -101,8 +102,9 @@ def prepare(made, capacity, batch=4, first=0):
     cdef Control control = Control()
     cdef TransactionRing input = TransactionRing(MOST_RECORDS)
     cdef TransactionRing output = TransactionRing(capacity, first_index=first % 2**64)
+    # A pipeline's room is 16, and its rings hold more: too many steps to look at each.
     cdef BookStage middle = BookStage(
-        input, output, books, clock, control, batch=batch,
+        input, output, books, clock, control, batch=batch, room=min(16, capacity),
         strategy=new_strategy(make, self, None))
     for index, count in enumerate(made):
         self.record[<int>index].id = index + 1

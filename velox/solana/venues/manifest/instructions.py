@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from solders.instruction import AccountMeta, Instruction
@@ -256,7 +257,7 @@ def decode_placed(data: bytes) -> list[Placed]:
     Raises
     ------
     RecordError
-        The bytes are not such an answer.
+        The bytes are not such an answer, or the numbers of the orders do not ascend.
     """
     head = data[: _COUNT.size].ljust(_COUNT.size, b"\0")
     (count,) = _COUNT.unpack(head)
@@ -266,7 +267,12 @@ def decode_placed(data: bytes) -> list[Placed]:
             f"return data of {len(data)} bytes cannot hold {count} orders", field="return_data"
         )
     body = data.ljust(whole, b"\0")[_COUNT.size :]
-    return [Placed(*each) for each in _PLACED.iter_unpack(body)]
+    placed = [Placed(*each) for each in _PLACED.iter_unpack(body)]
+    # The market numbers orders as it places them. An answer that is a record short ends in a
+    # record of zeros, and so does not ascend.
+    if any(one.sequence >= next_one.sequence for one, next_one in pairwise(placed)):
+        raise RecordError("the numbers of the orders do not ascend", field="return_data")
+    return placed
 
 
 def manifest_batch_update(

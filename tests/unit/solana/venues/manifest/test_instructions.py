@@ -148,12 +148,20 @@ def test_an_answer_worked_by_hand() -> None:
     ]
 
 
-@given(st.lists(st.builds(Placed, u64, u32), max_size=85))
+@given(st.lists(st.builds(Placed, u64, u32), max_size=85, unique_by=lambda each: each.sequence))
 def test_an_answer_is_read_with_or_without_its_last_zeros(placed: list[Placed]) -> None:
+    placed.sort()
     answer = struct.pack("<I", len(placed))
     answer += b"".join(struct.pack("<QI", *each) for each in placed)
     assert decode_placed(answer) == placed
     assert decode_placed(answer.rstrip(b"\0")) == placed
+
+
+def test_an_answer_that_is_a_record_short_is_refused() -> None:
+    answer = struct.pack("<IQIQI", 2, 7, 80, 8, 160)
+    with pytest.raises(RecordError) as caught:
+        decode_placed(answer[:-12])
+    assert caught.value.field == "return_data"
 
 
 @pytest.mark.parametrize(

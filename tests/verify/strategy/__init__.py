@@ -1,0 +1,1 @@
+"""Strategies that a table of random writes and reads drives, against a model of what must leave."""
