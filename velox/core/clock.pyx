@@ -107,8 +107,7 @@ cdef clock_point narrowest_bracket() noexcept nogil:
 
 
 cdef uint64_t measure(const clock_point *first) noexcept nogil:
-    """Return the slope from `first` to now, at least CALIBRATION_NS later; 0 if the counter stood
-    still."""
+    """Return the slope from `first` to now, at least CALIBRATION_NS later; 0 without ticks."""
     cdef uint64_t elapsed = kernel_ns() - first.ns
     cdef clock_point last
     while elapsed < CALIBRATION_NS:
@@ -121,8 +120,10 @@ cdef uint64_t measure(const clock_point *first) noexcept nogil:
 
 
 cdef void calibrate(clock_line *line) noexcept nogil:
-    """Compute the line from its first point to now. Start a new line if the slope changed too
-    much."""
+    """Compute the line from its first point to now.
+
+    Start a new line if the slope changed too much.
+    """
     cdef uint64_t multiplier, difference
     if line.multiplier != 0:
         # The longer the line, the better its slope is known.
@@ -463,8 +464,10 @@ cdef class Clock:
 
     @property
     def overhead_ns(self):
-        """The time that one reading takes in C, in nanoseconds (float). Measured once, in some 100
-        us."""
+        """The time that one reading takes in C, in nanoseconds (float).
+
+        Measured once, in some 100 us.
+        """
         cdef uint64_t start, elapsed
         cdef uint64_t fastest = <uint64_t>-1
         cdef int _batch, _reading

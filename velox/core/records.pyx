@@ -250,8 +250,7 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """Check the parts of a record that do not depend on a book; STATUS_APPLIED if they are
-    valid."""
+    """Check the parts of a record that do not depend on a book; STATUS_APPLIED if valid."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND

@@ -1,5 +1,6 @@
-"""The levels of one market, which any number of threads write and read without a lock. They are
-quantities by price level, with a bitmap above them that finds the best in a few loads.
+"""The levels of one market, which any number of threads write and read without a lock.
+
+They are quantities by price level, with a bitmap above them that finds the best in a few loads.
 
 Every word is a counter over a value, and is *vacant* while its value is zero::
 

@@ -328,8 +328,10 @@ def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
-    """Count the bundles before the first invalid one. Disk blocks that a crash lost read as
-    zeros."""
+    """Count the bundles before the first invalid one.
+
+    Disk blocks that a crash lost read as zeros.
+    """
     if written == 0:
         return 0
     found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))

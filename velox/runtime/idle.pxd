@@ -54,8 +54,9 @@ cdef struct idle_state:
 # C division, whatever the directives of the module that includes this file.
 @cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
-    """How many pauses this processor makes in that time: 1 to 64. The measurement itself takes
-    about 30 us.
+    """How many pauses this processor makes in that time: 1 to 64.
+
+    The measurement itself takes about 30 us.
     """
     cdef uint64_t start_ns, pauses
     cdef uint64_t shortest_ns = UINT64_MAX

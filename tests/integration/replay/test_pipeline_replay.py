@@ -1,5 +1,4 @@
-"""Real recordings through whole pipelines: the books match the venues' data, and the ledger has no
-loss."""
+"""Real recordings through pipelines: books match the venues' data, and the ledger balances."""
 
 from __future__ import annotations
 

@@ -115,8 +115,7 @@ def told(folder: Path, program: str) -> str:
 
 
 def test_every_declaration_compiles_outside_of_the_project(outside: Path) -> None:
-    """Each including module compiles a `.pxd` again, so it must not depend on Velox's
-    directives."""
+    """Other modules compile a `.pxd` too, so it must not depend on Velox's directives."""
     functions = uses_of_everything().count("<void *>")
     assert functions > 100
     assert told(outside, "import outside; print(len(set(outside.addresses())))") == f"{functions}\n"

@@ -244,8 +244,7 @@ def compare(under_test: OrderBook, model: Model) -> None:
 
 
 def capture(data: bytes) -> None:
-    """After a recovery the file is a complete `.npy` of the whole bundles, or it is refused and
-    unchanged."""
+    """A recovery gives a complete `.npy` of the whole bundles, or refuses the file unchanged."""
     (path,) = written([data])
     try:
         bundles = recover_capture(path)

@@ -58,8 +58,7 @@ class Scenario:
 
 
 def scenarios() -> Iterator[Scenario]:
-    """Each placement with each ingress, output and strategy; then other settings that change the
-    path."""
+    """Each placement with each ingress, output and strategy; then other settings."""
     for placement, ingress, output, strategy in itertools.product(
         ["shared", "paired", "dedicated"],
         ["poisson", "paced", "replay", "push"],

@@ -75,8 +75,10 @@ class Report(Protocol):
     def __call__(
         self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """`lines` is how many lines are lost; 0 for a note only. A fatal error always stops the
-        load."""
+        """`lines` is how many lines are lost; 0 for a note only.
+
+        A fatal error always stops the load.
+        """
 
 
 class _Diff(NamedTuple):
@@ -356,8 +358,7 @@ class BinanceSession:
         return True
 
     def _absorb(self, scanner: BinanceScanner) -> None:
-        """Take over the tickers that the scanner kept: the Python decoder appends to the same
-        columns."""
+        """Take over the scanner's tickers: the Python decoder appends to the same columns."""
         for number, symbol in enumerate(self._scanned):
             if scanner.has_tickers(number):
                 ids, tickers = scanner.take_tickers(number)
@@ -739,8 +740,7 @@ class BinanceSession:
         self._place(symbol, snapshot)
 
     def _only_candidate(self, each: _Nameless) -> str | None:
-        """Return the only symbol to which a snapshot without a name can belong; None if it must
-        wait."""
+        """Return the only symbol that can own a snapshot without a name; None if it must wait."""
         if len(self._with_depth) > 1:
             names = ", ".join(sorted(self._with_depth)[:4])
             raise MalformedError(

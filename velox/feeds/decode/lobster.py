@@ -383,8 +383,7 @@ class Window:
         return records
 
     def _compare(self, number: int, row: dict[int, int], bound: int | None) -> None:
-        """Refuse a row if it differs from the result of the messages, for levels that both
-        cover."""
+        """Refuse a row that differs from the result of the messages in a level that both cover."""
         side = self._sides[number]
         expected = dict(zip(side.keys, side.sizes, strict=True))
         for key in sorted(expected.keys() | row.keys()):

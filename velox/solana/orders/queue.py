@@ -650,8 +650,7 @@ class OrderQueue:
         return batch
 
     def _waits(self, entry: QueuedOrder, known: bool, batch: OrderBatch) -> bool:
-        """Update an entry to the state of the orders that it touches; return whether it has to
-        wait."""
+        """Update an entry to the state of its touched orders; return whether it has to wait."""
         placing = entry.placing
         waits = (
             placing is not None and placing.older is not None and self._claim(entry, placing, batch)
@@ -797,8 +796,7 @@ class OrderQueue:
         self._tally.settle(self._netted(set(batch.places), later), Outcome.CONFLATED)
 
     def _netted(self, unsent: set[RestingOrder], later: list[QueuedOrder]) -> list[int]:
-        """Net orders that are unsent again with the orders that came in meanwhile; return
-        tickets."""
+        """Net orders that are unsent again with later orders; return tickets."""
         conflated: list[int] = []
         last: dict[RestingOrder, QueuedOrder] = {}
         for entry in later:

@@ -159,8 +159,10 @@ class Sender:
         )
 
     def _refused(self, submission: SubmissionBatch, error: RpcError) -> None:
-        """Keep the refusal. It becomes the reason of the outcome if no endpoint has accepted the
-        submission."""
+        """Keep the refusal.
+
+        It becomes the reason of the outcome if no endpoint has accepted the submission.
+        """
         if isinstance(error, BundleRejectedError):
             reason = error.reason
             if reason is BundleError.NO_TIP and self._tips is not None:

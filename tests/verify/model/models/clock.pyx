@@ -1,5 +1,4 @@
-"""The virtual clock: a thread that sees the time also sees what the driver did before it moved the
-clock."""
+"""The virtual clock: a thread that sees the time also sees what its driver did before."""
 
 from libc.stdint cimport uint64_t
 
