@@ -314,8 +314,7 @@ cdef inline Py_ssize_t ladder_arrange(const ladder *self, const ladder_copy *cop
 cdef inline Py_ssize_t ladder_depth(const ladder *self, Py_ssize_t n, int64_t tick_size,
                                     int64_t *prices, int64_t *quantities,
                                     Py_ssize_t stride) noexcept nogil:
-    """Copy up to `n` levels, best first, `stride` numbers apart; return how many.
-    """
+    """Copy up to `n` levels, best first, `stride` numbers apart; return how many."""
     cdef ladder_copy copy
     ladder_copy_begin(self, &copy)
     ladder_gather(self, &copy, n, PY_SSIZE_T_MAX, prices, quantities, stride)

@@ -283,8 +283,7 @@ cdef class BinanceScanner:
         return self.symbol_count - 1
 
     def set_prices(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
-        """Set the unit of a symbol's prices: decimals, first number that is too large, step or
-        0."""
+        """Set the unit of a symbol's prices: decimals, first too large number, step or 0."""
         self.set_units(symbol, True, places, limit, step)
 
     def set_sizes(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
