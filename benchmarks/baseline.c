@@ -221,7 +221,7 @@ static inline uint64_t quantity_after(const struct transaction *record, uint64_t
     return unlikely(result > INT64_MAX) ? UINT64_MAX : result;
 }
 
-/* The level that a record names; NONE where it is none of the window, or no record at all. */
+/* The level of a record; NONE if it lies outside the window, or is not a record. */
 static inline uint64_t level_of(const struct baseline *self, const struct transaction *record)
 {
     uint64_t quotient, tick, index;

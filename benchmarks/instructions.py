@@ -7,7 +7,7 @@
 
 Each row runs one workload once, in a child under valgrind, on records from a file. What counts is
 inside the pipeline's stages, or inside the one call that the row names. The interpreter, the start
-and the threads do not count. Counts repeat within 0.05 %, whatever else the machine does.
+and the threads do not count. Counts repeat within 0.05 %, also on a busy machine.
 
 With ``--against``, the same rows are counted in another revision, which is built first. The exit
 status is 1 if a row grew by more than 1 %, or by more than `ACCEPTED` allows it. A file that
@@ -520,7 +520,7 @@ def _run(options: argparse.Namespace, names: Sequence[str]) -> int:
         document = to_document(trees[0], here)
         options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print(f"velox {velox.__version__}, {describe_machine()}, valgrind {found}")
-    print("a record, or whatever the row counts; one run each is exact to 0.05 %\n")
+    print("a record, or an item of the row; one run each is exact to 0.05 %\n")
     if options.against is None:
         print("\n".join(table(here)))
         return 0

@@ -5,10 +5,10 @@
     pip install -e '.[peers]'
     python -m benchmarks.peers
 
-Whatever is not installed is named and left out. Each entrant first does the whole job once and is
-compared with a reference of plain dicts; what it drops or does not do stands beside its figure.
-Records are turned into whatever objects an entrant takes before the clock starts. A figure is the
-median of rounds in which all entrants of a table take turns; the ratio is to Velox's.
+Peers that are not installed are named and left out. Each entrant first does the whole job once and
+is compared with a reference of plain dicts; what it drops or does not do stands beside its figure.
+Records are converted to each entrant's objects before the clock starts. A figure is the median of
+rounds in which all entrants of a table take turns; the ratio is to Velox's.
 
 The books get the recorded Binance stream where ``VELOX_DATA`` names the folder that holds it, else
 a synthetic market.

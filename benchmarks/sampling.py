@@ -1,7 +1,7 @@
 """Figures that are worth comparing: measured in turns, with a word on whether they repeat.
 
 On a shared machine no single figure means much. What is compared is measured alternately in one
-run, so that whatever the host does hits all of it alike; a figure is the median of its rounds; and
+run, so that the host affects all of it in the same way; a figure is the median of its rounds; and
 where the first and the second half of them disagree by more than 10 %, it says so.
 """
 

@@ -21,10 +21,10 @@ def quote(record, book, out, state):
     for side in range(2):
         best = book.bid_price if side == 0 else book.ask_price
         wanted = best - book.tick_size if side == 0 else best + book.tick_size
-        standing = state[side]
-        if best == 0 or wanted == standing:
+        resting = state[side]
+        if best == 0 or wanted == resting:
             continue
-        for price, kind in ((standing, DELETE), (wanted, ADD)):
+        for price, kind in ((resting, DELETE), (wanted, ADD)):
             if price != 0:
                 order = out[emitted]
                 order.id = state[QUOTES]

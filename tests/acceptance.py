@@ -170,7 +170,7 @@ class Log:
                 yield json.loads(line)
 
     def passed(self, commit: str) -> set[tuple[str, int]]:
-        """The rounds that need not be run again; none of a tree with changes of its own."""
+        """The rounds that need not be run again. Empty if the tree has uncommitted changes."""
         return {
             (each["check"], each["seed"])
             for each in self.entries()
@@ -232,7 +232,7 @@ def run_round(check: Check, seed: int, log: Log, commit: str) -> str:
 def run(
     checks: Sequence[Check], log: Log, commit: str, *, seed: int = SEED, short: bool = False
 ) -> int:
-    """Run what has not passed yet; return how many rounds failed."""
+    """Run the rounds that have not passed yet; return how many failed."""
     passed = set() if short else log.passed(commit)
     failed = 0
     for check in checks:

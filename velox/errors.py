@@ -128,7 +128,7 @@ class _ValueFaultError(VeloxError):
 
 
 def _about(name: str | None, value: object, why: str) -> str:
-    """Put a name, and its value if there is one, before what is wrong with it."""
+    """Put a name, and its value if there is one, before the text that says what is wrong."""
     if not name:
         return why
     return f"{name}: {why}" if value is _NOTHING else f"{name} = {value!r}: {why}"

@@ -1,4 +1,4 @@
-"""PipelineConfig: what it takes, what it refuses, and in which words."""
+"""PipelineConfig: the values that it accepts and refuses, and the messages."""
 
 import copy
 import doctest

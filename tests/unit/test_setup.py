@@ -1,4 +1,4 @@
-"""Where Velox can be built, and what ``setup.py`` says where it cannot."""
+"""The platforms on which Velox can be built, and the message of ``setup.py`` on others."""
 
 import importlib.util
 import platform

@@ -309,8 +309,7 @@ def _histogram_record(operations: int) -> tuple[int, int]:
 def _pipeline(
     operations: int, *, placement: Literal["shared", "paired"], strategy: str | None = None
 ) -> tuple[int, int]:
-    """The time from the start of the threads to the last bundle taken, for each record that came
-    in."""
+    """The time from the start of the threads to the last bundle taken, for each record."""
     flow = MarketFlow(SEED, tick_size=TICK_SIZE, base_price=BASE_PRICE)
     ingress = ReplayIngress(flow.generate(operations), repeat=PASSES)
     state = np.zeros(strategies.MARKET_MAKER_STATE, np.int64)

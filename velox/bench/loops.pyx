@@ -73,8 +73,7 @@ cdef inline void wait(uint64_t *waits, uint32_t pauses) noexcept nogil:
 
 
 cdef uint32_t pauses_of(bint tight) noexcept nogil:
-    """Pauses between two polls: one, or as many as a runner makes while another thread uses the
-    ring."""
+    """Pauses between two polls: one, or as many as a runner makes."""
     return 1 if tight else PAUSES
 
 

@@ -1,5 +1,4 @@
-"""Loops that measure the processor's counter, reads beside a busy writer, and hand-overs of
-threads.
+"""Loops that measure the processor's counter, reads beside a writer, and hand-overs.
 
 As in `velox.bench.loops`, each checks its results.
 """

@@ -1,7 +1,7 @@
 """The commands, and the parser of their options.
 
-Only the module of the command that is asked for is loaded. A run does not wait for the feeds, the
-benchmarks or the chain.
+Only the module of the given command is loaded. A run does not wait for the feeds, the benchmarks or
+the chain.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parsers(asked: str) -> tuple[_Parser, _Parser]:
-    """Return the parser of all commands, and the parser of the one that is asked for."""
+    """Return the parser of all commands, and the parser of the given command."""
     parser = _Parser(
         prog="velox",
         description="A lock-free transaction pipeline: ingress, order book, bundles, output.",

@@ -568,7 +568,9 @@ def tips(where: str, *, say: Say) -> None:
     """Print the tip accounts of a block engine, and the tips that landed."""
     with ExitStack() as stack:
         if where == LOCALNET:
-            raise ConfigError("tips: localnet's cluster lives in a run; name a configuration")
+            raise ConfigError(
+                "tips: localnet's cluster exists only during a run; name a configuration"
+            )
         config = load_config(where)
         engine = assembly.block_engine_of(config)
         if engine is None:

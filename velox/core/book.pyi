@@ -1,1 +1,1 @@
-# Nothing for Python: see book.pxd, and order_book.pyi for the Python face.
+# This module has no Python names: see book.pxd, and order_book.pyi for the Python API.

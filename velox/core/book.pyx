@@ -163,8 +163,9 @@ cdef inline int64_t ladder_best_price(const ladder *self, int64_t tick_size) noe
 
 
 cdef book_top shared_top(const book *self) noexcept nogil:
-    """Return the best of each side. Each is exact at one instant; while others write, the two
-    instants may differ.
+    """Return the best of each side.
+
+    Each is exact at one instant; while others write, the two instants may differ.
     """
     cdef book_top top
     cdef int64_t tick = 0
@@ -204,8 +205,7 @@ cdef inline void book_top_moved(book *self) noexcept nogil:
 
 cdef Py_ssize_t book_side(const book *self, uint8_t side, Py_ssize_t n, int64_t *prices,
                           int64_t *quantities, Py_ssize_t stride) noexcept nogil:
-    """Write the best `n` levels of a side, `stride` numbers apart, and return how many were
-    written."""
+    """Write the best `n` levels of a side, `stride` numbers apart; return how many."""
     cdef Py_ssize_t written, row
     if self.shared == NULL:
         return ladder_depth(&self.sides[side], n, self.grid.tick_size, prices, quantities, stride)
@@ -342,8 +342,10 @@ cdef uint8_t book_update_unpriced(book *self, const Transaction *record) noexcep
 
 
 cdef uint8_t book_update_carefully(book *self, const Transaction *record) noexcept nogil:
-    """Apply one record of this book's market, in every case. `book_update` handles the common
-    case."""
+    """Apply one record of this book's market, in every case.
+
+    `book_update` handles the common case.
+    """
     cdef uint64_t tick
     if record.kind >= KIND_CLEAR:
         return book_update_unpriced(self, record)
@@ -478,7 +480,9 @@ cdef inline size_t book_apply(book *self, const Transaction *first, size_t limit
 
 
 cdef uint8_t unrouted_fault(const Transaction *record) noexcept nogil:
-    """Return why a record whose market has no book is refused. Kind and side are checked first.
+    """Return why a record whose market has no book is refused.
+
+    Kind and side are checked first.
     """
     if record.kind >= KINDS:
         return STATUS_KIND
@@ -621,7 +625,9 @@ cdef bint side_gather(book *self, uint8_t side, ladder_copy *copy, Py_ssize_t n,
 
 cdef bint book_read_ladders(book *self, Py_ssize_t n, depth_row *rows,
                             depth_counts *counts) noexcept nogil:
-    """Copy up to `n` levels of each side, best first. False if a writer has the book or wants it.
+    """Copy up to `n` levels of each side, best first.
+
+    False if a writer has the book or wants it.
     """
     cdef ladder_copy bids, asks
     cdef bint whole
@@ -673,8 +679,9 @@ cdef bint book_read(book *self, Py_ssize_t n, depth_row *rows, depth_counts *cou
 
 
 cdef book_top book_read_top(const book *self) noexcept nogil:
-    """Read the top line. It repeats only while new versions come faster than four words are
-    copied.
+    """Read the top line.
+
+    It repeats only while new versions come faster than four words are copied.
     """
     cdef book_top top
     cdef uint64_t attempts = 0

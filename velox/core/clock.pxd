@@ -1,6 +1,6 @@
 """Nanoseconds on the kernel's monotonic timeline, from the cheapest reliable source.
 
-clock_source, 40 bytes, written once before it is shared (but for `virtual_ns`)::
+clock_source, 40 bytes, written once before it is shared (except `virtual_ns`)::
 
      0       1       2       3       4       5       6       7
     +-------+-------+-------+-------+-------+-------+-------+-------+

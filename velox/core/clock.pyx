@@ -107,8 +107,7 @@ cdef clock_point narrowest_bracket() noexcept nogil:
 
 
 cdef uint64_t measure(const clock_point *first) noexcept nogil:
-    """Return the slope from `first` to now, at least CALIBRATION_NS later; 0 if the counter stood
-    still."""
+    """Return the slope from `first` to now, at least CALIBRATION_NS later; 0 without ticks."""
     cdef uint64_t elapsed = kernel_ns() - first.ns
     cdef clock_point last
     while elapsed < CALIBRATION_NS:
@@ -121,8 +120,10 @@ cdef uint64_t measure(const clock_point *first) noexcept nogil:
 
 
 cdef void calibrate(clock_line *line) noexcept nogil:
-    """Compute the line from its first point to now. Start a new line if the slope changed too
-    much."""
+    """Compute the line from its first point to now.
+
+    Start a new line if the slope changed too much.
+    """
     cdef uint64_t multiplier, difference
     if line.multiplier != 0:
         # The longer the line, the better its slope is known.
@@ -161,10 +162,11 @@ def judge_tsc(invariant, operating_system, clocksource):
     Notes
     -----
     The TSC is trusted exactly where the kernel keeps its own time with it. The kernel has then
-    checked that all processors agree, and it watches the TSC where it must. This also holds in a
-    virtual machine. ``kvm-clock`` and ``hyperv_clocksource_tsc_page`` also read the TSC, but
-    through a scale and an offset. The hypervisor may replace these at any moment, for instance when
-    it moves the machine to another host. A fixed line cannot follow that.
+    checked that all processors agree, and it keeps watching the TSC if the hardware may be
+    unreliable. This also holds in a virtual machine. ``kvm-clock`` and
+    ``hyperv_clocksource_tsc_page`` also read the TSC, but through a scale and an offset. The
+    hypervisor may replace these at any moment, for instance when it moves the machine to another
+    host. A fixed line cannot follow that.
 
     Examples
     --------
@@ -281,7 +283,7 @@ cdef class Clock:
             self.source, self.reason = "virtual", "driven by hand"
             return
         self.clock.kind = CLOCK_KERNEL
-        self.source, self.reason = "kernel", "asked for"
+        self.source, self.reason = "kernel", "requested"
         if source == "kernel":
             return
         if source not in ("auto", counter):
@@ -294,7 +296,7 @@ cdef class Clock:
         if not trusted:
             if source == "auto":
                 return
-            self.reason = f"asked for, although {self.reason}"
+            self.reason = f"requested, although {self.reason}"
         cdef clock_line line = process_line(False)
         if line.multiplier == 0:
             self.reason = f"{counter} does not advance"
@@ -462,8 +464,10 @@ cdef class Clock:
 
     @property
     def overhead_ns(self):
-        """The time that one reading takes in C, in nanoseconds (float). Measured once, in some 100
-        us."""
+        """The time that one reading takes in C, in nanoseconds (float).
+
+        Measured once, in some 100 us.
+        """
         cdef uint64_t start, elapsed
         cdef uint64_t fastest = <uint64_t>-1
         cdef int _batch, _reading

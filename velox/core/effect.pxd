@@ -47,8 +47,7 @@ cdef inline uint64_t effect_amount(uint8_t kind, const Transaction *record) noex
 
 cdef inline uint8_t effect_apply(uint8_t kind, uint64_t held, uint64_t amount, uint64_t most,
                                  uint64_t *quantity) noexcept nogil:
-    """Compute the new quantity of a level that holds `held` and can hold `most`, or return why it
-    is refused.
+    """Compute the new quantity of a level that holds `held` and can hold `most`; return a status.
 
     The sum of `held` and an added amount must not wrap. If too much is taken, the difference wraps
     and is above `most`, since `most` is at most INT64_MAX. If too much is added, the sum is above

@@ -68,7 +68,7 @@ cdef enum:
 
     EVEN_ODDS = 32768           # of 65536
     TAKE_ODDS = 11796           # of 65536: 18 % of those who have no order resting
-    TAKE_SIZES = 4              # whoever takes wants so many sizes, which often clears a level
+    TAKE_SIZES = 4              # a taker takes so many sizes, which often clears a level
 
 cdef struct market_flow_node:
     uint16_t next

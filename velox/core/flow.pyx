@@ -57,8 +57,7 @@ cdef uint64_t power(uint64_t base, int exponent) noexcept nogil:
 
 
 cdef bint likelier(uint64_t x, uint64_t probability, uint64_t scale, int p, int q) noexcept nogil:
-    """Whether (scale / (scale + x))^(p / q) is at least a probability, given in units of 1 /
-    CERTAIN.
+    """Whether (scale / (scale + x))^(p / q) is at least a probability, in units of 1 / CERTAIN.
 
     It uses integers, so neither `pow` nor a rounding mode changes the market.
     """

@@ -250,8 +250,7 @@ cdef uint64_t lowest_of(const histogram *h, uint64_t index) noexcept nogil:
 
 cdef uint64_t value_at(
         const histogram *h, const histogram_reading *reading, double percentile) noexcept nogil:
-    """Return the upper end of the bucket that holds the percentile's rank, as HdrHistogram defines
-    it."""
+    """Return the upper end of the bucket with the percentile's rank, as HdrHistogram does."""
     cdef uint64_t rank = <uint64_t>(percentile * <double>reading.count / 100.0 + 0.5)
     cdef uint64_t total = 0
     cdef uint64_t index

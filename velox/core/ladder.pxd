@@ -1,8 +1,8 @@
 """One side of a book with one writer: an exact ladder of price levels.
 
-Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`: on both sides the
-smaller key is the better price, so there is one set of functions and no branch on the side. Ticks
-are positive and fit 63 bits. So do keys, and no sum below can wrap.
+Keys. A bid at tick `t` has the key ``t ^ INT64_MAX``, an ask the key `t`. On both sides the smaller
+key is the better price, so the same functions serve both sides without a branch. Ticks are positive
+and fit 63 bits. So do keys, and no sum below can wrap.
 
 Window. The quantities of the keys ``base <= key < base + levels`` lie in an array, at
 ``key & (levels - 1)``: when the window moves, only the levels that leave or enter it move. The
@@ -17,7 +17,7 @@ way into the window (three quarters, in ticks, for bids). The window moves
 
 Between calls, these statements hold:
 
-1. a level stands in exactly one of window and cold store, with a quantity over 0;
+1. a level is in exactly one of window and cold store, with a quantity over 0;
 2. every cold key is ``>= base + levels``;
 3. if the window is empty, so is the cold store;
 4. `best` is the smallest key and lies in the window; it is NO_KEY if the side is empty.
@@ -88,8 +88,10 @@ cdef inline uint64_t ladder_next(const ladder *self, uint64_t key) noexcept nogi
 
 
 cdef inline void ladder_move(ladder *self, uint64_t base) noexcept nogil:
-    """Move the window. The caller must have checked that the cold store has room for the levels
-    that leave."""
+    """Move the window.
+
+    The caller must have checked that the cold store has room for the levels that leave.
+    """
     cdef uint64_t mask = self.levels - 1
     cdef uint64_t end = self.base + self.levels
     cdef uint64_t key, place
@@ -140,8 +142,10 @@ cdef inline void ladder_best_left(ladder *self) noexcept nogil:
 
 
 cdef inline bint ladder_put_hot(ladder *self, uint64_t key, int64_t quantity) noexcept nogil:
-    """Set a level of the window; 0 removes it. Returns whether the level is or was the best, or
-    better."""
+    """Set a level of the window; 0 removes it.
+
+    Returns whether the level is or was the best, or better.
+    """
     cdef uint64_t slot = key & (self.levels - 1)
     cdef uint64_t best = self.best
     cdef uint64_t was = self.quantities[slot] != 0
@@ -232,8 +236,7 @@ cdef inline uint64_t ladder_count(const ladder *self) noexcept nogil:
 
 
 cdef inline bint ladder_meets(const ladder *self, uint64_t key) noexcept nogil:
-    """Whether a level of the other side, with this key of the other side, would trade against the
-    best.
+    """Whether a level of the other side, with that side's `key`, would trade against the best.
 
     The best has the key ``best ^ INT64_MAX`` on the other side. For NO_KEY that is negative as a
     signed number; no key is negative.
@@ -269,8 +272,7 @@ cdef inline void ladder_copy_begin(const ladder *self, ladder_copy *copy) noexce
 cdef inline bint ladder_gather(const ladder *self, ladder_copy *copy, Py_ssize_t n,
                                Py_ssize_t most, int64_t *keys, int64_t *quantities,
                                Py_ssize_t stride) noexcept nogil:
-    """Continue a copy of the `n` best levels by at most `most` levels of the window and `most` of
-    the cold store.
+    """Continue a copy of the `n` best levels, by `most` levels each of window and cold store.
 
     True once the copy is complete; `ladder_arrange` then sorts it and computes prices. Each level
     of the window costs a bit scan. If the window holds fewer than `n` levels, the whole cold store
@@ -312,8 +314,7 @@ cdef inline Py_ssize_t ladder_arrange(const ladder *self, const ladder_copy *cop
 cdef inline Py_ssize_t ladder_depth(const ladder *self, Py_ssize_t n, int64_t tick_size,
                                     int64_t *prices, int64_t *quantities,
                                     Py_ssize_t stride) noexcept nogil:
-    """Copy up to `n` levels, best first, `stride` numbers apart, and return how many were copied.
-    """
+    """Copy up to `n` levels, best first, `stride` numbers apart; return how many."""
     cdef ladder_copy copy
     ladder_copy_begin(self, &copy)
     ladder_gather(self, &copy, n, PY_SSIZE_T_MAX, prices, quantities, stride)

@@ -105,8 +105,9 @@ cdef inline void mailbox_write(mailbox *self, uint64_t request, const depth_row 
 
 cdef inline bint mailbox_try_read(const mailbox *self, uint64_t request, Py_ssize_t n,
                                   depth_row *rows, depth_counts *counts) noexcept nogil:
-    """Try once to read up to `n` rows of each side. False if the request is not answered, or a
-    newer letter came meanwhile.
+    """Try once to read up to `n` rows of each side.
+
+    False if the request is not answered, or a newer letter came meanwhile.
 
     `counts` receives how many levels the letter holds, which may be more than `n`. Rows after a
     side's last level are not changed.

@@ -224,7 +224,7 @@ cdef object new_array(object dtype, Py_ssize_t itemsize, Py_ssize_t count):
     cdef Memory memory
     if count * itemsize > SMALL_BYTES:
         return wrap(dtype, NULL, count, 0, None)
-    # Before NumPy allocates memory itself, it looks at every field, which takes 300 ns.
+    # Before NumPy allocates memory itself, it checks every field, which takes 300 ns.
     memory = Memory.__new__(Memory)
     memory.size = count * itemsize
     memory.block = malloc(max(memory.size, 1))
@@ -250,8 +250,7 @@ cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
-    """Check the parts of a record that do not depend on a book; STATUS_APPLIED if they are
-    valid."""
+    """Check the parts of a record that do not depend on a book; STATUS_APPLIED if valid."""
     cdef uint8_t kind = transaction.kind
     if kind >= KINDS:
         return STATUS_KIND

@@ -1,5 +1,6 @@
-"""The levels of one market, which any number of threads write and read without a lock. They are
-quantities by price level, with a bitmap above them that finds the best in a few loads.
+"""The levels of one market, which any number of threads write and read without a lock.
+
+They are quantities by price level, with a bitmap above them that finds the best in a few loads.
 
 Every word is a counter over a value, and is *vacant* while its value is zero::
 
@@ -107,7 +108,7 @@ cdef shared_book *shared_book_new(
     uint64_t levels, int64_t base_tick, page_choice when) noexcept nogil
 # Its size in bytes.
 cdef uint64_t shared_book_bytes(const shared_book *book) noexcept nogil
-# Levels of a side that were occupied when each was looked at.
+# The number of levels of a side that were occupied when each was read.
 cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil
 # Call it when no thread uses the book any more. NULL is allowed.
 cdef void shared_book_free(shared_book *book) noexcept nogil

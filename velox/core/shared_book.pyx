@@ -1,5 +1,4 @@
-"""The order book's levels for several writers: the functions that are not inlined, and
-`SharedLadder`.
+"""The levels of a book with several writers: functions not inlined, and `SharedLadder`.
 
 ``shared_book.pxd`` describes the protocol, and ``docs/explanation/shared-book.md`` proves it.
 """
@@ -120,8 +119,10 @@ cdef uint64_t shared_book_count(shared_book *book, uint8_t side) noexcept nogil:
 
 
 cdef bint try_again(uint32_t tries, uint32_t *lost) noexcept nogil:
-    """Wait after a lost compare-and-swap, twice as long each time. False if that was the last
-    try."""
+    """Wait after a lost compare-and-swap, twice as long each time.
+
+    False if that was the last try.
+    """
     cdef uint32_t _pause
     if lost[0] + 1 >= tries:
         return False
@@ -320,8 +321,9 @@ cdef bint shared_book_best(
 cdef Py_ssize_t shared_book_depth(
         shared_book *book, uint8_t side, Py_ssize_t n,
         int64_t *ticks, int64_t *quantities, Py_ssize_t stride) noexcept nogil:
-    """Write the best `n` levels of a side. Each is exact at one instant of the call, not all at the
-    same.
+    """Write the best `n` levels of a side.
+
+    Each is exact at one instant of the call, not all at the same.
 
     Before the last level reported, no level that was occupied throughout the call is missing.
     """
@@ -351,8 +353,10 @@ cdef uint8_t shared_book_clear(shared_book *book, uint8_t side) noexcept nogil:
 cdef void apply_all(
         shared_book *book, const Transaction *first, Py_ssize_t count, bint retry,
         uint8_t *statuses, int64_t *best, uint64_t *totals) noexcept nogil:
-    """Apply records in a loop. Writes the status of each, the best tick after it, and the
-    totals."""
+    """Apply records in a loop.
+
+    Writes the status of each, the best tick after it, and the totals.
+    """
     cdef Py_ssize_t index
     cdef uint64_t quantity
     cdef int64_t held

@@ -1,8 +1,8 @@
 """The best bid and ask, which a book's one writer publishes for any number of readers.
 
-Two slots and a version, 128 bytes of their own. Version `v` stands in slot ``v & 1``; the writer
-fills the other slot and then moves the version on. A reader loads the version, the slot that it
-names, and the version again. If both numbers are equal, the slot was complete.
+Two slots and a version, 128 bytes of their own. Version `v` is in slot ``v & 1``; the writer fills
+the other slot and then moves the version on. A reader loads the version, the slot that it names,
+and the version again. If both numbers are equal, the slot was complete.
 
 Top line, 128 bytes::
 
@@ -24,8 +24,8 @@ version. A read is repeated only if a whole new version was published during it.
 Proof, in C11's terms. Let a reader load version `v` first and last.
 
 1. Nothing older. The store of `v` is a release after the stores to its slot, and the first load is
-   an acquire that reads it: the slot's stores happen before the reader's loads of it, which
-   therefore cannot return what the slot held before `v` (write-read coherence).
+   an acquire that reads it. So the slot's stores happen before the reader's loads of the slot.
+   These loads cannot return the slot's content from before `v` (write-read coherence).
 2. Nothing newer. The slot is next written for ``v + 2``, by release stores that follow the store of
    version ``v + 1`` in the writer's program. Suppose that one of the reader's acquire loads took
    such a value. Then the store of ``v + 1`` would happen before the reader's last load, which could

@@ -1,9 +1,9 @@
 """Parses Binance's messages in their usual form to exact integers, without Python objects.
 
-A scanner takes blocks of lines. It reads a line only if every byte of it is as Binance writes it,
-without spaces, escapes or other keys, and if each number fits 18 digits and the units of its
-symbol. Any other line is returned to the Python decoder, which reads it or reports what is wrong.
-So a scanner never refuses a line, and never reads one with a different result.
+A scanner takes blocks of lines. It reads a line only in the exact form that Binance writes, without
+spaces, escapes or other keys. Each number must also fit 18 digits and the units of its symbol. Any
+other line is returned to the Python decoder, which reads it or reports what is wrong. So a scanner
+never refuses a line, and never reads one with a different result.
 
 Source: the payloads of ``depthUpdate``, ``bookTicker`` and ``trade`` in Binance's documentation of
 its spot and USD-M streams.
@@ -86,8 +86,10 @@ cdef inline const char *literal(const char *at, const char *end, const char *tex
 
 
 cdef inline const char *integer(const char *at, int64_t *value) noexcept nogil:
-    """Return the position after a JSON integer of at most 18 digits, or NULL. A non-digit must
-    follow."""
+    """Return the position after a JSON integer of at most 18 digits, or NULL.
+
+    A non-digit must follow.
+    """
     cdef const char *begin = at
     cdef int64_t found = 0
     while 48 <= at[0] <= 57:
@@ -102,8 +104,10 @@ cdef inline const char *integer(const char *at, int64_t *value) noexcept nogil:
 
 
 cdef inline const char *decimal(const char *at, units *unit, int64_t *value) noexcept nogil:
-    """Return the position after the closing quote of decimal text. NULL if it is not exact in the
-    units."""
+    """Return the position after the closing quote of decimal text.
+
+    NULL if it is not exact in the units.
+    """
     cdef int64_t mantissa = 0, power
     cdef Py_ssize_t digits = 0, decimals = 0
     while 48 <= at[0] <= 57:
@@ -146,8 +150,7 @@ cdef inline const char *decimal(const char *at, units *unit, int64_t *value) noe
 
 
 cdef inline const char *name(const char *at, const char *end, Py_ssize_t *length) noexcept nogil:
-    """Return the position after the closing quote of a name of 1 to 64 printable characters, or
-    NULL."""
+    """Return the position after a name of 1 to 64 printable characters and its quote, or NULL."""
     cdef const char *begin = at
     while at < end and at[0] != 34:
         if at[0] < 32 or at[0] > 126 or at[0] == 92 or at - begin == NAME_LIMIT:
@@ -280,8 +283,7 @@ cdef class BinanceScanner:
         return self.symbol_count - 1
 
     def set_prices(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
-        """Set the unit of a symbol's prices: decimals, first number that does not fit, step or
-        0."""
+        """Set the unit of a symbol's prices: decimals, first too large number, step or 0."""
         self.set_units(symbol, True, places, limit, step)
 
     def set_sizes(self, Py_ssize_t symbol, int places, int64_t limit, int64_t step):
@@ -702,8 +704,10 @@ cdef class BinanceScanner:
 
     cdef const char *amount(self, const char *at, const char *end, symbol *of,
                             bint is_price) noexcept nogil:
-        """Return the position after the price or size of a trade. If trades are not wanted, only
-        the form is checked."""
+        """Return the position after the price or size of a trade.
+
+        If trades are not wanted, only the form is checked.
+        """
         cdef Py_ssize_t length
         if of == NULL:
             return name(at, end, &length)
@@ -816,8 +820,7 @@ cdef class BinanceScanner:
 
 cdef inline const char *optional_integer(const char *at, const char *end, const char *key,
                                          Py_ssize_t length) noexcept nogil:
-    """Return the position after a key and its integer; `at` for another key; NULL if it is not an
-    integer."""
+    """Return the position after a key and its integer; `at` for another key; NULL if invalid."""
     cdef int64_t value
     cdef const char *begin = literal(at, end, key, length)
     if begin == NULL:

@@ -271,8 +271,8 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     path : path
-        The file that `CaptureOutput` was writing. It is changed in place. A whole capture stays as
-        it is.
+        The file that `CaptureOutput` was writing. It is changed in place. A complete capture is not
+        changed.
 
     Returns
     -------
@@ -328,8 +328,10 @@ def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str
 
 
 def _whole_bundles(path: str | os.PathLike[str], written: int) -> int:
-    """Count the bundles before the first invalid one. Disk blocks that a crash lost read as
-    zeros."""
+    """Count the bundles before the first invalid one.
+
+    Disk blocks that a crash lost read as zeros.
+    """
     if written == 0:
         return 0
     found = np.memmap(path, BUNDLE_DTYPE, "r", HEADER_BYTES, (written,))

@@ -17,8 +17,10 @@ __all__ = ["ChecksumChecks", "DepthChecks"]
 def _require(
     name: str, array: object, dtype: type[np.generic], shape: tuple[int | None, ...]
 ) -> None:
-    """Require a contiguous array of `dtype` in native byte order. None in `shape` allows any
-    length."""
+    """Require a contiguous array of `dtype` in native byte order.
+
+    None in `shape` allows any length.
+    """
     if not isinstance(array, np.ndarray):
         raise RecordError(f"expected an array, got {type(array).__name__}", field=name)
     if array.dtype != np.dtype(dtype):

@@ -254,8 +254,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(quota_us: str, period_us: str) -> float | None:
-    """Return time divided by period; None for v2's ``max``, v1's ``-1`` and any text that is not a
-    number."""
+    """Return time divided by period; None for v2's ``max``, v1's ``-1`` and other text."""
     quota, period = _integer(quota_us), _integer(period_us)
     if quota is None or period is None or quota <= 0 or period <= 0:
         return None

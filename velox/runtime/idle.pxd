@@ -32,7 +32,7 @@ cdef enum:
     # end of a ring, an empty poll takes the cache line that the other writes. A wait leaves the
     # line there, but adds to the latency. The wait is a time, not a number of pauses: a pause takes
     # 40 to 140 cycles, depending on the processor. Measured on 16 cores of a Xeon whose pause takes
-    # 60 ns, with `dedicated`: 32 pauses gave a median transit of 1.5 us and at most 36 M/s; 4
+    # 60 ns, with `dedicated`: 32 pauses gave a median transit of 1.5 us and at most 36 M/s. 4
     # pauses gave 0.9 us and 43 M/s. One pause was no better.
     PAUSES_ALONE = 1
     PAUSE_TOGETHER_NS = 200
@@ -54,8 +54,9 @@ cdef struct idle_state:
 # C division, whatever the directives of the module that includes this file.
 @cython.cdivision(True)
 cdef inline uint32_t pauses_within(uint64_t ns) noexcept nogil:
-    """How many pauses this processor makes in that time: 1 to 64. The measurement itself takes
-    about 30 us.
+    """How many pauses this processor makes in that time: 1 to 64.
+
+    The measurement itself takes about 30 us.
     """
     cdef uint64_t start_ns, pauses
     cdef uint64_t shortest_ns = UINT64_MAX

@@ -69,7 +69,8 @@ cdef inline void ingress_record_late(ingress *self, uint64_t due_ns, uint64_t no
 
 
 cdef inline bint ingress_is_full(ingress *self, uint64_t claimed) noexcept nogil:
-    """Whether the ring has no room beyond `claimed` slots. The check is needed because a claim also
-    ends where the ring wraps.
+    """Whether the ring has no room beyond `claimed` slots.
+
+    The check is needed because a claim also ends where the ring wraps.
     """
     return transaction_ring_room(self.ring, claimed + 1) <= claimed

@@ -116,8 +116,9 @@ cdef class Ingress(Stage):
         self.ingress.drop = (on_full or self.default_on_full) == "drop"
 
     def close(self):
-        """End an ingress that Python feeds. Does nothing for a driven ingress, which ends by
-        itself.
+        """End an ingress that Python feeds.
+
+        Does nothing for a driven ingress, which ends by itself.
         """
 
     def middle_price(self, market):

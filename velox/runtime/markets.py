@@ -154,8 +154,7 @@ def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
 
 
 def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
-    """Return where the fixed window of a shared book begins, so that the prices lie in its
-    middle."""
+    """Return the begin of a shared book's window, so that the prices lie in its middle."""
     middles = [
         middle
         for ingress in ingresses

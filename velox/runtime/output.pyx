@@ -99,7 +99,7 @@ cdef class Output(Stage):
         self.output.batch = batch
 
     def drain(self):
-        """Take what is left in the ring of an output that Python polls, when the pipeline stops.
+        """Take the remaining bundles from the ring when the pipeline stops, if Python polls.
 
         Returns
         -------

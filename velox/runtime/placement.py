@@ -175,7 +175,7 @@ def _resolve(config: PipelineConfig, usable: UsableCpus) -> tuple[str, str]:
     if not isinstance(config.placement, str):
         return "explicit", f"the CPU of each stage was given; {usable.why}"
     if config.placement != "auto":
-        return config.placement, f"placement {config.placement!r} was asked for; {usable.why}"
+        return config.placement, f"placement {config.placement!r} was requested; {usable.why}"
 
     return _automatic(config, usable)
 
@@ -218,8 +218,7 @@ def _group(
 
 
 def _group_key(config: PipelineConfig, stage: str) -> object:
-    """The key of a stage: stages with the same key share a runner, when paired or placed by
-    hand."""
+    """The key of a stage. Stages with the same key share a runner, if paired or placed by hand."""
     if isinstance(config.placement, str):
         # ingress3 and orderbook3 form lane 3; without lanes, names have no number
         head = stage.removeprefix("ingress").removeprefix("orderbook")

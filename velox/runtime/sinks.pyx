@@ -211,8 +211,9 @@ cdef class PullOutput(Output):
         return bool(self.stage.finished) and not self.backlog
 
     def drain(self):
-        """Copy the ring's bundles to memory from which later polls take them. Called when the
-        pipeline stops.
+        """Copy the ring's bundles to memory from which later polls take them.
+
+        Called when the pipeline stops.
 
         Returns
         -------

@@ -289,8 +289,7 @@ cdef uint64_t replay_deadline(void *pointer) noexcept nogil:
 
 
 cdef object clears_for(object transactions):
-    """Return records that empty every book that `transactions` change; none if they begin with such
-    records.
+    """Return records that empty each book of `transactions`, unless they begin with such.
     """
     markets = np.unique(transactions["market"])
     clears = np.zeros(2 * len(markets), TRANSACTION_DTYPE)
@@ -397,8 +396,7 @@ cdef class ReplayIngress(Ingress):
 
     @property
     def pass_length(self):
-        """int: Records of each pass but the first: the recording, and the records that empty the
-        books."""
+        """int: Records of each pass but the first, with those that empty the books."""
         return self.replay.length + self.replay.clears_length
 
     def middle_price(self, market):

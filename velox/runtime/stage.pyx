@@ -84,8 +84,9 @@ cdef class Stage:
         """Prepare. The pipeline calls it once, before any runner starts."""
 
     def end(self):
-        """Clean up, and raise the stage's error. The pipeline calls it once, after every runner
-        returned.
+        """Clean up, and raise the stage's error.
+
+        The pipeline calls it once, after every runner returned.
         """
         self.check()
 

@@ -291,7 +291,7 @@ class HistogramLog:
         ------
         ConfigError
             A tag is empty, or holds a comma or a space; the interval ends before it begins; or a
-            histogram holds less than it did.
+            histogram has fewer values than at the last interval.
         OSError
             The file cannot be written.
         """

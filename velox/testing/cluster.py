@@ -297,7 +297,7 @@ class LocalCluster:
 
     @property
     def strikes(self) -> tuple[Strike, ...]:
-        """The faults that struck, in order."""
+        """The faults that were injected, in order."""
         return tuple(self._injector.strikes)
 
     # Serving
@@ -366,7 +366,7 @@ def _start_ticking(chain: Chain) -> Callable[[], None]:
 
 
 def _keep_ticking(chain: Chain, closing: Latch) -> None:
-    """Make a block each slot. Slots that the thread was too late for are skipped."""
+    """Make a block each slot. If the thread is late, slots are skipped."""
     begin = time.monotonic_ns()
     while not closing.wait(max(0, begin + chain.slot_ns - time.monotonic_ns()) / 1e9):
         slots = max(1, (time.monotonic_ns() - begin) // chain.slot_ns)

@@ -93,7 +93,7 @@ class Crowd:
         self._fair = plan.price / plan.tick_size
         self._first_slot = chain.head.slot
         self._next_ns = 0.0
-        # What the next block will get.
+        # Transactions for the next block.
         self._quotes: list[Received] = []
         self._trades: list[Received] = []
         for pubkey in (*self.makers, *self.takers, self.picker):

@@ -67,7 +67,7 @@ def decode_transaction(text: Any, encoding: Any) -> Received:
     Raises
     ------
     ValueError
-        It is no transaction, or it is too long. The message is that of a validator.
+        It is not a transaction, or it is too long. The message is that of a validator.
     """
     if not isinstance(text, str):
         raise ValueError("invalid type: a transaction must be a string")

@@ -102,12 +102,12 @@ class MarketAccount:
     Raises
     ------
     RecordError
-        It is no market. The methods raise it if a tree leads nowhere, or back to itself.
+        It is not a market's account. The methods raise it if a tree has a dead link or a cycle.
     """
 
     def __init__(self, data: bytes) -> None:
         if len(data) < MARKET_HEADER_BYTES or data[:8] != _DISCRIMINANT:
-            raise RecordError(f"market account: {len(data)} bytes that are no market")
+            raise RecordError(f"market account: {len(data)} bytes are not a market account")
         self._data = data
 
     def orders(self) -> Iterator[MarketOrder]:

@@ -28,7 +28,7 @@ class Received:
     Raises
     ------
     ValueError
-        The bytes are no legacy transaction and none of version 0.
+        The bytes are neither a legacy transaction nor one of version 0.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -40,7 +40,7 @@ class Received:
             self.transaction.sanitize()
         except SanitizeError as error:
             raise ValueError(f"failed to sanitize transaction: {error}") from None
-        # Bytes behind the message are not part of the transaction.
+        # Bytes after the message are not part of the transaction.
         self.raw = bytes(self.transaction)
         self.message: Message | MessageV0 = message
         self.signature: Signature = self.transaction.signatures[0]

@@ -62,7 +62,7 @@ class Execution:
     raw : bytes
         The transaction.
     message_hash : Hash
-        By which the chain refuses it a second time, whatever its signatures.
+        The hash by which the chain refuses it a second time, with any signatures.
     bundle_id : str or None
         The bundle that carried it.
     keys : tuple of Pubkey
@@ -229,7 +229,7 @@ class Svm:
             self.set_account(key, account)
 
     def nonce(self, pubkey: Pubkey) -> Hash | None:
-        """Return the nonce of a nonce account; None if the account is none."""
+        """Return the nonce of a nonce account; None for any other account."""
         account = self.account(pubkey)
         if account is None or account.owner != SYSTEM_PROGRAM or len(account.data) != 80:
             return None

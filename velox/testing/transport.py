@@ -81,7 +81,7 @@ class Interceptor:
         return [method_of(request) for request in self.requests]
 
     def __call__(self, address: Address, max_response_bytes: int) -> Transport:
-        """Return a transport to `address` that asks the handler."""
+        """Return a transport to `address` that calls the handler."""
         return _Intercepted(self, self._transport(address, max_response_bytes))
 
 

@@ -1,4 +1,4 @@
-"""Real recordings through the command line: what a person runs, held against the venue's oracle."""
+"""Real recordings through the command line, compared with the venue's data."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CHECKSUM_LEVELS = 25
 
 
 class DictBook:
-    """Two dictionaries from price to quantity, sorted whenever somebody asks."""
+    """Two dictionaries from price to quantity, sorted on each read."""
 
     def __init__(self) -> None:
         self.sides: tuple[dict[int, int], dict[int, int]] = ({}, {})
@@ -109,7 +109,7 @@ def okx_checksum(book: DictBook, instrument: Instrument) -> int:
 
 
 def assert_is_whole(recording: Recording) -> None:
-    """What holds for every recording, whatever its format."""
+    """Checks that hold for every recording, of any format."""
     transactions = recording.transactions
     validate(transactions)
     assert recording.skipped == 0

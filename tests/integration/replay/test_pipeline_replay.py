@@ -1,4 +1,4 @@
-"""Real recordings through whole pipelines: the venues' oracles, and a ledger without a loss."""
+"""Real recordings through pipelines: books match the venues' data, and the ledger balances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of submission share: a cluster whose time stands still, and what happened on it."""
+"""Helpers of submission tests: a cluster with manual time, and its executed transactions."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def records(*orders: tuple[int, int, int, int], kind: int = ADD) -> Any:
 
 
 class Opened:
-    """A submission to a market of its own, and what became of its orders."""
+    """A submission to its own market, and the outcomes of its orders."""
 
     def __init__(self, plan: MarketPlan) -> None:
         self.clusters: list[LocalCluster] = []

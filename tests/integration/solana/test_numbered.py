@@ -456,7 +456,7 @@ def test_orders_of_a_failure_go_one_by_one_and_not_before_it_is_finalized(tmp_pa
 
 
 def taken_by_others(trader: Trader, sequence: int, lots: int) -> None:
-    """Another trader fills lots of an order; none of our transactions says so."""
+    """Another trader fills lots of an order. Our transactions do not show that."""
     for each in trader.chain.orders:
         if each.sequence == sequence:
             each.atoms -= lots * SPEC.lot_atoms

@@ -78,8 +78,8 @@ def test_wrong_best_prices_have_no_speed() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_what_was_not_pushed_in_order_has_no_speed(batch: int) -> None:
     ring = TransactionRing(8)
-    strangers = np.zeros(5, TRANSACTION_DTYPE)
-    ring.push(strangers)
+    others = np.zeros(5, TRANSACTION_DTYPE)
+    ring.push(others)
     with pytest.raises(LedgerError, match="0 transactions handed over were right, of 5"):
         loops.consume(ring, 5, batch)
 

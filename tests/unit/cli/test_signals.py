@@ -34,7 +34,7 @@ def test_a_request_that_a_wrapper_passes_on_once_more_is_one() -> None:
         signals._handle(signal.SIGINT, None)
         now[0] += ONE_REQUEST_S / 4
     assert signals.requests == 1
-    # But whoever goes on asking is heard.
+    # But a later signal counts again.
     for _ in range(2):
         signals._handle(signal.SIGINT, None)
         now[0] += ONE_REQUEST_S / 4

@@ -1,4 +1,4 @@
-"""OrderBook and Books: what they promise, one promise a test."""
+"""OrderBook and Books: each test checks one documented property."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def build(
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a module stands that a stranger has built."""
+    """The path of a module that another project has built."""
     folder = tmp_path_factory.mktemp("outside")
     built = build(folder, uses_of_everything() + BEHAVIOUR)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -115,7 +115,7 @@ def told(folder: Path, program: str) -> str:
 
 
 def test_every_declaration_compiles_outside_of_the_project(outside: Path) -> None:
-    """A `.pxd` is compiled anew by whoever includes it: it must not lean on Velox's directives."""
+    """Other modules compile a `.pxd` too, so it must not depend on Velox's directives."""
     functions = uses_of_everything().count("<void *>")
     assert functions > 100
     assert told(outside, "import outside; print(len(set(outside.addresses())))") == f"{functions}\n"

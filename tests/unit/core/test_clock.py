@@ -1,4 +1,4 @@
-"""The clock: its sources, the line from ticks to nanoseconds, and what it promises."""
+"""The clock: its sources, the line from ticks to nanoseconds, and its guarantees."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_counter_of_another_architecture_is_refused() -> None:
 
 def test_the_kernel_can_be_asked_for() -> None:
     clock = Clock("kernel")
-    assert (clock.source, clock.reason) == ("kernel", "asked for")
+    assert (clock.source, clock.reason) == ("kernel", "requested")
     assert clock.frequency_hz == 1_000_000_000
     reading = clock.ticks()
     assert clock.ticks_to_ns(reading) == reading

@@ -1,4 +1,4 @@
-"""MarketFlow: what it generates is a market, the same one each time, and an exact book takes it."""
+"""MarketFlow: it generates a valid, reproducible market that an exact book accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIRST_FIVE = [
 
 
 class Book:
-    """The plainest exact book there is; it fails where an event is not what it must be."""
+    """A simple exact book. It fails at an invalid event."""
 
     def __init__(self) -> None:
         self.levels: tuple[dict[int, int], dict[int, int]] = ({}, {})

@@ -1,4 +1,4 @@
-"""Transaction and Bundle: the same bytes everywhere, and what makes one valid."""
+"""Transaction and Bundle: the same bytes everywhere, and the checks of a record."""
 
 import struct
 from decimal import Decimal, localcontext

@@ -1,4 +1,4 @@
-"""The rings: order, room, the wrap of their indices, and who may hold which end."""
+"""The rings: order, room, the wrap of their indices, and the owners of their ends."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_a_snapshot_in_mid_stream_does_not_set_the_book_back(tmp_path: Path) -> 
 
 def test_diffs_without_any_snapshot_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, diff(1, 2), diff(3, 4))
-    with pytest.raises(FeedError, match="no REST snapshot of BTCUSDT goes on with the 2 depth"):
+    with pytest.raises(FeedError, match="no REST snapshot of BTCUSDT connects to the 2 depth"):
         load(path, "binance")
     with pytest.raises(FeedError, match=r"holds no depth events; the first problem: .* no REST"):
         load(path, "binance", on_error="skip")

@@ -50,7 +50,7 @@ def test_an_unknown_format_is_told_which_are_known(tmp_path: Path) -> None:
         ({"limit": True}, "limit"),
         ({"depth": -1}, "depth"),
         ({"depth": 2.5}, "depth"),
-        ({"colour": "red"}, "colour: is no option of format 'lobster'; it has: tick_size"),
+        ({"colour": "red"}, "colour: is not an option of format 'lobster'; it has: tick_size"),
         ({"tick_size": 0}, "tick_size"),
         ({"tick_size": "0.01"}, "tick_size"),
         ({"levels": 1000}, "levels"),

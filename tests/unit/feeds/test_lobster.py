@@ -183,8 +183,8 @@ def test_after_a_skipped_message_the_book_is_opened_anew_from_its_row(tmp_path: 
         (f"9999999999,0,9223372036854775807,5,{UNUSED}", "bid price 1", "9223372036854775807"),
         ("1000200,4,1000000,5,1000100,1,999900,1", "ask price", "not in order"),
         ("1000100,4,1000000,5,1000200,1,1000000,1", "bid price", "not in order"),
-        ("9999999999,0,1000000,5,1000100,4,999900,1", "ask price 2", "behind an unused level"),
-        ("1000100,4,1000000,5,9999999999,3,999900,1", "ask price 2", "behind an unused level"),
+        ("9999999999,0,1000000,5,1000100,4,999900,1", "ask price 2", "after an unused level"),
+        ("1000100,4,1000000,5,9999999999,3,999900,1", "ask price 2", "after an unused level"),
     ],
 )
 def test_a_bad_row_is_named_or_leaves_out_its_check(

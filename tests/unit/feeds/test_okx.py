@@ -133,8 +133,8 @@ def test_the_grid_comes_from_a_rest_list_wherever_it_stands(tmp_path: Path, firs
         (("0.5", "1"), "bids[0][0]", "'1.4' is off the tick of 0.5"),
         (("0.1", "2"), "bids[0][1]", "'1' is not a multiple of the lot of 2"),
         (("0." + "0" * 18 + "1", "1"), "tickSz", "is finer than 1e-"),
-        (("0", "1"), "tickSz", "BTC-USDT: '0' is no tick"),
-        (("0.1", "0"), "lotSz", "BTC-USDT: '0' is no lot"),
+        (("0", "1"), "tickSz", "BTC-USDT: '0' is not a valid tick"),
+        (("0.1", "0"), "lotSz", "BTC-USDT: '0' is not a valid lot"),
         (("0.1", "lot"), "lotSz", "BTC-USDT: 'lot' is not a decimal number"),
         ((0.1, "1"), "tickSz", "BTC-USDT: 0.1 is not decimal text"),
     ],
@@ -225,7 +225,7 @@ def test_a_gap_stops_or_leaves_the_book_empty_until_the_next_snapshot(tmp_path: 
 
 def test_an_update_before_any_snapshot_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, update(3), opening(), update(4))
-    with pytest.raises(FeedError, match="no snapshot of BTC-USDT stands before this update"):
+    with pytest.raises(FeedError, match="no snapshot of BTC-USDT comes before this update"):
         load(path, "okx")
     recording = load(path, "okx", on_error="skip")
     assert (recording.skipped, sets(recording)) == (1, [4])

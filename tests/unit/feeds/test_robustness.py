@@ -1,4 +1,4 @@
-"""Whatever the bytes: a recording that is valid, or a typed error. Nothing else, ever."""
+"""Any input gives a valid recording or a typed error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scanner beside the careful form: what it reads, and what it leaves to it."""
+"""The scanner and the Python decoder: lines that the scanner reads, and lines that it leaves."""
 
 from __future__ import annotations
 

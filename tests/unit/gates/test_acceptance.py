@@ -1,4 +1,4 @@
-"""The acceptance run remembers what has passed, and says what has not."""
+"""The acceptance run records the rounds that passed, and names those that did not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The import gate finds what it is there for."""
+"""The import gate finds forbidden imports."""
 
 from __future__ import annotations
 

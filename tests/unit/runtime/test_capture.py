@@ -1,4 +1,4 @@
-"""Captures: whole after every stop, and made whole after every kind of end."""
+"""Captures: complete after every stop, and recovered after every kind of crash."""
 
 from __future__ import annotations
 

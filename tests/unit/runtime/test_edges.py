@@ -1,4 +1,4 @@
-"""What a hostile reader of the documentation tries first, and what once went wrong."""
+"""Misuse of the API, and regressions."""
 
 from __future__ import annotations
 

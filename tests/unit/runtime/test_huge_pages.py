@@ -1,4 +1,4 @@
-"""Huge pages: which blocks ask, what the kernel says of them, and what is reported."""
+"""Huge pages: the blocks that ask for them, the kernel's figures, and the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUGE_PAGE = 2 * MIB
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux")
 every_ring = pytest.mark.parametrize("ring_type", [TransactionRing, BundleRing])
 
-# Two mappings that hold blocks, and one that is somebody else's.
+# Two mappings that hold blocks, and one that holds other memory.
 SMAPS = """\
 7f0000000000-7f0000800000 rw-p 00000000 00:00 0
 Size:               8192 kB

@@ -1,4 +1,4 @@
-"""Where transactions enter: what each ingress pushes, when it is due, and what it counts."""
+"""Ingresses: the records that each pushes, their due times, and the counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A KeyboardInterrupt may come between any two steps of what waits for a pipeline's threads."""
+"""A KeyboardInterrupt between any two steps of the code that waits for a pipeline's threads."""
 
 from __future__ import annotations
 

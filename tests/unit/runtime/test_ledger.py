@@ -1,4 +1,4 @@
-"""The ledger: the equations, and what it says when one fails."""
+"""The ledger: its equations, and the message if one fails."""
 
 import doctest
 import json

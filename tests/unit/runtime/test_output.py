@@ -1,4 +1,4 @@
-"""Where bundles leave: what each output takes, and counts."""
+"""Outputs: the bundles that each takes, and the counters."""
 
 from __future__ import annotations
 

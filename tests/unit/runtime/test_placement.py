@@ -1,4 +1,4 @@
-"""Placement: which threads, on which CPUs, and what is said when they do not fit."""
+"""Placement: which threads run on which CPUs, and the warnings if they do not fit."""
 
 import doctest
 import json
@@ -198,7 +198,7 @@ def test_auto_never_oversubscribes(count, lanes, from_python):
 
 
 def test_a_placement_that_was_asked_for_says_so():
-    assert plan(config("paired"), cpus(8)).why == "placement 'paired' was asked for; 8 usable"
+    assert plan(config("paired"), cpus(8)).why == "placement 'paired' was requested; 8 usable"
 
 
 # Which CPUs
@@ -415,7 +415,7 @@ def test_a_plan_becomes_json():
         "placement": "shared",
         "runners": [{"name": "velox-pipeline", "stages": list(ALL), "cpu": 1}],
         "idle": "spin",
-        "why": "placement 'shared' was asked for; 2 usable",
+        "why": "placement 'shared' was requested; 2 usable",
         "warnings": [],
         "oversubscribed": False,
     }

@@ -1,4 +1,4 @@
-"""The strategy seam: every way to bring a compiled function, and what the pipeline does with it."""
+"""Strategies: every way to pass a compiled function, and how the pipeline calls it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 class Run:
-    """A recording through a strategy, step by step, and what left."""
+    """Replay a recording through a strategy, step by step, and return the output."""
 
     def __init__(
         self,
@@ -601,7 +601,7 @@ def test_a_failed_strategy_and_a_failed_output_are_both_told(
         strategy=strategy,
         config=PipelineConfig(placement="invoker"),
     )
-    # Whoever catches what Velox raises catches this too, and finds both inside.
+    # Code that catches Velox's errors catches this too, and finds both errors inside.
     with pytest.raises(PipelineError) as raised:
         pipeline.run()
     told = "".join(traceback.format_exception(raised.value))

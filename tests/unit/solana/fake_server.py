@@ -1,4 +1,4 @@
-"""An HTTP server on 127.0.0.1 that answers as a test has it: rightly, wrongly or not at all."""
+"""An HTTP server on 127.0.0.1 whose answers a test sets: right, wrong or none."""
 
 from __future__ import annotations
 

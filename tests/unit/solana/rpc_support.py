@@ -50,7 +50,7 @@ def failure(*behaviours, **settings) -> SolanaError:
 
 
 def moved(cluster: LocalCluster, rpc: RpcClient, lamports: int = 2_000_000) -> tuple[bytes, Pubkey]:
-    """A transfer by a new payer, and to whom."""
+    """A transfer by a new payer, and its receiver."""
     payer, to = Keypair(), Keypair().pubkey()
     cluster.fund(payer.pubkey(), 10**9)
     move = TransferParams(from_pubkey=payer.pubkey(), to_pubkey=to, lamports=lamports)

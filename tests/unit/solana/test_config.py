@@ -1,4 +1,4 @@
-"""A configuration is read whole, or refused with its file, key and value."""
+"""A configuration is read completely, or refused with its file, key and value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door of velox.solana: what it exports, and what it loads."""
+"""The package velox.solana: its exports, and the modules that it loads."""
 
 import ast
 import json

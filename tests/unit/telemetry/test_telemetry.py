@@ -137,7 +137,7 @@ def test_the_opening_names_each_thread_its_stages_and_its_cpu() -> None:
     assert lines == [
         "velox 1.2",
         "machine     a machine",
-        "placement   paired, idle spin (placement 'paired' was asked for; 4 usable)",
+        "placement   paired, idle spin (placement 'paired' was requested; 4 usable)",
         "threads     velox-ingress: ingress, orderbook, on CPU 1",
         "            velox-bundle: bundle, output, on CPU 2",
         "clock       tsc (trusted)",

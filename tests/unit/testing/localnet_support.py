@@ -150,7 +150,7 @@ class Wallet:
         return self.sign(self.tip(), memo(text), blockhash=blockhash)
 
     def failing(self, text: str = "", *, blockhash: Hash | None = None) -> VersionedTransaction:
-        """Pays what it does not have, after a memo."""
+        """Pays more than it has, after a memo."""
         poor = self.pay(Pubkey.new_unique(), 10**18)
         return self.sign(memo(text), poor, blockhash=blockhash)
 

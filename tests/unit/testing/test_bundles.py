@@ -1,4 +1,4 @@
-"""The block engine of the local cluster: what it takes, what it refuses, and all or nothing."""
+"""The block engine of the local cluster: bundles that it accepts and refuses, and atomicity."""
 
 from __future__ import annotations
 

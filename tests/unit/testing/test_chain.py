@@ -1,4 +1,4 @@
-"""The chain of the local cluster: slots, blockhashes, what lands in a block and what does not."""
+"""The chain of the local cluster: slots, blockhashes, and which transactions land."""
 
 from __future__ import annotations
 

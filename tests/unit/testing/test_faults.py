@@ -1,4 +1,4 @@
-"""Every fault: exactly what a client sees, and what the chain really did."""
+"""Every fault: the client's view, and the chain's actual state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_response_lost_is_a_closed_connection_after_a_transaction_was_accepted()
             client.send(transaction)
         cluster.tick()
         assert executed(cluster) == [str(transaction.signatures[0])]
-        # Whoever sends it again is told that it landed, and it does not land again.
+        # A second send is answered that it landed, and it does not land again.
         again = client.send(transaction)
         assert again.error["data"]["err"] == "AlreadyProcessed"
         cluster.tick()
@@ -123,7 +123,7 @@ def test_expiry_during_retry_lets_150_blocks_pass_before_a_second_try() -> None:
 
 
 def test_expiry_during_retry_of_a_lost_response_hides_that_it_has_landed() -> None:
-    # The trap for whoever signs again as soon as a blockhash has expired.
+    # The trap for a client that signs again as soon as a blockhash has expired.
     plan = FaultPlan(calls={Fault.EXPIRY_DURING_RETRY: {0}, Fault.RESPONSE_LOST: {0}})
     with faulty(plan) as cluster:
         wallet, client = Wallet(cluster), Client(cluster)

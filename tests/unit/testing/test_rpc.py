@@ -510,7 +510,8 @@ def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(
             slow.send(everything)
         quick = Ear(other)
         quick.ask("logsSubscribe", "all", PROCESSED)
-        # More than sockets and queues hold; the chain goes on, and whoever reads is told of all.
+        # More than sockets and queues hold. The chain goes on, and a client that reads gets all of
+        # it.
         for block in range(12):
             sent = [wallet.memo(f"{block} {i} " + "x" * 900) for i in range(20)]
             for each in sent:

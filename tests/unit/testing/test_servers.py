@@ -1,4 +1,4 @@
-"""What the servers of a local cluster refuse, and what they bear."""
+"""The servers of a local cluster: requests that they refuse, and the load that they carry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster with a market: what is there in one call, and who trades on it."""
+"""A cluster with a market: its accounts after one call, and its counterparties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each part once, end to end: what must work on any processor, quick enough for an emulated one."""
+"""A short end-to-end test of each part, quick enough for an emulated processor."""
 
 from __future__ import annotations
 

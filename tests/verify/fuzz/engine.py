@@ -1,4 +1,4 @@
-"""A mutator that needs nothing but the standard library, for where no coverage tool is."""
+"""A mutator that needs only the standard library, for machines without a coverage tool."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def search(
     int
         Inputs tried.
     bytes or None
-        The one that failed, if one did; its exception is printed by whoever runs it again.
+        The one that failed, if one did. Running it again prints its exception.
     """
     random = Random(seed)
     end = time.monotonic() + seconds

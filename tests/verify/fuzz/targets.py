@@ -1,4 +1,4 @@
-"""What is fuzzed, and what must hold whatever the bytes."""
+"""The fuzz targets, and the properties that must hold for any input."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def npy(data: bytes) -> None:
 
 
 def book(data: bytes) -> None:
-    """Arbitrary bytes as records: every status, and the whole book, as two dicts have it."""
+    """Arbitrary bytes as records: every status and the whole book equal those of two dicts."""
     if not data:
         return
     settings = data[0]
@@ -244,7 +244,7 @@ def compare(under_test: OrderBook, model: Model) -> None:
 
 
 def capture(data: bytes) -> None:
-    """After a recovery the file is a whole `.npy` of what was whole, or it is refused untouched."""
+    """A recovery gives a complete `.npy` of the whole bundles, or refuses the file unchanged."""
     (path,) = written([data])
     try:
         bundles = recover_capture(path)
@@ -275,7 +275,7 @@ def histogram(data: bytes) -> None:
 
 
 def encoded_histogram(payload: bytes) -> str:
-    """Wrap a header and counts as an encoder does, so that mutations reach what reads them."""
+    """Wrap a header and counts as an encoder does, so that mutations reach the decoder."""
     compressed = zlib.compress(payload, level=1)
     wrapper = struct.pack(">II", 0x1C849314, len(compressed))
     return base64.b64encode(wrapper + compressed).decode()

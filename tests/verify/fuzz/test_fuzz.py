@@ -1,4 +1,4 @@
-"""The seeds, what once broke, and a short search: the long ones are run by hand or over night."""
+"""The seeds, the regressions, and a short search. Long searches are run by hand."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def commands(module: setup.Extension, headers: Path) -> tuple[list[str], list[st
     compiler = [str(ZIG / "ziglang/zig"), "cc", "-target", f"aarch64-macos.{MACOS}"]
     compiler += [*PYTHON_FLAGS, *(f"-D{each}" for each in macros)]
     compiler += [*(f"-I{each}" for each in (headers, *include)), *module.extra_compile_args]
-    # A warning is a user's first sight of a port that nobody looked at.
+    # A warning would show a user that the port was not checked.
     compiler += ["-Werror", "-c", source, "-o", f"{target}.o"]
 
     linker = ["lld", "-flavor", "darwin", "-arch", "arm64"]
@@ -71,7 +71,7 @@ def commands(module: setup.Extension, headers: Path) -> tuple[list[str], list[st
 
 
 def build(module: setup.Extension, headers: Path) -> str:
-    """Empty where it went well, else what the compiler or the linker said."""
+    """Empty on success, else the output of the compiler or the linker."""
     for command in commands(module, headers):
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode or result.stderr:

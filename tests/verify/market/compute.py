@@ -99,7 +99,7 @@ def some_orders(world: ComputeWorld, count: int) -> list[tuple[int, int]]:
 
 
 def kinds(world: ComputeWorld) -> dict[str, tuple[int, Instruction]]:
-    """The instructions that this book allows: whose, and which."""
+    """The instructions that this book allows, with their traders."""
     most = len(world.orders) // 2
     of = partial(batch_of, world)
     far, near = most + 5, most // 2

@@ -51,7 +51,7 @@ class Tally:
     events: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
     compute: dict[str, list[float]] = field(default_factory=dict)
-    """By kind, what successful steps cost on ours for a unit on the real one."""
+    """By kind, the cost of successful steps on our program per unit on the real one."""
 
 
 def known_difference(real: Outcome) -> str | None:
@@ -144,7 +144,7 @@ class Session:
         return None
 
     def compare(self, theirs: Outcome, mine: Outcome) -> str | None:
-        """Return what differs, or None."""
+        """Return the difference, or None."""
         # What failed changed nothing; what it logged and called before is compared all the same.
         for name in ("error", "events", "answer", "calls"):
             if getattr(theirs, name) != getattr(mine, name):

@@ -38,7 +38,7 @@ U32, U64 = 2**32 - 1, 2**64 - 1
 
 @dataclass
 class Step:
-    """One transaction: whose, what, and how the slot moves before it."""
+    """One transaction: its trader, its instruction, and the slots before it."""
 
     kind: str
     payer: Pubkey

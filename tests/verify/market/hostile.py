@@ -42,7 +42,7 @@ KINDS: Final = ("token", "token-2022")
 
 
 class HostileWorld(MarketWorld):
-    """A market, a second one, and accounts that only look like what they should be."""
+    """A market, a second one, and fake accounts that look valid."""
 
     def __init__(self, program: bytes, kind: str) -> None:
         owner = TOKEN if kind == "token" else TOKEN_2022

@@ -22,7 +22,7 @@ OTHER_COMPILERS: Final = 0.25
 
 
 def compare_bytes(built: dict[str, bytes]) -> list[str]:
-    """Return the programs that are not what is shipped."""
+    """Return the programs that differ from the shipped ones."""
     return [
         f"{name}: {len(program)} bytes, other than the {len(shipped)} that are shipped"
         for name, program in built.items()
@@ -31,7 +31,7 @@ def compare_bytes(built: dict[str, bytes]) -> list[str]:
 
 
 def compare_behaviour(program: bytes) -> list[str]:
-    """Return what a program does otherwise than the shipped one."""
+    """Return the differences in behaviour between a program and the shipped one."""
     found = []
     difference = first_difference(program)
     if difference is not None:

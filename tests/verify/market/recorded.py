@@ -43,7 +43,7 @@ def play(program: bytes, seed: str) -> list[str]:
 
 
 def first_difference(program: bytes, seeds: tuple[str, ...] = SEEDS) -> str | None:
-    """Return the first session and step in which a program does not do what the real one did."""
+    """Return the first session and step in which a program differs from the real one."""
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))["sessions"]
     for seed in seeds:
         for number, (real, ours) in enumerate(

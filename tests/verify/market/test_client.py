@@ -99,7 +99,7 @@ class ClientWorld(MarketWorld):
         }
 
     def does(self, number: int, **question: Any) -> list[Outcome]:
-        """Run what the client builds; all of it must succeed."""
+        """Run the instructions that the client builds; all must succeed."""
         told = self.client.ask(**self.keys(number), **question)
         outcomes = []
         for made in told if isinstance(told, list) else [told]:
@@ -120,7 +120,7 @@ class ClientWorld(MarketWorld):
 
 
 def play(world: ClientWorld) -> list[Any]:
-    """Create, claim, place, swap, cancel and expand; returns what the client read in between."""
+    """Create, claim, place, swap, cancel and expand; returns the client's readings in between."""
     read = []
     world.does(0, ask="create")
     for number in range(2):

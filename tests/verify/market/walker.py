@@ -78,7 +78,7 @@ class Book:
 
 
 class InvalidMarketError(AssertionError):
-    """The account is not one that the program may leave behind."""
+    """The account's state is not one that the program may produce."""
 
 
 def expect(condition: object, what: str) -> None:

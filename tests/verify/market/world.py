@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def seen(self) -> tuple[Any, ...]:
-        """Everything but the compute: what must be the same on both programs."""
+        """Everything except the compute units: it must be the same on both programs."""
         return self.error, self.events, self.answer, self.calls
 
     @property

@@ -51,7 +51,7 @@ COMPILE = (
     "gcc", "-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", "-fvisibility=hidden",
     "-Wall", "-Wno-unused-function",
 )  # fmt: skip
-# Without the builtins gcc copies and clears in place, where nobody sees it.
+# Without the builtins gcc copies and clears in place, where the checker does not see it.
 INSTRUMENT = (
     "-fsanitize=thread", "-Wno-tsan", "-fno-builtin-memcpy", "-fno-builtin-memmove",
     "-fno-builtin-memset", "-D_GNU_SOURCE", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION",
@@ -103,7 +103,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 class Tree:
-    """One build: a copy of the sources, perhaps changed, and what was compiled from it."""
+    """One build: a copy of the sources, perhaps changed, and the compiled modules."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -137,7 +137,7 @@ class Tree:
         return self.path_of(module, EXTENSION_SUFFIXES[0])
 
     def compile(self, modules: Iterable[str]) -> None:
-        """Compile what is out of date."""
+        """Compile modules that are out of date."""
         modules = list(modules)
         self.run_cython(modules)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -83,7 +83,7 @@ def programs(tree: Tree) -> tuple[ctypes.CDLL, list[str]]:
 
 
 def run(tree: Tree) -> list[tuple[Finding, str]]:
-    """Every program, searched with sleep sets and without; and what is wrong with it."""
+    """Search every program with sleep sets and without; return the faults found."""
     library()
     loaded, names = programs(tree)
     rows = []

@@ -19,7 +19,7 @@ from .mutations import MUTANTS, Mutant
 
 
 def mutated_tree(mutant: Mutant, number: int) -> Tree:
-    """A copy of the tree that was built, so that what did not change is not built again."""
+    """A copy of the built tree, so that unchanged modules are not built again."""
     tree = Tree(BUILD / "mutants" / str(number))
     shutil.rmtree(tree.directory, ignore_errors=True)
     shutil.copytree(BUILD / "tree", tree.directory)

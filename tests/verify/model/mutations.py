@@ -1,6 +1,6 @@
-"""Every known mistake: a change of the text of one source file, which some model must notice.
+"""Every known mistake: a change of the text of one source file, which some model must detect.
 
-A pattern that is not found any more is a failure of the gate, not a mutant less.
+The gate fails if a pattern is no longer in the source.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mutant:
-    """In `file`, `old` becomes `new`, wherever it stands; `models` are built and asked."""
+    """In `file`, every `old` becomes `new`; then `models` are built and run."""
 
     name: str
     file: str

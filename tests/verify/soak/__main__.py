@@ -1,4 +1,4 @@
-"""``python -m tests.verify.soak``: runs until its time is up, and then says what they came to."""
+"""``python -m tests.verify.soak``: makes runs until its time is up, and prints their results."""
 
 from __future__ import annotations
 

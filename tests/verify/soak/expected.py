@@ -69,7 +69,7 @@ def market_options(draw: Draw, lane: int) -> dict[str, Any]:
 
 
 def records_of(draw: Draw, lane: int) -> Array:
-    """A recording of a living market, with what a venue might get wrong sprinkled over it."""
+    """A recording of a synthetic market, with invalid records at random places."""
     records = flow_of(draw, lane).generate(draw.length)
     generator = np.random.default_rng([draw.seed, draw.index, lane])
     for field, wrong in (

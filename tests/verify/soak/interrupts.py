@@ -67,7 +67,7 @@ class InterruptedProcess:
         try:
             return self.converse(self.process, draw)
         except BaseException:
-            # What state it is in, nobody knows: the next run gets a new one.
+            # Its state is not known, so the next run gets a new process.
             self.process.kill()
             self.process = None
             raise
@@ -110,7 +110,7 @@ class Interrupts:
         finally:
             target.join()
             if sys.stdin.readline() != "sent\n":
-                raise SoakError("whoever should have sent the signals is gone")
+                raise SoakError("the process that should have sent the signals is gone")
         # What the interrupt hit may have been the harness, not the pipeline.
         run.pipeline.stop()
 
@@ -144,7 +144,7 @@ def announce(interrupts: Interrupts, run: Run) -> None:
 
 
 def serve() -> None:
-    """Do the runs that come on standard input, until it ends."""
+    """Make the runs whose draws come on standard input, until it ends."""
     faulthandler.enable()
     interrupts = Interrupts()
     with tempfile.TemporaryDirectory() as directory:

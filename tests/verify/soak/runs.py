@@ -49,7 +49,7 @@ VALUES = [name for name in velox.TRANSACTION_DTYPE.names or () if name != "ingre
 
 
 class SoakError(AssertionError):
-    """Something that a run came to is not what it must be."""
+    """A result of a run is wrong."""
 
 
 def require(holds: bool, what: str, *values: object) -> None:
@@ -96,7 +96,7 @@ class Pusher(threading.Thread):
 
 
 class Run:
-    """A pipeline that is being driven, and what was seen of it."""
+    """A pipeline that is being driven, and its observed results."""
 
     def __init__(self, draw: Draw, directory: Path) -> None:
         self.draw = draw
@@ -255,7 +255,7 @@ class Run:
         require(counts == due, "values in the histograms, and due", counts, due)
 
     def _expected(self) -> Expected | None:
-        """What follows from what entered, where that is known to the last bit."""
+        """Check the results that follow from the input, if the input is known exactly."""
         draw, ledger = self.draw, self.ledger
         alone = draw.lanes == 1 or (draw.markets == "own" and not draw.fails_at)
         if not alone or ledger.generated > MOST_REGENERATED:
@@ -338,7 +338,7 @@ class Run:
             self._check_ids(transactions)
 
     def _check_transactions(self, transactions: Array, expected: Expected) -> None:
-        """Lane by lane: exactly what was emitted, in order, to the last bit but the time."""
+        """Lane by lane: exactly the emitted records, in order. Only the times may differ."""
         for lane, emitted in enumerate(expected.emitted):
             mine = transactions
             if self.draw.lanes > 1:
@@ -352,7 +352,7 @@ class Run:
             )
 
     def _check_ids(self, transactions: Array) -> None:
-        """Where drops decided what entered: each transaction once, and in order within its lane."""
+        """If records were dropped: each transaction once, and in order within its lane."""
         lanes = transactions["id"] >> np.uint64(40)
         for lane in range(self.draw.lanes):
             ids = transactions["id"][lanes == lane]

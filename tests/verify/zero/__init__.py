@@ -1,1 +1,1 @@
-"""What the pipeline says that it does none of, counted: heap, locks, system calls, the GIL."""
+"""Counts what a pipeline must not use: heap, locks, system calls, the GIL."""

@@ -44,7 +44,7 @@ class Row(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Scenario:
-    """One pipeline, by what it is made of."""
+    """One pipeline, described by its parts."""
 
     ingress: str
     output: str
@@ -58,7 +58,7 @@ class Scenario:
 
 
 def scenarios() -> Iterator[Scenario]:
-    """Each placement with each ingress, output and strategy; then what else changes the path."""
+    """Each placement with each ingress, output and strategy; then other settings."""
     for placement, ingress, output, strategy in itertools.product(
         ["shared", "paired", "dedicated"],
         ["poisson", "paced", "replay", "push"],
@@ -122,7 +122,7 @@ class Measured:
         return velox.OrderBook(4096, 100, 1_000_000 - 2048 * 100, writers="n")
 
     def until(self, delivered: int) -> None:
-        """Do what Python has to do until so many transactions were delivered."""
+        """Do Python's part until so many transactions were delivered."""
         (first, *_), output = self.ingresses, self.output
         while output.delivered_transactions < delivered:
             if isinstance(first, velox.PushIngress):

@@ -1,4 +1,4 @@
-"""Compiles this directory's C files, where there is a compiler."""
+"""Compiles this directory's C files, if there is a compiler."""
 
 from __future__ import annotations
 

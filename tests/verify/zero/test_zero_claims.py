@@ -75,7 +75,7 @@ def test_a_stage_thread_takes_no_lock(counted: dict[str, Any], scenario: Scenari
 def test_a_stage_thread_calls_the_kernel_for_nothing_that_it_was_not_told_to(
     counted: dict[str, Any], scenario: Scenario
 ) -> None:
-    """With `spin` nothing at all, but what a capture writes; the other strategies as they say."""
+    """With `spin` no calls, except the writes of a capture; the other strategies as documented."""
     result = counted[scenario.name]
     allowed: set[int] = set()
     if result["idle"] != "spin":

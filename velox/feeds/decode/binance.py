@@ -3,8 +3,9 @@
 A message is one of a raw stream, one of a combined stream (``{"stream": …, "data": …}``), an array
 of messages, or a snapshot of the book (``lastUpdateId``) from REST or from the WebSocket API.
 
-How a diff chains, after "How to manage a local order book correctly" in Binance's documentation of
-its spot, USD-M and COIN-M streams, where *last* is the id up to which the book is complete:
+The table shows how a diff chains; *last* is the id up to which the book is complete. The source is
+"How to manage a local order book correctly" in Binance's documentation of its spot, USD-M and
+COIN-M streams:
 
 ======== =================== ===================== ==========================
 market   known already       first after snapshot  continues the diff before
@@ -74,8 +75,10 @@ class Report(Protocol):
     def __call__(
         self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """`lines` is how many lines are lost; 0 for a note only. A fatal error always stops the
-        load."""
+        """`lines` is how many lines are lost; 0 for a note only.
+
+        A fatal error always stops the load.
+        """
 
 
 class _Diff(NamedTuple):
@@ -355,8 +358,7 @@ class BinanceSession:
         return True
 
     def _absorb(self, scanner: BinanceScanner) -> None:
-        """Take over the tickers that the scanner kept: the Python decoder appends to the same
-        columns."""
+        """Take over the scanner's tickers: the Python decoder appends to the same columns."""
         for number, symbol in enumerate(self._scanned):
             if scanner.has_tickers(number):
                 ids, tickers = scanner.take_tickers(number)
@@ -738,8 +740,7 @@ class BinanceSession:
         self._place(symbol, snapshot)
 
     def _only_candidate(self, each: _Nameless) -> str | None:
-        """Return the only symbol to which a snapshot without a name can belong; None if it must
-        wait."""
+        """Return the only symbol that can own a snapshot without a name; None if it must wait."""
         if len(self._with_depth) > 1:
             names = ", ".join(sorted(self._with_depth)[:4])
             raise MalformedError(
@@ -867,7 +868,7 @@ class BinanceSession:
                 continue
             self.report(
                 MalformedError(
-                    f"no REST snapshot of {symbol.market.name} goes on with the "
+                    f"no REST snapshot of {symbol.market.name} connects to the "
                     f"{count} depth events from here on"
                 ),
                 symbol.waiting[0].origin,

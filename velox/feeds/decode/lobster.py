@@ -239,7 +239,7 @@ class RowParser:
             for level in range(used, len(prices)):
                 if prices[level] != unused or sizes[level]:
                     raise MalformedError(
-                        f"{prices[level]} with size {sizes[level]} stands behind an unused level",
+                        f"{prices[level]} with size {sizes[level]} comes after an unused level",
                         f"{name} price {level + 1}",
                     )
             prices, sizes = prices[:used], sizes[:used]
@@ -258,7 +258,7 @@ class RowParser:
         for level, price in enumerate(prices):
             if not 0 < price < PRICE_LIMIT or price % (self.tick or 1):
                 raise MalformedError(
-                    f"{price} is no positive 63-bit price on the tick of {self.tick or 1}",
+                    f"{price} is not a positive 63-bit price on the tick of {self.tick or 1}",
                     f"{name} price {level + 1}",
                 )
             self.finer |= price % CENT != 0
@@ -383,8 +383,7 @@ class Window:
         return records
 
     def _compare(self, number: int, row: dict[int, int], bound: int | None) -> None:
-        """Refuse a row if it differs from the result of the messages, for levels that both
-        cover."""
+        """Refuse a row that differs from the result of the messages in a level that both cover."""
         side = self._sides[number]
         expected = dict(zip(side.keys, side.sizes, strict=True))
         for key in sorted(expected.keys() | row.keys()):

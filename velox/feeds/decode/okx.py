@@ -297,7 +297,7 @@ class OkxSession:
                 self.ignored["update without a snapshot"] += 1
                 return False
             raise MalformedError(
-                f"no snapshot of {book.market.name} stands before this update", "action"
+                f"no snapshot of {book.market.name} comes before this update", "action"
             )
         previous = _previous(data)
         if book.sequence is None or previous is None or previous == book.sequence:
@@ -397,7 +397,7 @@ def _tick_of(name: str, grid: _Grid) -> tuple[int, int]:
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "tickSz") from None
     if not 0 < tick < 2**63:
-        raise MalformedError(f"{name}: {shown(grid.tick)} is no tick", "tickSz")
+        raise MalformedError(f"{name}: {shown(grid.tick)} is not a valid tick", "tickSz")
     return places, tick
 
 
@@ -407,5 +407,5 @@ def _lot_of(name: str, grid: _Grid) -> Decimal:
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "lotSz") from None
     if not 0 < units < 10 ** (2 * LARGEST_PLACES):
-        raise MalformedError(f"{name}: {shown(grid.lot)} is no lot", "lotSz")
+        raise MalformedError(f"{name}: {shown(grid.lot)} is not a valid lot", "lotSz")
     return Decimal(grid.lot)

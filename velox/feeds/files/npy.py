@@ -34,7 +34,7 @@ def _mapped(path: Path) -> npt.NDArray[np.void]:
     try:
         with path.open("rb") as stream:
             if stream.read(len(NPY_MAGIC)) != NPY_MAGIC:
-                raise FeedError("is no .npy file: it does not begin with its magic", path=path)
+                raise FeedError("is not a .npy file: its first bytes are wrong", path=path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FeedError:
         raise

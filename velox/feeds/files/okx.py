@@ -183,8 +183,7 @@ def _grids(recorder: LevelRecorder, session: OkxSession) -> list[Grid]:
 def _checks(
     session: OkxSession, grids: list[Grid], moved: Callable[[Any], npt.NDArray[np.int64]]
 ) -> tuple[ChecksumChecks | None, int]:
-    """Return the checksums of the instruments on the most common scale, and how many are left
-    out."""
+    """Return the checksums on the most common price scale, and how many are left out."""
     market = np.array(session.markets, np.uint8)
     if not len(market):
         return None, 0

@@ -157,7 +157,7 @@ def load(
     for name in options:
         if name not in chosen.options:
             known = ", ".join(chosen.options) or "none"
-            raise ConfigError(f"{name}: is no option of format {format!r}; it has: {known}")
+            raise ConfigError(f"{name}: is not an option of format {format!r}; it has: {known}")
     for path in files:
         _refuse_another_format(path, format)
     source = Source(files, Faults(skip=on_error == "skip"), limit, depth)

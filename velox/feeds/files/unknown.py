@@ -88,7 +88,7 @@ def _agree(
     records: npt.NDArray[np.void],
     instrument: Instrument,
 ) -> npt.NDArray[np.bool_]:
-    """Whether a book of the records has the best levels of each of some checks."""
+    """For each given check, whether a book of the records has its best levels."""
     book = OrderBook(instrument.levels, instrument.tick_size, market=instrument.market)
     agree = np.zeros(len(which), np.bool_)
     applied = 0

@@ -248,7 +248,7 @@ class SubmissionJournal:
                 raise
             old, self._fd, self._end = self._fd, new, len(data)
             os.close(old)
-            # A crash must not undo the rename once more is written.
+            # Sync the directory, so that a crash cannot undo the rename after later writes.
             self._failed = not _sync_directory(directory)
 
     @property
@@ -313,7 +313,7 @@ class SubmissionJournal:
 
     def _refusal(self, error: OSError, *, offset: int | None = None) -> JournalError:
         refusal = JournalError(error.strerror or repr(error), path=self.path, offset=offset)
-        # The caller tells a full disk from wrong usage by this.
+        # By this number, the caller distinguishes a full disk from wrong usage.
         refusal.errno = error.errno
         return refusal
 

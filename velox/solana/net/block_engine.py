@@ -256,7 +256,7 @@ class BlockEngineClient:
     Raises
     ------
     ConfigError
-        There is no region, one is named twice, or a number or the UUID is out of range.
+        There is no region, a region is given twice, or a number or the UUID is out of range.
     EndpointRefusedError
         See `velox.solana.net.address.require_loopback`.
     """

@@ -440,7 +440,7 @@ def _status(answer: Answer) -> SignatureStatus:
 def _slot_of(answer: Answer, least: int) -> int:
     slot = answer["context"]["slot"]
     if slot.integer() < least:
-        raise slot.invalid(f"is {slot.value}; at least {least} was asked for")
+        raise slot.invalid(f"is {slot.value}; at least {least} was requested")
     return slot.integer()
 
 

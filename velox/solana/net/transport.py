@@ -180,7 +180,7 @@ class HttpTransport:
         except _FAILURES as error:
             why = _why(error, timeout_s)
         if not why and compressed:
-            why = "the answer is compressed, which was not asked for"
+            why = "the answer is compressed, which was not requested"
         if not why and len(content) > self._max_response_bytes:
             why = f"the answer has more than {self._max_response_bytes} bytes"
         if why:

@@ -31,7 +31,7 @@ class Outcome(IntEnum):
     UNKNOWN = 3
     """The chain did not answer in time. The journal keeps it, so that it can be asked again."""
     CONFLATED = 4
-    """A later order replaced or cancelled it before it was sent, or it did so to an earlier one."""
+    """A later order replaced or cancelled it unsent, or it cancelled an earlier unsent one."""
     SHED = 5
     """The queue was full, or submission stopped before it was sent."""
 

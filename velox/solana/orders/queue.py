@@ -650,8 +650,7 @@ class OrderQueue:
         return batch
 
     def _waits(self, entry: QueuedOrder, known: bool, batch: OrderBatch) -> bool:
-        """Update an entry to the state of the orders that it touches; return whether it has to
-        wait."""
+        """Update an entry to the state of its touched orders; return whether it has to wait."""
         placing = entry.placing
         waits = (
             placing is not None and placing.older is not None and self._claim(entry, placing, batch)
@@ -680,7 +679,7 @@ class OrderQueue:
         self._stay(takes)
 
     def _stay(self, takes: list[tuple[RestingOrder, int, int]]) -> None:
-        """Fail the ADDs that would match orders which were to be cancelled first, and stay."""
+        """Fail each ADD that would match an order whose cancellation has failed."""
         stays = [each for each in takes if each[0].state is not _GONE]
         stays.sort(key=itemgetter(2), reverse=True)
         barrier, failed = Barrier(), []
@@ -760,7 +759,7 @@ class OrderQueue:
     def lost(self, batch: OrderBatch) -> None:
         """Note that the transaction of a batch did nothing: it was not executed, or it failed.
 
-        ADDs that would match the orders which now stay fail.
+        An ADD then fails if it would match an order that now stays.
         """
         self._in_flight.discard(batch)
         for order in batch.cancels:
@@ -797,8 +796,7 @@ class OrderQueue:
         self._tally.settle(self._netted(set(batch.places), later), Outcome.CONFLATED)
 
     def _netted(self, unsent: set[RestingOrder], later: list[QueuedOrder]) -> list[int]:
-        """Net orders that are unsent again with the orders that came in meanwhile; return
-        tickets."""
+        """Net orders that are unsent again with later orders; return tickets."""
         conflated: list[int] = []
         last: dict[RestingOrder, QueuedOrder] = {}
         for entry in later:

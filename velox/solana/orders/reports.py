@@ -104,7 +104,7 @@ class Reporter:
     ----------
     ids : OrderIdMap
     lost : int
-        Reports that nobody took in time.
+        Reports that were lost because they were not taken in time.
 
     Notes
     -----

@@ -1,6 +1,6 @@
 """Compares our resting orders with the venue's account on the chain.
 
-When other traders fill our orders, none of our transactions says so. So the account is read: once
+Our transactions do not show fills of our orders by other traders. So the account is read: once
 after a start, after a failure, before a part of an order is placed again, and from time to time.
 """
 

@@ -23,8 +23,8 @@ class SubmitOptions:
     atomic : bool
         Whether up to five transactions share a Jito bundle: all of them land, or none.
     commitment : {"confirmed", "finalized"}
-        The level at which an execution counts. ``finalized`` cannot be undone. Undoing
-        ``confirmed`` would take a third of the stake, which would be slashed.
+        The level at which an execution counts. ``finalized`` cannot be undone. To undo a
+        ``confirmed`` execution, validators with a third of the stake would have to be slashed.
     poll_ns : int
         Time between two status requests, at most 10 s.
     resend_blocks : int
@@ -36,11 +36,11 @@ class SubmitOptions:
     skip_preflight : bool
         Whether the node forwards a transaction without a simulation.
     rpc_fallback : bool
-        Whether transactions that the block engine refuses go to the RPC node, where everybody can
-        see them. Not with `atomic`: an RPC node takes no bundles.
+        Whether transactions that the block engine refuses go to the RPC node, where they are public
+        before they land. Not with `atomic`: an RPC node takes no bundles.
     isolate : bool
         Whether the orders of a failed transaction are signed again one by one, once the failure is
-        *finalized*, whatever `commitment` is. A market executes a whole transaction or nothing. One
+        *finalized*, for any `commitment`. A market executes a whole transaction or nothing. One
         order that would cross, or the cancel of a filled order, fails all orders with it. If False,
         all of them end as `FAILED`.
 

@@ -105,7 +105,7 @@ class Sender:
         return self._tips.choose(), self._policy.lamports(now)
 
     def send(self, submission: SubmissionBatch, height: int) -> int:
-        """Send a submission once. It is in flight, whatever the answer.
+        """Send a submission once. It is then in flight, even if the endpoint refuses it.
 
         Parameters
         ----------
@@ -159,8 +159,10 @@ class Sender:
         )
 
     def _refused(self, submission: SubmissionBatch, error: RpcError) -> None:
-        """Keep the refusal. It becomes the reason of the outcome if no endpoint has accepted the
-        submission."""
+        """Keep the refusal.
+
+        It becomes the reason of the outcome if no endpoint has accepted the submission.
+        """
         if isinstance(error, BundleRejectedError):
             reason = error.reason
             if reason is BundleError.NO_TIP and self._tips is not None:

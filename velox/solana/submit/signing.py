@@ -124,7 +124,7 @@ class TransactionSigner:
             if built.signature not in self.recent:
                 self.recent[built.signature] = blockhash.last_valid_block_height
                 return built
-            # The same orders again: the same bytes would be executed only once.
+            # The same orders were signed before. The chain executes the same bytes only once.
             unit_price += 1
 
     def forget(self, height: int, in_flight: Container[Signature]) -> None:

@@ -125,7 +125,7 @@ class SubmitterStatistics:
     unread_events : int
         Events of a venue's program in an unknown layout. Their fills are in no report.
     lost_reports : int
-        Reports that nobody took in time. 65 536 are kept.
+        Reports that were lost because they were not taken in time. 65 536 are kept.
     """
 
     queued: int
@@ -340,7 +340,7 @@ class Submitter:
         SubmitError
             The submitter is closed.
         ConfigError
-            This is no array of bundles.
+            `bundles` is not an array of bundles.
         """
         self.submit(transactions_in(bundles))
 
@@ -357,7 +357,7 @@ class Submitter:
         SubmitError
             The submitter is closed.
         ConfigError
-            This is no array of records.
+            `orders` is not an array of records.
         """
         if self._closed:
             raise SubmitError("the submitter is closed: it takes no more orders")
@@ -702,7 +702,7 @@ class Submitter:
     def _look(
         self, transactions: list[InFlight], finalized: int | None = None, least_slot: int = 0
     ) -> int:
-        """Request statuses. Transactions that may have expired need a finalized height."""
+        """Request statuses. A finalized height decides whether a transaction has expired."""
         done = 0
         history = finalized is not None
         statuses: list[SignatureStatus | None] = []
@@ -896,7 +896,7 @@ class Submitter:
             for submission in self._submissions:
                 self._give_up(submission)
             for in_flight in self._in_flight.values():
-                # Its result at the venue is not known. The next process asks for it.
+                # Its result at the venue is not known. The next process requests it.
                 status, outcome, reason = in_flight.status, Outcome.UNKNOWN, ""
                 if status is not None and status.err is None:
                     outcome = Outcome.LANDED

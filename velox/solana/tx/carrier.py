@@ -165,7 +165,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def compute_units(self, orders: int, cancels: int = 0) -> int:
-        """Return the compute unit limit to ask for: an upper estimate."""
+        """Return the compute unit limit to set: an upper estimate."""
 
     @abstractmethod
     def payload(

@@ -18,7 +18,7 @@ LAMPORTS_PER_SOL: Final = 1_000_000_000
 LAMPORTS_PER_SIGNATURE: Final = 5_000
 #: The longest transaction: an IPv6 packet that no router splits, less its headers.
 MAX_TRANSACTION_BYTES: Final = 1232
-#: The most compute units that a transaction can ask for.
+#: The largest compute unit limit of a transaction.
 MAX_COMPUTE_UNITS: Final = 1_400_000
 #: The most transactions in one Jito bundle.
 MAX_BUNDLE_TRANSACTIONS: Final = 5

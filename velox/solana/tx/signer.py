@@ -2,7 +2,7 @@
 
 A key comes from a file that only its owner can read, or from a file descriptor. It never comes from
 an argument, the environment or a log. `KeypairSigner` reads the bytes before it signs them, and
-sums what they spend. It refuses what its policy does not allow, whatever the caller claims.
+sums what they spend. It refuses what its policy does not allow, independent of the caller's claim.
 
 Python cannot reliably wipe memory: a key stays in the process until it ends.
 """

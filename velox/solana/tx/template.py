@@ -187,8 +187,8 @@ def room_for_payload(payer: Pubkey, instruction: Instruction) -> int:
     ----------
     payer : Pubkey
     instruction : Instruction
-        The carrier's, whose accounts count and whose data does not. Room for a tip and for
-        `DONT_FRONT` is always kept.
+        The carrier's instruction. Its accounts are counted; its data is ignored. Room for a tip and
+        for `DONT_FRONT` is always kept.
     """
     empty = Instruction(instruction.program_id, b"", instruction.accounts)
     frame = _frame(

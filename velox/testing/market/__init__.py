@@ -56,7 +56,7 @@ class MarketFault(IntEnum):
     FLOODED_LOG = 4
     """Each event comes after 10 000 bytes of other log lines."""
     GARBAGE_ANSWER = 5
-    """A batch answers with `at` bytes that are no answer; the chain allows 1 024."""
+    """A batch answers with `at` bytes that are not a valid answer; the chain allows 1 024."""
     NO_ANSWER = 6
     """A batch does not answer."""
     SHORT_ANSWER = 7

@@ -77,7 +77,7 @@ def program_account_json(
 
 
 class AccountMethods(MethodGroup):
-    """Accounts, at the newest block whatever the commitment."""
+    """Accounts, at the newest block for any commitment."""
 
     def methods(self) -> Mapping[str, Method]:
         return {

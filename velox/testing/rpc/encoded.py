@@ -1,4 +1,4 @@
-"""Accounts in the encoding that a caller asks for."""
+"""Accounts in the encoding that a caller requests."""
 
 from __future__ import annotations
 

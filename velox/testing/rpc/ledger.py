@@ -99,7 +99,7 @@ class LedgerMethods(MethodGroup):
     def get_block(self, params: list[Any]) -> Any:
         slot = whole_number(argument(params, 0), "slot")
         given = params[1] if len(params) > 1 else None
-        # The encoding alone may stand in the place of the config.
+        # A call may give only the encoding in place of the config.
         config = {"encoding": given} if isinstance(given, str) else config_of(params, 1)
         newest = self._confirmed(config)
         block = self._at(slot)

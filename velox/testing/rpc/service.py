@@ -21,8 +21,8 @@ __all__ = ["RpcService"]
 class RpcService(Service):
     """Solana's JSON-RPC over a `Chain`.
 
-    Accounts and simulations are of the newest block, whatever commitment is asked for: the chain
-    never abandons a block. Slots, heights, blockhashes, statuses and transactions obey it.
+    Accounts and simulations are of the newest block, for any requested commitment: the chain never
+    abandons a block. Slots, heights, blockhashes, statuses and transactions obey it.
     """
 
     def __init__(self, chain: Chain) -> None:

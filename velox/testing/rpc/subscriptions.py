@@ -31,7 +31,7 @@ class Subscription:
     kind : str
         A key of `KINDS`.
     depth : int
-        How many blocks must be on top of a block before the client is told of it.
+        How many blocks must be on top of a block before the client is notified of it.
     target : object
         The account, program or signature that it is about; None for all.
     config : mapping
@@ -48,7 +48,7 @@ class Subscription:
 
 
 def subscribe(kind: str, params: list[Any]) -> Subscription:
-    """Return the subscription that a call asks for."""
+    """Return the subscription that a call requests."""
     return KINDS[kind](params)
 
 

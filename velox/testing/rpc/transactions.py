@@ -60,7 +60,7 @@ def max_version(config: Mapping[str, Any]) -> int | None:
 
 
 def executed_json(execution: Execution, encoding: Any, version: int | None) -> dict[str, Any]:
-    """Return an executed transaction, and its version if the caller asked for versions."""
+    """Return an executed transaction, and its version if the caller requested versions."""
     received = Received(execution.raw)
     if received.version == 0 and version is None:
         raise refuse(
@@ -106,7 +106,7 @@ def meta_json(chain: Chain, execution: Execution, *, parsed: bool = False) -> di
 class TransactionMethods(MethodGroup):
     """Sending, simulating and reading transactions.
 
-    Simulations run on the newest block, whatever the commitment: the chain never abandons a block.
+    Simulations run on the newest block, for any commitment: the chain never abandons a block.
     """
 
     def methods(self) -> Mapping[str, Method]:
@@ -307,7 +307,7 @@ class TransactionMethods(MethodGroup):
     def get_transaction(self, params: list[Any]) -> Any:
         signature = signature_of(argument(params, 0))
         given = params[1] if len(params) > 1 else None
-        # The encoding alone may stand in the place of the config.
+        # A call may give only the encoding in place of the config.
         config = {"encoding": given} if isinstance(given, str) else config_of(params, 1)
         depth = COMMITMENTS[self._confirmed(config)]
         execution = self.chain.statuses.get(signature)

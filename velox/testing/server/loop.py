@@ -33,7 +33,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
-        # A client that breaks its connection, or a system without descriptors, is no error here.
+        # A broken connection of a client, or a lack of descriptors, is not an error here.
         self.loop.set_exception_handler(lambda loop, context: None)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:

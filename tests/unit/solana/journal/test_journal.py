@@ -1,4 +1,4 @@
-"""After any crash a journal has what was signed, or is refused."""
+"""After any crash a journal has every signed transaction, or it is refused."""
 
 from __future__ import annotations
 

@@ -85,57 +85,57 @@ def test_a_bucket_without_room_is_refused():
         TokenBucket(1.0, 0)
 
 
-def respite_of(seed: int = 1) -> tuple[Backoff, Clock]:
+def backoff_of(seed: int = 1) -> tuple[Backoff, Clock]:
     clock = Clock(7)
     return Backoff(clock, random.Random(seed)), clock
 
 
-def fails_at_once(respite: Backoff, clock: Clock, asked_s: float | None = None) -> float:
+def fails_at_once(backoff: Backoff, clock: Clock, asked_s: float | None = None) -> float:
     """Fail as soon as it may be asked, and return the wait that follows."""
-    clock.now += round(respite.wait_s * SECOND)
-    assert respite.wait_s == 0
-    respite.failed("getSlot", asked_s)
-    return respite.wait_s
+    clock.now += round(backoff.wait_s * SECOND)
+    assert backoff.wait_s == 0
+    backoff.failed("getSlot", asked_s)
+    return backoff.wait_s
 
 
 @pytest.mark.parametrize("asked_s", [None, 0.0, 0.001])
-def test_a_respite_grows_from_a_quarter_of_a_second_to_eight_and_not_always_alike(asked_s):
+def test_a_backoff_grows_from_a_quarter_of_a_second_to_eight_and_not_always_alike(asked_s):
     first_waits = set()
     for seed in range(50):
-        respite, clock = respite_of(seed)
-        waits = [fails_at_once(respite, clock, asked_s) for _ in range(100)]
+        backoff, clock = backoff_of(seed)
+        waits = [fails_at_once(backoff, clock, asked_s) for _ in range(100)]
         spans = [min(8.0, 0.5 * 2**n) for n in range(100)]
         assert all(span / 2 <= wait <= span for wait, span in zip(waits, spans, strict=True))
         first_waits.add(waits[0])
     assert len(first_waits) == 50
 
 
-def test_a_respite_is_what_the_endpoint_asks_for_where_that_is_longer():
-    respite, clock = respite_of()
-    assert fails_at_once(respite, clock, 60.0) == 60.0
+def test_a_backoff_is_as_long_as_the_endpoint_asks_if_that_is_longer():
+    backoff, clock = backoff_of()
+    assert fails_at_once(backoff, clock, 60.0) == 60.0
     clock.now += SECOND
-    respite.failed("getSlot")
-    assert respite.wait_s == 59.0
+    backoff.failed("getSlot")
+    assert backoff.wait_s == 59.0
 
 
-def test_a_success_of_the_method_begins_a_respite_anew_and_that_of_another_does_not():
-    respite, clock = respite_of()
+def test_a_success_of_the_method_restarts_the_backoff_and_that_of_another_does_not():
+    backoff, clock = backoff_of()
     for _ in range(5):
-        fails_at_once(respite, clock)
-    respite.answered("getHealth")
-    assert fails_at_once(respite, clock) >= 4.0
-    respite.answered("getSlot")
-    assert respite.wait_s > 0, "what has begun is kept"
-    assert fails_at_once(respite, clock) <= 0.5
+        fails_at_once(backoff, clock)
+    backoff.answered("getHealth")
+    assert fails_at_once(backoff, clock) >= 4.0
+    backoff.answered("getSlot")
+    assert backoff.wait_s > 0, "what has begun is kept"
+    assert fails_at_once(backoff, clock) <= 0.5
 
 
-def test_a_clock_that_is_set_back_does_not_make_a_respite_longer():
-    respite, clock = respite_of()
-    fails_at_once(respite, clock, 2.0)
+def test_a_clock_that_is_set_back_does_not_make_a_backoff_longer():
+    backoff, clock = backoff_of()
+    fails_at_once(backoff, clock, 2.0)
     clock.now = -3600 * SECOND
-    assert respite.wait_s == 2.0
+    assert backoff.wait_s == 2.0
     clock.now += 2 * SECOND
-    assert respite.wait_s == 0
+    assert backoff.wait_s == 0
 
 
 def test_delays_stay_under_a_ceiling_that_doubles():

@@ -1,4 +1,4 @@
-"""What a bundle pays, and to whom."""
+"""The tip of a bundle, and the account that receives it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CUT = TransportError("http://127.0.0.1:1", "tip_floor", "cut")
 
 
 class Source:
-    """Returns what a test says, or raises it."""
+    """Returns a value that the test sets, or raises it."""
 
     def __init__(self, value):
         self.value = value

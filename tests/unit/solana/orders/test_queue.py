@@ -1,4 +1,4 @@
-"""The order queue: what it does not send, and that nothing is lost or changed by that."""
+"""The order queue: it leaves out orders, and the book at the venue is still the same."""
 
 from __future__ import annotations
 
@@ -616,7 +616,7 @@ class OneByOne:
 
 
 class Market:
-    """What rests after what was executed. None of our orders may match another of ours there."""
+    """The resting orders after all executions. None of our orders may match another of ours."""
 
     def __init__(self) -> None:
         self.lots: dict[RestingOrder, int] = {}
@@ -726,7 +726,7 @@ class Run:
             ends[what](batch)
 
     def restart(self) -> None:
-        """Restart as another process, which knows what rests and what is in flight."""
+        """Restart as another process, which knows the resting orders and those in flight."""
         assert sorted(self.watched.ends) == sorted(set(self.watched.ends))
         before, self.watched = self.market, Watched(**self.options)
         in_flight, self.in_flight = self.in_flight, []

@@ -1,4 +1,4 @@
-"""When a venue's account is read, and what follows from it."""
+"""When a venue's account is read, and the effects of a read."""
 
 from __future__ import annotations
 

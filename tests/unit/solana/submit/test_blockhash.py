@@ -1,4 +1,4 @@
-"""The blockhash cache: age by block height, and checks of what a node answers."""
+"""The blockhash cache: age by block height, and checks of a node's answers."""
 
 from __future__ import annotations
 

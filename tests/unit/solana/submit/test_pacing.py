@@ -142,7 +142,7 @@ def test_a_lie_is_an_answer_and_what_is_sent_does_not_wait_for_better_ones(
     harness.rpc.get_signature_statuses = behind  # type: ignore[method-assign]
     harness.submitter.intake(bundles_of(adds(900)))
     harness.drive(10)
-    assert "asked for" in harness.submitter.statistics().last_error
+    assert "was requested" in harness.submitter.statistics().last_error
     assert harness.rpc.wait_s == 0
     assert harness.submitter.statistics().in_flight == 32
 

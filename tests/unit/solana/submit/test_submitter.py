@@ -1,4 +1,4 @@
-"""A submitter step by step, on a cluster whose time stands still."""
+"""A submitter step by step, on a cluster with manual time."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_what_a_node_that_is_behind_does_not_know_has_not_expired(tmp_path: Path
         assert harness.outcomes() == {Outcome.EXPIRED: 10}
         assert all(asked)
         assert len(asked) >= 6
-        assert "asked for" in harness.submitter.statistics().last_error
+        assert "was requested" in harness.submitter.statistics().last_error
         harness.abandon()
 
 

@@ -1,4 +1,4 @@
-"""Keys: where they may come from, what they refuse to sign, and that they never show."""
+"""Keys: their sources, the messages that they refuse, and that no output shows them."""
 
 import copy
 import json
@@ -459,9 +459,9 @@ def test_a_policy_that_cannot_be_kept_is_refused_by_name(field: str, value: Any)
 def test_a_killed_signer_signs_nothing_more() -> None:
     guarded = signer()
     sign(guarded, tipping(1))
-    in_another_thread(lambda: guarded.kill("the desk is flat"))
+    in_another_thread(lambda: guarded.kill("the position is flat"))
     guarded.kill("later")
-    with pytest.raises(SpendRefusedError, match="the desk is flat") as caught:
+    with pytest.raises(SpendRefusedError, match="the position is flat") as caught:
         sign(guarded, tipping(1))
     assert caught.value.rule == "killed"
     assert repr(guarded) == f"<KeypairSigner {PAYER}, killed>"

@@ -90,7 +90,7 @@ def full_build(
     dont_front: bool,
     payer: Keypair = KEYPAIR,
 ) -> bytes:
-    """The same transaction, as whoever has solders alone would build it."""
+    """The same transaction, built with solders alone."""
     instructions = [
         set_compute_unit_limit(carrier.compute_units(len(batch), len(cancels))),
         set_compute_unit_price(unit_price),

@@ -87,7 +87,7 @@ def check_first_in_first_out(program: bytes) -> None:
 
 
 def check_rounding(program: bytes) -> None:
-    """Of 7 at a price of 1.5, what is paid is rounded by who pays and by what is left."""
+    """The payment for 7 at a price of 1.5 is rounded depending on the payer and the rest."""
     for maker_bids, atoms, expected in (
         (True, 7, 11),
         (True, 3, 4),
@@ -109,7 +109,7 @@ def check_rounding(program: bytes) -> None:
 
 
 def check_bonus(program: bytes) -> None:
-    """A bid of which a part is hit gives back what it no longer locks."""
+    """A bid that is hit in part releases the quote that it no longer locks."""
     world = MarketWorld(program, deposits=10**6)
     place(world, 0, Place(7, 15, -1, True))
     place(world, 1, Place(3, 15, -1, False, 0, IMMEDIATE_OR_CANCEL))

@@ -1,4 +1,4 @@
-"""The faulty programs do what their fault says, and nothing else wrong."""
+"""Each faulty program has exactly its fault."""
 
 from __future__ import annotations
 

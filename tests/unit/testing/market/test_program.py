@@ -1,4 +1,4 @@
-"""The shipped market program: what it does, and that it does what the real one did."""
+"""The shipped market program: its behaviour, which equals that of the real program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The virtual clock: who sees the time also sees what its driver did before it moved it."""
+"""The virtual clock: a thread that sees the time also sees what its driver did before."""
 
 from libc.stdint cimport uint64_t
 

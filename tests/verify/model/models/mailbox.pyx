@@ -22,7 +22,7 @@ cdef struct plan:
     mailbox *mail
     uint64_t asks                       # of all readers together
     uint64_t reads                      # of each
-    uint64_t extra                      # letters that nobody asked for, after the others
+    uint64_t extra                      # letters without a request, after the others
     uint64_t rows
     uint64_t letters
     uint64_t answered[MOST_LETTERS]     # by letter: the request that it answers

@@ -66,7 +66,7 @@ cdef void write(void *state) noexcept nogil:
 
 
 cdef bint stays(plan *self, const uint64_t *done, int64_t tick) noexcept nogil:
-    """Whether the level was filled by steps that are done, and nobody ever takes from it."""
+    """Whether the level was filled by steps that are done, and no thread ever takes from it."""
     cdef bint filled = False
     cdef uint64_t number, index
     cdef step *each
@@ -84,7 +84,7 @@ cdef bint stays(plan *self, const uint64_t *done, int64_t tick) noexcept nogil:
 
 
 cdef bint only_grows(plan *self, int64_t tick) noexcept nogil:
-    """Whether somebody adds to the level, and nobody ever takes from it."""
+    """Whether a thread adds to the level, and no thread ever takes from it."""
     cdef uint64_t number, index
     cdef bint added = False
     cdef step *each
@@ -98,7 +98,7 @@ cdef bint only_grows(plan *self, int64_t tick) noexcept nogil:
 
 
 cdef bint only_shrinks(plan *self, int64_t tick) noexcept nogil:
-    """Whether the level was there at the beginning, and nobody adds to it."""
+    """Whether the level was there at the beginning, and no thread adds to it."""
     cdef uint64_t number, index
     cdef step *each
     for number in range(self.writers):

@@ -1,4 +1,4 @@
-"""Manifest's carrier: it encodes what the market represents, and refuses the rest."""
+"""Manifest's carrier: it encodes orders that the market can represent, and refuses the rest."""
 
 from typing import Any
 
