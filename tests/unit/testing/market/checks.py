@@ -207,6 +207,37 @@ def check_sums(program: bytes) -> None:
         assert place(world, 1, taken).error == error
 
 
+def check_merged_sums(program: bytes) -> None:
+    """A reverse order that comes back joins another up to 2^64 - 1 base atoms together.
+
+    An ask of 2 atoms at 2e-18 is bought in part: 1 atom for 1 quote atom. That comes back as a bid
+    for 10^18 base atoms at 1e-18, where a bid of the same seat and type rests.
+    """
+    maker, other = 0, 1
+    for total, taker, error in (
+        (2**64 - 1, other, None),
+        (2**64, other, custom(14)),
+        # The maker buys from itself with no quote atoms left to lock: the sum is checked first.
+        (2**64 - 1, maker, builtin("InsufficientFunds")),
+        (2**64, maker, custom(14)),
+    ):
+        world = MarketWorld(program, traders=2, deposits=0)
+        world.seat(maker)
+        world.seat(other)
+        world.move(2, maker, 0, 2)
+        # The resting bid locks 18 quote atoms.
+        world.move(2, maker, 1, 18)
+        world.move(2, other, 1, 1)
+        bid = Place(total - 10**18, 1, -18, True, 50_000, REVERSE)
+        ask = Place(2, 2, -18, False, 50_000, REVERSE)
+        assert place(world, maker, bid, ask).error is None
+        done = place(world, taker, Place(1, 2, -18, True, 0, IMMEDIATE_OR_CANCEL))
+        assert done.error == error, (total, taker)
+        assert [(base, quote) for _, base, quote, _ in fills(done)] == [(1, 1)]
+        (left,) = book(world).bids
+        assert left.atoms == (2**64 - 1 if error is None else total - 10**18)
+
+
 def check_trees(program: bytes) -> None:
     """Every account that random instructions leave behind is whole, and its funds are there."""
     for seed in ("checks/0", "checks/1", "checks/2", "checks/3"):
@@ -302,6 +333,7 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
         check_reverse,
         check_growth,
         check_sums,
+        check_merged_sums,
         check_trees,
         check_hostile,
         check_compute,

@@ -145,9 +145,13 @@ __attribute__((noinline)) static status come_back(const struct order *maker, u64
     u32 index = find_twin(order);
     if (index != NOWHERE) {
         struct order *twin = order_at(index);
+        /* The sum is checked before the funds, as in the real program. */
+        u64 merged = twin->atoms + order->atoms;
+        if (merged < order->atoms)
+            return OVERFLOW;
         /* As the real program does: at the new order's price, though the twin's may be 1 off. */
         TRY(lock(twin->seat, is_bid, &order->price, order->atoms));
-        twin->atoms += order->atoms;
+        twin->atoms = merged;
         return OK;
     }
 #ifdef MUTANT_FREE_REVERSE
