@@ -21,6 +21,6 @@ cdef class CaptureOutput(Output):
 cdef class PullOutput(Output):
     cdef Turn turn
     cdef bint draining                  # a stop has the turn; read and written under the GIL
-    cdef object backlog                 # bundles that a stop took out of the ring, for the next poll
+    cdef object backlog                 # bundles that a stop took from the ring, for the next poll
 
     cdef void taken(self, const Bundle *first, uint64_t n) noexcept nogil

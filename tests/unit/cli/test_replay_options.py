@@ -230,7 +230,7 @@ def test_a_file_that_does_not_tell_its_format_is_refused(
         f"{', '.join(feeds.formats())}"
     )
     damaged = path.rename(tmp_path / "x.npy")
-    assert f"{damaged}: is no .npy file" in refused(capsys, damaged)
+    assert f"{damaged}: is not a .npy file" in refused(capsys, damaged)
 
 
 def test_what_was_left_aside_stands_in_the_report(
