@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import random
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -40,6 +41,9 @@ __all__ = ["LocalCluster"]
 HOST = "127.0.0.1"
 ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
+# Below the ports that Linux gives to clients. A client's old connection in TIME_WAIT keeps its
+# port, and thousands of them leave hardly a free pair.
+PORTS = range(10_000, 32_000, 2)
 MAX_LAMPORTS = 2**63
 # The longest sleep, in seconds: about thirty years.
 MOST_S = 1e9
@@ -397,15 +401,22 @@ def _refuse_negative(name: str, value: int) -> None:
 
 def _listeners(port: int) -> tuple[socket.socket, socket.socket]:
     """Return two listening sockets at neighbouring ports."""
-    for _ in range(1 if port else PAIRS_TRIED):
-        first = _bind(port)
-        try:
-            return first, _bind(first.getsockname()[1] + 1)
-        except (LocalnetError, OverflowError):
-            first.close()
-            if port:
-                raise
+    if port:
+        return _pair(port)
+    chosen = random.SystemRandom().sample(PORTS, PAIRS_TRIED)
+    for each in chosen:
+        with suppress(LocalnetError):
+            return _pair(each)
     raise LocalnetError(f"no two free ports side by side on {HOST} in {PAIRS_TRIED} tries")
+
+
+def _pair(port: int) -> tuple[socket.socket, socket.socket]:
+    first = _bind(port)
+    try:
+        return first, _bind(port + 1)
+    except (LocalnetError, OverflowError):
+        first.close()
+        raise
 
 
 def _bind(port: int) -> socket.socket:

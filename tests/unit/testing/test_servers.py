@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -224,6 +225,8 @@ def test_idle_connections_make_no_thread(descriptors: int, wanted: int, offset: 
             assert threading.active_count() == threads
         finally:
             for each in idle:
+                # A reset leaves no connection in TIME_WAIT, which would keep its port.
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.close()
 
 

@@ -75,7 +75,7 @@ def test_a_bundle_that_is_missing_fails(tmp_path: Path) -> None:
 PROBE = """
 import pathlib, signal, sys, threading
 import numpy as np, velox
-from velox.runtime import output
+from velox.runtime import sinks as output
 path = pathlib.Path(sys.argv[1])
 # A shell starts what runs in its background with this ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
