@@ -91,8 +91,8 @@ CHECKS = (
     Check(
         "strategies",
         "a strategy that random tables drive changes no order, book or count",
-        "python -m tests.verify.strategy --tables 10000 --seed {seed}",
-        rounds=10,
+        "python -m tests.verify.strategy --tables 5000 --seed {seed}",
+        rounds=20,
     ),
     Check(
         "kills",
