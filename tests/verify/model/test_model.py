@@ -12,6 +12,8 @@ from tests.verify.model.checker import tidy
 from tests.verify.model.mutations import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[3]
+# They build in one folder, so one worker runs them all.
+pytestmark = pytest.mark.xdist_group("model")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
