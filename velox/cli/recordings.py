@@ -1,4 +1,4 @@
-"""Options of ``velox replay`` that say how a recording is read.
+"""Options of ``velox replay`` and ``velox convert`` that say how a recording is read.
 
 Each is an option of `velox.feeds.load` under its own name. What a value means is checked there.
 """
@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from velox import feeds
-from velox.cli.options import integer
+from velox.cli.options import integer, path
+from velox.cli.screen import warn
+from velox.cli.signals import Signals
 from velox.core.instrument import Instrument
 from velox.errors import BookError, ConfigError, FeedError
 from velox.feeds.files.options import checked_lot
 
-__all__ = ["add_reading_options", "format_of", "reading_options"]
+__all__ = [
+    "add_reading_options",
+    "add_source_options",
+    "format_of",
+    "loaded",
+    "reading_options",
+    "tell",
+]
 
 # The name of each option in `load`, its flag, and what argparse needs.
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -94,6 +103,85 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
     "lot_size": checked_lot,
     "levels": integer,
 }
+
+
+def add_source_options(parser: argparse._ActionsContainer) -> None:
+    """Give a parser the files of a recording, and the options of `load` itself."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=path,
+        metavar="PATH",
+        help="files of the recording; LOBSTER also takes the directory that holds its two files",
+    )
+    parser.add_argument(
+        "--format",
+        choices=feeds.formats(),
+        help="format of the files (default: what their content tells)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="stop at a line that cannot be read, or skip it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=integer,
+        metavar="N",
+        help="read N records, and the rest of the last one's event",
+    )
+
+
+def loaded(
+    options: argparse.Namespace, signals: Signals, *, depth: int | None = None
+) -> tuple[feeds.Recording, str]:
+    """Load the recording of `add_source_options` and `add_reading_options`.
+
+    Returns
+    -------
+    Recording
+    str
+        Its format.
+
+    Raises
+    ------
+    FeedError
+        The input cannot be read.
+    ConfigError
+        An option cannot be used.
+    """
+    format = options.format or format_of(options.paths)
+    given = reading_options(options, format)
+    with signals.immediate():
+        recording = feeds.load(
+            options.paths,
+            format,
+            on_error=options.on_error,
+            limit=options.limit,
+            depth=depth,
+            **given,
+        )
+    return recording, format
+
+
+def tell(recording: feeds.Recording) -> None:
+    """Warn of what was skipped, and of what the recording lacks or contradicts."""
+    if recording.skipped:
+        lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
+        warn(f"skipped {lines}; the first: {recording.problems[0]}")
+    if recording.gaps:
+        warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
+    if recording.contradictions:
+        warn(
+            f"{recording.contradictions:,} rows contradict the messages; the first: "
+            f"{recording.problems[0]}"
+        )
+    if recording.unknown:
+        warn(
+            f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
+            "are not compared"
+        )
 
 
 def add_reading_options(parser: argparse._ActionsContainer) -> None:
