@@ -6,6 +6,9 @@ Each is an option of `velox.feeds.load` under its own name. What a value means i
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +123,11 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
         help="format of the files (default: what their content tells)",
     )
     parser.add_argument(
+        "--reader",
+        metavar="MODULE:FUNCTION",
+        help="read with a function of your own; MODULE may be in the current folder",
+    )
+    parser.add_argument(
         "--on-error",
         choices=("stop", "skip"),
         default="stop",
@@ -151,7 +159,14 @@ def loaded(
     ConfigError
         An option cannot be used.
     """
-    format = options.format or format_of(options.paths)
+    if options.reader is not None:
+        if options.format is not None:
+            raise ConfigError("--format and --reader cannot be combined")
+        if ":" not in options.reader:
+            raise ConfigError(f"--reader: {options.reader!r} is not of the form MODULE:FUNCTION")
+        # As `python -m` does: the installed command does not look into the current folder.
+        sys.path.insert(0, os.getcwd())
+    format = options.reader or options.format or format_of(options.paths)
     given = reading_options(options, format)
     with signals.immediate():
         recording = feeds.load(
@@ -193,6 +208,30 @@ def add_reading_options(parser: argparse._ActionsContainer) -> None:
             given["type"] = _market
         parser.add_argument(flag, dest=name, default=None, **given)
 
+    parser.add_argument(
+        "--option",
+        dest="more",
+        action="append",
+        type=_more,
+        metavar="NAME=VALUE",
+        help="an option of a reader of another package: an integer, true, false, or text",
+    )
+
+
+def _flag_of(name: str) -> str:
+    return _OPTIONS[name][0] if name in _OPTIONS else f"--option {name}"
+
+
+def _more(text: str) -> tuple[str, Any]:
+    """Convert ``NAME=VALUE``. An integer and a truth value become such; all else is text."""
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not (equals and name.isidentifier()):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if re.fullmatch(r"-?[0-9]{1,30}", value, re.ASCII) else value
+
 
 def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
     """Return what was given for `velox.feeds.load`.
@@ -203,13 +242,17 @@ def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
         The format does not take an option, or a market is given twice.
     """
     given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    for name, value in options.more or ():
+        if name in given:
+            raise ConfigError(f"--option: {name} is given twice")
+        given[name] = value
     taken = feeds.options_of(format)
     for name in given:
         if name not in taken:
-            flags = [_OPTIONS[each][0] for each in taken if each in _OPTIONS]
+            flags = [_flag_of(each) for each in taken]
             raise ConfigError(
-                f"{_OPTIONS[name][0]}: format {format!r} does not take it; it takes "
-                f"{', '.join(flags)}"
+                f"{_flag_of(name)}: format {format!r} does not take it; it takes "
+                f"{', '.join(flags) or 'none'}"
             )
     markets = [each.market for each in given.get("instruments", ())]
     for market in markets:
