@@ -22,13 +22,13 @@ from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
-from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
 from velox.runtime.markets import refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
 from velox.telemetry import Course, HistogramLog, document, terminal, write_document
@@ -213,6 +213,7 @@ def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
     results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
     if options.capture is not None:
         results.append(("the capture's sidecar", sidecar_of(options.capture)))
+        results.append(("the capture's venue times", array_beside(options.capture, "venue_ts_ns")))
     return results
 
 
