@@ -128,6 +128,8 @@ class Svm:
             .with_transaction_history(0)
             .with_log_bytes_limit(None)
         )
+        # The accounts that were ever set, or that a transaction might have written.
+        self._written: set[Pubkey] = set()
         # LiteSVM's own faucet has a random key. Without it, all accounts depend on the seed alone.
         self.set_account(self._svm.airdrop_pubkey(), None)
         # The built-in programs are deployed at this slot, so the chain must not begin before it.
@@ -140,12 +142,17 @@ class Svm:
 
     def set_account(self, pubkey: Pubkey, account: Account | None) -> None:
         """Set an account; None deletes it."""
+        self._written.add(pubkey)
         self._svm.set_account(
             pubkey, Account(0, b"", SYSTEM_PROGRAM) if account is None else account
         )
 
     def balance(self, pubkey: Pubkey) -> int:
         return self._svm.get_balance(pubkey) or 0
+
+    def balances(self) -> list[tuple[Pubkey, int]]:
+        """Return the accounts with lamports, without programs and what the machine began with."""
+        return [(key, lamports) for key in self._written if (lamports := self.balance(key))]
 
     def fund(self, pubkey: Pubkey, lamports: int) -> None:
         """Add lamports to an account, out of nothing."""
@@ -280,6 +287,9 @@ class Svm:
             if after[0] == before[0]:
                 return err
             self._advance_nonce(received)
+        self._written.update(
+            key for key, may_write in zip(keys, writable, strict=True) if may_write
+        )
         return Execution(
             signature=received.signature,
             slot=slot,
