@@ -35,6 +35,7 @@ COMMANDS = {
     "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
     "bench": "Measure the cost of each part on this machine.",
     "hiccups": "Measure how long the host interrupts each CPU.",
+    "doctor": "Examine this host, and name what makes latencies long.",
 }
 
 EXAMPLES = """\
