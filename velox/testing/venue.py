@@ -17,6 +17,7 @@ from velox.core.instrument import Instrument
 from velox.errors import LocalnetError, UnrepresentableError
 from velox.solana.tx.instructions import TOKEN_PROGRAM
 from velox.solana.tx.limits import LAMPORTS_PER_SOL
+from velox.solana.venues.manifest.account import MarketAccount, MarketOrder, Seat
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
@@ -27,7 +28,6 @@ from velox.solana.venues.manifest.instructions import (
 )
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing.chain import Chain
-from velox.testing.market_account import MarketAccount, MarketOrder, Seat
 from velox.testing.received import Received
 from velox.testing.statement import MarketStatement, history_of, statement_of
 from velox.testing.svm import Execution

@@ -133,9 +133,21 @@ class QueuedOrder:
         ADD.
     alone : bool
         Whether it needs a transaction of its own: one that it shared has failed.
+    compute_failures : int
+        How many transactions with it ran out of compute units.
     """
 
-    __slots__ = ("alone", "behind", "place", "placing", "record", "settled", "ticket", "touches")
+    __slots__ = (
+        "alone",
+        "behind",
+        "compute_failures",
+        "place",
+        "placing",
+        "record",
+        "settled",
+        "ticket",
+        "touches",
+    )
 
     def __init__(  # noqa: PLR0917 - in the order of the attributes
         self,
@@ -153,6 +165,7 @@ class QueuedOrder:
         self.behind = behind
         self.settled = settled
         self.alone = False
+        self.compute_failures = 0
 
     def size(self) -> int:
         """Return the lots to send, after netting."""
@@ -208,6 +221,11 @@ class OrderBatch:
     def tickets(self) -> list[int]:
         """list of int: The tickets whose outcome is not counted yet."""
         return _tickets(self.entries)
+
+    @property
+    def compute_failures(self) -> int:
+        """int: How often one of its orders ran out of compute units before."""
+        return max((each.compute_failures for each in self.entries), default=0)
 
     def records(self) -> Array:
         """Return the orders as an array of TRANSACTION_DTYPE, with the sizes to send."""

@@ -19,7 +19,7 @@ from velox.solana.net.rpc_types import Commitment
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.carrier import Carrier
+from velox.solana.tx.carrier import Carrier, VenueState
 
 __all__ = ["AccountWatch"]
 
@@ -45,9 +45,11 @@ class WatchedAccount:
         Whether orders wait for the account to be read.
     failures : int
         Failed reads in a row.
+    state : VenueState or None
+        What it held when it was last read.
     """
 
-    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "wanted")
+    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "state", "wanted")
 
     def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier
@@ -55,6 +57,7 @@ class WatchedAccount:
         self.fresh = self.wanted = False
         self.doubted = True
         self.failures = 0
+        self.state: VenueState | None = None
 
 
 class AccountWatch:
@@ -164,8 +167,11 @@ class AccountWatch:
         read = self._read(watched)
         if read is None:
             return False
-        left, slot = read
-        gone = [each for each in batch.cancels if (each.sequence or 0) not in left]
+        state, slot = read
+        gone = [each for each in batch.cancels if (each.sequence or 0) not in state.orders]
+        for order in batch.cancels:
+            found = state.orders.get(order.sequence or 0)
+            order.hint = found.hint if found is not None else None
         self._note_changes([(each, 0) for each in gone], slot)
         return True
 
@@ -176,17 +182,19 @@ class AccountWatch:
             for each in self._working.resting()
             if each.market == carrier.market and each.sequence is not None
         ]
-        if not ours:
+        if not ours and watched.state is not None:
             watched.doubted = False
             return 0
         read = self._read(watched)
         if read is None:
             return 0
-        left, slot = read
+        state, slot = read
         watched.doubted, watched.fresh = False, True
         changed = []
         for order in ours:
-            atoms = left.get(order.sequence or 0, 0)
+            found = state.orders.get(order.sequence or 0)
+            atoms = found.base_atoms if found is not None else 0
+            order.hint = found.hint if found is not None else order.hint
             # An order with less than one lot left can still be cancelled.
             lots = max(1, atoms // carrier.lot_atoms) if atoms else 0
             if order.state is State.RESTING:
@@ -197,7 +205,12 @@ class AccountWatch:
         self._note_changes(changed, slot)
         return len(changed)
 
-    def _read(self, watched: WatchedAccount) -> tuple[dict[int, int], int] | None:
+    def state(self, route: int) -> VenueState | None:
+        """Return an account's state as it was last read; None if there is none."""
+        watched = self._accounts.get(route)
+        return watched.state if watched is not None else None
+
+    def _read(self, watched: WatchedAccount) -> tuple[VenueState, int] | None:
         carrier = watched.carrier
         assert carrier.account is not None
         try:
@@ -206,13 +219,14 @@ class AccountWatch:
             )
             if account is None:
                 raise RecordError(f"account {carrier.account} does not exist", field="account")
-            found = carrier.resting_atoms(account.data, self._trader), account.slot
+            found = carrier.read_account(account.data, self._trader), account.slot
         except (TransportError, RateLimitedError, RpcError, RecordError) as error:
             self._note(error)
             watched.fresh = False
             watched.failures = min(watched.failures + 1, MOST_FAILURES)
             return None
         watched.failures = 0
+        watched.state = found[0]
         return found
 
     def _note_changes(self, changed: list[tuple[RestingOrder, int]], slot: int) -> None:

@@ -84,7 +84,7 @@ from velox.solana.submit.routing import Routes
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier
-from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
+from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS, MAX_COMPUTE_UNITS
 from velox.solana.tx.signer import Signer
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
@@ -102,6 +102,8 @@ MOST_PAUSE_S: Final = 0.1
 # Status requests in a row that must find a transaction missing: nodes may disagree.
 MISSING_LOOKS: Final = 2
 NS: Final = 1_000_000_000
+# The ends of `reason_of` for a transaction that used all its compute units.
+_OUT_OF_UNITS: Final = ("ComputationalBudgetExceeded)", "ComputationalBudgetExceeded")
 _UNANSWERED = (TransportError, RpcError, RateLimitedError)
 
 
@@ -257,7 +259,9 @@ class Submitter:
         self._in_flight: dict[Signature, InFlight] = {}
         # Expired submissions that are to be signed again.
         self._to_sign_again: list[SubmissionBatch] = []
-        self._transaction_signer = TransactionSigner(self._sender, options, self._note)
+        self._transaction_signer = TransactionSigner(
+            self._sender, options, self._simulated, self._note
+        )
         self._watch = AccountWatch(
             rpc,
             self._routes,
@@ -605,7 +609,13 @@ class Submitter:
         for number, (plan, batch) in enumerate(plans, first):
             route = self._routes[batch.route]
             built = self._transaction_signer.sign(
-                route, plan, blockhash, now, tips=not submission.transactions
+                route,
+                plan,
+                batch,
+                blockhash,
+                now,
+                tips=not submission.transactions,
+                state=self._watch.state(batch.route),
             )
             if isinstance(built, Refusal):
                 for in_flight in submission.transactions:
@@ -630,9 +640,20 @@ class Submitter:
                 submission=first,
                 submission_size=len(plans),
             )
-            submission.transactions.append(InFlight(signed, built.spend, batch, submission))
+            submission.transactions.append(
+                InFlight(signed, built.spend, batch, submission, built.compute_units)
+            )
         self._next_number = first + len(plans)
         return submission
+
+    def _simulated(self, raw: bytes) -> int | None:
+        """Return the compute units that a transaction would use; None if that is not known."""
+        try:
+            found = self._rpc.simulate_transaction(raw, commitment=self._options.commitment)
+        except _UNANSWERED as error:
+            self._note(error)
+            return None
+        return found.units_consumed if found.err is None else None
 
     def _refuse(self, plans: list[tuple[TransactionPlan, OrderBatch]], reason: str) -> None:
         for plan, batch in plans:
@@ -714,7 +735,9 @@ class Submitter:
             verdict = judge(
                 status,
                 # Orders that are queued again must not land: a fork may undo what is confirmed.
-                "finalized" if failed and self._isolates(in_flight) else self._options.commitment,
+                "finalized"
+                if failed and (self._isolates(in_flight) or self._may_need_units(in_flight, status))
+                else self._options.commitment,
                 last_valid=in_flight.signed.last_valid_block_height,
                 finalized=finalized,
                 whole_history=history,
@@ -771,6 +794,12 @@ class Submitter:
     def _failed(self, in_flight: InFlight, slot: int, reason: str) -> int:
         """Settle a failed transaction, once its cancels were compared with the venue's account."""
         batch, signed = in_flight.batch, in_flight.signed
+        if reason.endswith((*_OUT_OF_UNITS, "ProgramFailedToComplete)")):
+            short = reason.endswith(_OUT_OF_UNITS) or self._reconciler.ran_out(in_flight)
+            if short is None:
+                return 0
+            if short:
+                return self._ran_out(in_flight, slot, reason)
         if not self._reconciler.drop_missing(in_flight):
             return 0
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
@@ -783,6 +812,38 @@ class Submitter:
         self._reporter.rejected(in_flight, slot)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
+
+    def _ran_out(self, in_flight: InFlight, slot: int, reason: str) -> int:
+        """Settle a transaction that used all its compute units: its orders get twice as many."""
+        batch, signed, limit = in_flight.batch, in_flight.signed, in_flight.compute_units
+        reason = f"out of compute at {limit:,} units: {reason}" if limit else reason
+        self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
+        if self._may_have_more(in_flight):
+            for entry in batch.entries:
+                entry.compute_failures += 1
+            self._queue.give_back(batch, alone=limit >= MAX_COMPUTE_UNITS)
+            return 1
+        self._queue.lost(batch)
+        self._reporter.rejected(in_flight, slot)
+        self._settle(signed.orders, batch, Outcome.FAILED, reason)
+        return 1
+
+    def _may_have_more(self, in_flight: InFlight) -> bool:
+        """Return whether the orders may be sent again with a higher compute limit."""
+        batch = in_flight.batch
+        if not batch.entries or batch.compute_failures >= self._options.compute_retries:
+            return False
+        return in_flight.compute_units < MAX_COMPUTE_UNITS or len(batch.entries) > 1
+
+    def _may_need_units(self, in_flight: InFlight, status: SignatureStatus | None) -> bool:
+        """Return whether a failure for compute must be final before the orders are sent again.
+
+        Cancels alone need not wait: a fork in which they executed makes them fail, and no more.
+        """
+        reason = reason_of(status.err) if status is not None else ""
+        short = reason.endswith((*_OUT_OF_UNITS, "ProgramFailedToComplete)"))
+        places = bool(len(in_flight.signed.places))
+        return short and places and self._may_have_more(in_flight)
 
     def _isolates(self, in_flight: InFlight) -> bool:
         """Return whether the orders are sent again one by one if their transaction fails."""
