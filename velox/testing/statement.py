@@ -11,6 +11,12 @@ from solders.pubkey import Pubkey
 
 from velox.errors import LedgerError
 from velox.runtime.ledger import Equation
+from velox.solana.venues.manifest.account import (
+    MarketAccount,
+    MarketOrder,
+    Seat,
+    locked_quote,
+)
 from velox.solana.venues.manifest.events import (
     FillLog,
     PlaceOrderLog,
@@ -19,7 +25,6 @@ from velox.solana.venues.manifest.events import (
 )
 from velox.solana.venues.manifest.instructions import NO_INDEX
 from velox.solana.venues.manifest.market import MarketSpec
-from velox.testing.market_account import MARKET_PRICE_ONE, MarketAccount, MarketOrder, Seat
 from velox.testing.svm import Execution
 
 __all__ = ["MarketHistory", "MarketStatement", "Trades", "history_of", "statement_of"]
@@ -291,7 +296,7 @@ def statement_of(
 def _locked(orders: Iterable[MarketOrder], *, bids: bool) -> int:
     """Return what bids lock in quote atoms, each rounded up, or asks in base atoms."""
     return sum(
-        -(-each.price * each.base_atoms // MARKET_PRICE_ONE) if bids else each.base_atoms
+        locked_quote(each.price, each.base_atoms) if bids else each.base_atoms
         for each in orders
         if each.is_bid == bids
     )
