@@ -16,6 +16,7 @@ from velox.cli.chain import (
     finish,
     submission,
 )
+from velox.cli.monitoring import metrics_server, url_of
 from velox.cli.options import add_hiccups_option, add_setting, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
@@ -90,6 +91,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         metavar="PATH",
         help="write the latencies of each second in HdrHistogram's log format",
     )
+    result.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve metrics to Prometheus while it runs, as in 127.0.0.1:9464; port 0: any",
+    )
     add_hiccups_option(result)
     result.add_argument("--quiet", action="store_true", help="do not print a line each second")
 
@@ -162,6 +168,9 @@ def drive(
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         course = Course()
+        metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
+        if metrics is not None:
+            screen.say(f"metrics     {url_of(metrics)}")
         pipeline.start()
         errors: list[str] = []
         try:

@@ -29,6 +29,7 @@ from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
+from velox.runtime.snapshot import RingState, RunnerState, Snapshot, markets_now
 from velox.runtime.report import Report, Statistics, markets_of
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
@@ -630,6 +631,33 @@ class Pipeline:
             "delivery": self.output.delivery.snapshot(),
             "total": self.output.total.snapshot(),
         }
+
+    def snapshot(self) -> Snapshot:
+        """Read everything that a screen or a monitor shows, also while the pipeline runs.
+
+        Returns
+        -------
+        Snapshot
+
+        Notes
+        -----
+        Thread-safety: any thread. It takes some 0.1 ms of the calling thread, and no runner waits
+        for it.
+        """
+        latency = self.latency()
+        ledger = self.ledger()
+        return Snapshot(
+            state=self._state,
+            elapsed_s=self._elapsed_ns() / 1e9,
+            ledger=ledger,
+            forwarding=self._strategy is None,
+            latency=latency,
+            rings=tuple(RingState.of(name, ring) for name, ring in self._rings.items()),
+            runners=tuple(RunnerState.of(each) for each in self._runners),
+            markets=markets_now(self.books),
+            late_count=sum(each.late_count for each in self.ingresses),
+            timeouts=sum(each.timeouts for each in self._book_stages),
+        )
 
     def report(self) -> Report:
         """Report the run.
