@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, lobster, npy, okx
+from velox.feeds.files import binance, bybit, lobster, npy, okx
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.recording import KnownDepth, Recording
 
@@ -16,6 +16,7 @@ __all__ = [
     "KnownDepth",
     "Recording",
     "binance",
+    "bybit",
     "formats",
     "load",
     "lobster",

@@ -103,6 +103,24 @@ def okx() -> bytes:
     )
 
 
+def bybit() -> bytes:
+    def book(depth: int, kind: str, **data: Any) -> dict[str, Any]:
+        return {"topic": f"orderbook.{depth}.A", "type": kind, "ts": 1, "data": {"s": "A", **data}}
+
+    sides = {"b": [["1.4", "1"]], "a": [["1.6", "2"]]}
+    trade = {"s": "A", "S": "Buy", "v": "1", "p": "1.6", "i": "7", "BT": False}
+    return lines(
+        "17000000000 ",
+        {"success": True, "ret_msg": "", "op": "subscribe"},
+        book(50, "snapshot", **sides, u=5, seq=9),
+        book(50, "delta", b=[["1.4", "0"]], a=[], u=6, seq=10),
+        book(1, "snapshot", b=[], a=[["1.6", "2"]], u=6, seq=10),
+        {"topic": "publicTrade.A", "ts": 1, "data": [trade]},
+        book(50, "delta", b=[["1.4", "0"]], a=[], u=8, seq=12),
+        book(50, "snapshot", **sides, u=1, seq=13),
+    )
+
+
 def saved(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -157,6 +175,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "skip_trades": b"\5" + okx(),
             "books5": b"\1" + books5(),
         },
+        "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
         "scan": {
             "usual": b"\5" + usual(),
             "without_times": b"\5" + usual().replace(b"17000000000 ", b""),

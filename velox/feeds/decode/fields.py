@@ -17,11 +17,13 @@ __all__ = [
     "TIME_LIMIT",
     "epoch_ns",
     "integer",
+    "integer_text",
     "member",
     "name_of",
     "nanoseconds",
     "obj",
     "parse_json",
+    "time_of_text",
 ]
 
 NAME_LIMIT = 64
@@ -75,6 +77,24 @@ def integer(message: dict[str, Any], field: str, *, lowest: int = 0) -> int:
     if not lowest <= value < 2**64:
         raise MalformedError(f"{shown(value)} is not from {lowest} to 2**64 - 1", field)
     return value
+
+
+def integer_text(message: dict[str, Any], field: str) -> int:
+    """An id that is written as text: at most 64 bits."""
+    value = member(message, field)
+    if type(value) is not str or not value.isdecimal() or not value.isascii():
+        raise MalformedError(f"{shown(value)} is not an id", field)
+    if len(value) > 20 or int(value) >= 2**64:
+        raise MalformedError(f"{shown(value)} does not fit 64 bits", field)
+    return int(value)
+
+
+def time_of_text(message: dict[str, Any], field: str) -> int:
+    """A venue's time since 1970 that is written as text, in nanoseconds."""
+    text = member(message, field)
+    if type(text) is not str or not text.isdecimal() or not text.isascii() or len(text) > 19:
+        raise MalformedError(f"{shown(text)} is not a time", field)
+    return epoch_ns(int(text), field)
 
 
 def name_of(message: dict[str, Any], field: str) -> str:
