@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, bybit, lobster, npy, okx
+from velox.feeds.files import binance, bybit, kraken, lobster, npy, okx
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.recording import KnownDepth, Recording
 
@@ -18,6 +18,7 @@ __all__ = [
     "binance",
     "bybit",
     "formats",
+    "kraken",
     "load",
     "lobster",
     "npy",

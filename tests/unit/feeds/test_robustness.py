@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -90,7 +91,34 @@ BYBIT = lines(
     },
     stamp="17000000000 ",
 )
-SESSIONS = {"bybit": BYBIT}
+KRAKEN_SYMBOL = {"symbol": "A/B", "timestamp": "2023-10-06T17:35:55.440295Z"}
+KRAKEN = lines(
+    {"method": "subscribe", "result": {"channel": "book", "depth": 10, "symbol": "A/B"}},
+    {
+        "channel": "book",
+        "type": "snapshot",
+        "data": [
+            KRAKEN_SYMBOL
+            | {"bids": [{"price": 1.4, "qty": 1.5}], "asks": [{"price": 1.6, "qty": 2.0}]}
+            | {"checksum": zlib.crc32(b"16201415")}
+        ],
+    },
+    {
+        "channel": "book",
+        "type": "update",
+        "data": [
+            KRAKEN_SYMBOL
+            | {"bids": [{"price": 1.4, "qty": 0.0}], "asks": [], "checksum": zlib.crc32(b"1620")}
+        ],
+    },
+    {
+        "channel": "trade",
+        "type": "update",
+        "data": [KRAKEN_SYMBOL | {"side": "buy", "price": 1.6, "qty": 0.5, "trade_id": 7}],
+    },
+    stamp="17000000000 ",
+)
+SESSIONS = {"bybit": BYBIT, "kraken": KRAKEN}
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from velox import OrderBook
 from velox.core.records import Flags
 from velox.feeds import Recording
+from velox.runtime.checks import DepthChecks
 
 Side = dict[Decimal, Decimal]
 Book = tuple[Side, Side]
@@ -142,7 +143,7 @@ def require_equal(recording: Recording, truth: Mapping[tuple[str, int], Book]) -
 def failing_checks(recording: Recording) -> int:
     """How many depth checks disagree with the books of the records."""
     checks = recording.checks
-    assert checks is not None
+    assert isinstance(checks, DepthChecks)
     failed = 0
     for index in range(len(checks)):
         market = int(checks.market[index])

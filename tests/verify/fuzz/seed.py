@@ -121,6 +121,26 @@ def bybit() -> bytes:
     )
 
 
+def kraken() -> bytes:
+    symbol = {"symbol": "A/B", "timestamp": "2023-10-06T17:35:55.440295Z"}
+
+    def book(kind: str, bid: float, digits: bytes) -> dict[str, Any]:
+        data = {**symbol, "bids": [{"price": 1.4, "qty": bid}], "checksum": zlib.crc32(digits)}
+        data["asks"] = [{"price": 1.6, "qty": 2.0}]
+        return {"channel": "book", "type": kind, "data": [data]}
+
+    trade = {**symbol, "side": "buy", "price": 1.6, "qty": 0.5, "trade_id": 7}
+    return lines(
+        "17000000000 ",
+        {"method": "subscribe", "result": {"channel": "book", "depth": 10, "symbol": "A/B"}},
+        book("snapshot", 1.5, b"16201415"),
+        book("update", 0.0, b"1620"),
+        {"channel": "trade", "type": "update", "data": [trade]},
+        book("update", 2.5, b"16201424"),
+        book("snapshot", 1.5, b"16201415"),
+    )
+
+
 def saved(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -176,6 +196,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "books5": b"\1" + books5(),
         },
         "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
+        "kraken": {"stop": b"\0" + kraken(), "skip_trades": b"\5" + kraken()},
         "scan": {
             "usual": b"\5" + usual(),
             "without_times": b"\5" + usual().replace(b"17000000000 ", b""),

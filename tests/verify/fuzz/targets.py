@@ -189,7 +189,11 @@ def bybit(data: bytes) -> None:
     session_as("bybit", data, (None, "orderbook.50", "orderbook.1", None))
 
 
-def session_as(format: str, data: bytes, channels: tuple[str | None, ...]) -> None:
+def kraken(data: bytes) -> None:
+    session_as("kraken", data)
+
+
+def session_as(format: str, data: bytes, channels: tuple[str | None, ...] = ()) -> None:
     """Read a recorded session with options that the first byte chooses."""
     chosen = data[0] if data else 0
     read_as(
@@ -197,8 +201,8 @@ def session_as(format: str, data: bytes, channels: tuple[str | None, ...]) -> No
         data,
         trades=bool(chosen & 4),
         on_gap=("clear", "continue")[chosen >> 3 & 1],
-        channel=channels[chosen >> 4 & 3],
         symbol="A" if chosen & 64 else None,
+        **({"channel": channels[chosen >> 4 & 3]} if channels else {}),
     )
 
 
@@ -303,6 +307,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "binance": binance,
     "okx": okx,
     "bybit": bybit,
+    "kraken": kraken,
     "scan": scan,
     "npy": npy,
     "book": book,
