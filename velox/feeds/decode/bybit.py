@@ -86,6 +86,8 @@ class BybitSession(BookSession):
         if self._is_other(name):
             return
         book = self._book_of(name)
+        if "cts" in message:
+            self.venue_time = epoch_ns(integer(message, "cts"), "cts")
         found = _book_message(book, depth, name, message)
         if depth == 1 and self.channel != channel:
             if found.opens and found.sequence is not None:
@@ -126,7 +128,7 @@ class BybitSession(BookSession):
             why = f"expected u = {book.sequence + 1}, got {found.update}"
             if not self._goes_on(book, why, "u", origin):
                 return False
-        self.sink.update(book.market, self._now(), found.bids, found.asks)
+        self._set(book, found.bids, found.asks)
         return True
 
     def _print(self, trade: dict[str, Any]) -> None:
@@ -148,6 +150,7 @@ class BybitSession(BookSession):
             side=_SIDES[taker],
             price="p",
             size="v",
+            venue_time=epoch_ns(integer(trade, "T"), "T") if "T" in trade else self.venue_time,
         )
 
 

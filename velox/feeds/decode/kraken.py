@@ -301,7 +301,7 @@ class KrakenSession(BookSession):
             why = f"the book's checksum is {found}, the venue's is {picture.checksum}"
             if not self._goes_on(book, why, "checksum", origin):
                 return False
-        self.sink.update(book.market, self._now(), bids, asks)
+        self._set(book, bids, asks)
         return True
 
     @staticmethod
@@ -339,6 +339,7 @@ class KrakenSession(BookSession):
             side=_SIDES[taker],
             price="price",
             size="qty",
+            venue_time=rfc3339(trade, "timestamp") if "timestamp" in trade else 0,
         )
         symbol.trade_places = (
             max(symbol.trade_places[0], _needed(trade["price"])),

@@ -105,7 +105,7 @@ class OkxSession(BookSession):
             return None
         if not self._is_read(argument.get("channel")) or type(data[0]) is not dict:
             return None
-        return time_of_text(data[0], "ts") if "ts" in data[0] else None
+        return _time_of(data[0])
 
     def _message(self, message: dict[str, Any], origin: Hashable) -> None:
         if "event" in message or "op" in message:
@@ -173,7 +173,7 @@ class OkxSession(BookSession):
             return
         if book.rank != rank:
             book.recent = Recent()
-        self.sink.snapshot(book.market, self._now(), bids, asks, levels=PICTURE_CHANNELS[channel])
+        self._snapshot(book, bids, asks, "bids", levels=PICTURE_CHANNELS[channel])
         self._applied(book, rank, sequence, identity, _checksum(data))
 
     def _book(
@@ -206,11 +206,11 @@ class OkxSession(BookSession):
             if book.rank != rank or not book.opened:
                 book.recent = Recent()
             known = BOOK_CHANNELS[channel]
-            self.sink.snapshot(book.market, self._now(), bids, asks, levels=known)
+            self._snapshot(book, bids, asks, "bids", levels=known)
         elif not self._may_update(book, origin) or not self._continues(book, data, origin):
             return
         else:
-            self.sink.update(book.market, self._now(), bids, asks)
+            self._set(book, bids, asks)
         self._applied(book, rank, sequence, identity, checksum)
 
     def _applied(
@@ -244,8 +244,20 @@ class OkxSession(BookSession):
         if type(taker) is not str or taker not in _SIDES:
             raise MalformedError(f"{shown(taker)} is neither 'buy' nor 'sell'", "side")
         self._trade(
-            book, trade, identity, identity=identity, side=_SIDES[taker], price="px", size="sz"
+            book,
+            trade,
+            identity,
+            identity=identity,
+            side=_SIDES[taker],
+            price="px",
+            size="sz",
+            venue_time=_time_of(trade) or 0,
         )
+
+
+def _time_of(data: dict[str, Any]) -> int | None:
+    """The venue's time of a book or a trade in ns."""
+    return time_of_text(data, "ts") if "ts" in data else None
 
 
 def _sequence(data: dict[str, Any]) -> int | None:

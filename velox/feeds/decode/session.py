@@ -141,6 +141,8 @@ class BookSession:
         By name: `BookState`.
     time : int or None
         The time of the newest message that had one.
+    venue_time : int
+        The venue's own time of the newest message, in ns; 0 if it had none.
 
     Notes
     -----
@@ -173,6 +175,8 @@ class BookSession:
         self.gaps = 0
         self.books: dict[str, BookState] = {}
         self.time: int | None = None
+        # The venue's own time of the message that is being read; 0 if it has none.
+        self.venue_time = 0
         # Messages that came before any time was known.
         self._early: list[tuple[dict[str, Any], Origin]] = []
 
@@ -196,12 +200,14 @@ class BookSession:
             message = require_object(self._parse(raw))
             if recv_ns is not None and recv_ns >= TIME_LIMIT:
                 raise MalformedError(f"{recv_ns} ns does not fit 63 bits", "timestamp")
-            time = self._time_of(message) if recv_ns is None else recv_ns
+            own = self._time_of(message)
+            time = own if recv_ns is None else recv_ns
             if time is not None:
                 self._settle(time)
             elif self.time is None and len(self._early) < EARLY_LIMIT:
                 self._early.append((message, origin))
                 return
+            self.venue_time = own or 0
             self._message(message, origin)
         except MalformedError as error:
             self.report(error, origin)
@@ -261,6 +267,7 @@ class BookSession:
         self.time = time
         if first and self._early:
             early, self._early = self._early, []
+            self.venue_time = 0
             for message, origin in early:
                 try:
                     self._message(message, origin)
@@ -288,8 +295,13 @@ class BookSession:
     ) -> None:
         """Open a book. `field` is that of its bids."""
         require_uncrossed(book.market, bids, asks, field)
-        self.sink.snapshot(book.market, self._now(), bids, asks, levels=levels)
+        self.sink.snapshot(
+            book.market, self._now(), bids, asks, levels=levels, venue_time=self.venue_time
+        )
         book.opened, book.lost = True, False
+
+    def _set(self, book: BookState, bids: Levels, asks: Levels) -> None:
+        self.sink.update(book.market, self._now(), bids, asks, venue_time=self.venue_time)
 
     def _may_update(self, book: BookState, origin: Origin) -> bool:
         """Whether a book is open for updates; an update that comes too early is counted."""
@@ -315,7 +327,7 @@ class BookSession:
 
     def _clear(self, book: BookState) -> None:
         """Empty a book that is no longer correct, until the next snapshot."""
-        self.sink.clear(book.market, self._now())
+        self.sink.clear(book.market, self._now(), venue_time=self.venue_time)
         book.opened, book.lost = False, True
 
     def _state(self, book: BookState, identity: int) -> None:
@@ -340,8 +352,9 @@ class BookSession:
         side: Side,
         price: str,
         size: str,
+        venue_time: int,
     ) -> None:
-        """Write a trade unless it is known. `side` is the resting order's; the rest are fields."""
+        """Write a trade unless it is known. `price` and `size` are the names of fields."""
         amount = book.market.size(member(trade, size), size)
         if not amount:
             raise MalformedError(f"{shown(trade[size])}: a trade has a size", size)
@@ -351,7 +364,13 @@ class BookSession:
             return
         book.recent_trades.add(key)
         self.sink.trade(
-            book.market, self._now(), identity=identity, side=int(side), price=value, size=amount
+            book.market,
+            self._now(),
+            identity=identity,
+            side=int(side),
+            price=value,
+            size=amount,
+            venue_time=venue_time,
         )
 
 

@@ -84,7 +84,8 @@ def read(
     Returns
     -------
     Recording
-        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`.
+        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`. `venue_ts_ns` is the
+        time of the matching engine, `cts`, or else `ts`; of a trade it is `T`.
 
     Raises
     ------
@@ -106,5 +107,5 @@ def read(
     )
     recorder = LevelRecorder()
     session = BybitSession(recorder, source.faults.message, channel=channel, **options)
-    read_session(source, session, recorder, time_unit, "messages of an orderbook topic")
-    return assembled(source, session, recorder, levels)
+    read_session(source, session, recorder, time_unit=time_unit)
+    return assembled(source, session, recorder, levels, what="messages of an orderbook topic")

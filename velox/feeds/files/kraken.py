@@ -12,10 +12,11 @@ from velox.errors import ConfigError
 from velox.feeds.decode.kraken import KrakenSession
 from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.session import OnGap
+from velox.feeds.files.finish import Moved
 from velox.feeds.files.lines import payload_of
 from velox.feeds.files.options import checked_choice, checked_levels, checked_name
 from velox.feeds.files.registry import register
-from velox.feeds.files.sessions import Moved, assembled, read_session
+from velox.feeds.files.sessions import assembled, read_session
 from velox.feeds.files.source import Source
 from velox.feeds.kraken_checksum import KrakenChecksum
 from velox.feeds.recording import Recording
@@ -84,7 +85,7 @@ def read(
     -------
     Recording
         `ingress_ts_ns` is the line's timestamp, or else the message's `timestamp`, or else that of
-        an adjacent message.
+        an adjacent message. `venue_ts_ns` is the `timestamp`; 0 where it is missing.
 
     Raises
     ------
@@ -106,8 +107,15 @@ def read(
         trades=bool(trades),
         depth=book_depth,
     )
-    read_session(source, session, recorder, time_unit, "messages of the channel book")
-    return assembled(source, session, recorder, levels, partial(_checks, session))
+    read_session(source, session, recorder, time_unit=time_unit)
+    return assembled(
+        source,
+        session,
+        recorder,
+        levels,
+        what="messages of the channel book",
+        checks=partial(_checks, session),
+    )
 
 
 def _checks(

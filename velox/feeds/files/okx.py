@@ -13,10 +13,11 @@ from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.malformed import MalformedError
 from velox.feeds.decode.okx import CHANNELS, OkxSession
 from velox.feeds.decode.session import OnGap
-from velox.feeds.files.lines import feed_lines, payload_of
+from velox.feeds.files.finish import Moved
+from velox.feeds.files.lines import payload_of
 from velox.feeds.files.options import checked_choice, checked_levels, checked_name
 from velox.feeds.files.registry import register
-from velox.feeds.files.sessions import Moved, assembled
+from velox.feeds.files.sessions import assembled, read_session
 from velox.feeds.files.source import Source
 from velox.feeds.okx_checksum import OkxChecksum
 from velox.feeds.recording import Recording
@@ -96,14 +97,19 @@ def read(
         on_gap=cast(OnGap, on_gap),
         trades=bool(trades),
     )
-    session.finish(cut=feed_lines(source, session, recorder, rest=session.feed_instruments))
-    if not recorder.count:
-        raise source.nothing(f"messages of the channels {', '.join(CHANNELS)}")
+    read_session(source, session, recorder, rest=session.feed_instruments)
     if session.checksums:
         # One computation of the checksum covers all instruments that have one scale.
         with suppress(MalformedError):
             recorder.share_scale()
-    return assembled(source, session, recorder, levels, partial(_checks, session))
+    return assembled(
+        source,
+        session,
+        recorder,
+        levels,
+        what=f"messages of the channels {', '.join(CHANNELS)}",
+        checks=partial(_checks, session),
+    )
 
 
 def _checks(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypedDict, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TypedDict, cast
 
 from velox.feeds.decode.levels import Grid, LevelRecorder
 from velox.feeds.decode.session import BookSession, OnGap
+from velox.feeds.files.finish import Checks, Moved, recorded
 from velox.feeds.files.lines import TIME_UNITS, feed_lines
 from velox.feeds.files.options import (
     checked_choice,
@@ -23,13 +22,9 @@ from velox.feeds.files.source import Source
 from velox.feeds.files.tickers import numbers_of, ticker_checks, tickers_of
 from velox.feeds.files.unknown import within_the_known
 from velox.feeds.recording import Recording
-from velox.runtime.checks import ChecksumChecks, DepthChecks
+from velox.runtime.checks import DepthChecks
 
-__all__ = ["Moved", "SessionOptions", "assembled", "read_session", "session_options"]
-
-Moved = Callable[[Any], npt.NDArray[np.int64]]
-# Returns the checks of a recording, and how many are left out.
-Checks = Callable[[list[Grid], Moved], tuple[DepthChecks | ChecksumChecks | None, int]]
+__all__ = ["SessionOptions", "assembled", "read_session", "session_options"]
 
 
 class SessionOptions(TypedDict):
@@ -64,22 +59,25 @@ def session_options(
 
 
 def read_session(
-    source: Source, session: BookSession, recorder: LevelRecorder, unit: object, what: str
+    source: Source,
+    session: BookSession,
+    recorder: LevelRecorder,
+    *,
+    time_unit: object = None,
+    rest: Callable[[bytes, Hashable], None] | None = None,
 ) -> None:
     """Feed every line of the files to a session, and end it.
 
+    `rest` is that of `feed_lines`.
+
     Raises
     ------
-    FeedError
-        Nothing was read; `what` says what was looked for.
     ConfigError
         The unit is unknown.
     """
-    told = None if unit is None else checked_choice("time_unit", unit, TIME_UNITS)
+    told = None if time_unit is None else checked_choice("time_unit", time_unit, TIME_UNITS)
     recorder.listeners.append(session.grown)
-    session.finish(cut=feed_lines(source, session, recorder, told))
-    if not recorder.count:
-        raise source.nothing(what)
+    session.finish(cut=feed_lines(source, session, recorder, told, rest))
 
 
 def assembled(
@@ -87,7 +85,9 @@ def assembled(
     session: BookSession,
     recorder: LevelRecorder,
     levels: int,
-    checks: Checks | None = None,
+    *,
+    what: str,
+    checks: Callable[[list[Grid], Moved], Checks] | None = None,
 ) -> Recording:
     """Return the recording of a session that has ended.
 
@@ -99,32 +99,35 @@ def assembled(
         The session's sink.
     levels : int
         Levels a side that the instruments' books keep hot.
+    what : str
+        What the input must hold, for the error if there is none.
     checks : callable, optional
-        Returns the checks, from the grids and the function that moves positions. If not given: the
-        session's tickers.
+        As `recorded` takes it. If not given, the session's tickers are the checks.
+
+    Raises
+    ------
+    FeedError
+        Nothing was read.
     """
-    tickers = tickers_of(session.books.values())
-    grids = recorder.grids(numbers_of(tickers))
-    transactions, moved = recorder.transactions(grids, source.late)
-    known = recorder.known(grids)
-    known["position"] = moved(known["position"])
-    instruments = recorder.instruments(grids, levels)
-    found: DepthChecks | ChecksumChecks | None
-    if checks is not None:
-        found, unknown = checks(grids, moved)
-    else:
-        found, unknown = ticker_checks(session.books.values(), tickers, grids, moved), 0
-        if found is not None:
-            found, unknown = within_the_known(found, transactions, instruments, known)
-    return Recording(
-        transactions=transactions,
-        instruments=instruments,
-        checks=found,
-        skipped=source.faults.skipped,
-        problems=tuple(source.faults.problems),
-        source=source.paths,
-        ignored=dict(session.ignored),
+    books = session.books.values()
+    tickers = tickers_of(books)
+
+    def of_tickers(grids: list[Grid], moved: Moved) -> Checks:
+        return ticker_checks(books, tickers, grids, moved), 0
+
+    recording = recorded(
+        source,
+        recorder,
+        levels=levels,
+        ignored=session.ignored,
         gaps=session.gaps,
-        unknown=unknown,
-        known=known,
+        checks=checks or of_tickers,
+        more=numbers_of(tickers),
+        what=what,
     )
+    if not isinstance(recording.checks, DepthChecks):
+        return recording
+    known, unknown = within_the_known(
+        recording.checks, recording.transactions, recording.instruments, recording.known
+    )
+    return replace(recording, checks=known, unknown=unknown)
