@@ -14,6 +14,8 @@ from libc.stdlib cimport malloc
 
 from velox.core.memory cimport STATIC_ASSERT, release_memory
 
+from velox.core.instrument import MAX_PRICE_DECIMALS, PRICE_DECIMALS
+from velox.core.integers import INT64_MAX
 from velox.errors import RecordError
 
 cdef extern from "numpy/arrayobject.h":
@@ -144,7 +146,7 @@ BUNDLE_DTYPE = np.dtype([
     ("sealed_ts_ns", "<u8"),
 ])
 
-PRICE_SCALE = 10_000
+PRICE_SCALE = 10**PRICE_DECIMALS
 
 # C references to the same objects, which avoid the look-up of a module's global.
 cdef object transaction_dtype = TRANSACTION_DTYPE
@@ -315,12 +317,14 @@ def validate(transactions):
 
 cdef int price_places(object decimals) except -1:
     """Check how many decimals prices have."""
-    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 18:
-        raise RecordError("must be an integer from 0 to 18", field="decimals", value=decimals)
+    if isinstance(decimals, bool) or not isinstance(decimals, int) \
+            or not 0 <= decimals <= MAX_PRICE_DECIMALS:
+        raise RecordError(
+            f"must be an integer from 0 to {MAX_PRICE_DECIMALS}", field="decimals", value=decimals)
     return decimals
 
 
-def to_fixed(value, decimals=4):
+def to_fixed(value, decimals=PRICE_DECIMALS):
     """A decimal price as the integer of `Transaction.price`.
 
     Parameters
@@ -375,12 +379,12 @@ def to_fixed(value, decimals=4):
             if isinstance(value, float) else ""
         raise RecordError(f"has more than {places} decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
-    if not -2**63 <= scaled < 2**63:
+    if not -INT64_MAX - 1 <= scaled <= INT64_MAX:
         raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     return scaled
 
 
-def from_fixed(fixed, decimals=4):
+def from_fixed(fixed, decimals=PRICE_DECIMALS):
     """The decimal price that an integer of `Transaction.price` stands for.
 
     Parameters

@@ -1,6 +1,10 @@
 """A Solana cluster, a market and a Jito block engine in this process, with faults to inject.
 
 Needs ``pip install -e '.[solana]'`` in the repository. A name is loaded when it is used first.
+
+These modules model the chain independently. Where they state a rule, a layout or an error code that
+`velox.solana` states too, they state it on purpose, from the chain's own sources: a mistake in one
+of the two then shows in the tests.
 """
 
 from __future__ import annotations

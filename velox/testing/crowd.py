@@ -18,6 +18,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from velox.core.units import NS_PER_S
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel
 from velox.solana.venues.manifest.instructions import OrderType, Place, manifest_batch_update
@@ -43,7 +44,6 @@ MAX_LOTS: Final = 20
 TAKER_SHARE, PICKER_SHARE = 0.35, 0.15
 # At most so many actions in one block: a chain that stood still does not catch up at once.
 MAX_ACTIONS: Final = 64
-NS_PER_S: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

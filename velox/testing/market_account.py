@@ -27,8 +27,8 @@ from velox.solana.venues.manifest.account import (
     BLOCK_BYTES,
     MARKET_DISCRIMINANT,
     MARKET_HEADER_BYTES,
-    NOWHERE,
 )
+from velox.solana.venues.manifest.instructions import NO_INDEX
 
 __all__ = ["MARKET_PRICE_ONE", "MarketAccount", "MarketOrder", "Seat"]
 
@@ -118,7 +118,7 @@ class MarketAccount:
     def best(self, *, is_bid: bool) -> MarketOrder | None:
         """Return the best bid or the best ask; None if there is none."""
         index = self._index(_BEST_BID if is_bid else _BEST_ASK)
-        return None if index == NOWHERE else self._order(index)
+        return None if index == NO_INDEX else self._order(index)
 
     def seats(self) -> dict[Pubkey, Seat]:
         """Return the seats by trader."""
@@ -133,8 +133,8 @@ class MarketAccount:
         above: list[int] = []
         left = len(self._data) // BLOCK_BYTES
         index = root
-        while above or index != NOWHERE:
-            while index != NOWHERE:
+        while above or index != NO_INDEX:
+            while index != NO_INDEX:
                 left -= 1
                 if left < 0:
                     raise RecordError("market account: a tree leads back to itself")

@@ -19,7 +19,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
-from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
+from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT
 from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
@@ -58,14 +58,14 @@ def market_account(orders: list[Resting]) -> bytes:
     """A market's account with these orders in its trees; the seats first, then the orders."""
     seats = {trader: 80 * at for at, trader in enumerate({each.trader: 0 for each in orders})}
     blocks = [
-        struct.pack("<IIIBB2x32s32x", NOWHERE, NOWHERE, NOWHERE, 0, 1, bytes(trader))
+        struct.pack("<IIIBB2x32s32x", NO_INDEX, NO_INDEX, NO_INDEX, 0, 1, bytes(trader))
         for trader in seats
     ]
 
     def tree(some: list[Resting], parent: int) -> int:
         """Put them into a balanced tree, and return the index of its root."""
         if not some:
-            return NOWHERE
+            return NO_INDEX
         middle = len(some) // 2
         each, index = some[middle], 80 * len(blocks)
         blocks.append(b"")
@@ -77,15 +77,15 @@ def market_account(orders: list[Resting]) -> bytes:
         return index
 
     roots = [
-        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NOWHERE)
+        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NO_INDEX)
         for side in (
             [each for each in orders if each.is_bid],
             [each for each in orders if not each.is_bid],
         )
     ]
     head = struct.pack("<QBBB5x128xQI", MARKET_DISCRIMINANT, 0, 9, 6, 0, 80 * len(blocks))
-    head += struct.pack("<IIII", roots[0], NOWHERE, roots[1], NOWHERE)
-    head += struct.pack("<II", NOWHERE, NOWHERE)
+    head += struct.pack("<IIII", roots[0], NO_INDEX, roots[1], NO_INDEX)
+    head += struct.pack("<II", NO_INDEX, NO_INDEX)
     return head.ljust(256, b"\0") + b"".join(blocks)
 
 

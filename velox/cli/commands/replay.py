@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import get_args
 
 from velox import feeds
 from velox.cli.options import integer, path, speed
@@ -12,6 +13,7 @@ from velox.cli.recordings import add_reading_options, format_of, reading_options
 from velox.cli.screen import warn
 from velox.cli.signals import Signals
 from velox.errors import ConfigError
+from velox.feeds.files.registry import OnError
 from velox.runtime.sources import ReplayIngress
 
 __all__ = ["add_replay"]
@@ -58,7 +60,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     )
     replay.add_argument(
         "--on-error",
-        choices=("stop", "skip"),
+        choices=get_args(OnError),
         default="stop",
         help="stop at a line that cannot be read, or skip it (default: %(default)s)",
     )

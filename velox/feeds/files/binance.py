@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -193,9 +193,9 @@ def read(
         symbol=checked_name("symbol", symbol),
         snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
         depth_stream=cast(
-            DepthStream, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+            DepthStream, checked_choice("depth_stream", depth_stream, get_args(DepthStream))
         ),
-        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
+        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, get_args(OnGap))),
         trades=bool(trades),
         places=None if price_decimals is None else checked_decimals(price_decimals),
         tick=None if tick_size is None else checked_tick(tick_size),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,7 @@ def read(
     """
     if channel is not None:
         checked_choice("channel", channel, CHANNELS)
-    checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))
+    checked_choice("on_gap", on_gap, get_args(OnGap))
     levels = checked_levels(levels)
     recorder = LevelRecorder()
     session = OkxSession(

@@ -7,15 +7,17 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 from velox.errors import ConfigError, FeedError
 from velox.feeds.files.source import Faults, Source, first_line, first_lines, require_file
 from velox.feeds.recording import Recording
 
-__all__ = ["formats", "load", "options_of", "recognise", "register"]
+__all__ = ["OnError", "formats", "load", "options_of", "recognise", "register"]
 
 Reader = Callable[..., Recording]
+# What happens with a line that cannot be read.
+OnError: TypeAlias = Literal["stop", "skip"]
 PathLike = str | os.PathLike[str]
 
 # How many lines of a file are read to find its format.
@@ -86,7 +88,7 @@ def load(
     paths: PathLike | Iterable[PathLike],
     format: str | None = None,
     *,
-    on_error: Literal["stop", "skip"] = "stop",
+    on_error: OnError = "stop",
     limit: int | None = None,
     depth: int | None = None,
     **options: Any,
@@ -138,8 +140,9 @@ def load(
     """
     if format is not None and format not in _formats:
         raise ConfigError(f"format = {format!r}: known are {', '.join(formats())}")
-    if on_error not in ("stop", "skip"):
-        raise ConfigError(f"on_error = {on_error!r}: must be 'stop' or 'skip'")
+    if on_error not in get_args(OnError):
+        words = " or ".join(map(repr, get_args(OnError)))
+        raise ConfigError(f"on_error = {on_error!r}: must be {words}")
     for name, value in (("limit", limit), ("depth", depth)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")

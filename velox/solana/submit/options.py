@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
+from velox.core.integers import INT32_MAX
 from velox.settings import check_choice, check_integers, check_types, refusal
+from velox.solana.net.rpc_types import OutcomeCommitment
 
 __all__ = ["SubmitOptions"]
 
@@ -53,7 +55,7 @@ class SubmitOptions:
     window: int = 32
     attempts: int = 1
     atomic: bool = False
-    commitment: Literal["confirmed", "finalized"] = "confirmed"
+    commitment: OutcomeCommitment = "confirmed"
     poll_ns: int = 400_000_000
     resend_blocks: int = 4
     order_valid_slots: int = 0
@@ -71,11 +73,11 @@ class SubmitOptions:
                 # A blockhash is valid for 30 to 60 s.
                 "poll_ns": (0, 10_000_000_000),
                 "resend_blocks": (1, 1 << 16),
-                "order_valid_slots": (0, 1 << 31),
+                "order_valid_slots": (0, INT32_MAX),
                 "unit_price": (0, 1 << 40),
             },
         )
         check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        check_choice(self, "commitment", ("confirmed", "finalized"))
+        check_choice(self, "commitment", get_args(OutcomeCommitment))
         if self.atomic and self.rpc_fallback:
             raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")

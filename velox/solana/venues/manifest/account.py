@@ -23,6 +23,7 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from velox.errors import RecordError
+from velox.solana.venues.manifest.instructions import NO_INDEX
 
 __all__ = ["MARKET_HEADER_BYTES", "resting_atoms"]
 
@@ -30,7 +31,7 @@ MARKET_HEADER_BYTES: Final = 256
 # The discriminant of the program's struct MarketFixed.
 MARKET_DISCRIMINANT: Final = 4859840929024028656
 BLOCK_BYTES: Final = 80
-NOWHERE: Final = 2**32 - 1
+
 
 _NODE = struct.Struct("<II")
 _ORDER = struct.Struct("<32xQQI")
@@ -67,7 +68,7 @@ def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
         waiting = [int.from_bytes(data[at : at + 4], "little")]
         while waiting:
             index = waiting.pop()
-            if index == NOWHERE:
+            if index == NO_INDEX:
                 continue
             left -= 1
             if left < 0:
