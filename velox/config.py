@@ -136,7 +136,7 @@ class PipelineConfig:
     velox.errors.ConfigError: batch = 0: must be an integer, 1 to 4096
     """
 
-    placement: str | Mapping[str, int] = field(
+    placement: Placement | Mapping[str, int] = field(
         default="auto",
         metadata=_about(
             "which threads run the stages",

@@ -109,11 +109,6 @@ class Crowd:
         """The keys of all counterparties."""
         return frozenset((*self.makers, *self.takers, self.picker))
 
-    @property
-    def fair_price(self) -> float:
-        """The fair price, in units of 1e-4."""
-        return self._fair * self._plan.tick_size
-
     def act(self, chain: Chain) -> None:
         """Act as often as is due. The chain calls it after each block, under its lock."""
         account = chain.svm.account(self._market.address)

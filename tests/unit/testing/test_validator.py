@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_price
