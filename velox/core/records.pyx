@@ -83,7 +83,7 @@ class Kind(IntEnum):
     ``CANCEL_REJECTED`` a cancel was refused; the order stays as it was
     ``EXPIRED``         `size` lots ran out of time; nothing is left
     ``BLOCKED``         the risk gate blocked the order: it never left; see `reason`
-    ``UNKNOWN``         nobody knows what became of `size` lots: they stay exposed
+    ``UNKNOWN``         the outcome of `size` lots cannot be known: they stay exposed
     ``TIMER``           time passed; only `ingress_ts_ns` and `market` mean something
     ``RESYNC``          orders and position as the venue has them; see `ReportFlags`
     =================== ============================================================

@@ -128,7 +128,7 @@ def read(
 ) -> Recording:
     """Read recorded Binance streams.
 
-    Diffs wait until a snapshot comes that they continue. From then on each must continue the
+    Diffs wait for a snapshot that they continue. From then on each must continue the
     previous one. If one does not, and no snapshot bridges the difference, there is a gap. Tickers
     (`bookTicker`) with the update id of a diff become depth checks of one level. A ticker whose
     price lies beyond the snapshot's range, where the book may lack levels, is a check only if the
