@@ -176,7 +176,10 @@ cdef void read_half(
 
 
 cdef bint read_idle(histogram *h, histogram_reading *reading) noexcept nogil:
-    """Add up both halves twice. False if the writer recorded meanwhile, or is in the middle of a change."""
+    """Add up both halves twice.
+
+    False if the writer recorded meanwhile, or is in the middle of a change.
+    """
     # Acquire: the changes up to this version are seen whole.
     cdef uint64_t version = load_acquire(&h.version)
     cdef histogram_half *first = histogram_half_of(h, 0)

@@ -1,4 +1,4 @@
-"""The book stage with a strategy that writes into the output's own slots, and the output's consumer.
+"""The book stage with a strategy that writes into the output's slots, and the output's consumer.
 
 It checks these claims: The consumer gets each record of the strategy once, whole and in order,
 however full the ring is and wherever it wraps. The strategy gets a slot only when it is empty and
