@@ -18,7 +18,8 @@ from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
 
 cdef extern from *:
     """
-    #define VELOX_KEY_MAP_GOLDEN UINT64_C(0x9E3779B97F4A7C15)   /* 2**64 divided by the golden ratio */
+    /* 2**64 divided by the golden ratio */
+    #define VELOX_KEY_MAP_GOLDEN UINT64_C(0x9E3779B97F4A7C15)
     #define VELOX_KEY_MAP_TAG UINT64_C(0xC2B2AE3D27D4EB4F)
     """
     const uint64_t KEY_MAP_GOLDEN "VELOX_KEY_MAP_GOLDEN"

@@ -37,7 +37,7 @@ States: a report moves an order along an arrow or leaves it where it is::
 A fill always counts, once. Two reports with one sequence are one report. The account does not
 depend on the table: a fill of an order that is gone or unknown counts too.
 
-market_account, 128 bytes::
+market_account, 256 bytes::
 
      0       1       2       3       4       5       6       7
     +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -59,7 +59,9 @@ market_account, 128 bytes::
     +-------+-------+-------+-------+-------+-------+-------+-------+
 112 | version: how often anything above has changed                 |
     +-------+-------+-------+-------+-------+-------+-------+-------+
-120 | resyncing: between the first and the last report of a resync  |
+120 | live: orders that are not gone| resyncing: a resync has begun |
+    +-------+-------+-------+-------+-------+-------+-------+-------+
+128 | gate[16]: the risk gate's part; drawn in risk.pxd             |
     +-------+-------+-------+-------+-------+-------+-------+-------+
 
 One thread sends and reports. Any thread may read the counters.
@@ -154,7 +156,9 @@ cdef struct market_account:
     uint64_t forgotten
     uint64_t doubtful
     uint64_t version
-    uint64_t resyncing
+    uint32_t live
+    uint32_t resyncing
+    uint64_t gate[16]
 
 cdef struct seen_report:
     uint64_t sequence

@@ -15,14 +15,11 @@ from velox.core.key_map cimport key_map_entry, key_map_init, key_map_put, key_ma
 from velox.core.memory cimport STATIC_ASSERT, allocate, release_memory
 from velox.core.records cimport (
     KIND_ADD,
-    KIND_BLOCKED,
     KIND_CANCEL,
     KIND_CANCEL_REJECTED,
     KIND_CANCELLED,
-    KIND_EXPIRED,
     KIND_FILLED,
     KIND_PLACED,
-    KIND_REJECTED,
     KIND_RESYNC,
     KIND_TIMER,
     KIND_UNKNOWN,
@@ -227,10 +224,11 @@ cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(<size_t>&(<order_slot *>NULL).reason == 44)
     STATIC_ASSERT(<size_t>&(<order_slot *>NULL).venue_ns == 48)
     STATIC_ASSERT(<size_t>&(<order_slot *>NULL).sequence == 56)
-    STATIC_ASSERT(sizeof(market_account) == 128)
+    STATIC_ASSERT(sizeof(market_account) == 256)
     STATIC_ASSERT(<size_t>&(<market_account *>NULL).open == 48)
     STATIC_ASSERT(<size_t>&(<market_account *>NULL).best == 64)
-    STATIC_ASSERT(<size_t>&(<market_account *>NULL).resyncing == 120)
+    STATIC_ASSERT(<size_t>&(<market_account *>NULL).live == 120)
+    STATIC_ASSERT(<size_t>&(<market_account *>NULL).gate == 128)
 
 
 assert_layout()
@@ -369,6 +367,7 @@ cdef void expose(order_table *self, order_slot *order, uint32_t leaves) noexcept
     set_leaves(self, order, leaves)
     if better(order.side, order.price, account.best[order.side]):
         account.best[order.side] = order.price
+    account.live += 1
     account.version += 1
 
 
@@ -423,6 +422,7 @@ cdef void finish(order_table *self, uint32_t at) noexcept nogil:
     set_leaves(self, order, 0)
     order.state = ORDER_GONE
     self.live -= 1
+    self.accounts[order.market].live -= 1
     self.gone[self.gone_tail & (self.capacity - 1)] = at
     self.gone_tail += 1
     if order.price == self.accounts[order.market].best[order.side]:

@@ -168,9 +168,7 @@ class Model:
             return False
         if row["flags"] & AMOUNTS:
             return row["base_amount"] < 0 or row["quote_amount"] < 0
-        return (
-            row["price"] <= 0 or row["size"] == 0 or self.base_units.get(row["market"], 1) != 1
-        )
+        return row["price"] <= 0 or row["size"] == 0 or self.base_units.get(row["market"], 1) != 1
 
     def recognise(self, row: dict[str, Any], position: Position) -> ReportOutcome | None:
         number = row["sequence"]
@@ -247,7 +245,9 @@ class Model:
             at.resyncing = True
             for each in here:
                 answered = each.state not in (OrderState.SENT, OrderState.GONE)
-                if answered and (each.state != OrderState.CANCELLING or each.placed or each.adopted):
+                if answered and (
+                    each.state != OrderState.CANCELLING or each.placed or each.adopted
+                ):
                     each.unnamed = True
             return ReportOutcome.TAKEN
         if not at.resyncing:
