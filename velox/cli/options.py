@@ -164,10 +164,12 @@ _SPECIAL: dict[str, tuple[str, str, Callable[[str], Any], Callable[[Any], str]]]
         lambda nanoseconds: f"{nanoseconds / 1000:g}",
     ),
 }
+_SPECIAL["timer_ns"] = ("--timer-us", "US", microseconds, _SPECIAL["bundle_timeout_ns"][3])
 _MORE = {
     "placement": "; or the CPU of each stage, as in ingress=0,orderbook=0,bundle=1,output=1",
     "cpus": ", as in 0,2-3",
     "bundle_timeout_ns": ", in microseconds",
+    "timer_ns": ", in microseconds",
 }
 
 
