@@ -76,7 +76,7 @@ def _faulty(transactions: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     kind, no_level = transactions["kind"], np.array([Kind.CLEAR, Kind.TRADE], np.uint8)
     changes_level = ~np.isin(kind, no_level)
     return np.asarray(
-        (kind > max(Kind))
+        (kind > Kind.TRADE)
         | (transactions["side"] > max(Side))
         | (changes_level & (transactions["price"] <= 0))
         | ((kind <= Kind.EXECUTE) & (transactions["size"] == 0))
