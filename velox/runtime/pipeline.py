@@ -268,7 +268,7 @@ class Pipeline:
                 self.clock,
                 self._control,
                 strategy=self._strategy,
-                reports=self._report_port.ring if self._report_port else None,
+                reports=None if self._report_port is None else self._report_port.ring,
                 timer_ns=config.timer_ns,
                 verifier=verifier,
                 batch=config.batch,
