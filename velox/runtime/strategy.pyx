@@ -295,6 +295,20 @@ cdef class Strategy:
         if isinstance(function, Strategy):
             self.exceptions = (<Strategy>function).exceptions
 
+    @property
+    def state(self):
+        """ndarray or None: The array that the function gets as its user data, if it is one."""
+        for each in self.kept:
+            if isinstance(each, np.ndarray):
+                return each
+            if isinstance(each, Strategy):
+                return (<Strategy>each).state
+        return None
+
+    def _keeps(self, owner):
+        """Keep an object alive as long as the strategy."""
+        self.kept = (*self.kept, owner)
+
     cdef void take(self, void *address, bint reports) noexcept:
         if reports:
             self.feedback = <feedback_function>address

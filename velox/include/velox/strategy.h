@@ -100,14 +100,24 @@ typedef struct velox_book_view {
 typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_book_view *book,
                                   velox_transaction *out, uint32_t room, void *user_data);
 
+/* The state of an order. */
+enum {
+    VELOX_ORDER_FREE = 0,       /* the slot has held no order yet */
+    VELOX_ORDER_SENT = 1,
+    VELOX_ORDER_OPEN = 2,
+    VELOX_ORDER_PARTIAL = 3,
+    VELOX_ORDER_CANCELLING = 4,
+    VELOX_ORDER_UNKNOWN = 5,    /* nobody knows what became of it: it stays exposed */
+    VELOX_ORDER_GONE = 6        /* it has ended; its fields stay until the slot is needed */
+};
+
 /* One order of the strategy, 64 bytes:
 
      0  id              8  price           16  leaves (u32)  20  filled (u32)
     24  ahead          32  sent_ns         40  state, side, flags, market (u8 each)
     44  reason (u32)   48  venue_ns        56  sequence
 
-   `state` is one of VELOX_ORDER_FREE and so on. A slot whose state is VELOX_ORDER_FREE or
-   VELOX_ORDER_GONE holds no working order. */
+   A slot whose state is VELOX_ORDER_FREE or VELOX_ORDER_GONE holds no working order. */
 typedef struct velox_order {
     uint64_t id;
     int64_t price;
