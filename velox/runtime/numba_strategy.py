@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable
 from typing import Any, overload
@@ -173,10 +174,8 @@ def _compiled(
     except StrategyError:
         raise
     except Exception as error:  # whatever comes out of a compiler
-        loc = getattr(error, "loc", None)
-        place = "" if loc is None else f" ({loc.filename}:{loc.line})"
         raise StrategyError(
-            f"numba cannot compile {_name(function)}{place}: {_gist(error)}"
+            f"numba cannot compile {_name(function)}{_place(function, error)}: {_gist(error)}"
         ) from error
 
 
@@ -193,6 +192,23 @@ def _name(function: Function) -> str:
     return str(getattr(function, "__qualname__", repr(function)))
 
 
+def _place(function: Function, error: Exception) -> str:
+    """Return the file and line that numba refused, as far as that is known."""
+    if (loc := getattr(error, "loc", None)) is not None:
+        return f" ({loc.filename}:{loc.line})"
+    code = getattr(function, "__code__", None)
+    if code is None or not isinstance(error, KeyError):
+        return ""
+    # A record has no such field, and numba says no more than its name.
+    for each in dis.get_instructions(code):
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR") and repr(each.argval) in str(
+            error
+        ):
+            line = each.positions.lineno if each.positions else code.co_firstlineno
+            return f" ({code.co_filename}:{line})"
+    return ""
+
+
 def _gist(error: Exception) -> str:
     """Return the line of numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -200,5 +216,7 @@ def _gist(error: Exception) -> str:
     # What a called function refuses stands further down.
     refused = (line for line in lines if line.startswith("TypingError: "))
     found = next((line for line in refused if "Failed in" not in line), found)
+    if isinstance(error, KeyError):
+        return f"a record has no field {lines[-1] if lines else ''}"
     found = f"{type(error).__name__}: {found.removeprefix('TypingError: ')}"
     return found if len(found) <= LONGEST else found[:LONGEST] + "…"

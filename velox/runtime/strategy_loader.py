@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import itertools
 import math
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ __all__ = ["load", "parameters_of"]
 
 LIBRARIES = (".so", ".dylib", ".dll")
 FORMS = "FILE.py:name, module:name or lib.so:symbol"
+PLACE = re.compile(r"\(.+:\d+\)")
 # A parameter of so many elements is told in a report.
 MOST_TOLD = 16
 LONGEST_TOLD = 200
@@ -179,7 +181,9 @@ def _telling(name: str, where: str) -> Iterator[None]:
     except StrategyError as error:
         if str(error).startswith("strategy = "):
             raise
-        raise StrategyError(f"strategy = {name!r}: {_place(error, where)}{error}") from error
+        # The compiler's own place is nearer to the fault than the line of the decorator.
+        place = "" if PLACE.search(str(error)) else _place(error, where)
+        raise StrategyError(f"strategy = {name!r}: {place}{error}") from error
     except VeloxError:
         raise
     except Exception as error:  # whatever the user's code raises
