@@ -62,6 +62,7 @@ from velox.runtime.strategy cimport (
     STRATEGY_ROOM,
     VIEW_VERSION,
     Strategy,
+    book_view,
     strategy_view,
 )
 from velox.runtime.verify cimport verifier_check, verifier_next
@@ -218,18 +219,24 @@ cdef int screen(book_stage *self, const Transaction *record, Transaction *out, i
     return passed
 
 
-cdef inline int ask(book_stage *self, const Transaction *record, strategy_view *view,
-                    Transaction *out, bint feedback) noexcept nogil:
+# The view that a strategy gets. For each of the two, the compiler makes functions of their own.
+ctypedef fused any_view:
+    book_view
+    strategy_view
+
+
+cdef inline int ask(book_stage *self, const Transaction *record, any_view *view,
+                    Transaction *out) noexcept nogil:
     """Call the strategy; returns how many records pass, or -1 if it failed."""
     cdef int i
     cdef int made
-    if feedback:
+    if any_view is strategy_view:
         made = self.feedback(record, view, out, self.room, self.user_data)
         # Less one, so that 0 is the latest time.
         if unlikely(view.timer_at_ns - 1 < self.wanted_ns - 1):
             want_timer(self, view)
     else:
-        made = self.strategy(record, &view.book, out, self.room, self.user_data)
+        made = self.strategy(record, view, out, self.room, self.user_data)
     if unlikely(made < 0 or made > <int>self.room):
         return fail(self, made)
     for i in range(made):
@@ -253,29 +260,39 @@ cdef inline bint outlet_open(book_stage *self, outlet *out) noexcept nogil:
     return True
 
 
-cdef inline bint outlet_ask(book_stage *self, outlet *out, const Transaction *record,
-                            strategy_view *view, bint feedback) noexcept nogil:
-    """Call the strategy, which writes into the outlet's slots; False if it failed."""
-    cdef uint64_t wiped
-    cdef int made
-    if out.free < self.room:
-        # The free slots end with the ring, so the output is written aside and copied around the
-        # end.
-        made = ask(self, record, view, self.aside, feedback)
-        if made < 0:
-            return False
-        transaction_ring_push(self.output, self.aside, made)
-        wipe(self.aside, made)
-        self.clean -= min(self.clean, <uint64_t>made)
-        out.free = 0
-        return True
-    if self.clean < self.room:
-        # Wipe more than this call needs, so that not every call has to.
-        wiped = min(out.free - out.filled, 2 * <uint64_t>self.room)
-        wipe(out.slots + out.filled + self.clean, wiped - self.clean)
-        self.clean = wiped
-    made = ask(self, record, view, out.slots + out.filled, feedback)
+cdef bint outlet_ask_aside(book_stage *self, outlet *out, const Transaction *record,
+                           any_view *view) noexcept nogil:
+    """Call the strategy where the free slots end with the ring.
+
+    The output is written aside and copied around the end. Returns False if the strategy failed.
+    """
+    cdef int made = ask(self, record, view, self.aside)
     if made < 0:
+        return False
+    transaction_ring_push(self.output, self.aside, made)
+    wipe(self.aside, made)
+    self.clean -= min(self.clean, <uint64_t>made)
+    out.free = 0
+    return True
+
+
+cdef void outlet_wipe(book_stage *self, outlet *out) noexcept nogil:
+    """Wipe more than the next call needs, so that not every call has to."""
+    cdef uint64_t wiped = min(out.free - out.filled, 2 * <uint64_t>self.room)
+    wipe(out.slots + out.filled + self.clean, wiped - self.clean)
+    self.clean = wiped
+
+
+cdef inline bint outlet_ask(book_stage *self, outlet *out, const Transaction *record,
+                            any_view *view) noexcept nogil:
+    """Call the strategy, which writes into the outlet's slots; False if it failed."""
+    cdef int made
+    if unlikely(out.free < self.room):
+        return outlet_ask_aside(self, out, record, view)
+    if self.clean < self.room:
+        outlet_wipe(self, out)
+    made = ask(self, record, view, out.slots + out.filled)
+    if unlikely(made < 0):
         return False
     out.filled += made
     self.clean -= made
@@ -287,20 +304,29 @@ cdef inline bint outlet_ask(book_stage *self, outlet *out, const Transaction *re
     return True
 
 
-cdef inline uint64_t consult(book_stage *self, outlet *out, const Transaction *first, uint64_t n,
-                             bint feedback) noexcept nogil:
+cdef bint outlet_tell(book_stage *self, outlet *out, const Transaction *record,
+                      strategy_view *view) noexcept nogil:
+    """Call a strategy that takes reports, at one of them or at a timer."""
+    return outlet_ask(self, out, record, view)
+
+
+cdef uint64_t consult(book_stage *self, outlet *outside, const Transaction *first, uint64_t n,
+                      any_view *_) noexcept nogil:
     """Apply records one by one. The strategy writes what it emits into the output's slots.
 
     Returns how many were consumed. It stops early if the output may lack room for the next call, if
-    another lane was faster, or if the strategy failed.
+    another lane was faster, or if the strategy failed. Of the last argument only the type counts.
     """
     cdef strategy_view *view
     cdef book_top top
     cdef const Transaction *record
     cdef uint8_t status
     cdef uint64_t done = 0
+    cdef bint goes_on
+    # A copy, so that the compiler may keep it in registers.
+    cdef outlet out = outside[0]
     while done < n:
-        if not outlet_open(self, out):
+        if not outlet_open(self, &out):
             break
         record = first + done
         status = books_apply_one(self.books, record, &top)
@@ -318,24 +344,18 @@ cdef inline uint64_t consult(book_stage *self, outlet *out, const Transaction *f
         view.book.ask_quantity = top.ask_quantity
         view.book.position = self.taken + done
         view.book.now_ns = self.now_ns
-        if feedback:
+        if any_view is strategy_view:
             view.market_ns = record.ingress_ts_ns
             view.feed_state = FEED_CROSSED * (
                 (top.bid_quantity > 0) & (top.ask_quantity > 0)
                 & (top.bid_price >= top.ask_price)) | FEED_UNKNOWN * (record.kind == KIND_CLEAR)
-        if not outlet_ask(self, out, record, view, feedback):
+            goes_on = outlet_ask(self, &out, record, view)
+        else:
+            goes_on = outlet_ask(self, &out, record, &view.book)
+        if not goes_on:
             break
+    outside[0] = out
     return done
-
-
-cdef uint64_t consult_market(book_stage *self, outlet *out, const Transaction *first,
-                             uint64_t n) noexcept nogil:
-    return consult(self, out, first, n, False)
-
-
-cdef uint64_t consult_feedback(book_stage *self, outlet *out, const Transaction *first,
-                               uint64_t n) noexcept nogil:
-    return consult(self, out, first, n, True)
 
 
 # Reports and timers
@@ -374,7 +394,7 @@ cdef uint8_t hear_one(book_stage *self, outlet *out, Report *report) noexcept no
     if not self.silent:
         view.book.position = self.taken
         view.book.now_ns = self.now_ns
-        outlet_ask(self, out, record, view, True)
+        outlet_tell(self, out, record, view)
     return REPORT_HEARD
 
 
@@ -413,7 +433,7 @@ cdef void fire(book_stage *self, outlet *out, strategy_view *view, uint64_t due_
     count(&self.fired, 1)
     view.book.position = self.taken
     view.book.now_ns = self.now_ns
-    outlet_ask(self, out, record, view, True)
+    outlet_tell(self, out, record, view)
 
 
 cdef uint64_t fire_period(book_stage *self, outlet *out) noexcept nogil:
@@ -503,7 +523,7 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
         if self.strategy_failed:
             apply(self, first + done, n, &step)
         else:
-            step = consult_feedback(self, &out, first + done, n)
+            step = consult(self, &out, first + done, n, <strategy_view *>NULL)
         if step == 0:
             break
         done += step
@@ -555,7 +575,7 @@ cdef int book_do_work(void *pointer) noexcept nogil:
         elif self.strategy_failed:
             apply(self, first + done, n, &step)
         else:
-            step = consult_market(self, &out, first + done, n)
+            step = consult(self, &out, first + done, n, <book_view *>NULL)
         if step == 0:
             break
         done += step
