@@ -125,9 +125,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Imported on first use, so that a program without recordings does not import the readers.
-    if name == "feeds":
-        return import_module("velox.feeds")
+    # Imported on first use: a program without recordings does not import the readers.
+    if name in ("feeds", "strategy"):
+        return import_module(f"velox.{name}")
     raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 
