@@ -183,9 +183,7 @@ def compile(
       new call moves it, and 0 takes it back.
     """
     if function is None:
-        return lambda given: compile(
-            given, state=state, reports=reports, boundscheck=boundscheck
-        )
+        return lambda given: compile(given, state=state, reports=reports, boundscheck=boundscheck)
     one_record = (
         isinstance(state, np.ndarray) and state.dtype.names is not None and state.shape == (1,)
     )

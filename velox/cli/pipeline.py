@@ -203,8 +203,6 @@ def drive(
         )
         for warning in pipeline.warnings:
             warn(warning)
-        if strategy is not None:
-            screen.say(f"strategy    {strategy.source}")
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         course = Course()

@@ -44,6 +44,7 @@ from velox.core.records cimport (
 from velox.core.ring cimport (
     ReportRing,
     TransactionRing,
+    report_ring_length,
     report_ring_peek,
     report_ring_release,
     transaction_ring_claim,
@@ -346,9 +347,10 @@ cdef uint64_t consult(book_stage *self, outlet *outside, const Transaction *firs
         view.book.now_ns = self.now_ns
         if any_view is strategy_view:
             view.market_ns = record.ingress_ts_ns
+            # An empty side has price 0.
             view.feed_state = FEED_CROSSED * (
-                (top.bid_quantity > 0) & (top.ask_quantity > 0)
-                & (top.bid_price >= top.ask_price)) | FEED_UNKNOWN * (record.kind == KIND_CLEAR)
+                (top.ask_price != 0) & (top.bid_price >= top.ask_price)
+            ) | FEED_UNKNOWN * (record.kind == KIND_CLEAR)
             goes_on = outlet_ask(self, &out, record, view)
         else:
             goes_on = outlet_ask(self, &out, record, &view.book)
@@ -508,13 +510,13 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
     cdef book_stage *self = <book_stage *>pointer
     cdef outlet out
     cdef uint64_t available, n, step, moved
-    cdef uint64_t begin_ns
     cdef uint64_t done = 0
+    cdef bint slow
     cdef const Transaction *first = transaction_ring_peek(self.input, self.batch, &available)
     out.slots = NULL
     out.free = out.filled = 0
     books_poll(self.books)
-    begin_ns = self.now_ns = clock_now(self.clock)
+    self.now_ns = clock_now(self.clock)
     moved = hear(self, &out)
     while done < available:
         n = min(available - done, <uint64_t>HEAR_EACH)
@@ -530,8 +532,7 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
         self.taken += step
         while self.verifier != NULL and verifier_next(self.verifier) == self.taken:
             verifier_check(self.verifier)
-        if done < available:
-            self.now_ns = clock_now(self.clock)
+        if done < available and report_ring_length(self.reports) > 0:
             moved += hear(self, &out)
     transaction_ring_release(self.input, done)
     if available == 0 and all_heard(self):
@@ -544,8 +545,8 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
     transaction_ring_publish(self.output, out.filled)
     if done >= TIMED:
         # As in book_do_work.
-        n = clock_now(self.clock) - begin_ns
-        self.together = 1 if n > done * SLOW_NS else TOGETHER
+        slow = clock_now(self.clock) - self.now_ns > done * SLOW_NS
+        self.together = 1 if slow else TOGETHER
     return <int>(done + moved)
 
 

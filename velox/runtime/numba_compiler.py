@@ -196,9 +196,7 @@ def _order(typing: Any, view: Any, index: Any) -> Any:
         view, index = values
         slots = builder.load(_field(builder, view, VIEW.offset("orders"), BYTES))
         offset = builder.mul(index, llvm.Constant(INT64, ORDER.size))
-        return builder.bitcast(
-            builder.gep(slots, [offset]), context.get_value_type(ORDER)
-        )
+        return builder.bitcast(builder.gep(slots, [offset]), context.get_value_type(ORDER))
 
     return ORDER(view, types.int64), code
 

@@ -146,9 +146,7 @@ def compiled(
     strategy_signature(None if state is None else _checked(state).dtype)
     _require_arguments(function, len(ARGUMENTS) - (state is None))
     kept: list[BaseException] = []
-    made = _compiled(
-        function, state, boundscheck, kept, reports=reports, one_record=one_record
-    )
+    made = _compiled(function, state, boundscheck, kept, reports=reports, one_record=one_record)
     strategy = Strategy(made, user_data=state)
     strategy._keeps_exceptions(kept)
     return strategy

@@ -194,7 +194,9 @@ class Pipeline:
             return None
         if self.config.lanes > 1:
             raise ConfigError(
-                "must be 1 with a strategy that takes reports", field="lanes", value=self.config.lanes
+                "must be 1 with a strategy that takes reports",
+                field="lanes",
+                value=self.config.lanes,
             )
         ring = ReportRing(self.config.report_capacity, huge_pages=self.config.huge_pages)
         return ReportPort(ring, [each.market for each in self.books.values()])

@@ -22,9 +22,7 @@ STRATEGY_CTYPE = ctypes.CFUNCTYPE(
 )
 
 
-def strategy_signature(
-    user_data: np.dtype[Any] | None = None, *, reports: bool = False
-) -> Any:
+def strategy_signature(user_data: np.dtype[Any] | None = None, *, reports: bool = False) -> Any:
     """The numba signature of a strategy, for ``@numba.cfunc``.
 
     Parameters

@@ -170,9 +170,7 @@ def test_an_order_that_answers_a_report_carries_the_reports_time(
     library: ctypes.CDLL, tmp_path: Path
 ) -> None:
     path = tmp_path / "out.npy"
-    listener = Listener(
-        library, timed(market(2)), CaptureOutput(path), answered=bit(Kind.FILLED)
-    )
+    listener = Listener(library, timed(market(2)), CaptureOutput(path), answered=bit(Kind.FILLED))
     listener.pipeline.reports.push(reports(2, ingress_ts_ns=[77, 88]))
     listener.pipeline.run()
     bundles = np.load(path)
@@ -366,7 +364,10 @@ def test_several_lanes_are_refused(library: ctypes.CDLL) -> None:
 
 def test_a_capsule_of_version_3_takes_reports(library: ctypes.CDLL) -> None:
     new = ctypes.pythonapi.PyCapsule_New
-    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    new.restype, new.argtypes = (
+        ctypes.py_object,
+        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p],
+    )
     address = ctypes.cast(library.listen, ctypes.c_void_p).value
     capsule = new(address, b"velox_strategy/3", None)
     assert Strategy(capsule).reports
@@ -414,9 +415,7 @@ def test_each_market_has_a_timer_with_its_own_view(library: ctypes.CDLL) -> None
 
 def test_a_late_timer_says_for_how_many_periods_it_stands(library: ctypes.CDLL) -> None:
     """The virtual clock jumps where records alone are due: nothing is idle in between."""
-    listener = Listener(
-        library, timed(market(1)), config={"timer_ns": 1, "clock": "virtual"}
-    )
+    listener = Listener(library, timed(market(1)), config={"timer_ns": 1, "clock": "virtual"})
     pipeline = listener.pipeline
     pipeline.start()
     pipeline.clock.advance(1000)

@@ -47,7 +47,9 @@ const uint64_t order[] = {
 """
 
 
-def run(made: strategy.Strategy, records: Array, *, reports: Array | None = None, **config: Any) -> Any:
+def run(
+    made: strategy.Strategy, records: Array, *, reports: Array | None = None, **config: Any
+) -> Any:
     """Replay records at their own times, a millisecond apart, on the virtual clock."""
     pipeline = Pipeline(
         ReplayIngress(records, speed=1.0),
@@ -83,7 +85,8 @@ def test_the_dtypes_are_those_of_the_header(tmp_path: Path) -> None:
 
 
 def test_a_state_is_one_record_of_typed_fields() -> None:
-    made = strategy.state(spread=2, share=0.5, next_id=np.uint64(7), on=True, ids=np.zeros(3, "<u8"))
+    ids = np.zeros(3, np.uint64)
+    made = strategy.state(spread=2, share=0.5, next_id=np.uint64(7), on=True, ids=ids)
     assert made.shape == (1,)
     assert [made.dtype[name].base.str for name in made.dtype.names or ()] == [
         "<i8", "<f8", "<u8", "<i8", "<u8",
