@@ -233,6 +233,17 @@ class PipelineConfig:
             },
         ),
     )
+    timer_ns: int | None = field(
+        default=None,
+        metadata=_about(
+            "period of the timers of a strategy that takes reports",
+            "Each market has a timer of its own. A strategy can also ask for a timer itself.",
+            low=1,
+            high=MAX_INT64,
+            unit="ns",
+            absent="no period",
+        ),
+    )
     transaction_capacity: int = field(
         default=4096,
         metadata=_about(
@@ -246,6 +257,15 @@ class PipelineConfig:
     bundle_capacity: int = field(
         default=1024,
         metadata=_about("slots of the bundle ring", low=2, high=MAX_CAPACITY, power_of_two=True),
+    )
+    report_capacity: int = field(
+        default=4096,
+        metadata=_about(
+            "slots of the report ring of a strategy that takes reports",
+            low=2,
+            high=MAX_CAPACITY,
+            power_of_two=True,
+        ),
     )
     bundle_timeout_ns: int = field(
         default=100_000,
