@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import velox
@@ -23,13 +24,14 @@ def metrics_server(address: str | None, pipeline: Pipeline) -> Iterator[MetricsS
         yield None
         return
     try:
-        from velox.telemetry.metrics import Host, MetricsServer, parse_address
+        module = import_module("velox.telemetry.metrics")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"needs {error.name}: pip install 'velox[metrics]'", field="metrics", value=address
         ) from None
-    server = MetricsServer(
-        parse_address(address), pipeline.snapshot, Host(velox.__version__, pipeline.config)
+    host = module.Host(velox.__version__, pipeline.config)
+    server: MetricsServer = module.MetricsServer(
+        module.parse_address(address), pipeline.snapshot, host
     )
     try:
         server.start()

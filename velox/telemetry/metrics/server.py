@@ -290,7 +290,7 @@ class MetricsServer:
                 body = encode(metrics, snapshot.latency)
             else:
                 write = openmetrics_of if content_type == OPENMETRICS else text_of
-                body = write(_Registry(metrics))  # type: ignore[arg-type]
+                body = write(_Registry(metrics))
             self._bodies[content_type] = now, body
         return body
 
