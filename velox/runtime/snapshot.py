@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from velox.core.histogram import LatencyHistogram
 from velox.core.order_book import Books, BookTop
-from velox.core.ring import BundleRing, TransactionRing
+from velox.core.ring import BundleRing, ReportRing, TransactionRing
 from velox.runtime.ledger import Ledger
 from velox.runtime.report import MarketReport, markets_of
 from velox.runtime.runner import Runner
@@ -34,7 +34,7 @@ class RingState:
     full: int
 
     @classmethod
-    def of(cls, name: str, ring: TransactionRing | BundleRing) -> RingState:
+    def of(cls, name: str, ring: TransactionRing | BundleRing | ReportRing) -> RingState:
         """Read a ring, also while both of its threads use it."""
         return cls(name, len(ring), ring.capacity, ring.statistics().full)
 

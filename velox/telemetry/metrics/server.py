@@ -125,11 +125,8 @@ class MetricsServer:
         self._snapshot = snapshot
         self._host = host
         self._bodies: dict[str, tuple[float, bytes]] = {}
-        self._selector = selectors.DefaultSelector()
         self._clients: dict[int, _Client] = {}
-        self._listener: socket.socket | None = None
-        self._wake_up, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._serve, name="velox-metrics", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen, and start the thread."""
@@ -138,21 +135,24 @@ class MetricsServer:
         self._listener.setblocking(False)
         name = self._listener.getsockname()
         self.address = name[0], name[1]
+        self._wake_up, self._woken = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, name="velox-metrics", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and close every connection. It may be called twice."""
-        with contextlib.suppress(OSError):
-            self._wake_up.send(b"x")
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._thread is None:
+            return
+        self._wake_up.send(b"x")
+        self._thread.join()
+        self._thread = None
         for client in list(self._clients.values()):
             self._close(client)
         for each in (self._listener, self._wake_up, self._woken):
-            if each is not None:
-                each.close()
+            each.close()
         self._selector.close()
 
     def __enter__(self) -> MetricsServer:
@@ -186,7 +186,6 @@ class MetricsServer:
         return max(0.0, soonest - time.monotonic())
 
     def _accept(self) -> None:
-        assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
         except OSError:
