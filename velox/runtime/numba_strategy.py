@@ -98,9 +98,13 @@ def numba_strategy(
     if function is None:
         return lambda given: numba_strategy(given, state=state, boundscheck=boundscheck)
     if not callable(function):
-        raise StrategyError(f"{function!r} is no function that numba could compile")
+        raise StrategyError(
+            f"{function!r} is no function that numba could compile", code="function"
+        )
     if not isinstance(boundscheck, bool):
-        raise StrategyError(f"boundscheck = {boundscheck!r}: must be True or False")
+        raise StrategyError(
+            f"boundscheck = {boundscheck!r}: must be True or False", code="argument"
+        )
     strategy_signature(None if state is None else _checked(state).dtype)
     _require_arguments(function, len(ARGUMENTS) - (state is None))
     kept: list[BaseException] = []
@@ -111,7 +115,7 @@ def numba_strategy(
 
 def _checked(state: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not isinstance(state, np.ndarray) or state.dtype.hasobject:
-        raise StrategyError("state must be an array of numbers or of plain records")
+        raise StrategyError("state must be an array of numbers or of plain records", code="memory")
     return state
 
 
@@ -128,7 +132,9 @@ def _compiled(
     except StrategyError:
         raise
     except Exception as error:  # whatever comes out of a compiler
-        raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
+        raise StrategyError(
+            f"numba cannot compile {_name(function)}: {_gist(error)}", code="compile"
+        ) from error
 
 
 def _require_arguments(function: Function, count: int) -> None:
@@ -136,7 +142,8 @@ def _require_arguments(function: Function, count: int) -> None:
         inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError) as error:
         raise StrategyError(
-            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}"
+            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}",
+            code="function",
         ) from None
 
 

@@ -136,7 +136,8 @@ cdef int require_elements(object function, object dtype) except -1:
     if from_dtype(dtype) != element:
         raise StrategyError(
             f"user_data is an array of {dtype}, and {function._pyfunc.__name__} takes it for one "
-            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)")
+            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)",
+            code="elements")
     return 0
 
 
@@ -147,7 +148,7 @@ cdef int require_alike(object former, object user_data) except -1:
             and user_data.shape == former.shape):
         raise StrategyError(
             f"user_data: the strategy was made for an array of {former.dtype} and shape "
-            f"{former.shape}")
+            f"{former.shape}", code="memory")
     return 0
 
 
@@ -161,9 +162,11 @@ cdef size_t address_of(object function) except 0:
     else:
         raise StrategyError(
             f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule "
-            f"named {CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy")
+            f"named {CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy",
+            code="function")
     if not address or not 0 < address < 2**64:
-        raise StrategyError(f"{function!r}: {address!r} is the address of no function")
+        raise StrategyError(f"{function!r}: {address!r} is the address of no function",
+                            code="function")
     return address
 
 
@@ -214,7 +217,8 @@ cdef class Strategy:
             if PyCapsule_GetName(function) == NULL \
                     or PyCapsule_GetName(function) != bytes(CAPSULE_NAME):
                 raise StrategyError(
-                    f"the capsule's name must be {CAPSULE_NAME.decode()!r}; it is {function!r}")
+                    f"the capsule's name must be {CAPSULE_NAME.decode()!r}; it is {function!r}",
+                    code="function")
             self.function = <strategy_function>PyCapsule_GetPointer(function, CAPSULE_NAME)
             self.user_data = PyCapsule_GetContext(function)
             self.name = "capsule"
@@ -228,16 +232,18 @@ cdef class Strategy:
                     require_alike(former, user_data)
         if isinstance(user_data, np.ndarray):
             if not (user_data.flags.c_contiguous and user_data.flags.writeable):
-                raise StrategyError("user_data must be a contiguous, writable array")
+                raise StrategyError("user_data must be a contiguous, writable array", code="memory")
             if user_data.dtype.hasobject:
-                raise StrategyError("user_data holds Python objects, which a strategy cannot touch")
+                raise StrategyError(
+                    "user_data holds Python objects, which a strategy cannot touch", code="memory")
             require_elements(function, user_data.dtype)
             self.user_data = <void *><size_t>user_data.ctypes.data
         elif isinstance(user_data, int) and not isinstance(user_data, bool):
             self.user_data = <void *><size_t>user_data
         elif user_data is not None:
             raise StrategyError(
-                f"user_data must be an array, an address or None, not {type(user_data).__name__}")
+                f"user_data must be an array, an address or None, not {type(user_data).__name__}",
+                code="memory")
         self.kept = (function, user_data)
         if isinstance(function, Strategy):
             self.exceptions = (<Strategy>function).exceptions
