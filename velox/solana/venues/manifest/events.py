@@ -48,6 +48,7 @@ __all__ = [
     "PlaceOrderLog",
     "ProgramLog",
     "decode_event",
+    "events_of",
     "order_numbers",
     "read_log",
     "read_result",
@@ -171,6 +172,11 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
         else:
             events += [event] if event is not None else []
     return ProgramLog(events, answer, unread)
+
+
+def events_of(logs: Iterable[str]) -> list[bytes]:
+    """Return the data of the events that Manifest itself logged."""
+    return [data for kind, data in _lines_of(logs) if kind == _DATA]
 
 
 def _lines_of(logs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
