@@ -21,6 +21,7 @@ from velox.cli import local_cluster as command
 from velox.cli.screen import Screen
 from velox.errors import ConfigError, LocalnetError, VeloxError
 from velox.testing import LocalCluster
+from velox.testing.market import MARKET_ADDRESS
 
 SOMEONE = str(Pubkey.from_bytes(bytes([7]) * 32))
 
@@ -65,6 +66,10 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is not a public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
         (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
+        (["--program", f"{SOMEONE}={__file__}"], LocalnetError, "is not an ELF file"),
+        (["--program", f"{'1' * 32}={__file__}"], LocalnetError, "is built into the virtual"),
+        (["--market", "--trader", str(MARKET_ADDRESS)], LocalnetError, "is not a wallet"),
+        (["--market", "--trader", "1" * 32], LocalnetError, "is not a wallet: NativeLoader"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
         (["--fund", f"{SOMEONE}=much"], ConfigError, "fund = 'much'"),
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
