@@ -316,6 +316,8 @@ class OrderQueue:
         self._check = check if check is not None else _plain_faults
         self._routes = tuple(route_of_market) if route_of_market is not None else (0,) * 256
         self._next_ticket = 0
+        # The place of the next order that `withdraw` cancels: before all others.
+        self._first_place = -(1 << 62)
         self._lock = threading.Lock()
         # Under the lock: orders pushed since the last `settle`, with their tickets.
         self._staged: list[tuple[Array, npt.NDArray[np.uint64]]] = []
@@ -847,6 +849,36 @@ class OrderQueue:
             self.working.admit(order)
             order.state = _IN_FLIGHT
         self._in_flight.add(batch)
+
+    def withdraw(self, orders: Iterable[RestingOrder]) -> int:
+        """Queue the cancellation of whole orders, ahead of everything that waits.
+
+        Nobody asked for these cancellations, so they have no tickets and are not counted.
+
+        Parameters
+        ----------
+        orders : iterable of RestingOrder
+            Those that are queued, or whose lots are to be cancelled anyway, are skipped.
+
+        Returns
+        -------
+        int
+            Orders that are to be cancelled now.
+        """
+        entries: dict[int, QueuedOrder] = {}
+        for order in orders:
+            if order.state in {_UNSENT, _GONE} or order.planned <= 0:
+                continue
+            record = (order.id, order.price, 0, order.side, _CANCEL, 0, order.market, 0)
+            lots = order.planned
+            self.working.claim(order, lots)
+            entries[self._first_place] = QueuedOrder(
+                self._first_place, record, None, [(order, lots)], settled=True
+            )
+            self._first_place += 1
+        if entries:
+            self._pending = dict(sorted((entries | self._pending).items()))
+        return len(entries)
 
     def drain(self) -> list[int]:
         """Remove all remaining orders, and return their tickets.

@@ -313,6 +313,10 @@ class WorkingOrders:
             if order.chain <= 0:
                 self.remove(order)
 
+    def numbered(self, market: int) -> frozenset[int]:
+        """Return the venue's numbers of the resting orders of a market."""
+        return frozenset(number for of_market, number in self._numbered if of_market == market)
+
     def lots(self, market: int, sequence: int) -> int:
         """Return the lots that an order has in the book, by its number; 0 if it ended."""
         order = self._numbered.get((market, sequence))

@@ -11,7 +11,14 @@ from collections.abc import Callable
 import numpy as np
 from solders.pubkey import Pubkey
 
-from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
+from velox.errors import (
+    MarketError,
+    RateLimitedError,
+    RecordError,
+    RpcError,
+    TransportError,
+    VeloxError,
+)
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import REMAINS_DTYPE, Remains
 from velox.solana.net.rpc import RpcClient
@@ -19,7 +26,7 @@ from velox.solana.net.rpc_types import Commitment
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.carrier import Carrier, VenueState
+from velox.solana.tx.carrier import Carrier, VenueOrder, VenueState
 
 __all__ = ["AccountWatch"]
 
@@ -109,6 +116,59 @@ class AccountWatch:
             if routes[index].carrier.account is not None
         }
 
+    def begin(self) -> None:
+        """Read every account, and refuse one on which the trader cannot trade.
+
+        Raises
+        ------
+        MarketError
+            An account contradicts its carrier; the message names both values. Or it cannot be read.
+        TransportError, RateLimitedError, RpcError
+            The node does not return an account.
+        """
+        for watched in self._accounts.values():
+            carrier = watched.carrier
+            assert carrier.account is not None
+            account = self._rpc.get_account_info(
+                carrier.account, self._commitment, least_slot=self._slot
+            )
+            if account is None:
+                raise MarketError(
+                    "does not exist on the chain", market=carrier.account, field="account"
+                )
+            if account.owner != carrier.program:
+                raise MarketError(
+                    f"{carrier.program} must own the account; {account.owner} does",
+                    market=carrier.account,
+                    field="program",
+                )
+            try:
+                carrier.check_account(account.data, self._trader)
+                watched.state = carrier.read_account(account.data, self._trader)
+            except RecordError as error:
+                raise MarketError(str(error), market=carrier.account, field="account") from error
+            self._apply(watched, watched.state, account.slot)
+
+    def unknown(self, route: int) -> tuple[VenueState, list[VenueOrder]] | None:
+        """Read an account; return its state, and our orders that no working order stands for.
+
+        None if it could not be read. Call it while none of our transactions is in flight there.
+        """
+        watched = self._accounts[route]
+        read = self._read(watched)
+        if read is None:
+            return None
+        state, slot = read
+        self._apply(watched, state, slot)
+        market = watched.carrier.market or 0
+        known = self._working.numbered(market)
+        return state, [each for each in state.orders.values() if each.sequence not in known]
+
+    @property
+    def routes(self) -> list[int]:
+        """list of int: The routes that have an account."""
+        return list(self._accounts)
+
     def executed(self, slot: int) -> None:
         """Note a slot at which one of our transactions was executed: older reads are stale."""
         if slot > self._slot:
@@ -177,21 +237,25 @@ class AccountWatch:
 
     def _compare(self, watched: WatchedAccount) -> int:
         carrier = watched.carrier
-        ours = [
+        if watched.state is not None and not self._ours(carrier):
+            watched.doubted = False
+            return 0
+        read = self._read(watched)
+        return 0 if read is None else self._apply(watched, *read)
+
+    def _ours(self, carrier: Carrier) -> list[RestingOrder]:
+        return [
             each
             for each in self._working.resting()
             if each.market == carrier.market and each.sequence is not None
         ]
-        if not ours and watched.state is not None:
-            watched.doubted = False
-            return 0
-        read = self._read(watched)
-        if read is None:
-            return 0
-        state, slot = read
+
+    def _apply(self, watched: WatchedAccount, state: VenueState, slot: int) -> int:
+        """Correct the resting orders by an account; return how many had changed."""
+        carrier = watched.carrier
         watched.doubted, watched.fresh = False, True
         changed = []
-        for order in ours:
+        for order in self._ours(carrier):
             found = state.orders.get(order.sequence or 0)
             atoms = found.base_atoms if found is not None else 0
             order.hint = found.hint if found is not None else order.hint

@@ -48,6 +48,10 @@ class SubmitOptions:
     rpc_fallback : bool
         Whether transactions that the block engine refuses go to the RPC node, where they are public
         before they land. Not with `atomic`: an RPC node takes no bundles.
+    unknown_orders : {"refuse", "adopt", "cancel"}
+        What to do with resting orders of the payer that the journal does not know, before the first
+        order is sent. ``refuse`` ends the start. ``adopt`` makes them working orders without an id,
+        which a CANCEL with the id 0 finds by market, side and price. ``cancel`` cancels them.
     isolate : bool
         Whether the orders of a failed transaction are signed again one by one, once the failure is
         *finalized*, for any `commitment`. A market executes a whole transaction or nothing. One
@@ -74,6 +78,7 @@ class SubmitOptions:
     skip_preflight: bool = True
     rpc_fallback: bool = False
     isolate: bool = False
+    unknown_orders: Literal["refuse", "adopt", "cancel"] = "refuse"
 
     def __post_init__(self) -> None:
         check_integers(
@@ -93,5 +98,6 @@ class SubmitOptions:
         check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         check_choice(self, "commitment", ("confirmed", "finalized"))
         check_choice(self, "compute", ("account", "simulation"))
+        check_choice(self, "unknown_orders", ("refuse", "adopt", "cancel"))
         if self.atomic and self.rpc_fallback:
             raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")

@@ -318,6 +318,35 @@ class Carrier(ABC):
         """
         return self.compute_units(len(orders), len(cancels))
 
+    def check_account(self, data: bytes, trader: Pubkey) -> None:  # noqa: B027 - a venue need not have one
+        """Refuse an account that contradicts the carrier, or on which `trader` cannot trade.
+
+        The submitter calls it before the first order. By default everything is accepted.
+
+        Parameters
+        ----------
+        data : bytes
+            The data of the account.
+        trader : Pubkey
+
+        Raises
+        ------
+        MarketError
+            The message names both values.
+        RecordError
+            The account is not of this venue, or is damaged.
+        """
+
+    def explain(self, code: int) -> str:
+        """Return the meaning of an error code of the program; empty if it is not known.
+
+        Parameters
+        ----------
+        code : int
+            The number of a ``Custom`` error.
+        """
+        return ""
+
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         """Return what the account tells `trader`. Needed if `account` is set.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from velox.core.records import TRANSACTION_DTYPE
-from velox.errors import RecordError, UnrepresentableError
+from velox.errors import MarketError, RecordError, UnrepresentableError
 from velox.solana.tx.carrier import (
     Cancel,
     Carrier,
@@ -28,6 +28,7 @@ from velox.solana.venues.manifest.account import (
     MarketOrder,
     locked_quote,
 )
+from velox.solana.venues.manifest.error_codes import explain_error
 from velox.solana.venues.manifest.events import read_result, velox_price
 from velox.solana.venues.manifest.instructions import (
     CANCEL_BYTES,
@@ -48,6 +49,8 @@ _U32 = 2**32 - 1
 _U64 = 2**64 - 1
 _CARRIED = frozenset({OrderType.LIMIT, OrderType.IMMEDIATE_OR_CANCEL, OrderType.POST_ONLY})
 _PRICE_DIGITS = 18
+# The version of the account's layout.
+KNOWN_VERSION = 0
 
 # Compute units of the real program, each rounded up from the most that was measured on books of 0
 # to 10 000 orders. `tests/integration/solana/test_compute.py` measures them again.
@@ -201,6 +204,44 @@ class ManifestCarrier(Carrier):
         self, logs: Iterable[str], return_data: bytes | None, placed: int, trader: Pubkey
     ) -> TransactionResult:
         return read_result(self.spec, logs, return_data, placed, trader)
+
+    def check_account(self, data: bytes, trader: Pubkey) -> None:
+        account, spec = MarketAccount(data), self.spec
+        if account.version != KNOWN_VERSION:
+            raise MarketError(
+                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
+                market=spec.market,
+                field="version",
+            )
+        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
+            ours, theirs = getattr(spec, name), getattr(account, name)
+            if ours != theirs:
+                raise MarketError(
+                    f"{ours} in the configuration; {theirs} on the chain",
+                    market=spec.market,
+                    field=name,
+                )
+        seat = account.seats().get(trader)
+        if seat is None:
+            raise MarketError(
+                f"trader {trader} has none: claim one first, with `velox claim-seat`",
+                market=spec.market,
+                field="seat",
+            )
+        if not (seat.base_atoms or seat.quote_atoms or any(self._ours(account, trader))):
+            raise MarketError(
+                f"trader {trader} has 0 base atoms and 0 quote atoms, and no orders: "
+                "deposit first, with `velox deposit`",
+                market=spec.market,
+                field="deposits",
+            )
+
+    @staticmethod
+    def _ours(account: MarketAccount, trader: Pubkey) -> Iterator[MarketOrder]:
+        return (each for each in account.orders() if each.trader == trader)
+
+    def explain(self, code: int) -> str:
+        return explain_error(code)
 
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         account = MarketAccount(data)
