@@ -23,7 +23,8 @@ from velox.core.instrument import Instrument
 from velox.core.records import BUNDLE_DTYPE, Kind
 from velox.errors import ConfigError, FeedError, SubmitError
 from velox.feeds.files.npy import BUNDLE_CAPACITY, NPY_MAGIC
-from velox.runtime.capture import markets_of_capture, refuse_unfinished
+from velox.runtime.capture import refuse_unfinished
+from velox.runtime.sidecar import markets_of_capture
 from velox.runtime.sinks import PullOutput
 from velox.solana import (
     ChainLedger,
