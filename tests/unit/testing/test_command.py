@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from typing import Any
 
 import pytest
@@ -97,6 +98,13 @@ def test_a_market_is_named_and_its_crowd_trades(capsys: pytest.CaptureFixture[st
     assert f"market        {spec.market}\n" in told
     assert f"base mint     {spec.base_mint}, 9 decimals\n" in told
     assert f"quote mint    {spec.quote_mint}, 6 decimals\n" in told
+    # The table of a configuration is that of the market.
+    table = tomllib.loads(re.search(r"\[\[market\]\]\n(?:    .*\n)+", told)[0])  # type: ignore[index]
+    (market,) = table["market"]
+    assert market.pop("order_type") == "limit"
+    assert {name: str(getattr(spec, name)) for name in market} == {
+        name: str(value) for name, value in market.items()
+    }
     executed = int(re.search(r"(\d+) transactions? executed", told)[1])  # type: ignore[index]
     assert executed >= 3
 
