@@ -16,7 +16,7 @@ from velox.cli.chain import (
     finish,
     submission,
 )
-from velox.cli.options import add_hiccups_option, add_setting, path, positive
+from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
@@ -25,19 +25,21 @@ from velox.errors import ConfigError, PipelineError, VeloxError
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
-from velox.runtime.markets import refuse_other_scales
+from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
+from velox.runtime.strategy import Strategy
+from velox.runtime.strategy_loader import load
 from velox.telemetry import Course, HistogramLog, document, terminal, write_document
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
     from velox.feeds import Recording
 
-__all__ = ["add_pipeline_options", "configuration", "drive"]
+__all__ = ["add_pipeline_options", "configuration", "drive", "strategy_of"]
 
 # A request to stop is seen within this many seconds.
 LOOK_AGAIN_S = 0.05
@@ -67,6 +69,23 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         *("batch", "transaction_capacity", "bundle_capacity"),
     ):
         add_setting(what, name)
+    decides = parser.add_argument_group("the strategy")
+    decides.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="the strategy: FILE.py:name, module:name or lib.so:symbol (default: each record that "
+        "the book applied is forwarded)",
+    )
+    decides.add_argument(
+        "--param",
+        type=parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the strategy's state; can be given several times",
+    )
+    for name in ("timer_ns", "on_bad_order", "report_capacity"):
+        add_setting(decides, name)
     result = parser.add_argument_group("what it leaves")
     result.add_argument(
         "--capture", type=path, metavar="PATH", help="write the bundles to this .npy file"
@@ -74,7 +93,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
     result.add_argument(
         "--submit",
         metavar="WHERE",
-        help="send the orders to Solana: localnet (a cluster in this process), or CONFIG.toml",
+        help="send the orders to Solana: localnet (the market of a cluster in this process), "
+        "localnet:memo (the cluster alone), or CONFIG.toml",
     )
     add_journal_option(result)
     result.add_argument(
@@ -114,6 +134,28 @@ def configuration(options: argparse.Namespace, *, lanes: int | None = None) -> P
     return PipelineConfig(**{name: value for name, value in given.items() if value is not None})
 
 
+def strategy_of(options: argparse.Namespace) -> Strategy | None:
+    """Load the strategy that was asked for.
+
+    Raises
+    ------
+    ConfigError
+        There are parameters and no strategy, or a parameter is given twice.
+    StrategyError
+        The strategy cannot be loaded, or a parameter does not fit its state.
+    """
+    given: dict[str, str] = {}
+    for name, value in options.param:
+        if name in given:
+            raise ConfigError(f"{name} is given twice", field="param", value=f"{name}={value}")
+        given[name] = value
+    if options.strategy is None:
+        if given:
+            raise ConfigError("--param needs --strategy", field="param", value=next(iter(given)))
+        return None
+    return load(options.strategy, given)
+
+
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -130,7 +172,10 @@ def drive(
     """
     destination = destination_of(options)
     if destination is not None:
-        refuse_other_scales(parts.get("books", ()), field="submit")
+        books = parts.get("books", ())
+        refuse_other_scales(books, field="submit")
+        destination.expect(priced_markets(ingresses, books))
+    strategy = strategy_of(options)
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -142,7 +187,9 @@ def drive(
         submission(destination, options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
-        pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
+        pipeline = Pipeline(
+            ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
+        )
         log = stack.enter_context(histogram_log(options.hlog))
         screen.say(
             *terminal.opening(
