@@ -3,7 +3,6 @@
 cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport isnan
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -14,6 +13,7 @@ from velox.core.atomic cimport (
 from velox.core.memory cimport STATIC_ASSERT, allocate
 from velox.core.process cimport forks
 
+from math import nan
 from threading import Lock
 
 import numpy as np
@@ -291,6 +291,18 @@ def checked_layout(lowest, highest, significant_digits):
     if (int(lowest) * 10 ** int(significant_digits)).bit_length() > 60:
         raise ConfigError(
             f"too large for {significant_digits} digits", field="lowest", value=lowest)
+
+
+def checked_percentile(percentile):
+    """Return it as a float from 0 to 100."""
+    try:
+        # Text is no number here, though float() reads it.
+        number = nan if isinstance(percentile, str | bytes | bool) else float(percentile)
+    except (TypeError, ValueError, OverflowError):
+        number = nan
+    if not 0.0 <= number <= 100.0:
+        raise ConfigError("must be a number from 0 to 100", field="percentile", value=percentile)
+    return number
 
 
 cdef cnp.ndarray checked_array(object values, str name, tuple dtypes):
@@ -627,11 +639,13 @@ cdef class LatencyHistogram:
             One is not within 0 to 100.
         """
         cdef Reading reading
-        for percentile in percentiles:
-            if isnan(percentile) or not 0.0 <= percentile <= 100.0:
-                raise ConfigError("must be 0 to 100", field="percentile", value=percentile)
+        try:
+            wanted = [checked_percentile(each) for each in percentiles]
+        except TypeError:
+            raise ConfigError(
+                "must be a sequence of numbers", field="percentiles", value=percentiles) from None
         reading = self.read()
-        return [value_at(self.histogram, &reading.values, percentile) for percentile in percentiles]
+        return [value_at(self.histogram, &reading.values, percentile) for percentile in wanted]
 
     def counts(self):
         """How many values each bucket holds.
@@ -665,15 +679,16 @@ cdef class LatencyHistogram:
         -------
         dict of str to int
             ``count``, and in nanoseconds ``p50``, ``p90``, ``p99``, ``p99_9``, ``max``; all 0 for
-            an empty histogram. A percentile is the end of its bucket, but never above ``max``.
+            an empty histogram. A percentile is that of `percentile`. It may therefore lie above
+            ``max``, which is exact, by the width of a bucket.
         """
         cdef Reading reading = self.read()
         return {
             "count": reading.values.count,
-            "p50": min(value_at(self.histogram, &reading.values, 50.0), reading.values.maximum),
-            "p90": min(value_at(self.histogram, &reading.values, 90.0), reading.values.maximum),
-            "p99": min(value_at(self.histogram, &reading.values, 99.0), reading.values.maximum),
-            "p99_9": min(value_at(self.histogram, &reading.values, 99.9), reading.values.maximum),
+            "p50": value_at(self.histogram, &reading.values, 50.0),
+            "p90": value_at(self.histogram, &reading.values, 90.0),
+            "p99": value_at(self.histogram, &reading.values, 99.0),
+            "p99_9": value_at(self.histogram, &reading.values, 99.9),
             "max": reading.values.maximum,
         }
 
