@@ -24,11 +24,13 @@ SANITIZE = os.environ.get("VELOX_SANITIZE", "")
 NATIVE = os.environ.get("VELOX_NATIVE") == "1"
 TRACE = os.environ.get("VELOX_TRACE") == "1"
 
-# One row a ring: what it carries, the prefix of its C functions, how many slots by default.
+# One row a ring: what it carries, the prefix of its C functions, the dtype of what it carries, how
+# many slots by default.
 RINGS = [
-    # (item, prefix, default capacity)
-    ("Transaction", "transaction", 4096),
-    ("Bundle", "bundle", 1024),
+    # (item, prefix, dtype, default capacity)
+    ("Transaction", "transaction", "TRANSACTION_DTYPE", 4096),
+    ("Bundle", "bundle", "BUNDLE_DTYPE", 1024),
+    ("Report", "report", "REPORT_RECORD_DTYPE", 4096),
 ]
 
 

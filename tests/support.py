@@ -17,10 +17,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, OrderBook, Pipeline, get_include
+from velox import (
+    BUNDLE_DTYPE,
+    REPORT_RECORD_DTYPE,
+    TRANSACTION_DTYPE,
+    Kind,
+    OrderBook,
+    Pipeline,
+    get_include,
+)
 from velox.errors import BookError
 
 Array = npt.NDArray[Any]
+
+# The kinds that a book takes; the others are reports.
+MARKET_KINDS = tuple(kind for kind in Kind if kind < Kind.PLACED)
 
 # A sanitizer makes everything ten times slower: it gets a share of the rounds.
 STRESS = float(os.environ.get("VELOX_STRESS", "1"))
@@ -51,6 +62,17 @@ def numbered_bundles(count: int, *, first: int = 1) -> Array:
     bundles["reason"] = numbers % 4
     bundles["sealed_ts_ns"] = numbers
     return bundles
+
+
+def numbered_reports(count: int, *, first: int = 1) -> Array:
+    """Reports that differ in every field but the kind and the reserved ones."""
+    reports = np.zeros(count, REPORT_RECORD_DTYPE)
+    numbers = np.arange(first, first + count, dtype=np.uint64)
+    for name in REPORT_RECORD_DTYPE.names or ():
+        if name != "reserved":
+            reports[name] = numbers.astype(REPORT_RECORD_DTYPE[name])
+    reports["kind"] = Kind.FILLED
+    return reports
 
 
 def inside(bundles: Array) -> Array:

@@ -33,17 +33,19 @@ from velox.core.order_book import ApplyResult, Books, OrderBook
 from velox.core.records import (
     BUNDLE_DTYPE,
     PRICE_SCALE,
+    REPORT_RECORD_DTYPE,
     TRANSACTION_DTYPE,
     Flags,
     Kind,
     Rejection,
+    ReportFlags,
     SealReason,
     Side,
     from_fixed,
     to_fixed,
     validate,
 )
-from velox.core.ring import BundleRing, RingStatistics, TransactionRing
+from velox.core.ring import BundleRing, ReportRing, RingStatistics, TransactionRing
 from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.capture import recover_capture
 from velox.runtime.ingress import Ingress
@@ -63,6 +65,7 @@ __all__ = [
     "BOOK_VIEW_DTYPE",
     "BUNDLE_DTYPE",
     "PRICE_SCALE",
+    "REPORT_RECORD_DTYPE",
     "STRATEGY_CTYPE",
     "TRANSACTION_DTYPE",
     "ApplyResult",
@@ -89,6 +92,8 @@ __all__ = [
     "Rejection",
     "ReplayIngress",
     "Report",
+    "ReportFlags",
+    "ReportRing",
     "RingStatistics",
     "SealReason",
     "Side",

@@ -23,16 +23,16 @@ from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
-from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
 from velox.runtime.markets import refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
-from velox.telemetry import document, terminal
+from velox.telemetry import Course, document, terminal
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
@@ -159,16 +159,19 @@ def drive(
         told = _warn_of(pipeline.warnings)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
+        course = Course()
         pipeline.start()
         told = _warn_of(pipeline.warnings, told)
         try:
             if submitting is not None:
                 submitting.start()
-            _watch(pipeline, options, signals, screen, log, submitting=submitting)
+            _watch(pipeline, options, signals, screen, log, course=course, submitting=submitting)
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
-        log.write_interval(pipeline, pipeline.statistics().elapsed_s)
+        latency = pipeline.latency()
+        course.finish(pipeline.statistics(), latency["transit"])
+        log.write_interval(latency, pipeline.statistics().elapsed_s)
         stack.close()
         hiccups = _hiccups_of(pipeline, options.hiccups)
         report = pipeline.report(hiccups)
@@ -197,6 +200,8 @@ def drive(
                 hiccups=hiccups,
                 chain=chain,
                 recording=reading,
+                config=config,
+                seconds=course.to_list(),
             ),
             errors,
         )
@@ -218,6 +223,7 @@ def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
     results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
     if options.capture is not None:
         results.append(("the capture's sidecar", sidecar_of(options.capture)))
+        results.append(("the capture's venue times", array_beside(options.capture, "venue_ts_ns")))
     return results
 
 
@@ -228,6 +234,7 @@ def _watch(
     screen: Screen,
     log: LogResult,
     *,
+    course: Course,
     submitting: SubmissionRun | None,
 ) -> None:
     """Return when the pipeline or its submission has ended, at the deadline, or on a request."""
@@ -237,9 +244,11 @@ def _watch(
     while not (signals.requested or screen.broken):
         now = time.monotonic()
         if now >= begin + second:
+            statistics, latency = pipeline.statistics(), pipeline.latency()
+            course.add(statistics, latency["transit"])
             if not options.quiet:
-                screen.say(terminal.progress(int(now - begin), pipeline.statistics()))
-            log.write_interval(pipeline, pipeline.statistics().elapsed_s)
+                screen.say(terminal.progress(int(now - begin), statistics))
+            log.write_interval(latency, statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +18,7 @@ from velox.telemetry import HistogramLog, naming, replacing, write_document, wri
 
 if TYPE_CHECKING:
     from velox.cli.signals import Signals
-    from velox.runtime.pipeline import Pipeline
+    from velox.core.histogram import LatencyHistogram
 
 __all__ = ["JsonResult", "LogResult", "histogram_log", "json_file", "refuse_sharing"]
 
@@ -115,12 +115,11 @@ class LogResult:
         with self._or_lost():
             self._open.close()
 
-    def write_interval(self, pipeline: Pipeline, until_s: float) -> None:
-        """Log what the pipeline has measured since the last interval."""
+    def write_interval(self, latency: Mapping[str, LatencyHistogram], until_s: float) -> None:
+        """Log what has been measured since the last interval; see `HistogramLog`."""
         if self._log is not None:
             with self._or_lost():
-                until_s = max(until_s, self._log.until_s)
-                self._log.write_interval(pipeline.latency(), until_s=until_s)
+                self._log.write_interval(latency, until_s=max(until_s, self._log.until_s))
 
     @contextmanager
     def _or_lost(self) -> Iterator[None]:

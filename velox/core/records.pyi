@@ -8,10 +8,12 @@ import numpy.typing as npt
 __all__ = [
     "BUNDLE_DTYPE",
     "PRICE_SCALE",
+    "REPORT_RECORD_DTYPE",
     "TRANSACTION_DTYPE",
     "Flags",
     "Kind",
     "Rejection",
+    "ReportFlags",
     "SealReason",
     "Side",
     "from_fixed",
@@ -32,6 +34,16 @@ class Kind(IntEnum):
     DELETE = 5
     CLEAR = 6
     TRADE = 7
+    PLACED = 16
+    FILLED = 17
+    CANCELLED = 18
+    REJECTED = 19
+    CANCEL_REJECTED = 20
+    EXPIRED = 21
+    BLOCKED = 22
+    UNKNOWN = 23
+    TIMER = 24
+    RESYNC = 25
 
 class Flags(IntFlag):
     NONE = 0
@@ -39,6 +51,13 @@ class Flags(IntFlag):
     SNAPSHOT = 32
     TOB = 64
     LAST = 128
+
+class ReportFlags(IntFlag):
+    NONE = 0
+    MAKER = 1
+    LAST = 2
+    AMOUNTS = 4
+    BEGIN = 8
 
 class SealReason(IntEnum):
     SIZE = 0
@@ -61,6 +80,7 @@ class Rejection(IntEnum):
 
 TRANSACTION_DTYPE: Final[np.dtype[np.void]]
 BUNDLE_DTYPE: Final[np.dtype[np.void]]
+REPORT_RECORD_DTYPE: Final[np.dtype[np.void]]
 PRICE_SCALE: Final[int]
 
 def validate(transactions: npt.NDArray[np.void]) -> None: ...

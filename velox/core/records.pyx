@@ -1,4 +1,4 @@
-"""Transactions and bundles: their layouts, their NumPy dtypes, and the checks of a record."""
+"""Transactions, bundles and reports: layouts, NumPy dtypes, and the checks of a record."""
 
 import operator
 from decimal import Decimal, InvalidOperation
@@ -28,10 +28,12 @@ cnp.import_array()
 __all__ = [
     "BUNDLE_DTYPE",
     "PRICE_SCALE",
+    "REPORT_RECORD_DTYPE",
     "TRANSACTION_DTYPE",
     "Flags",
     "Kind",
     "Rejection",
+    "ReportFlags",
     "SealReason",
     "Side",
     "from_fixed",
@@ -52,7 +54,9 @@ class Side(IntEnum):
 
 
 class Kind(IntEnum):
-    """The effect of a record on the level at its price.
+    """What a record says: the effect on the level at its price, or what became of an order.
+
+    Kinds 0 to 7 are records of the market. A book applies them.
 
     ============ ===================================================================
     ``ADD``      adds `size`; the default, so a record of zeros and a price is an add
@@ -64,6 +68,23 @@ class Kind(IntEnum):
     ``CLEAR``    empties the whole side; `price` and `size` are ignored
     ``TRADE``    a print: changes nothing
     ============ ===================================================================
+
+    Kinds from 16 on are reports. They are the heads of records of `REPORT_RECORD_DTYPE`, and a book
+    rejects them. `id`, `side` and `market` are those of our order. `leaves` is what the source says
+    is still open after the event. `reason` is a code of the source's own, except in a ``BLOCKED``.
+
+    =================== ============================================================
+    ``PLACED``          the order rests; `size` is what rests, `price` is the order's
+    ``FILLED``          `size` lots traded at `price`; see `ReportFlags`
+    ``CANCELLED``       `size` lots were taken away by a cancel; nothing is left
+    ``REJECTED``        the venue, or the way to it, refused `size` lots; nothing is left
+    ``CANCEL_REJECTED`` a cancel was refused; the order stays as it was
+    ``EXPIRED``         `size` lots ran out of time; nothing is left
+    ``BLOCKED``         the risk gate blocked the order: it never left; see `reason`
+    ``UNKNOWN``         nobody knows what became of `size` lots: they stay exposed
+    ``TIMER``           time passed; only `ingress_ts_ns` and `market` mean something
+    ``RESYNC``          orders and position as the venue has them; see `ReportFlags`
+    =================== ============================================================
     """
 
     ADD = KIND_ADD
@@ -74,6 +95,16 @@ class Kind(IntEnum):
     DELETE = KIND_DELETE
     CLEAR = KIND_CLEAR
     TRADE = KIND_TRADE
+    PLACED = KIND_PLACED
+    FILLED = KIND_FILLED
+    CANCELLED = KIND_CANCELLED
+    REJECTED = KIND_REJECTED
+    CANCEL_REJECTED = KIND_CANCEL_REJECTED
+    EXPIRED = KIND_EXPIRED
+    BLOCKED = KIND_BLOCKED
+    UNKNOWN = KIND_UNKNOWN
+    TIMER = KIND_TIMER
+    RESYNC = KIND_RESYNC
 
 
 class Flags(IntFlag):
@@ -84,6 +115,29 @@ class Flags(IntFlag):
     SNAPSHOT = FLAG_SNAPSHOT
     TOB = FLAG_TOB
     LAST = FLAG_LAST
+
+
+class ReportFlags(IntFlag):
+    """Further properties of a report.
+
+    =========== ====================================================================
+    ``MAKER``   ``FILLED``: our order rested, and another came to it
+    ``LAST``    ``FILLED``: nothing of the order is left. ``RESYNC``: the end of one
+    ``AMOUNTS`` ``FILLED``: `base_amount` and `quote_amount` are exact, in the venue's own
+                units. Without it they are `size`, and `price` times `size`
+    ``BEGIN``   ``RESYNC``: the start of one
+    =========== ====================================================================
+
+    A ``RESYNC`` of a market is several reports. The first has ``BEGIN``. Each order that rests has
+    one with its `id`, `price`, `side`, and its open lots in `size`. The last has ``LAST``, and the
+    position in `base_amount`, `quote_amount` and `fee`.
+    """
+
+    NONE = 0
+    MAKER = REPORT_MAKER
+    LAST = REPORT_LAST
+    AMOUNTS = REPORT_AMOUNTS
+    BEGIN = REPORT_BEGIN
 
 
 class SealReason(IntEnum):
@@ -144,11 +198,26 @@ BUNDLE_DTYPE = np.dtype([
     ("sealed_ts_ns", "<u8"),
 ])
 
+REPORT_RECORD_DTYPE = np.dtype([
+    *((name, TRANSACTION_DTYPE[name]) for name in TRANSACTION_DTYPE.names),
+    ("base_amount", "<i8"),
+    ("quote_amount", "<i8"),
+    ("fee", "<i8"),
+    ("sequence", "<u8"),
+    ("venue_ts_ns", "<u8"),
+    ("venue_order", "<u8"),
+    ("ahead", "<i8"),
+    ("leaves", "<u4"),
+    ("reason", "<u4"),
+    ("reserved", "<u8", (4,)),
+])
+
 PRICE_SCALE = 10_000
 
 # C references to the same objects, which avoid the look-up of a module's global.
 cdef object transaction_dtype = TRANSACTION_DTYPE
 cdef object bundle_dtype = BUNDLE_DTYPE
+cdef object report_dtype = REPORT_RECORD_DTYPE
 
 
 cdef void assert_layout() noexcept nogil:
@@ -164,6 +233,17 @@ cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(<size_t>&(<Bundle *>NULL).count == 512)
     STATIC_ASSERT(<size_t>&(<Bundle *>NULL).reason == 516)
     STATIC_ASSERT(<size_t>&(<Bundle *>NULL).sealed_ts_ns == 520)
+    STATIC_ASSERT(sizeof(Report) == 128)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).base_amount == 32)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).quote_amount == 40)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).fee == 48)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).sequence == 56)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).venue_ts_ns == 64)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).venue_order == 72)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).ahead == 80)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).leaves == 88)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).reason == 92)
+    STATIC_ASSERT(<size_t>&(<Report *>NULL).reserved == 96)
 
 
 assert_layout()
@@ -195,6 +275,12 @@ cdef Bundle *bundles_of(object array, Py_ssize_t *count) except? NULL:
     check_array(array, bundle_dtype, "BUNDLE_DTYPE")
     count[0] = cnp.PyArray_SIZE(<cnp.ndarray>array)
     return <Bundle *>cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef Report *reports_of(object array, Py_ssize_t *count) except? NULL:
+    check_array(array, report_dtype, "REPORT_RECORD_DTYPE")
+    count[0] = cnp.PyArray_SIZE(<cnp.ndarray>array)
+    return <Report *>cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 @cython.final
@@ -241,12 +327,20 @@ cdef object new_bundles(Py_ssize_t count):
     return new_array(bundle_dtype, sizeof(Bundle), count)
 
 
+cdef object new_reports(Py_ssize_t count):
+    return new_array(report_dtype, sizeof(Report), count)
+
+
 cdef object view_transactions(const Transaction *first, Py_ssize_t count, object owner):
     return wrap(transaction_dtype, <void *>first, count, 0, owner)
 
 
 cdef object view_bundles(const Bundle *first, Py_ssize_t count, object owner):
     return wrap(bundle_dtype, <void *>first, count, 0, owner)
+
+
+cdef object view_reports(const Report *first, Py_ssize_t count, object owner):
+    return wrap(report_dtype, <void *>first, count, 0, owner)
 
 
 cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
@@ -266,7 +360,7 @@ cdef uint8_t transaction_fault(const Transaction *transaction) noexcept nogil:
 
 
 FAULTY_FIELD = {
-    STATUS_KIND: ("kind", "not a kind of record"),
+    STATUS_KIND: ("kind", "not a kind of record that a book takes"),
     STATUS_SIDE: ("side", "is neither 0 (bid) nor 1 (ask)"),
     STATUS_PRICE: ("price", "must be positive"),
     STATUS_SIZE: ("size", "must not be 0 for this kind"),

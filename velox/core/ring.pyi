@@ -4,7 +4,7 @@ from typing import Final, Literal, NamedTuple, Self, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BundleRing", "RingStatistics", "TransactionRing"]
+__all__ = ["BundleRing", "ReportRing", "RingStatistics", "TransactionRing"]
 
 MAX_CAPACITY: Final[int]
 
@@ -45,6 +45,33 @@ class BundleRing:
     def __new__(
         cls,
         capacity: SupportsIndex = 1024,
+        *,
+        first_index: int = 0,
+        huge_pages: Literal["auto", "always", "never"] = "auto",
+    ) -> Self: ...
+    def push(self, items: npt.NDArray[np.void]) -> int: ...
+    def pop(self, max_items: int | None = None) -> npt.NDArray[np.void]: ...
+    def peek(
+        self, max_items: int | None = None
+    ) -> AbstractContextManager[npt.NDArray[np.void]]: ...
+    def close(self) -> None: ...
+    def hand_over(self, side: Literal["producer", "consumer"]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def huge_blocks(self) -> list[tuple[int, int]]: ...
+    def statistics(self) -> RingStatistics: ...
+
+@final
+class ReportRing:
+    def __new__(
+        cls,
+        capacity: SupportsIndex = 4096,
         *,
         first_index: int = 0,
         huge_pages: Literal["auto", "always", "never"] = "auto",

@@ -9,6 +9,7 @@ and passes their lines to it.
 from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.files import binance, lobster, npy, okx
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
+from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Recording",
     "binance",
     "formats",
+    "keep_venue_times",
     "load",
     "lobster",
     "npy",
@@ -24,4 +26,6 @@ __all__ = [
     "options_of",
     "recognise",
     "register",
+    "save",
+    "written_by_save",
 ]

@@ -68,6 +68,7 @@ cdef struct message:
     Py_ssize_t symbol
     int64_t time
     int64_t event_time
+    int64_t venue_time
     int64_t first
     int64_t final
     int64_t previous
@@ -211,6 +212,8 @@ cdef class BinanceScanner:
         The time in ns of the newest message that `advance` has just read and that has one.
     event_time
         The event time of the newest message in ns; 0 where it has none.
+    venue_time
+        The time of its transaction in ns, or else its event time; 0 where it has neither.
     symbol : int
         Which symbol it is of, as `add` returned it.
     identity, price, size, maker_buys
@@ -453,10 +456,27 @@ cdef class BinanceScanner:
         """Note the event time, which is the message's time if it has no other."""
         if not epoch_ns(value, &self.found.event_time):
             return False
+        self.found.venue_time = self.found.event_time
         if not self.found.has_time:
             self.found.has_time = True
             self.found.time = self.found.event_time
         return True
+
+    cdef inline const char *transaction_time(self, const char *at,
+                                             const char *end) noexcept nogil:
+        """Return the position after the time of the transaction, if it is there; NULL if invalid.
+
+        A time of 0 is none.
+        """
+        cdef int64_t value, time
+        cdef const char *begin = literal(at, end, b',"T":', 5)
+        if begin == NULL:
+            return at
+        at = integer(begin, &value)
+        if at == NULL or not epoch_ns(value, &time):
+            return NULL
+        self.found.venue_time = time if time != 0 else self.found.event_time
+        return at
 
     cdef symbol *known(self, const char *at, Py_ssize_t length) noexcept nogil:
         """The symbol of a name, or NULL."""
@@ -482,11 +502,9 @@ cdef class BinanceScanner:
         at = integer(at, &value)
         if at == NULL or not self.event(value):
             return CODE_OTHER
-        begin = literal(at, end, b',"T":', 5)
-        if begin != NULL:
-            at = integer(begin, &value)
-            if at == NULL:
-                return CODE_OTHER
+        at = self.transaction_time(at, end)
+        if at == NULL:
+            return CODE_OTHER
         begin = literal(at, end, b',"s":"', 6)
         if begin == NULL:
             return CODE_OTHER
@@ -645,7 +663,7 @@ cdef class BinanceScanner:
         at = integer(at, &value)
         if at == NULL or not self.event(value):
             return CODE_OTHER
-        at = optional_integer(at, end, b',"T":', 5)
+        at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
         begin = literal(at, end, b',"s":"', 6)
@@ -674,7 +692,7 @@ cdef class BinanceScanner:
         if at != NULL:
             at = optional_integer(at, end, b',"a":', 5)
         if at != NULL:
-            at = optional_integer(at, end, b',"T":', 5)
+            at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
         begin = literal(at, end, b',"X":"', 6)
@@ -788,6 +806,10 @@ cdef class BinanceScanner:
     @property
     def event_time(self):
         return self.found.event_time
+
+    @property
+    def venue_time(self):
+        return self.found.venue_time
 
     @property
     def identity(self):

@@ -20,9 +20,9 @@ from solders.transaction import VersionedTransaction
 
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel
+from velox.solana.venues.manifest.account import MarketAccount, MarketOrder
 from velox.solana.venues.manifest.instructions import OrderType, Place, manifest_batch_update
 from velox.testing.chain import Chain
-from velox.testing.market_account import MarketAccount, MarketOrder
 from velox.testing.received import Received
 from velox.testing.venue import LocalMarket, MarketPlan
 

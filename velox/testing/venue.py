@@ -16,6 +16,7 @@ from solders.transaction import VersionedTransaction
 from velox.errors import LocalnetError, UnrepresentableError
 from velox.solana.tx.instructions import TOKEN_PROGRAM
 from velox.solana.tx.limits import LAMPORTS_PER_SOL
+from velox.solana.venues.manifest.account import MarketAccount, MarketOrder, Seat
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
@@ -25,7 +26,6 @@ from velox.solana.venues.manifest.instructions import (
 )
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing.chain import Chain
-from velox.testing.market_account import MarketAccount, MarketOrder, Seat
 from velox.testing.received import Received
 from velox.testing.svm import Execution
 from velox.testing.token_accounts import read_token

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.support import MARKET_KINDS
 from velox.core.order_book import OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
 
@@ -141,7 +142,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         st.sampled_from([0, LEVELS - 1, LEVELS, 2 * LEVELS, 4 * LEVELS]),
     )
     changes = st.tuples(
-        st.sampled_from([*Kind, Kind.ADD, Kind.SET, Kind.SET, Kind.DELETE, 8]),
+        st.sampled_from([*MARKET_KINDS, Kind.ADD, Kind.SET, Kind.SET, Kind.DELETE, 8]),
         st.sampled_from([0, 1, 0, 1, 0, 1, 2]),
         ticks,
         st.sampled_from([0, 0, 0, 0, 0, 0, 1]),

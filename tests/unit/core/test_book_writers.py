@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import MARKET_KINDS
 from velox.core.order_book import Books, OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
 from velox.errors import BookError, RejectedError
@@ -28,7 +29,7 @@ def test_a_shared_book_answers_as_a_book_of_one_writer_does(levels: int) -> None
     single = OrderBook(levels, 10, lot_size=Decimal("0.01"))
     generator = np.random.default_rng(7)
     flow = np.zeros(5000, TRANSACTION_DTYPE)
-    flow["kind"] = generator.choice(list(Kind), len(flow))
+    flow["kind"] = generator.choice(MARKET_KINDS, len(flow))
     flow["side"] = generator.integers(0, 3, len(flow))
     # Both ends of the window and its middle, so that every tier is crossed.
     ticks = 100 + generator.choice([0, levels // 2, levels - 16], len(flow))

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import orders, refused
+from tests.support import orders, refused, shared_books_are_built
 from velox import (
     BUNDLE_DTYPE,
     PRICE_SCALE,
+    REPORT_RECORD_DTYPE,
     TRANSACTION_DTYPE,
     Flags,
     Kind,
     OrderBook,
     Rejection,
+    ReportRing,
     Side,
     TransactionRing,
     from_fixed,
@@ -66,6 +68,56 @@ def test_a_bundle_is_528_bytes_without_holes() -> None:
     assert offsets == {"transactions": 0, "count": 512, "reason": 516, "sealed_ts_ns": 520}
     assert BUNDLE_DTYPE["transactions"].shape == (16,)
     assert BUNDLE_DTYPE["transactions"].base == TRANSACTION_DTYPE
+
+
+def test_a_report_is_128_bytes_without_holes_and_starts_with_a_record() -> None:
+    assert REPORT_RECORD_DTYPE.itemsize == 128
+    laid_out = [
+        (name, REPORT_RECORD_DTYPE.fields[name][1], REPORT_RECORD_DTYPE[name].itemsize)
+        for name in REPORT_RECORD_DTYPE.names
+    ]
+    assert laid_out == [
+        *FIELDS,
+        ("base_amount", 32, 8),
+        ("quote_amount", 40, 8),
+        ("fee", 48, 8),
+        ("sequence", 56, 8),
+        ("venue_ts_ns", 64, 8),
+        ("venue_order", 72, 8),
+        ("ahead", 80, 8),
+        ("leaves", 88, 4),
+        ("reason", 92, 4),
+        ("reserved", 96, 32),
+    ]
+
+
+def test_what_struct_packs_is_a_report_of_a_ring() -> None:
+    packed = struct.pack(
+        "<QqIBBBBQqqqQQQqII32x",
+        *(7, 1_002_500, 3, 1, Kind.FILLED, 5, 2, 123),
+        *(3_000, -300_750, -12, 9, 456, 88, -1, 4, 0),
+    )
+    ring = ReportRing(2)
+    assert ring.push(np.frombuffer(packed, REPORT_RECORD_DTYPE)) == 1
+    (report,) = ring.pop()
+    assert report.tobytes() == packed
+    assert (report["id"], report["kind"], report["flags"]) == (7, 17, 5)
+    assert (report["base_amount"], report["quote_amount"], report["fee"]) == (3_000, -300_750, -12)
+    assert (report["sequence"], report["ahead"], report["leaves"]) == (9, -1, 4)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind >= Kind.PLACED])
+@pytest.mark.parametrize("writers", [1, 2])
+def test_a_report_is_no_record_of_a_book(kind: Kind, writers: int) -> None:
+    if writers > 1 and not shared_books_are_built():
+        pytest.skip("shared books are not built here")
+    book = OrderBook(writers=writers, **({"base_price": 1} if writers > 1 else {}))
+    statuses = np.zeros(1, np.uint8)
+    records = orders(1, kind=kind)
+    assert book.apply(records, statuses).applied == 0
+    assert statuses[0] == Rejection.KIND
+    with refused(RecordError, field="kind", value=int(kind)):
+        validate(records)
 
 
 @given(st.lists(transaction_values, max_size=20))

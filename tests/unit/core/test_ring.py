@@ -19,14 +19,29 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.support import in_another_thread, numbered_bundles, orders, refused
-from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, BundleRing, RingStatistics, TransactionRing
+from tests.support import (
+    in_another_thread,
+    numbered_bundles,
+    numbered_reports,
+    orders,
+    refused,
+)
+from velox import (
+    BUNDLE_DTYPE,
+    REPORT_RECORD_DTYPE,
+    TRANSACTION_DTYPE,
+    BundleRing,
+    ReportRing,
+    RingStatistics,
+    TransactionRing,
+)
 from velox.errors import RecordError, RingError
 
 # ring type, its dtype, a maker of distinct items, the field that numbers them, header bytes
 KINDS = [
     pytest.param(TransactionRing, TRANSACTION_DTYPE, orders, "id", id="transactions"),
     pytest.param(BundleRing, BUNDLE_DTYPE, numbered_bundles, "sealed_ts_ns", id="bundles"),
+    pytest.param(ReportRing, REPORT_RECORD_DTYPE, numbered_reports, "sequence", id="reports"),
 ]
 every_kind = pytest.mark.parametrize(("ring_type", "dtype", "make", "field"), KINDS)
 
@@ -188,7 +203,7 @@ def test_the_defaults_are_those_of_the_design(
     ring_type: Any, dtype: Any, make: Any, field: str
 ) -> None:
     ring = ring_type()
-    assert ring.capacity == (4096 if ring_type is TransactionRing else 1024)
+    assert ring.capacity == (1024 if ring_type is BundleRing else 4096)
     assert ring.memory_bytes == 3 * 128 + ring.capacity * dtype.itemsize
     assert not ring.closed
     assert repr(ring) == f"<{ring_type.__name__} 0/{ring.capacity}>"
@@ -358,8 +373,9 @@ def test_a_numpy_integer_is_a_capacity() -> None:
 @every_kind
 def test_a_ring_takes_only_its_own_items(ring_type: Any, dtype: Any, make: Any, field: str) -> None:
     ring = ring_type(4)
-    other = BUNDLE_DTYPE if dtype == TRANSACTION_DTYPE else TRANSACTION_DTYPE
-    for wrong in (np.zeros(2, other), [1], make(4)[::2], None):
+    all_dtypes = [TRANSACTION_DTYPE, BUNDLE_DTYPE, REPORT_RECORD_DTYPE]
+    others = [np.zeros(2, other) for other in all_dtypes if other != dtype]
+    for wrong in (*others, [1], make(4)[::2], None):
         with pytest.raises(RecordError):
             ring.push(wrong)
     assert ring.statistics() == RingStatistics(0, 0, 0)

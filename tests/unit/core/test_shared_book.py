@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import refused
+from tests.support import MARKET_KINDS, refused
 from velox.core.records import TRANSACTION_DTYPE, Kind, Rejection, Side
 from velox.core.shared_book import TIMEOUT, SharedLadder
 from velox.errors import BookError, RecordError
@@ -175,7 +175,8 @@ def test_an_update_that_changes_nothing_is_applied():
 
 def test_an_unknown_kind_or_side_is_refused():
     ladder = SharedLadder()
-    assert ladder.update(Side.BID, len(Kind), 7, 1) == Rejection.KIND
+    for kind in (Kind.TRADE + 1, Kind.PLACED, Kind.RESYNC, 255):
+        assert ladder.update(Side.BID, kind, 7, 1) == Rejection.KIND
     assert ladder.update(2, Kind.ADD, 7, 1) == Rejection.SIDE
     for ask in (ladder.best, ladder.marked):
         with refused(BookError, field="side", value=2):
@@ -290,7 +291,7 @@ def test_depth_refuses_a_negative_number_of_levels():
 UPDATES = st.lists(
     st.tuples(
         st.sampled_from(list(Side)),
-        st.sampled_from([*Kind, Kind.ADD, Kind.SET]),
+        st.sampled_from([*MARKET_KINDS, Kind.ADD, Kind.SET]),
         st.one_of(st.integers(0, 5), st.integers(28, 36), st.integers(-2, 2**18 + 2)),
         st.one_of(st.integers(0, 3), st.integers(LARGEST - 1, LARGEST + 1)),
     ),

@@ -525,7 +525,13 @@ def test_rows_that_contradict_the_messages_are_named_and_open_the_book_anew(
     assert recording.checks is not None
     assert len(recording.checks) == 4
     books = [
-        Dictionaries(replace(recording, transactions=recording.transactions[:position]))
+        Dictionaries(
+            replace(
+                recording,
+                transactions=recording.transactions[:position],
+                venue_ts_ns=recording.venue_ts_ns[:position],
+            )
+        )
         for position in recording.checks.position
     ]
     exact = [

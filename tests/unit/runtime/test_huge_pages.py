@@ -12,7 +12,7 @@ import pytest
 
 import velox
 from tests.support import Array, inside, orders
-from velox import BundleRing, OrderBook, Pipeline, PipelineConfig, TransactionRing
+from velox import BundleRing, OrderBook, Pipeline, PipelineConfig, ReportRing, TransactionRing
 from velox.errors import BookError, ConfigError, RingError
 from velox.runtime import huge_pages as module
 from velox.runtime.huge_pages import HugePages, granted_bytes, look
@@ -20,7 +20,7 @@ from velox.runtime.huge_pages import HugePages, granted_bytes, look
 MIB = 1 << 20
 HUGE_PAGE = 2 * MIB
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux")
-every_ring = pytest.mark.parametrize("ring_type", [TransactionRing, BundleRing])
+every_ring = pytest.mark.parametrize("ring_type", [TransactionRing, BundleRing, ReportRing])
 
 # Two mappings that hold blocks, and one that holds other memory.
 SMAPS = """\
@@ -122,9 +122,7 @@ def test_memory_that_was_used_before_comes_zeroed(ring_type: Any) -> None:
     # A freed block comes back with its old contents; no slot may show them.
     for when in ("always", "never", "auto") * 3:
         ring = ring_type(1024, huge_pages=when)
-        items = np.zeros(1024, velox.TRANSACTION_DTYPE)
-        if ring_type is BundleRing:
-            items = np.zeros(1024, velox.BUNDLE_DTYPE)
+        items = np.zeros(1024, ring.pop().dtype)
         items.view(np.uint8)[:] = 0xFF
         assert (len(ring), ring.statistics()) == (0, (0, 0, 0))
         assert ring.push(items) == 1024

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from tests.support import hangs_are_broken_off, orders, refused
 from velox import CaptureOutput, Pipeline, PipelineConfig, PoissonIngress, PullOutput, PushIngress
 from velox.errors import CaptureError, ConfigError, PipelineError, RingError
 
+ROOT = Path(__file__).resolve().parents[3]
 SHARED = PipelineConfig(placement="shared", idle="backoff", bundle_timeout_ns=1000)
 
 
@@ -226,6 +231,7 @@ def test_the_descriptors_are_closed_with_the_output() -> None:
         with pipeline:
             pass
         del output, pipeline
+    gc.collect()
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -267,3 +273,17 @@ def test_asyncio_takes_every_bundle() -> None:
     with hangs_are_broken_off(30):
         taken = asyncio.run(consume())
     assert taken == pipeline.report().ledger.delivered_transactions > 1000
+
+
+def test_the_example_for_asyncio_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "asyncio_polling.py"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "balanced: True" in done.stdout

@@ -113,7 +113,7 @@ def orders() -> np.ndarray[Any, Any]:
     rows = np.zeros(24, TRANSACTION_DTYPE)
     for index, row in enumerate(rows):
         row["id"], row["price"], row["size"] = index, 1_000 + index % 7, 1 + index % 5
-        row["side"], row["kind"] = index & 1, index % len(Kind)
+        row["side"], row["kind"] = index & 1, index % (Kind.TRADE + 1)
     return rows
 
 

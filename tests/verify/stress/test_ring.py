@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from tests.support import Array, rounds
-from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, BundleRing, RingStatistics, TransactionRing
+from velox import (
+    BUNDLE_DTYPE,
+    REPORT_RECORD_DTYPE,
+    TRANSACTION_DTYPE,
+    BundleRing,
+    ReportRing,
+    RingStatistics,
+    TransactionRing,
+)
 
 # Any slot that is read before it was written, or overwritten before it was read, breaks these.
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -39,12 +47,26 @@ def patterned_bundles(first: int, count: int) -> Array:
     return bundles
 
 
+def patterned_reports(first: int, count: int) -> Array:
+    reports = np.zeros(count, REPORT_RECORD_DTYPE)
+    numbers = np.arange(first, first + count, dtype=np.uint64)
+    mixed = numbers * MULTIPLIER
+    reports["id"], reports["sequence"] = numbers, ~numbers
+    reports["base_amount"] = mixed.view(np.int64)
+    reports["reserved"] = mixed[:, np.newaxis] + np.arange(4, dtype=np.uint64)
+    return reports
+
+
 @pytest.mark.parametrize("taking", ["pop", "peek"])
 @pytest.mark.parametrize("capacity", [1, 2, 8, 512, 4096])
 @pytest.mark.parametrize(
     ("ring_type", "make", "total"),
-    [(TransactionRing, patterned, 100_000), (BundleRing, patterned_bundles, 10_000)],
-    ids=["transactions", "bundles"],
+    [
+        (TransactionRing, patterned, 100_000),
+        (BundleRing, patterned_bundles, 10_000),
+        (ReportRing, patterned_reports, 40_000),
+    ],
+    ids=["transactions", "bundles", "reports"],
 )
 def test_what_one_thread_pushes_the_other_takes_byte_for_byte(
     ring_type: Any, make: Any, total: int, capacity: int, taking: str

@@ -85,6 +85,7 @@ class _Diff(NamedTuple):
     origin: Origin
     time: int
     event_time: int  # 0 where the message has none
+    venue_time: int  # of the transaction, or else of the event; 0 where the message has neither
     first: int
     final: int
     previous: int | None  # None on spot, which does not send it
@@ -117,6 +118,7 @@ class _Snapshot(NamedTuple):
     last: int
     bids: Levels
     asks: Levels
+    venue_time: int
 
     def bridges(self, diff: _Diff) -> bool:
         return diff.is_before(self.last) or diff.joins(self.last)
@@ -369,13 +371,21 @@ class BinanceSession:
         symbol = self._scanned[scanner.symbol]
         market = symbol.market
         if code == TRADE:
-            self._print(symbol, scanner.identity, scanner.price, scanner.size, scanner.maker_buys)
+            self._print(
+                symbol,
+                scanner.identity,
+                scanner.price,
+                scanner.size,
+                scanner.maker_buys,
+                venue_time=scanner.venue_time,
+            )
             return
         places = (market.prices.places, market.sizes.places)
         diff = _Diff(
             origin,
             self._now(),
             scanner.event_time,
+            scanner.venue_time,
             scanner.first,
             scanner.final,
             scanner.previous if scanner.has_previous else None,
@@ -520,7 +530,8 @@ class BinanceSession:
         diff = _Diff(
             origin,
             self._now(),
-            epoch_ns(integer(message, "E"), "E") if "E" in message else 0,
+            _epoch(message, "E"),
+            _venue_time(message),
             integer(message, "U"),
             integer(message, "u"),
             integer(message, "pu") if "pu" in message else None,
@@ -530,7 +541,14 @@ class BinanceSession:
         if diff.first > diff.final:
             raise MalformedError(f"{diff.first} is greater than u = {diff.final}", "U")
         if is_picture:
-            self._picture(symbol, diff.final, diff.bids, diff.asks, event_time=diff.event_time)
+            self._picture(
+                symbol,
+                diff.final,
+                diff.bids,
+                diff.asks,
+                event_time=diff.event_time,
+                venue_time=diff.venue_time,
+            )
             return
         self._take(symbol, diff, told=match is not None)
 
@@ -590,7 +608,7 @@ class BinanceSession:
         return symbol.event_time > 0 and diff.event_time > symbol.event_time + RESTART_NS
 
     def _apply(self, symbol: SymbolState, diff: _Diff) -> None:
-        self.sink.update(symbol.market, diff.time, diff.bids, diff.asks)
+        self.sink.update(symbol.market, diff.time, diff.bids, diff.asks, venue_time=diff.venue_time)
         symbol.last = diff.final
         symbol.at_snapshot = False
         symbol.joined = True
@@ -600,7 +618,9 @@ class BinanceSession:
         symbol.positions.append(self.sink.count)
 
     def _open(self, symbol: SymbolState, snapshot: _Snapshot, time: int) -> None:
-        self.sink.snapshot(symbol.market, time, snapshot.bids, snapshot.asks)
+        self.sink.snapshot(
+            symbol.market, time, snapshot.bids, snapshot.asks, venue_time=snapshot.venue_time
+        )
         symbol.last = snapshot.last
         symbol.at_snapshot = True
         symbol.opened_at = time
@@ -625,11 +645,11 @@ class BinanceSession:
                 self._apply(symbol, diff)
                 return
             symbol.lost = True
-        self._forget(symbol, diff.time)
+        self._forget(symbol, diff.time, venue_time=diff.venue_time)
         symbol.waiting = [diff]
 
-    def _forget(self, symbol: SymbolState, time: int) -> None:
-        self.sink.clear(symbol.market, time)
+    def _forget(self, symbol: SymbolState, time: int, *, venue_time: int = 0) -> None:
+        self.sink.clear(symbol.market, time, venue_time=venue_time)
         symbol.last = None
         symbol.at_snapshot = False
         symbol.opened_by = None
@@ -637,7 +657,14 @@ class BinanceSession:
         symbol.waiting = []
 
     def _picture(
-        self, symbol: SymbolState, final: int, bids: Levels, asks: Levels, *, event_time: int = 0
+        self,
+        symbol: SymbolState,
+        final: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        event_time: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Take a message that holds all of the best levels."""
         if symbol.joined and symbol.last is not None:
@@ -654,7 +681,12 @@ class BinanceSession:
             # Diffs may still continue the snapshot, though the picture is newer.
             symbol.spare, symbol.last, symbol.at_snapshot = symbol.opened_by, None, False
         self.sink.snapshot(
-            symbol.market, self._now(), bids, asks, levels=max(len(bids.prices), len(asks.prices))
+            symbol.market,
+            self._now(),
+            bids,
+            asks,
+            levels=max(len(bids.prices), len(asks.prices)),
+            venue_time=venue_time,
         )
         symbol.picture, symbol.picture_time = final, event_time
         symbol.finals.append(final)
@@ -683,7 +715,13 @@ class BinanceSession:
             return
         bids = symbol.market.levels(member(message, "bids"), "bids")
         asks = symbol.market.levels(member(message, "asks"), "asks")
-        self._picture(symbol, integer(message, "lastUpdateId"), bids, asks)
+        self._picture(
+            symbol,
+            integer(message, "lastUpdateId"),
+            bids,
+            asks,
+            venue_time=_venue_time(message),
+        )
 
     def _name_in(self, message: dict[str, Any]) -> str | None:
         # Only snapshots of COIN-M name their symbol.
@@ -735,6 +773,7 @@ class BinanceSession:
             integer(each.message, "lastUpdateId"),
             symbol.market.levels(member(each.message, "bids"), "bids", zero_allowed=False),
             symbol.market.levels(member(each.message, "asks"), "asks", zero_allowed=False),
+            _venue_time(each.message),
         )
         require_uncrossed(symbol.market, snapshot.bids, snapshot.asks, "bids")
         self._place(symbol, snapshot)
@@ -801,10 +840,19 @@ class BinanceSession:
         maker_buys = member(message, "m")
         if type(maker_buys) is not bool:
             raise MalformedError(f"{shown(maker_buys)} is not true or false", "m")
-        self._print(symbol, integer(message, "t"), price, size, maker_buys)
+        self._print(
+            symbol, integer(message, "t"), price, size, maker_buys, venue_time=_venue_time(message)
+        )
 
     def _print(
-        self, symbol: SymbolState, identity: int, price: int, size: int, maker_buys: bool
+        self,
+        symbol: SymbolState,
+        identity: int,
+        price: int,
+        size: int,
+        maker_buys: bool,
+        *,
+        venue_time: int,
     ) -> None:
         if not size:
             return  # futures also print insurance fund and liquidation notes, of size 0
@@ -820,6 +868,7 @@ class BinanceSession:
             side=int(Side.BID if maker_buys else Side.ASK),
             price=price,
             size=size,
+            venue_time=venue_time,
         )
 
     def _ticker(self, message: dict[str, Any]) -> None:
@@ -901,6 +950,16 @@ class BinanceSession:
                 lines=symbol.doubtful,
                 fatal=True,
             )
+
+
+def _epoch(message: dict[str, Any], field: str) -> int:
+    """A time of a message in ns; 0 if it has none."""
+    return epoch_ns(integer(message, field), field) if field in message else 0
+
+
+def _venue_time(message: dict[str, Any]) -> int:
+    """The time of a message's transaction, or else of its event; 0 if it has neither."""
+    return _epoch(message, "T") or _epoch(message, "E")
 
 
 def _levels(columns: tuple[bytes, bytes], places: tuple[int, int]) -> Levels:

@@ -178,7 +178,7 @@ def require_uncrossed(market: Market, bids: Levels, asks: Levels, field: str) ->
 class Sink(Protocol):
     """The interface to which a session writes the levels and trades of its messages.
 
-    Times are nanoseconds.
+    Times are nanoseconds. `venue_time` is the venue's own time of the event; 0 if it gives none.
     """
 
     def market(
@@ -192,18 +192,35 @@ class Sink(Protocol):
         """Add a market. Units that are not given follow from its numbers."""
 
     def snapshot(
-        self, market: Market, time: int, bids: Levels, asks: Levels, *, levels: int = 0
+        self,
+        market: Market,
+        time: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        levels: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Open a book with these levels. Levels beyond them are unknown."""
 
-    def update(self, market: Market, time: int, bids: Levels, asks: Levels) -> None:
+    def update(
+        self, market: Market, time: int, bids: Levels, asks: Levels, *, venue_time: int = 0
+    ) -> None:
         """Set levels of an open book; a size of 0 deletes one."""
 
-    def clear(self, market: Market, time: int) -> None:
+    def clear(self, market: Market, time: int, *, venue_time: int = 0) -> None:
         """Empty a book whose contents are no longer known."""
 
     def trade(
-        self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
+        self,
+        market: Market,
+        time: int,
+        *,
+        identity: int,
+        side: int,
+        price: int,
+        size: int,
+        venue_time: int = 0,
     ) -> None:
         """Add a trade; `side` is that of the order that rested in the book."""
 
@@ -258,6 +275,8 @@ class LevelRecorder:
         self._prices = array("q")
         self._sizes = array("q")
         self._last_of_event = array("q")
+        # The venue's time of each event.
+        self._venue_times = array("Q")
         # The fewest decimals of a price, if they follow from the prices.
         self._least_places = PRICE_PLACES
         # Rows of KNOWN_DTYPE.
@@ -304,7 +323,14 @@ class LevelRecorder:
         return market
 
     def snapshot(
-        self, market: Market, time: int, bids: Levels, asks: Levels, *, levels: int = 0
+        self,
+        market: Market,
+        time: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        levels: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Open a book: clear it, then set each of its levels.
 
@@ -320,23 +346,33 @@ class LevelRecorder:
         for side, half in ((_BID, bids), (_ASK, asks)):
             self._run((0, 0, 0, side, _CLEAR, _SNAPSHOT, market.id, time), _ZERO, _ZERO)
             self._run((0, 0, 0, side, _SET, _SNAPSHOT, market.id, time), *market.present(half))
-        self._end_event()
+        self._end_event(venue_time)
 
-    def update(self, market: Market, time: int, bids: Levels, asks: Levels) -> None:
+    def update(
+        self, market: Market, time: int, bids: Levels, asks: Levels, *, venue_time: int = 0
+    ) -> None:
         """Set levels of an open book; a size of 0 deletes one."""
         if bids.prices or asks.prices:
             for side, half in ((_BID, bids), (_ASK, asks)):
                 self._run((0, 0, 0, side, _SET, _NO_FLAGS, market.id, time), *market.present(half))
-            self._end_event()
+            self._end_event(venue_time)
 
-    def clear(self, market: Market, time: int) -> None:
+    def clear(self, market: Market, time: int, *, venue_time: int = 0) -> None:
         """Empty a book whose contents are no longer known."""
         for side in (_BID, _ASK):
             self._run((0, 0, 0, side, _CLEAR, _NO_FLAGS, market.id, time), _ZERO, _ZERO)
-        self._end_event()
+        self._end_event(venue_time)
 
     def trade(
-        self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
+        self,
+        market: Market,
+        time: int,
+        *,
+        identity: int,
+        side: int,
+        price: int,
+        size: int,
+        venue_time: int = 0,
     ) -> None:
         """Add a trade; `side` is that of the order that rested in the book."""
         self._run(
@@ -344,7 +380,7 @@ class LevelRecorder:
             array("q", [price]),
             array("q", [size]),
         )
-        self._end_event()
+        self._end_event(venue_time)
 
     def _run(self, record: Record, prices: array[int], sizes: array[int]) -> None:
         """Add one copy of `record` for each level. Prices and sizes are filled in at the end."""
@@ -355,8 +391,9 @@ class LevelRecorder:
         self._sizes.extend(sizes)
         self.count += len(prices)
 
-    def _end_event(self) -> None:
+    def _end_event(self, venue_time: int) -> None:
         self._last_of_event.append(self.count - 1)
+        self._venue_times.append(venue_time)
 
     def _rescale(self, market: Market, grown: Grown) -> None:
         """Convert the numbers that are kept after the unit of a market became finer."""
@@ -496,6 +533,22 @@ class LevelRecorder:
         if not len(wide_trades):
             return transactions, _unmoved
         return self._split(transactions, wide_trades, sizes, report)
+
+    def venue_times(self, moved: Callable[[Any], npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
+        """Return the venue's time of each record in ns, 0 if unknown.
+
+        Parameters
+        ----------
+        moved : callable
+            The second result of `transactions`.
+
+        Returns
+        -------
+        ndarray, dtype uint64
+            As long as the first result of `transactions`.
+        """
+        ends = moved(np.frombuffer(self._last_of_event, np.int64) + 1)
+        return np.repeat(np.frombuffer(self._venue_times, np.uint64), np.diff(ends, prepend=0))
 
     def _split(
         self,

@@ -234,7 +234,14 @@ class OkxSession:
             return
         if book.rank != rank:
             book.recent = _Recent()
-        self.sink.snapshot(book.market, self.time, bids, asks, levels=PICTURE_CHANNELS[channel])
+        self.sink.snapshot(
+            book.market,
+            self.time,
+            bids,
+            asks,
+            levels=PICTURE_CHANNELS[channel],
+            venue_time=_venue_time(data),
+        )
         self._applied(book, rank, sequence, identity, _checksum(data))
 
     def _book(
@@ -255,6 +262,7 @@ class OkxSession:
             self.ignored[channel] += 1  # another channel is read
             return
         checksum = _checksum(data)
+        venue_time = _venue_time(data)
         bids, asks = self._levels(book, data, whole=opens)
         sequence = _sequence(data)
         identity = _identity(data, sequence)
@@ -267,11 +275,13 @@ class OkxSession:
             if book.rank != rank or not book.opened:
                 book.recent = _Recent()
             known = BOOK_CHANNELS[channel]
-            self.sink.snapshot(book.market, self.time, bids, asks, levels=known)
-        elif not self._continues(book, data, origin):
+            self.sink.snapshot(
+                book.market, self.time, bids, asks, levels=known, venue_time=venue_time
+            )
+        elif not self._continues(book, data, origin, venue_time):
             return
         else:
-            self.sink.update(book.market, self.time, bids, asks)
+            self.sink.update(book.market, self.time, bids, asks, venue_time=venue_time)
         self._applied(book, rank, sequence, identity, checksum)
 
     def _applied(
@@ -290,7 +300,9 @@ class OkxSession:
             self.markets.append(book.market.id)
             self.checksums.append(checksum)
 
-    def _continues(self, book: _Book, data: dict[str, Any], origin: Hashable) -> bool:
+    def _continues(
+        self, book: _Book, data: dict[str, Any], origin: Hashable, venue_time: int
+    ) -> bool:
         """Whether an update may be applied to the book in its present state."""
         if not book.opened:
             if book.lost:
@@ -312,7 +324,7 @@ class OkxSession:
         if self.on_gap == "continue":
             return True
         # The book is no longer correct until the next snapshot.
-        self.sink.clear(book.market, self.time)
+        self.sink.clear(book.market, self.time, venue_time=venue_time)
         book.opened, book.lost = False, True
         return False
 
@@ -330,6 +342,7 @@ class OkxSession:
         if not size:
             raise MalformedError(f"{shown(trade['sz'])}: a trade has a size", "sz")
         price = book.market.price(member(trade, "px"), "px")
+        venue_time = _venue_time(trade)
         identity = int(trade_id)
         if identity in book.recent_trades:
             self.ignored["trade known already"] += 1
@@ -342,6 +355,7 @@ class OkxSession:
             side=_SIDES[taker],
             price=price,
             size=size,
+            venue_time=venue_time,
         )
 
 
@@ -373,6 +387,11 @@ def _time_of(data: dict[str, Any]) -> int:
     if type(text) is not str or not text.isdecimal() or not text.isascii() or len(text) > 19:
         raise MalformedError(f"{shown(text)} is not a time", "ts")
     return epoch_ns(int(text), "ts")
+
+
+def _venue_time(data: dict[str, Any]) -> int:
+    """The venue's time of a book or a trade in ns; 0 if it has none."""
+    return _time_of(data) if "ts" in data else 0
 
 
 def _checksum(data: dict[str, Any]) -> int:

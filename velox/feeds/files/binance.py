@@ -175,7 +175,8 @@ def read(
     -------
     Recording
         `ingress_ts_ns` is the line's local timestamp, or else the event time `E`, or else the time
-        of an adjacent message.
+        of an adjacent message. `venue_ts_ns` is the transaction time `T`, or else `E`; it is 0 for
+        snapshots of spot, which have neither.
 
     Raises
     ------
@@ -239,6 +240,7 @@ def _recording(
         gaps=session.gaps,
         unknown=unknown,
         known=known,
+        venue_ts_ns=recorder.venue_times(moved),
     )
 
 

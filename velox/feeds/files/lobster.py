@@ -117,7 +117,7 @@ def read(
     Returns
     -------
     Recording
-        `ingress_ts_ns` counts from midnight, New York time.
+        `ingress_ts_ns` and `venue_ts_ns` are the same, and count from midnight, New York time.
 
     Raises
     ------
@@ -140,8 +140,9 @@ def read(
         raise source.nothing("message")
     if tick is None:
         tick = 1 if reader.finer else CENT
+    transactions = np.array(reader.records, TRANSACTION_DTYPE)
     return Recording(
-        transactions=np.array(reader.records, TRANSACTION_DTYPE),
+        transactions=transactions,
         instruments=(
             Instrument(name=name or messages.name.partition("_")[0], tick_size=tick, levels=levels),
         ),
@@ -152,6 +153,7 @@ def read(
         ignored=dict(reader.ignored),
         contradictions=reader.contradictions,
         known=np.array(reader.known, KNOWN_DTYPE),
+        venue_ts_ns=transactions["ingress_ts_ns"].copy(),
     )
 
 

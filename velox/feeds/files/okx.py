@@ -125,7 +125,8 @@ def read(
     Returns
     -------
     Recording
-        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`. An instrument that no
+        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`, which is also
+        `venue_ts_ns`. An instrument that no
         REST list names has the greatest common divisors of its prices and sizes as tick and lot.
         Prices have 4 decimals, or as many as the tick or the prices need. Instruments with
         checksums share the finest scale among them.
@@ -169,6 +170,7 @@ def read(
         gaps=session.gaps,
         unknown=unknown,
         known=known,
+        venue_ts_ns=recorder.venue_times(moved),
     )
 
 

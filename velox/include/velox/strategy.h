@@ -37,6 +37,23 @@ typedef struct __attribute__((packed)) velox_transaction {
     uint64_t ingress_ts_ns; /* 0 in an emitted record: the time of the input record is taken */
 } velox_transaction;
 
+/* What became of one of our orders, 128 bytes; drawn in velox/core/records.pxd. A record of a kind
+   from 16 on is the head of one: 16 PLACED, 17 FILLED, 18 CANCELLED, 19 REJECTED,
+   20 CANCEL_REJECTED, 21 EXPIRED, 22 BLOCKED, 23 UNKNOWN, 24 TIMER, 25 RESYNC. */
+typedef struct velox_report {
+    velox_transaction record;
+    int64_t base_amount;    /* what was traded, in the venue's own units */
+    int64_t quote_amount;   /* what was paid or received for it */
+    int64_t fee;            /* in the unit of quote_amount; a rebate is negative */
+    uint64_t sequence;      /* the source's number of this report; 0: none */
+    uint64_t venue_ts_ns;   /* the venue's own time; 0: not known */
+    uint64_t venue_order;   /* the venue's number of the order; 0: not known */
+    int64_t ahead;          /* quantity in front of the order; -1: not known */
+    uint32_t leaves;        /* lots still open */
+    uint32_t reason;        /* why it was rejected, cancelled or blocked */
+    uint64_t reserved[4];   /* zeros */
+} velox_report;
+
 /* The book of the record's market, after the record, 80 bytes:
 
      0  bid_price       8  bid_quantity    16  ask_price     24  ask_quantity
@@ -71,6 +88,7 @@ typedef int32_t (*velox_strategy)(const velox_transaction *record, const velox_b
 
 #ifndef __cplusplus
 _Static_assert(sizeof(velox_transaction) == 32, "velox_transaction is 32 bytes");
+_Static_assert(sizeof(velox_report) == 128, "velox_report is 128 bytes");
 _Static_assert(sizeof(velox_book_view) == 80, "velox_book_view is 80 bytes");
 #endif
 

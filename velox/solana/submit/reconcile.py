@@ -105,6 +105,22 @@ class Reconciler:
         in_flight.looks += 1
         return info
 
+    def ran_out(self, in_flight: InFlight) -> bool | None:
+        """Return whether a failed transaction used all its compute units. None: ask again.
+
+        A program that ends without a code of its own either panicked or ran out.
+
+        Raises
+        ------
+        TransportError, RateLimitedError
+            The node does not answer.
+        """
+        info = self._details(in_flight)
+        if info is None and in_flight.looks < MAX_DETAIL_REQUESTS:
+            return None
+        used = info.units_consumed if info is not None else None
+        return used is not None and 0 < in_flight.compute_units <= used
+
     def drop_missing(self, in_flight: InFlight) -> bool:
         """Remove orders that a failed transaction was to cancel and that others have filled.
 
@@ -135,6 +151,9 @@ class Reconciler:
         again = iter(numbers[len(batch.places) :])
         replaced = [next(again) if left else None for left in batch.cancels.values()]
         self._queue.landed(batch, numbers[: len(batch.places)], replaced)
+        again_placed = [order for order, left in batch.cancels.items() if left]
+        for order, number in zip([*batch.places, *again_placed], placed, strict=True):
+            order.hint = number.hint
         for fill in result.fills:
             lots, part = divmod(fill.base_atoms, carrier.lot_atoms)
             self._queue.working.fill(carrier.market or 0, fill.sequence, lots, slot)

@@ -283,10 +283,17 @@ def order_numbers(
         except RecordError:
             continue
         if len(placed) == count:
-            return [OrderNumber(each.sequence, each.rests) for each in placed]
+            return [
+                OrderNumber(each.sequence, each.rests, each.hint if each.rests else None)
+                for each in placed
+            ]
     logged = [each for each in events if isinstance(each, PlaceOrderLog) and each.trader == trader]
     if len(logged) == count:
-        return [OrderNumber(each.sequence, each.order_index != NO_INDEX) for each in logged]
+        return [
+            OrderNumber(each.sequence, rests, each.order_index if rests else None)
+            for each in logged
+            for rests in (each.order_index != NO_INDEX,)
+        ]
     return None
 
 

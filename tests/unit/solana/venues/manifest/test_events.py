@@ -118,11 +118,12 @@ def test_only_what_the_program_itself_logged_is_heard() -> None:
 
 def test_numbers_come_from_the_answer_or_else_from_the_log() -> None:
     answer = struct.pack("<IQIQI", 2, 41, 80, 42, 2**32 - 1)
-    assert order_numbers([answer], [], 2, TRADER) == [(41, True), (42, False)]
-    assert order_numbers([None, b"\x09", answer], [], 2, TRADER) == [(41, True), (42, False)]
+    assert order_numbers([answer], [], 2, TRADER) == [(41, True, 80), (42, False, None)]
+    found = order_numbers([None, b"\x09", answer], [], 2, TRADER)
+    assert found == [(41, True, 80), (42, False, None)]
     events = decode_events([PLACED, FILLED])
-    assert order_numbers([], events, 1, TRADER) == [(42, True)]
-    assert order_numbers([None, b"\x09"], events, 1, TRADER) == [(42, True)]
+    assert order_numbers([], events, 1, TRADER) == [(42, True, 80)]
+    assert order_numbers([None, b"\x09"], events, 1, TRADER) == [(42, True, 80)]
     assert order_numbers([answer], events, 3, TRADER) is None
     assert order_numbers([], events, 1, OTHER) is None
 
