@@ -3,6 +3,10 @@
 Updates chain by ``prevSeqId == seqId`` of the message before. A maintenance may reset `seqId` to a
 lower value while `prevSeqId` still chains. So only an id that was seen recently counts as a
 repetition.
+
+A recording may hold what two connections received. Once a book's message was repeated, an update
+that does not continue the book is held: for a second at most, until those before it have come. Only
+then is it a gap.
 """
 
 from __future__ import annotations
@@ -40,6 +44,9 @@ CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 
 # How many recent messages are kept to find repetitions.
 RECENT = 8_192
+# How long an update that came too early may wait for those before it, and how many may wait.
+REORDER_NS = 1_000_000_000
+REORDER_LIMIT = 1024
 
 _SIDES = {"buy": int(Side.ASK), "sell": int(Side.BID)}  # of whom the taker met
 
@@ -68,6 +75,17 @@ class _Recent:
             self._values.discard(self._order.popleft())
 
 
+class _Update(NamedTuple):
+    origin: Hashable
+    bids: Levels
+    asks: Levels
+    sequence: int | None
+    previous: int | None
+    identity: Hashable
+    checksum: int
+    venue_time: int
+
+
 @dataclass(slots=True)
 class _Book:
     market: Market
@@ -78,6 +96,12 @@ class _Book:
     sequence: int | None = None
     recent: _Recent = field(default_factory=_Recent)
     recent_trades: _Recent = field(default_factory=_Recent)
+    venue_time: int = 0  # of the newest message that was applied
+    # Whether a message was repeated: several connections were recorded.
+    redundant: bool = False
+    # Updates that came too early, by the id that they continue, and when the first of them came.
+    held: dict[int, _Update] = field(default_factory=dict)
+    held_since: int = 0
 
 
 class OkxSession:
@@ -102,6 +126,8 @@ class OkxSession:
         How many messages were ignored, by the name of the channel, the event or the reason.
     gaps : int
         Updates that did not continue the one before.
+    reordered : int
+        Updates that came after updates that they precede, and were applied in their place.
     positions, markets, checksums : array of int
         The venue's checksums: the sink's count after each, its market, and its value.
 
@@ -128,6 +154,7 @@ class OkxSession:
         self.trades = trades
         self.ignored: Counter[str] = Counter()
         self.gaps = 0
+        self.reordered = 0
         self.time = 0
         self.books: dict[str, _Book] = {}
         self.positions = array("q")
@@ -267,10 +294,19 @@ class OkxSession:
         sequence = _sequence(data)
         identity = _identity(data, sequence)
         if identity is not None and book.opened and identity in book.recent and book.rank == rank:
-            keeps_alive = sequence is not None and sequence == _previous(data)
+            keeps_alive = sequence is not None and sequence == _previous(data) == book.sequence
             if not keeps_alive:
                 self.ignored[f"{channel} known already"] += 1
+                book.redundant = True
                 return
+        if opens and book.rank == rank and _is_older(book, sequence, venue_time):
+            # The first message of another connection.
+            self.ignored[f"{channel} known already"] += 1
+            book.redundant = True
+            return
+        update = _Update(
+            origin, bids, asks, sequence, _previous(data), identity, checksum, venue_time
+        )
         if opens:
             if book.rank != rank or not book.opened:
                 book.recent = _Recent()
@@ -278,11 +314,58 @@ class OkxSession:
             self.sink.snapshot(
                 book.market, self.time, bids, asks, levels=known, venue_time=venue_time
             )
-        elif not self._continues(book, data, origin, venue_time):
+            self._applied(book, rank, sequence, identity, checksum)
+            book.venue_time = venue_time
+        elif not self._holds(book, update):
+            self._update(book, rank, update)
+        if book.held:
+            self._continue_held(book, rank)
+
+    def _update(self, book: _Book, rank: int, update: _Update) -> None:
+        """Apply an update if it continues the book."""
+        if not self._continues(book, update):
             return
+        self.sink.update(
+            book.market, self.time, update.bids, update.asks, venue_time=update.venue_time
+        )
+        self._applied(book, rank, update.sequence, update.identity, update.checksum)
+        book.venue_time = update.venue_time
+
+    def _holds(self, book: _Book, update: _Update) -> bool:
+        """Keep an update until those before it have come. False if it can be decided now."""
+        previous = update.previous
+        if not (book.redundant and book.opened) or self.on_gap == "stop":
+            return False
+        if book.sequence is None or previous is None or previous == book.sequence:
+            self.reordered += bool(book.held) and previous == book.sequence
+            return False
+        if not book.held:
+            book.held_since = self.time
+        # A message that only keeps the connection alive continues itself.
+        if previous in book.held or previous == update.sequence:
+            self.ignored["update known already"] += 1
         else:
-            self.sink.update(book.market, self.time, bids, asks, venue_time=venue_time)
-        self._applied(book, rank, sequence, identity, checksum)
+            book.held[previous] = update
+        return True
+
+    def _continue_held(self, book: _Book, rank: int) -> None:
+        """Apply what was held, as far as it continues the book; or give it up as a gap."""
+        while book.opened and book.sequence in book.held:
+            self._update(book, rank, book.held.pop(book.sequence))
+            book.held_since = self.time
+        expired = self.time > book.held_since + REORDER_NS or len(book.held) > REORDER_LIMIT
+        if book.held and (expired or not book.opened):
+            self._give_up(book, rank)
+
+    def _give_up(self, book: _Book, rank: int) -> None:
+        held, book.held = book.held, {}
+        for update in held.values():
+            self._update(book, rank, update)
+
+    def finish(self) -> None:
+        """End the session: what an update waits for does not come any more."""
+        for book in self.books.values():
+            self._give_up(book, book.rank)
 
     def _applied(
         self,
@@ -300,9 +383,7 @@ class OkxSession:
             self.markets.append(book.market.id)
             self.checksums.append(checksum)
 
-    def _continues(
-        self, book: _Book, data: dict[str, Any], origin: Hashable, venue_time: int
-    ) -> bool:
+    def _continues(self, book: _Book, update: _Update) -> bool:
         """Whether an update may be applied to the book in its present state."""
         if not book.opened:
             if book.lost:
@@ -311,7 +392,7 @@ class OkxSession:
             raise MalformedError(
                 f"no snapshot of {book.market.name} comes before this update", "action"
             )
-        previous = _previous(data)
+        previous = update.previous
         if book.sequence is None or previous is None or previous == book.sequence:
             return True
         self.gaps += 1
@@ -320,11 +401,11 @@ class OkxSession:
             f"got {previous}",
             "prevSeqId",
         )
-        self.report(error, origin, lines=int(self.on_gap == "stop"))
+        self.report(error, update.origin, lines=int(self.on_gap == "stop"))
         if self.on_gap == "continue":
             return True
         # The book is no longer correct until the next snapshot.
-        self.sink.clear(book.market, self.time, venue_time=venue_time)
+        self.sink.clear(book.market, self.time, venue_time=update.venue_time)
         book.opened, book.lost = False, True
         return False
 
@@ -357,6 +438,17 @@ class OkxSession:
             size=size,
             venue_time=venue_time,
         )
+
+
+def _is_older(book: _Book, sequence: int | None, venue_time: int) -> bool:
+    """Whether a snapshot tells of a time before the book's own."""
+    return (
+        book.opened
+        and sequence is not None
+        and book.sequence is not None
+        and sequence < book.sequence
+        and 0 < venue_time <= book.venue_time
+    )
 
 
 def _object(value: Any) -> dict[str, Any]:

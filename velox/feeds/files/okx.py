@@ -57,6 +57,7 @@ def _walk(source: Source, session: OkxSession, recorder: LevelRecorder) -> None:
                     source.faults.report(place.error(error))
                 if source.reached(recorder.count):
                     return
+    session.finish()
 
 
 def _line(raw: bytes, session: OkxSession, place: Place) -> None:
@@ -168,6 +169,7 @@ def read(
         source=source.paths,
         ignored=dict(session.ignored),
         gaps=session.gaps,
+        reordered=session.reordered,
         unknown=unknown,
         known=known,
         venue_ts_ns=recorder.venue_times(moved),
