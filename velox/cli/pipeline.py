@@ -26,7 +26,7 @@ from velox.errors import ConfigError, PipelineError, VeloxError
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
-from velox.runtime.markets import refuse_other_scales
+from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.sidecar import array_beside, sidecar_of
@@ -75,7 +75,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
     result.add_argument(
         "--submit",
         metavar="WHERE",
-        help="send the orders to Solana: localnet (a cluster in this process), or CONFIG.toml",
+        help="send the orders to Solana: localnet (the market of a cluster in this process), "
+        "localnet:memo (the cluster alone), or CONFIG.toml",
     )
     add_journal_option(result)
     result.add_argument(
@@ -131,7 +132,9 @@ def drive(
     """
     destination = destination_of(options)
     if destination is not None:
-        refuse_other_scales(parts.get("books", ()), field="submit")
+        books = parts.get("books", ())
+        refuse_other_scales(books, field="submit")
+        destination.expect(priced_markets(ingresses, books))
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(

@@ -41,6 +41,14 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "--channel",
         {"metavar": "NAME", "help": "the book channel to read, such as books or books5"},
     ),
+    "book_depth": (
+        "--book-depth",
+        {
+            "type": integer,
+            "metavar": "N",
+            "help": "levels a side that were subscribed to, if the recording does not say it",
+        },
+    ),
     "depth_stream": (
         "--depth-stream",
         {

@@ -150,8 +150,8 @@ class Recording:
         -------
         dict
             ``source``, ``records``, ``checks``, ``skipped``, ``ignored``, ``gaps``, ``reordered``,
-            ``unknown``, ``contradictions``, ``problems``, and ``known``: for each market its ``market``,
-            ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the end. These
+            ``unknown``, ``contradictions``, ``problems``, and ``known``: for each market its
+            ``market``, ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the end. These
             prices are decimal text.
         """
         return {

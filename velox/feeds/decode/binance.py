@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -50,12 +50,12 @@ from velox.feeds.decode.fields import (
 )
 from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import OnGap, Report
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
 
-__all__ = ["BinanceSession", "DepthStream", "OnGap", "Report", "SymbolState"]
+__all__ = ["BinanceSession", "DepthStream", "SymbolState"]
 
 DepthStream = Literal["auto", "diff", "partial"]
-OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
 # Event times of one symbol rise with its ids. If a known id comes again with an event time that is
@@ -78,18 +78,6 @@ PARTIAL_LEVELS = 20
 _DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
 # An object with one of these keys describes a book. An object without them does not.
 _BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
-
-
-class Report(Protocol):
-    """Called for each message that cannot be read, and for each fault that is found later."""
-
-    def __call__(
-        self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
-    ) -> None:
-        """`lines` is how many lines are lost; 0 for a note only.
-
-        A fatal error always stops the load.
-        """
 
 
 class _Diff(NamedTuple):
@@ -148,7 +136,7 @@ class SymbolState:
     Attributes
     ----------
     market : Market
-    finals, positions : array of int
+    ids, positions : array of int
         The final id of each diff or whole picture that was applied, and the sink's count after it.
     ticker_ids, tickers : array of int
         Each ticker: its update id; bid price, bid size, ask price, ask size in the units of the
@@ -182,7 +170,7 @@ class SymbolState:
     doubt: Origin = None
     certain: bool = False
     trade_id: int = -1
-    finals: array[int] = field(default_factory=lambda: array("Q"))
+    ids: array[int] = field(default_factory=lambda: array("Q"))
     positions: array[int] = field(default_factory=lambda: array("q"))
     ticker_ids: array[int] = field(default_factory=lambda: array("Q"))
     tickers: array[int] = field(default_factory=lambda: array("q"))
@@ -677,7 +665,7 @@ class BinanceSession:
         symbol.joined = True
         symbol.opened_by = None
         symbol.event_time = max(symbol.event_time, diff.event_time)
-        symbol.finals.append(diff.final)
+        symbol.ids.append(diff.final)
         symbol.positions.append(self.sink.count)
 
     def _open(self, symbol: SymbolState, snapshot: _Snapshot, time: int) -> None:
@@ -756,7 +744,7 @@ class BinanceSession:
             venue_time=venue_time,
         )
         symbol.picture, symbol.picture_time = final, event_time
-        symbol.finals.append(final)
+        symbol.ids.append(final)
         symbol.positions.append(self.sink.count)
 
     # Snapshots

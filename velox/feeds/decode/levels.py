@@ -150,6 +150,20 @@ class Market:
             except TypeError:
                 raise MalformedError(f"{shown(text)} is not decimal text", field) from None
 
+    def refine(self, price_places: int, size_places: int) -> bool:
+        """Give prices and sizes at least these decimals; False if a number then leaves 63 bits."""
+        for what, numbers, places in (
+            ("price", self.prices, price_places),
+            ("size", self.sizes, size_places),
+        ):
+            factor = 10 ** max(0, places - numbers.places)
+            if numbers.largest * factor >= numbers.limit:
+                return False
+            if factor > 1:
+                numbers.rescale(factor, places)
+                self._grown(self, Grown(what, factor))
+        return True
+
     def present(self, levels: Levels) -> tuple[array[int], array[int]]:
         """Prices and sizes of levels that were read earlier, in the market's present units."""
         prices, sizes = levels.prices, levels.sizes

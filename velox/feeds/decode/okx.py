@@ -12,26 +12,32 @@ then is it a gap.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from velox.core.records import Side
-from velox.feeds.decode.binance import OnGap, Report
 from velox.feeds.decode.decimals import LARGEST_PLACES, PRICE_PLACES, parsed, to_units
 from velox.feeds.decode.fields import (
-    KEEP_ALIVES,
-    epoch_ns,
     integer,
+    integer_text,
     member,
     name_of,
     obj,
     parse_json,
+    time_of_text,
 )
 from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import (
+    BookSession,
+    BookState,
+    OnGap,
+    Recent,
+    Report,
+    objects_of,
+    require_object,
+)
 
 __all__ = ["BOOK_CHANNELS", "CHANNELS", "PICTURE_CHANNELS", "OkxSession"]
 
@@ -42,37 +48,12 @@ PICTURE_CHANNELS = {"books5": 5, "bbo-tbt": 1}
 # If an instrument has several channels, the first in this list is read.
 CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 
-# How many recent messages are kept to find repetitions.
-RECENT = 8_192
+_SIDES = {"buy": Side.ASK, "sell": Side.BID}  # of whom the taker met
+
+
 # How long an update that came too early may wait for those before it, and how many may wait.
 REORDER_NS = 1_000_000_000
 REORDER_LIMIT = 1024
-
-_SIDES = {"buy": int(Side.ASK), "sell": int(Side.BID)}  # of whom the taker met
-
-
-class _Grid(NamedTuple):
-    tick: str
-    lot: str
-
-
-class _Recent:
-    """Keeps the newest values, up to a limit."""
-
-    def __init__(self) -> None:
-        self._order: deque[Hashable] = deque()
-        self._values: set[Hashable] = set()
-
-    def __contains__(self, value: Hashable) -> bool:
-        return value in self._values
-
-    def add(self, value: Hashable) -> None:
-        if value in self._values:
-            return
-        self._values.add(value)
-        self._order.append(value)
-        if len(self._order) > RECENT:
-            self._values.discard(self._order.popleft())
 
 
 class _Update(NamedTuple):
@@ -86,48 +67,19 @@ class _Update(NamedTuple):
     venue_time: int
 
 
-@dataclass(slots=True)
-class _Book:
-    market: Market
-    rank: int = len(CHANNELS)  # of the channel that it is read from, in CHANNELS
-    opened: bool = False
-    lost: bool = False  # a gap emptied it
-    # None if the recording is from before OKX sent ids.
-    sequence: int | None = None
-    recent: _Recent = field(default_factory=_Recent)
-    recent_trades: _Recent = field(default_factory=_Recent)
-    venue_time: int = 0  # of the newest message that was applied
-    # Whether a message was repeated: several connections were recorded.
-    redundant: bool = False
-    # Updates that came too early, by the id that they continue, and when the first of them came.
-    held: dict[int, _Update] = field(default_factory=dict)
-    held_since: int = 0
+class _Grid(NamedTuple):
+    tick: str
+    lot: str
 
 
-class OkxSession:
+class OkxSession(BookSession):
     """The messages of one connection, in the order of their arrival.
 
-    Parameters
-    ----------
-    sink : Sink
-    report : Report
-    channel : str, optional
-        One of CHANNELS. If not given: the fullest that each instrument has.
-    symbol : str, optional
-        Read this instrument only.
-    on_gap : {'clear', 'continue', 'stop'}
-        After a gap: empty the book until the next snapshot, go on, or report an error.
-    trades : bool
-        Whether trades become TRADE records.
+    Its parameters are those of `BookSession`, but units: they come from `feed_instruments`.
+    `channel` is one of CHANNELS.
 
     Attributes
     ----------
-    ignored : Counter of str
-        How many messages were ignored, by the name of the channel, the event or the reason.
-    gaps : int
-        Updates that did not continue the one before.
-    reordered : int
-        Updates that came after updates that they precede, and were applied in their place.
     positions, markets, checksums : array of int
         The venue's checksums: the sink's count after each, its market, and its value.
 
@@ -146,39 +98,16 @@ class OkxSession:
         on_gap: OnGap = "clear",
         trades: bool = False,
     ) -> None:
-        self.sink = sink
-        self.report = report
-        self.channel = channel
-        self.only = symbol
-        self.on_gap = on_gap
-        self.trades = trades
-        self.ignored: Counter[str] = Counter()
-        self.gaps = 0
-        self.reordered = 0
-        self.time = 0
-        self.books: dict[str, _Book] = {}
+        super().__init__(sink, report, channel=channel, symbol=symbol, on_gap=on_gap, trades=trades)
         self.positions = array("q")
         self.markets = array("B")
         self.checksums = array("i")
         self._grids: dict[str, _Grid] = {}
 
-    def feed(self, raw: bytes, recv_ns: int | None, origin: Hashable) -> None:
-        """Take one message of the websocket; the parameters are those of `BinanceSession.feed`."""
-        if raw in KEEP_ALIVES:
-            self.ignored[raw.decode()] += 1
-            return
-        try:
-            message = _object(parse_json(raw))
-            if recv_ns is not None:
-                self.time = recv_ns
-            self._message(message, origin, timed=recv_ns is not None)
-        except MalformedError as error:
-            self.report(error, origin)
-
     def feed_instruments(self, raw: bytes, origin: Hashable) -> None:
         """Read tick and lot of each instrument from a REST answer."""
         try:
-            answer = _object(parse_json(raw))
+            answer = require_object(parse_json(raw))
             data = member(answer, "data")
             if type(data) is not list:
                 raise MalformedError(f"{shown(data)} is not an array", "data")
@@ -190,7 +119,15 @@ class OkxSession:
         except MalformedError as error:
             self.report(error, origin)
 
-    def _message(self, message: dict[str, Any], origin: Hashable, *, timed: bool) -> None:
+    def _time_of(self, message: dict[str, Any]) -> int | None:
+        argument, data = message.get("arg"), message.get("data")
+        if type(argument) is not dict or type(data) is not list or not data:
+            return None
+        if not self._is_read(argument.get("channel")) or type(data[0]) is not dict:
+            return None
+        return _time_of(data[0])
+
+    def _message(self, message: dict[str, Any], origin: Hashable) -> None:
         if "event" in message or "op" in message:
             key = "event" if "event" in message else "op"
             self.ignored[name_of(message, key)] += 1
@@ -201,22 +138,18 @@ class OkxSession:
             return
         argument = obj(message, "arg")
         channel = name_of(argument, "channel")
-        is_trade = channel == "trades" and self.trades
-        if not is_trade and not self._is_read(channel):
+        if not self._is_read(channel):
             self.ignored[channel] += 1
             return
         name = name_of(argument, "instId")
-        if self.only is not None and name != self.only:
-            self.ignored["other symbol"] += 1
+        if self._is_other(name):
             return
-        data = member(message, "data")
-        if type(data) is not list or not data or not all(type(entry) is dict for entry in data):
-            raise MalformedError(f"expected an array of objects, got {shown(data)}", "data")
-        if not timed and "ts" in data[0]:
-            self.time = _time_of(data[0])
-        if is_trade:
+        data = objects_of(message, "data")
+        if not data:
+            raise MalformedError("expected an array of objects, got []", "data")
+        if channel == "trades":
             for trade in data:
-                self._trade(name, trade)
+                self._print(name, trade)
         elif len(data) != 1:
             raise MalformedError(f"{len(data)} books in one message", "data")
         elif channel in PICTURE_CHANNELS:
@@ -224,22 +157,21 @@ class OkxSession:
         else:
             self._book(name, channel, message, data[0], origin)
 
-    def _is_read(self, channel: str) -> bool:
+    def _is_read(self, channel: object) -> bool:
+        if channel == "trades":
+            return self.trades
         return channel in CHANNELS if self.channel is None else channel == self.channel
 
-    def _book_of(self, name: str) -> _Book:
-        book = self.books.get(name)
-        if book is None:
-            places = tick = lot = None
-            grid = self._grids.get(name)
-            if grid is not None:
-                places, tick = _tick_of(name, grid)
-                lot = _lot_of(name, grid)
-            book = _Book(self.sink.market(name, places=places, tick=tick, lot=lot))
-            self.books[name] = book
-        return book
+    def _market(self, name: str) -> Market:
+        grid = self._grids.get(name)
+        if grid is None:
+            return self.sink.market(name)
+        places, tick = _tick_of(name, grid)
+        return self.sink.market(name, places=places, tick=tick, lot=_lot_of(name, grid))
 
-    def _levels(self, book: _Book, data: dict[str, Any], *, whole: bool) -> tuple[Levels, Levels]:
+    def _levels(
+        self, book: BookState, data: dict[str, Any], *, whole: bool
+    ) -> tuple[Levels, Levels]:
         market = book.market
         bids = market.levels(member(data, "bids"), "bids", zero_allowed=not whole)
         asks = market.levels(member(data, "asks"), "asks", zero_allowed=not whole)
@@ -260,15 +192,8 @@ class OkxSession:
             self.ignored[f"{channel} known already"] += 1
             return
         if book.rank != rank:
-            book.recent = _Recent()
-        self.sink.snapshot(
-            book.market,
-            self.time,
-            bids,
-            asks,
-            levels=PICTURE_CHANNELS[channel],
-            venue_time=_venue_time(data),
-        )
+            book.recent = Recent()
+        self._snapshot(book, bids, asks, "bids", levels=PICTURE_CHANNELS[channel])
         self._applied(book, rank, sequence, identity, _checksum(data))
 
     def _book(
@@ -289,7 +214,6 @@ class OkxSession:
             self.ignored[channel] += 1  # another channel is read
             return
         checksum = _checksum(data)
-        venue_time = _venue_time(data)
         bids, asks = self._levels(book, data, whole=opens)
         sequence = _sequence(data)
         identity = _identity(data, sequence)
@@ -299,48 +223,46 @@ class OkxSession:
                 self.ignored[f"{channel} known already"] += 1
                 book.redundant = True
                 return
-        if opens and book.rank == rank and _is_older(book, sequence, venue_time):
+        if opens and book.rank == rank and _is_older(book, sequence, self.venue_time):
             # The first message of another connection.
             self.ignored[f"{channel} known already"] += 1
             book.redundant = True
             return
         update = _Update(
-            origin, bids, asks, sequence, _previous(data), identity, checksum, venue_time
+            origin, bids, asks, sequence, _previous(data), identity, checksum, self.venue_time
         )
         if opens:
             if book.rank != rank or not book.opened:
-                book.recent = _Recent()
+                book.recent = Recent()
             known = BOOK_CHANNELS[channel]
-            self.sink.snapshot(
-                book.market, self.time, bids, asks, levels=known, venue_time=venue_time
-            )
-            self._applied(book, rank, sequence, identity, checksum)
-            book.venue_time = venue_time
-        elif not self._holds(book, update):
+            self._snapshot(book, bids, asks, "bids", levels=known)
+            self._take(book, rank, update)
+        elif self._may_update(book, origin) and not self._holds(book, update):
             self._update(book, rank, update)
         if book.held:
             self._continue_held(book, rank)
 
-    def _update(self, book: _Book, rank: int, update: _Update) -> None:
+    def _update(self, book: BookState, rank: int, update: _Update) -> None:
         """Apply an update if it continues the book."""
-        if not self._continues(book, update):
-            return
-        self.sink.update(
-            book.market, self.time, update.bids, update.asks, venue_time=update.venue_time
-        )
+        self.venue_time = update.venue_time
+        if self._continues(book, update):
+            self._set(book, update.bids, update.asks)
+            self._take(book, rank, update)
+
+    def _take(self, book: BookState, rank: int, update: _Update) -> None:
         self._applied(book, rank, update.sequence, update.identity, update.checksum)
         book.venue_time = update.venue_time
 
-    def _holds(self, book: _Book, update: _Update) -> bool:
+    def _holds(self, book: BookState, update: _Update) -> bool:
         """Keep an update until those before it have come. False if it can be decided now."""
         previous = update.previous
-        if not (book.redundant and book.opened) or self.on_gap == "stop":
+        if not book.redundant or self.on_gap == "stop":
             return False
         if book.sequence is None or previous is None or previous == book.sequence:
             self.reordered += bool(book.held) and previous == book.sequence
             return False
         if not book.held:
-            book.held_since = self.time
+            book.held_since = self._now()
         # A message that only keeps the connection alive continues itself.
         if previous in book.held or previous == update.sequence:
             self.ignored["update known already"] += 1
@@ -348,28 +270,32 @@ class OkxSession:
             book.held[previous] = update
         return True
 
-    def _continue_held(self, book: _Book, rank: int) -> None:
+    def _continue_held(self, book: BookState, rank: int) -> None:
         """Apply what was held, as far as it continues the book; or give it up as a gap."""
         while book.opened and book.sequence in book.held:
             self._update(book, rank, book.held.pop(book.sequence))
-            book.held_since = self.time
-        expired = self.time > book.held_since + REORDER_NS or len(book.held) > REORDER_LIMIT
-        if book.held and (expired or not book.opened):
-            self._give_up(book, rank)
+            book.held_since = self._now()
+        late = self._now() > book.held_since + REORDER_NS or len(book.held) > REORDER_LIMIT
+        if book.held and (late or not book.opened):
+            self._give_up(book)
 
-    def _give_up(self, book: _Book, rank: int) -> None:
+    def _give_up(self, book: BookState) -> None:
+        """What is missing before the updates that were held does not come any more: a gap."""
         held, book.held = book.held, {}
         for update in held.values():
-            self._update(book, rank, update)
+            if self._may_update(book, update.origin):
+                self._update(book, book.rank, update)
 
-    def finish(self) -> None:
-        """End the session: what an update waits for does not come any more."""
-        for book in self.books.values():
-            self._give_up(book, book.rank)
+    def finish(self, *, cut: bool = False) -> None:
+        """End the session; see `BookSession.finish`."""
+        if not cut:
+            for book in self.books.values():
+                self._give_up(book)
+        super().finish(cut=cut)
 
     def _applied(
         self,
-        book: _Book,
+        book: BookState,
         rank: int,
         sequence: int | None,
         identity: Hashable,
@@ -383,64 +309,38 @@ class OkxSession:
             self.markets.append(book.market.id)
             self.checksums.append(checksum)
 
-    def _continues(self, book: _Book, update: _Update) -> bool:
-        """Whether an update may be applied to the book in its present state."""
-        if not book.opened:
-            if book.lost:
-                self.ignored["update without a snapshot"] += 1
-                return False
-            raise MalformedError(
-                f"no snapshot of {book.market.name} comes before this update", "action"
-            )
+    def _continues(self, book: BookState, update: _Update) -> bool:
+        """Whether an update may be applied to an open book."""
         previous = update.previous
         if book.sequence is None or previous is None or previous == book.sequence:
             return True
-        self.gaps += 1
-        error = MalformedError(
-            f"{book.market.name} leaves a gap: expected prevSeqId = {book.sequence}, "
-            f"got {previous}",
-            "prevSeqId",
-        )
-        self.report(error, update.origin, lines=int(self.on_gap == "stop"))
-        if self.on_gap == "continue":
-            return True
-        # The book is no longer correct until the next snapshot.
-        self.sink.clear(book.market, self.time, venue_time=update.venue_time)
-        book.opened, book.lost = False, True
-        return False
+        why = f"expected prevSeqId = {book.sequence}, got {previous}"
+        return self._goes_on(book, why, "prevSeqId", update.origin)
 
-    def _trade(self, name: str, trade: dict[str, Any]) -> None:
+    def _print(self, name: str, trade: dict[str, Any]) -> None:
         book = self._book_of(name)
-        trade_id = member(trade, "tradeId")
-        if type(trade_id) is not str or not trade_id.isdecimal() or not trade_id.isascii():
-            raise MalformedError(f"{shown(trade_id)} is not an id", "tradeId")
-        if len(trade_id) > 20 or int(trade_id) >= 2**64:
-            raise MalformedError(f"{shown(trade_id)} does not fit 64 bits", "tradeId")
+        identity = integer_text(trade, "tradeId")
         taker = member(trade, "side")
         if type(taker) is not str or taker not in _SIDES:
             raise MalformedError(f"{shown(taker)} is neither 'buy' nor 'sell'", "side")
-        size = book.market.size(member(trade, "sz"), "sz")
-        if not size:
-            raise MalformedError(f"{shown(trade['sz'])}: a trade has a size", "sz")
-        price = book.market.price(member(trade, "px"), "px")
-        venue_time = _venue_time(trade)
-        identity = int(trade_id)
-        if identity in book.recent_trades:
-            self.ignored["trade known already"] += 1
-            return
-        book.recent_trades.add(identity)
-        self.sink.trade(
-            book.market,
-            self.time,
+        self._trade(
+            book,
+            trade,
+            identity,
             identity=identity,
             side=_SIDES[taker],
-            price=price,
-            size=size,
-            venue_time=venue_time,
+            price="px",
+            size="sz",
+            venue_time=_time_of(trade) or 0,
         )
 
 
-def _is_older(book: _Book, sequence: int | None, venue_time: int) -> bool:
+def _time_of(data: dict[str, Any]) -> int | None:
+    """The venue's time of a book or a trade in ns."""
+    return time_of_text(data, "ts") if "ts" in data else None
+
+
+def _is_older(book: BookState, sequence: int | None, venue_time: int) -> bool:
     """Whether a snapshot tells of a time before the book's own."""
     return (
         book.opened
@@ -449,12 +349,6 @@ def _is_older(book: _Book, sequence: int | None, venue_time: int) -> bool:
         and sequence < book.sequence
         and 0 < venue_time <= book.venue_time
     )
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise MalformedError(f"expected a JSON object, got {shown(value)}")
-    return value
 
 
 def _sequence(data: dict[str, Any]) -> int | None:
@@ -472,18 +366,6 @@ def _identity(data: dict[str, Any], sequence: int | None) -> Hashable:
     if type(data.get("ts")) is not str:
         return None
     return (data["ts"], data.get("checksum"), repr(data.get("bids")), repr(data.get("asks")))
-
-
-def _time_of(data: dict[str, Any]) -> int:
-    text = member(data, "ts")
-    if type(text) is not str or not text.isdecimal() or not text.isascii() or len(text) > 19:
-        raise MalformedError(f"{shown(text)} is not a time", "ts")
-    return epoch_ns(int(text), "ts")
-
-
-def _venue_time(data: dict[str, Any]) -> int:
-    """The venue's time of a book or a trade in ns; 0 if it has none."""
-    return _time_of(data) if "ts" in data else 0
 
 
 def _checksum(data: dict[str, Any]) -> int:
