@@ -151,8 +151,8 @@ class Recording:
         dict
             ``source``, ``records``, ``checks``, ``skipped``, ``ignored``, ``gaps``, ``reordered``,
             ``unknown``, ``contradictions``, ``problems``, and ``known``: for each market its
-            ``market``, ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the end. These
-            prices are decimal text.
+            ``market``, ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the
+            end. These prices are decimal text.
         """
         return {
             "source": [str(path) for path in self.source],
