@@ -33,6 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -121,6 +122,17 @@ class _Snapshot(NamedTuple):
 
     def bridges(self, diff: _Diff) -> bool:
         return diff.is_before(self.last) or diff.joins(self.last)
+
+
+def _extent(snapshot: _Snapshot) -> tuple[Fraction, Fraction] | None:
+    """The lowest and the highest price of a snapshot; None if it is empty."""
+    prices = [
+        Fraction(price, 10**side.price_places)
+        for side in (snapshot.bids, snapshot.asks)
+        for price in (min(side.prices, default=None), max(side.prices, default=None))
+        if price is not None
+    ]
+    return (min(prices), max(prices)) if prices else None
 
 
 class _Nameless(NamedTuple):
@@ -258,6 +270,8 @@ class BinanceSession:
         # Snapshots without a name: those that wait, and the first that was used, with its symbol.
         self._nameless: list[_Nameless] = []
         self._assumed: tuple[str, Origin] | None = None
+        # The lowest and the highest price of the last snapshot that `snapshot_symbol` has named.
+        self._told_extent: tuple[Fraction, Fraction] | None = None
         # A depthUpdate without its stream's name may be a whole picture. The scanner cannot
         # distinguish these.
         self._scanner = (
@@ -831,7 +845,24 @@ class BinanceSession:
             _venue_time(each.message),
         )
         require_uncrossed(symbol.market, snapshot.bids, snapshot.asks, "bids")
+        if self.snapshot_symbol is not None and "symbol" not in each.message:
+            self._require_same_symbol(symbol, snapshot)
         self._place(symbol, snapshot)
+
+    def _require_same_symbol(self, symbol: SymbolState, snapshot: _Snapshot) -> None:
+        """Refuse a snapshot without a name that cannot be of the symbol of the one before."""
+        extent = _extent(snapshot)
+        before, self._told_extent = self._told_extent, extent or self._told_extent
+        if before is None or extent is None or len(self._with_depth) < 2:
+            return
+        if extent[0] > before[1] or extent[1] < before[0]:
+            self._told_extent = before
+            raise MalformedError(
+                f"the snapshot names no symbol, and its prices do not meet those of "
+                f"{symbol.market.name}'s snapshot before it: snapshot_symbol says whose all of "
+                "them are, so leave this one out",
+                "lastUpdateId",
+            )
 
     def _only_candidate(self, each: _Nameless) -> str | None:
         """Return the only symbol that can own a snapshot without a name; None if it must wait."""
