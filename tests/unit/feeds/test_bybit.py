@@ -258,6 +258,14 @@ def test_what_is_no_book_is_counted_by_name(tmp_path: Path) -> None:
     }
 
 
+def test_a_message_without_a_time_takes_that_of_the_next(tmp_path: Path) -> None:
+    timeless = opening().replace(f',"ts":{START}', "")
+    lines = lines_of('{"topic":"kline.5.A","ts":"x"}', timeless, delta(8, 4, ts=START + 1))
+    recording = load(written(tmp_path / "feed", lines, stamped=False))
+    assert set(recording.transactions["ingress_ts_ns"].tolist()) == {(START + 1) * 10**6}
+    assert recording.ignored == {"kline": 1}
+
+
 def test_prices_of_any_scale_and_sizes_over_32_bits(tmp_path: Path) -> None:
     fine = message("snapshot", 7, [["0.00000001234", "98765432109876"]], [["0.00000001235", "1"]])
     recording = load(written(tmp_path / "feed", lines_of(fine)))

@@ -60,7 +60,9 @@ class BybitSession(BookSession):
     """
 
     def _time_of(self, message: dict[str, Any]) -> int | None:
-        return epoch_ns(integer(message, "ts"), "ts") if "topic" in message else None
+        topic = message.get("topic")
+        is_read = type(topic) is str and topic.startswith(("orderbook.", "publicTrade."))
+        return epoch_ns(integer(message, "ts"), "ts") if is_read and "ts" in message else None
 
     def _message(self, message: dict[str, Any], origin: Hashable) -> None:
         if "topic" not in message:

@@ -55,6 +55,8 @@ class _Symbol:
         The decimals of the symbol, as far as its numbers have shown them.
     told : bool
         Whether Kraken's list of instruments said so.
+    depth_known : bool
+        Whether it is certain how many levels were subscribed to.
     matched : bool
         Whether the newest checksum was that of the book.
     trade_places : tuple of int
@@ -65,6 +67,7 @@ class _Symbol:
     price_places: int = 0
     size_places: int = 0
     told: bool = False
+    depth_known: bool = False
     matched: bool = True
     trade_places: tuple[int, int] = (0, 0)
 
@@ -269,7 +272,8 @@ class KrakenSession(BookSession):
             book.recent = Recent()
         size = max(len(picture.bids.prices), len(picture.asks.prices))
         depth = self.depth or self._depths.get(book.market.name) or 0
-        if depth < size:
+        symbol.depth_known = 0 < depth >= size or size in DEPTHS
+        if depth < size or not depth:
             depth = next((each for each in DEPTHS if each >= size), size)
         symbol.ladder = Ladder(book.market, depth)
         symbol.ladder.update(Side.BID, picture.bids)
@@ -295,8 +299,23 @@ class KrakenSession(BookSession):
         if not self._may_update(book, origin):
             return False
         assert symbol.ladder is not None
+        counts = len(picture.bids.prices), len(picture.asks.prices)
         bids = symbol.ladder.update(Side.BID, picture.bids)
         asks = symbol.ladder.update(Side.ASK, picture.asks)
+        if (len(bids.prices), len(asks.prices)) != counts and not symbol.depth_known:
+            # A level beyond the assumed depth would be lost.
+            self.report(
+                MalformedError(
+                    f"{book.market.name} grows beyond {symbol.ladder.depth} levels, and its "
+                    "snapshot has fewer, so the subscribed depth is unclear; say which with "
+                    "book_depth",
+                    "bids",
+                ),
+                origin,
+                fatal=True,
+            )
+            self._clear(book)
+            return False
         did_match = symbol.matched
         symbol.matched = self._matches(symbol, book.market, picture.checksum)
         if did_match and not symbol.matched:
