@@ -202,6 +202,14 @@ def test_level_1_is_a_check_of_the_deeper_book(tmp_path: Path) -> None:
     )
 
 
+def test_a_level_1_that_is_no_check_is_counted(tmp_path: Path) -> None:
+    nameless = opening(9, depth=1).replace(',"seq":1009', "")
+    messages = [opening(), delta(9, 5, depth=1), nameless, opening(10, depth=1)]
+    recording = load(written(tmp_path / "feed", lines_of(*messages)))
+    assert recording.ignored == {"orderbook.1": 2}
+    assert len(recording) == 4
+
+
 def test_level_1_alone_is_the_book(tmp_path: Path) -> None:
     first = message("snapshot", 5, [["1.5", "4"]], [["1.6", "2"]], depth=1)
     second = message("snapshot", 6, [["1.4", "4"]], [], depth=1)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import zlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.unit.feeds.venue import (
@@ -422,14 +420,3 @@ def test_generated_sessions_equal_books_of_plain_dictionaries(tmp_path: Path, se
         each.name: recording.known_depth(each.market).levels for each in recording.instruments
     }
     assert depths == {"BTC/USD": 10, "SHIB/USD": 25}
-
-
-@pytest.mark.skipif("VELOX_SAMPLES" not in os.environ, reason="VELOX_SAMPLES names no folder")
-def test_every_checksum_of_recorded_sessions_is_exact() -> None:
-    paths = sorted(Path(os.environ["VELOX_SAMPLES"], "kraken").iterdir())
-    assert paths
-    for path in paths:
-        recording = load(path, on_gap="stop")
-        assert recording.checks is not None
-        assert np.all(np.diff(recording.checks.position) >= 0)
-        assert failing_checks(recording) == 0

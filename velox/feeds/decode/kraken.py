@@ -384,17 +384,16 @@ def _needed(text: str) -> int:
 def _checksum(symbol: _Symbol, market: Market) -> int:
     """The checksum of a symbol's book, by its decimals."""
     assert symbol.ladder is not None
+    price_factor, price_divisor = _conversion(market.prices.places, symbol.price_places)
+    size_factor, size_divisor = _conversion(market.sizes.places, symbol.size_places)
     digits = [
-        _digits(price, market.prices.places, symbol.price_places)
-        + _digits(size, market.sizes.places, symbol.size_places)
+        f"{price * price_factor // price_divisor}{size * size_factor // size_divisor}"
         for side in (Side.ASK, Side.BID)
         for price, size in symbol.ladder.best(side, COVERED)
     ]
     return zlib.crc32("".join(digits).encode())
 
 
-def _digits(units: int, places: int, written: int) -> str:
-    """A number of ten to the minus `places`, as digits with the given decimals."""
-    if written >= places:
-        return str(units * int(10 ** (written - places)))
-    return str(units // int(10 ** (places - written)))
+def _conversion(places: int, written: int) -> tuple[int, int]:
+    """Factor and divisor from units of ten to the minus `places` to the decimals `written`."""
+    return int(10 ** max(0, written - places)), int(10 ** max(0, places - written))
