@@ -17,7 +17,7 @@ from velox.cli.chain import (
     finish,
     submission,
 )
-from velox.cli.options import add_hiccups_option, add_setting, path, positive
+from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
 from velox.cli.results import JsonResult, LogResult, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
@@ -32,13 +32,15 @@ from velox.runtime.pipeline import Pipeline
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
+from velox.runtime.strategy import Strategy
+from velox.runtime.strategy_loader import load
 from velox.telemetry import Course, document, terminal
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
     from velox.feeds import Recording
 
-__all__ = ["add_pipeline_options", "configuration", "drive"]
+__all__ = ["add_pipeline_options", "configuration", "drive", "strategy_of"]
 
 # A request to stop is seen within this many seconds.
 LOOK_AGAIN_S = 0.05
@@ -68,6 +70,23 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         *("batch", "transaction_capacity", "bundle_capacity"),
     ):
         add_setting(what, name)
+    decides = parser.add_argument_group("the strategy")
+    decides.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="the strategy: FILE.py:name, module:name or lib.so:symbol (default: each record that "
+        "the book applied is forwarded)",
+    )
+    decides.add_argument(
+        "--param",
+        type=parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the strategy's state; can be given several times",
+    )
+    for name in ("timer_ns", "on_bad_order", "report_capacity"):
+        add_setting(decides, name)
     result = parser.add_argument_group("what it leaves")
     result.add_argument(
         "--capture", type=path, metavar="PATH", help="write the bundles to this .npy file"
@@ -116,6 +135,28 @@ def configuration(options: argparse.Namespace, *, lanes: int | None = None) -> P
     return PipelineConfig(**{name: value for name, value in given.items() if value is not None})
 
 
+def strategy_of(options: argparse.Namespace) -> Strategy | None:
+    """Load the strategy that was asked for.
+
+    Raises
+    ------
+    ConfigError
+        There are parameters and no strategy, or a parameter is given twice.
+    StrategyError
+        The strategy cannot be loaded, or a parameter does not fit its state.
+    """
+    given: dict[str, str] = {}
+    for name, value in options.param:
+        if name in given:
+            raise ConfigError(f"{name} is given twice", field="param", value=f"{name}={value}")
+        given[name] = value
+    if options.strategy is None:
+        if given:
+            raise ConfigError("--param needs --strategy", field="param", value=next(iter(given)))
+        return None
+    return load(options.strategy, given)
+
+
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -135,6 +176,7 @@ def drive(
         books = parts.get("books", ())
         refuse_other_scales(books, field="submit")
         destination.expect(priced_markets(ingresses, books))
+    strategy = strategy_of(options)
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -147,7 +189,9 @@ def drive(
         submission(destination, options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
-        pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
+        pipeline = Pipeline(
+            ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
+        )
         log = stack.enter_context(LogResult(options.hlog, signals, errors))
         screen.say(
             *terminal.opening(
