@@ -224,6 +224,7 @@ def test_the_descriptor_is_readable_after_a_start_that_failed(tmp_path: Any) -> 
 
 
 def test_the_descriptors_are_closed_with_the_output() -> None:
+    gc.collect()
     before = len(os.listdir("/dev/fd"))
     for _ in range(20):
         _, output, pipeline = joined()
