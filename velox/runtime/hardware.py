@@ -20,10 +20,13 @@ from math import floor
 from pathlib import Path, PurePosixPath
 
 __all__ = [
+    "CpuLimit",
     "UsableCpus",
+    "cgroup_limits",
     "cpu_order",
     "describe_machine",
     "format_cpus",
+    "parse_cpus",
     "read_if_possible",
     "usable_cpus",
 ]
@@ -64,6 +67,22 @@ class UsableCpus:
             object.__setattr__(self, "order", self.allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class CpuLimit:
+    """A cgroup of this process, and the CPU time that it grants.
+
+    Attributes
+    ----------
+    folder : Path
+        The cgroup's folder.
+    quota : float or None
+        CPUs' worth of time; None where this cgroup sets no limit.
+    """
+
+    folder: Path
+    quota: float | None
+
+
 def usable_cpus(
     root: str | os.PathLike[str] = "/", *, allowed: Collection[int] | None = None
 ) -> UsableCpus:
@@ -97,7 +116,8 @@ def usable_cpus(
     if allowed is None:
         allowed = os.sched_getaffinity(0) if can_pin else range(os.cpu_count() or 1)
     cpus = tuple(sorted(allowed))
-    quota = min(_quotas(Path(root)), default=None)
+    limits = [each.quota for each in cgroup_limits(root) if each.quota is not None]
+    quota = min(limits, default=None)
     count = len(cpus) if quota is None else max(1, min(len(cpus), floor(quota)))
     limit = "no CPU quota" if quota is None else f"a cgroup quota of {quota:g}"
     return UsableCpus(
@@ -133,7 +153,7 @@ def cpu_order(allowed: Iterable[int], root: str | os.PathLike[str] = "/") -> tup
     keys: dict[int, tuple[int, int, int]] = {}
     for cpu in members:
         topology = folder / f"cpu{cpu}" / "topology"
-        siblings = _parse_cpus(read_if_possible(topology / "thread_siblings_list"))
+        siblings = parse_cpus(read_if_possible(topology / "thread_siblings_list"))
         # Counted among the allowed alone: a mask may leave out a core's first thread.
         rank = sum(1 for other in members if other < cpu and other in siblings)
         package = _integer(read_if_possible(topology / "physical_package_id"))
@@ -155,9 +175,7 @@ def describe_machine(root: str | os.PathLike[str] = "/") -> str:
     )
     model = found[1] if found else platform.processor() or machine
     online = (
-        len(_parse_cpus(read_if_possible(Path(root) / CPU_FOLDER / "online")))
-        or os.cpu_count()
-        or 1
+        len(parse_cpus(read_if_possible(Path(root) / CPU_FOLDER / "online"))) or os.cpu_count() or 1
     )
     system = {"Darwin": "macOS"}.get(platform.system(), platform.system())
     return (
@@ -183,7 +201,7 @@ def format_cpus(cpus: Iterable[int]) -> str:
     return ",".join("-".join(map(str, run)) for run in runs)
 
 
-def _parse_cpus(text: str) -> frozenset[int]:
+def parse_cpus(text: str) -> frozenset[int]:
     """Parse a list such as ``0-3,8``. A text of another form gives an empty set."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
@@ -194,8 +212,20 @@ def _parse_cpus(text: str) -> frozenset[int]:
     return frozenset(cpus)
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Every CPU limit set on this process's cgroups, in CPUs."""
+def cgroup_limits(root: str | os.PathLike[str] = "/") -> Iterator[CpuLimit]:
+    """Find the cgroups that can limit this process's CPU time: its own and their ancestors.
+
+    Parameters
+    ----------
+    root : path
+        Where ``/proc`` and ``/sys`` are.
+
+    Yields
+    ------
+    CpuLimit
+        From the innermost cgroup outwards. None at all: the system does not show its cgroups.
+    """
+    root = Path(root)
     mounts = list(_cgroup_mounts(root))
     for line in read_if_possible(root / "proc/self/cgroup").splitlines():
         hierarchy, controllers, own = [*line.split(":", 2), "", ""][:3]
@@ -209,8 +239,7 @@ def _quotas(root: Path) -> Iterator[float]:
             if mount_kind == kind:
                 for folder in _own_and_ancestors(root, mount_root, mount_point, own):
                     quota = _quota_v2(folder) if kind == "cgroup2" else _quota_v1(folder)
-                    if quota is not None:
-                        yield quota
+                    yield CpuLimit(folder, quota)
 
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[str, str, str]]:

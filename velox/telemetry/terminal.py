@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from velox.runtime.doctor import Finding, Severity
 from velox.runtime.hiccups import Hiccups
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.placement import Plan
@@ -26,7 +27,9 @@ __all__ = [
     "benchmark_heading",
     "benchmark_line",
     "closing",
+    "doctor_opening",
     "duration",
+    "finding_lines",
     "hiccup_opening",
     "hiccup_table",
     "opening",
@@ -110,8 +113,7 @@ def hiccup_opening(*, version: str, machine: str, clock: Mapping[str, Any]) -> l
         ``source`` and ``reason``.
     """
     return [
-        f"velox {version}",
-        row("machine", machine),
+        *doctor_opening(version=version, machine=machine),
         row("clock", f"{clock['source']} ({clock['reason']})"),
     ]
 
@@ -132,6 +134,49 @@ def hiccup_table(hiccups: Sequence[Hiccups]) -> list[str]:
         label = "  any CPU" if each.cpu is None else f"  CPU {each.cpu}"
         lines.append(f"{row(label, cells(texts))}   the host's own, over {each.elapsed_s:.3g} s")
     return lines
+
+
+def doctor_opening(*, version: str, machine: str) -> list[str]:
+    """Describe the machine that is about to be examined.
+
+    Parameters
+    ----------
+    version, machine : str
+    """
+    return [f"velox {version}", row("machine", machine)]
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """Return what the doctor found, in the order given; the fine findings share their last lines.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        The most severe first.
+
+    Examples
+    --------
+    >>> from velox.runtime.doctor import Evidence
+    >>> slow = Finding("clock", Severity.HIGH, "It is slow.", (Evidence("/c", "hpet"),), "tsc")
+    >>> fine = Finding("numa", Severity.FINE, "There is one node.")
+    >>> print(*finding_lines([slow, fine]), sep="\\n")
+    high        clock: It is slow.
+                  /c: hpet
+                  remedy: tsc
+    <BLANKLINE>
+    fine        numa
+    """
+    lines: list[str] = []
+    for each in findings:
+        if each.severity == Severity.FINE:
+            continue
+        lines.append(row(each.severity.name.lower(), f"{each.id}: {each.summary}"))
+        lines.extend(row("", f"  {proof.source}: {proof.text}") for proof in each.evidence)
+        if each.remedy:
+            lines.append(row("", f"  remedy: {each.remedy}"))
+        lines.append("")
+    fine = ", ".join(each.id for each in findings if each.severity == Severity.FINE)
+    return [*lines, row("fine", fine or "nothing")]
 
 
 def closing(report: Report, hiccups: Sequence[Hiccups] = ()) -> list[str]:

@@ -651,6 +651,28 @@ def test_hiccups_are_told_for_each_cpu(tmp_path: Path) -> None:
     assert [sum(each) for each in logged.values()] == [each["gap_ns"]["count"] for each in found]
 
 
+def test_the_doctor_says_the_same_in_text_and_json(tmp_path: Path) -> None:
+    path = tmp_path / "doctor.json"
+    done = velox_run("doctor", "--duration", "0.05", "--placement", "shared", "--json", path)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(path.read_text())
+    assert sum(value["counts"].values()) == len(value["findings"]) > 0
+    for each in value["findings"]:
+        if each["severity"] == "fine":
+            assert each["id"] in done.stdout.splitlines()[-1]
+        else:
+            assert f"{each['id']}: {each['summary']}" in done.stdout
+
+
+def test_a_strict_doctor_fails_on_a_high_finding() -> None:
+    # Four threads beside Python need five CPUs, and a thread on each of two CPUs shares nothing.
+    usable = sorted(os.sched_getaffinity(0))[:1]
+    given = ("doctor", "--duration", "0.01", "--placement", "dedicated", "--strict")
+    done = velox_run(*given, "--cpus", str(usable[0]))
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[3].startswith("high        usable-cpus: 4 threads share")
+
+
 def test_hiccups_of_the_cpus_that_ran_stand_under_the_latencies(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     done = velox_run("run", "--duration", "0.05", "--json", path, "--hiccups", "0.01")
