@@ -239,7 +239,7 @@ class PipelineConfig:
             "period of the timers of a strategy that takes reports",
             "Each market has a timer of its own. A strategy can also ask for a timer itself.",
             low=1,
-            high=MAX_INT64,
+            high=INT64_MAX,
             unit="ns",
             absent="no period",
         ),

@@ -499,8 +499,8 @@ cdef bint all_heard(book_stage *self) noexcept nogil:
         if not transaction_ring_drained(self.input):
             return False
         self.ending = True
-        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. Reports that
-        # were pushed before the input was closed are counted, since the look at `closed` acquires.
+        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. A report
+        # that was pushed before the input was closed counts, since the look at `closed` acquires.
         self.last_report = load_relaxed(&self.reports.head)
     # Relaxed: only this thread writes tail.
     return load_relaxed(&self.reports.tail) == self.last_report
