@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import velox
@@ -30,6 +31,7 @@ from velox.runtime.ingress import Ingress
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
@@ -192,26 +194,20 @@ def drive(
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout, errors)
     with (
         JsonResult(options.json, signals) as json,
-        submission(destination, options, signals, screen) as submitting,
+        submission(
+            destination,
+            options,
+            signals,
+            screen,
+            tells=strategy is not None and strategy.reports,
+        ) as submitting,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(
             ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
         )
         log = stack.enter_context(LogResult(options.hlog, signals, errors))
-        screen.say(
-            *terminal.opening(
-                version=velox.__version__,
-                machine=describe_machine(),
-                plan=pipeline.plan,
-                clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
-                huge_pages=pipeline.huge_pages,
-                source=source,
-            )
-        )
-        told = _warn_of(pipeline.warnings)
-        if submitting is not None:
-            screen.say(f"to          {submitting.description}")
+        told = _open(pipeline, source, screen, submitting)
         course = Course()
         metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
         if metrics is not None:
@@ -235,13 +231,12 @@ def drive(
         reading = None if recording is None else recording.to_dict()
         if reading is not None:
             screen.say(*terminal.recording_lines(reading))
-        chain = finish(submitting, report, screen, errors) if submitting is not None else None
+        chain = None
+        if submitting is not None:
+            chain = finish(submitting, report, screen, errors)
+            report = _settled(pipeline, submitting, report, screen)
         _warn_of(report.warnings, told)
-        if report.verification is not None and report.verification.mismatched:
-            errors.append(
-                f"the book differs from the recording's check at {report.verification.mismatched} "
-                f"of {report.verification.checked} events"
-            )
+        errors += _mismatches(report)
         if options.capture is not None and not errors:
             screen.say(f"captured {report.ledger.delivered_bundles} bundles in {options.capture}")
         json.write(
@@ -272,6 +267,50 @@ def _warn_of(warnings: Sequence[str], told: Sequence[str] = ()) -> Sequence[str]
         if warning not in told:
             warn(warning)
     return warnings
+
+
+def _open(
+    pipeline: Pipeline, source: str, screen: Screen, submitting: PipelineRun | None
+) -> Sequence[str]:
+    """Print what is about to run, and let the strategy hear of its orders.
+
+    Returns the warnings that were printed.
+    """
+    screen.say(
+        *terminal.opening(
+            version=velox.__version__,
+            machine=describe_machine(),
+            plan=pipeline.plan,
+            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+            huge_pages=pipeline.huge_pages,
+            source=source,
+        )
+    )
+    told = _warn_of(pipeline.warnings)
+    if submitting is not None:
+        submitting.attach(pipeline)
+        screen.say(f"to          {submitting.description}")
+    return told
+
+
+def _mismatches(report: Report) -> list[str]:
+    """Say how often the book differed from the recording's check."""
+    found = report.verification
+    if found is None or not found.mismatched:
+        return []
+    return [
+        f"the book differs from the recording's check at {found.mismatched} of {found.checked} "
+        "events"
+    ]
+
+
+def _settled(pipeline: Pipeline, submitting: PipelineRun, report: Report, screen: Screen) -> Report:
+    """Return the report with what was heard of the orders after the pipeline had stopped."""
+    if not submitting.settle(pipeline):
+        return report
+    settled = pipeline.report()
+    screen.say("", *settled.order_lines())
+    return replace(report, feedback=settled.feedback, orders=settled.orders)
 
 
 def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:

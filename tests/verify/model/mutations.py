@@ -282,6 +282,40 @@ MUTANTS = [
         "        out.free =", ("strategy",),
     ),
     Mutant(
+        "reports are given back before they are heard", BOOK_STAGE,
+        "    first = report_ring_peek(self.reports, most, &available)\n",
+        "    first = report_ring_peek(self.reports, most, &available)\n"
+        "    report_ring_release(self.reports, available)\n", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard before there is room for the answer", BOOK_STAGE,
+        "(self.silent or outlet_open(self, out))", "outlet_open(self, out) < 2", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard twice", BOOK_STAGE,
+        "    report_ring_release(self.reports, done)\n    return done\n",
+        "    report_ring_release(self.reports, done // 2)\n    return done\n", ("feedback",),
+    ),
+    Mutant(
+        "the stage ends before the last reports", BOOK_STAGE,
+        "    return load_relaxed(&self.reports.tail) == self.last_report\n",
+        "    return True\n", ("feedback",),
+    ),
+    Mutant(
+        "the last report is looked up before the input has ended", BOOK_STAGE,
+        "        if not transaction_ring_drained(self.input):\n            return False\n",
+        "        self.last_report = load_relaxed(&self.reports.head)\n"
+        "        if not transaction_ring_drained(self.input):\n            return False\n"
+        "        self.ending = True\n"
+        "        return load_relaxed(&self.reports.tail) == self.last_report\n", ("feedback",),
+    ),
+    Mutant(
+        "answers to reports stay unpublished", BOOK_STAGE,
+        "        moved += fire_timers(self, &out)\n"
+        "    transaction_ring_publish(self.output, out.filled)\n",
+        "        moved += fire_timers(self, &out)\n", ("feedback",),
+    ),
+    Mutant(
         "the bit is set after the level", BOOK + ".pxd",
         "            if not shared_book_announce(book, words, 1, rank, &lost):\n"
         "                return STATUS_TIMEOUT\n",
