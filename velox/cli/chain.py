@@ -44,12 +44,18 @@ __all__ = [
 
 
 def add_journal_option(parser: argparse._ActionsContainer) -> None:
-    """Give a parser ``--journal``."""
+    """Give a parser ``--journal`` and ``--reports``."""
     parser.add_argument(
         "--journal",
         type=path,
         metavar="PATH",
         help="the journal of what was signed (default: the configuration's)",
+    )
+    parser.add_argument(
+        "--reports",
+        type=path,
+        metavar="FILE",
+        help="write execution reports while it runs: .npy, or else one JSON object a line",
     )
 
 
@@ -66,19 +72,21 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
     if options.submit is None:
         if options.journal is not None:
             raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        if options.reports is not None:
+            raise ConfigError(f"reports = {options.reports!r}: only with --submit")
         return None
     if getattr(options, "capture", None) is not None:
         raise ConfigError(
             "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
         )
-    return destination(options.submit, options.journal)
+    return destination(options.submit, options.journal, options.reports)
 
 
-def destination(where: str, journal: str | None) -> Destination:
+def destination(where: str, journal: str | None, reports: str | None = None) -> Destination:
     """Return the destination that ``localnet`` or a configuration's path names."""
     with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
-    return Destination(where, journal)
+    return Destination(where, journal, reports)
 
 
 def files_of(destination: Destination | None) -> tuple[Files, Files]:
@@ -128,7 +136,7 @@ def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]
     """Follow every order to its outcome, and print the ledger."""
     ledger, failed = run.finish()
     errors += failed
-    screen.say("", *ledger.format().splitlines())
+    screen.say("", *ledger.format().splitlines(), *run.closing_lines())
     for warning in run.warnings():
         warn(warning)
     try:
@@ -151,7 +159,7 @@ def carry(
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with json_file(options.json) as file:
         result = command(_console(options, signals, screen))
-        screen.say("", *result.ledger.format().splitlines())
+        screen.say("", *result.ledger.format().splitlines(), *result.closing)
         for warning in result.warnings:
             warn(warning)
         if file is not None:

@@ -11,13 +11,14 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from velox.cli.report_file import ReportFile
 from velox.cli.screen import Say
 from velox.core.records import BUNDLE_DTYPE
 from velox.errors import ConfigError, FeedError, SubmitError
@@ -102,6 +103,8 @@ class Destination:
         ``"localnet"``, or the path of a configuration.
     journal : str, optional
         The journal's path, instead of the configuration's.
+    reports : str, optional
+        Where to write execution reports.
 
     Attributes
     ----------
@@ -109,6 +112,8 @@ class Destination:
         None for the local cluster.
     read, written : list of (str, str)
         The files that it reads and those that it writes: the name and path of each.
+    reports : str or None
+        Where execution reports are written.
     resume_command : str
         The command that follows the transactions that this process leaves in flight; empty for the
         local cluster.
@@ -119,12 +124,18 @@ class Destination:
         The configuration cannot be used.
     """
 
-    def __init__(self, where: str, journal: str | None = None) -> None:
+    def __init__(self, where: str, journal: str | None = None, reports: str | None = None) -> None:
         self.config: ChainConfig | None = None
         self.read: Files = []
         self.written: Files = []
         self.resume_command = ""
         self._journal = journal
+        self.reports = reports
+        self._where(where, journal)
+        if reports is not None:
+            self.written = [*self.written, ("reports", reports)]
+
+    def _where(self, where: str, journal: str | None) -> None:
         if where == LOCALNET:
             if journal is not None:
                 self.written = journal_files(journal)
@@ -184,12 +195,15 @@ class SubmissionResult:
     ledger : ChainLedger
     warnings : list of str
     failed : list of str
-        Why it ended early; empty if it did not.
+        Why it failed or ended early; empty if it did not.
+    closing : list of str
+        What is held at the end.
     """
 
     ledger: ChainLedger
     warnings: list[str]
     failed: list[str]
+    closing: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -227,6 +241,9 @@ class SubmissionRun:
         self._console = console
         self._submitter = opened.submitter
         self._workers = SubmissionWorkers(source, self._submitter)
+        self._reports: ReportFile | None = None
+        if destination.reports is not None:
+            self._reports = ReportFile(destination.reports)
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -244,6 +261,7 @@ class SubmissionRun:
 
     def look(self) -> None:
         """Print the progress. Call it a few times a second, from one thread."""
+        self._take_reports()
         now, statistics = time.monotonic(), self._submitter.statistics()
         seconds = int(now - self._begin)
         if seconds >= self._second:
@@ -261,6 +279,16 @@ class SubmissionRun:
         if self._workers.stopping is not None and not self._said_stopping:
             self._said_stopping = True
             self._console.say(self._stopping(*self._workers.stopping))
+
+    def _take_reports(self) -> None:
+        """Take the reports, so that none is lost, and write them if a file was named."""
+        reports = self._submitter.reports()
+        if self._reports is not None:
+            self._reports.write(reports)
+
+    def closing_lines(self) -> list[str]:
+        """Return what is held at each market with an account, for the user."""
+        return [str(each) for each in self._submitter.holdings()]
 
     def _stopping(self, waiting: int, in_flight: int) -> str:
         why = f"{self._workers.error}; " if self._workers.error is not None else ""
@@ -282,8 +310,16 @@ class SubmissionRun:
                 watch=self.look,
             )
         except SubmitError as error:
+            self._take_reports()
             return self._submitter.ledger(), [str(error)]
-        return ledger, []
+        self._take_reports()
+        failed = [str(each) for each in self._submitter.holdings() if not each.holds]
+        lost = self._submitter.statistics().lost_reports
+        if lost:
+            failed.append(f"{lost:,} execution reports were lost: nobody took them in time")
+        if self._reports is not None:
+            self._reports.close()
+        return ledger, failed
 
     def warnings(self) -> list[str]:
         """Return warnings for the user."""
@@ -477,7 +513,7 @@ def _carried(
     warnings = run.warnings()
     if source.left:
         warnings.append(f"{source.left:,} bundles were not taken in: it was stopped before")
-    return SubmissionResult(ledger, warnings, failed)
+    return SubmissionResult(ledger, warnings, failed, run.closing_lines())
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:

@@ -15,6 +15,7 @@ __all__ = [
     "Account",
     "Blockhash",
     "Commitment",
+    "SignatureInfo",
     "SignatureStatus",
     "Simulation",
     "TransactionInfo",
@@ -41,6 +42,25 @@ class Blockhash:
     hash: Hash
     last_valid_block_height: int
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureInfo:
+    """A transaction that named an account.
+
+    Attributes
+    ----------
+    signature : solders.signature.Signature
+        Its first signature.
+    slot : int
+        The slot in which it was executed.
+    failed : bool
+        Whether it failed.
+    """
+
+    signature: Signature
+    slot: int
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)

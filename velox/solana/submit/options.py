@@ -27,6 +27,9 @@ class SubmitOptions:
         ``confirmed`` execution, validators with a third of the stake would have to be slashed.
     poll_ns : int
         Time between two status requests, at most 10 s.
+    watch_ns : int
+        Time between two reads of a market's account while our orders rest on it, at most 60 s.
+        Fills by others are learned of within this time. Without doubt it is 64 `poll_ns` at most.
     resend_blocks : int
         Blocks after which the same bytes are sent again; then twice as many, and so on.
     order_valid_slots : int
@@ -69,6 +72,7 @@ class SubmitOptions:
     atomic: bool = False
     commitment: Literal["confirmed", "finalized"] = "confirmed"
     poll_ns: int = 400_000_000
+    watch_ns: int = 2_000_000_000
     resend_blocks: int = 4
     order_valid_slots: int = 0
     unit_price: int = 0
@@ -88,6 +92,7 @@ class SubmitOptions:
                 "attempts": (1, 1 << 16),
                 # A blockhash is valid for 30 to 60 s.
                 "poll_ns": (0, 10_000_000_000),
+                "watch_ns": (0, 60_000_000_000),
                 "resend_blocks": (1, 1 << 16),
                 "order_valid_slots": (0, 1 << 31),
                 "unit_price": (0, 1 << 40),

@@ -77,8 +77,9 @@ from velox.solana.orders.queue import (
 )
 from velox.solana.orders.reports import MAX_LOTS, MAX_PRICE, Reporter
 from velox.solana.orders.working import RestingOrder
-from velox.solana.submit.account_watch import AccountWatch
+from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.fill_watch import FillWatch, Holding
 from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
@@ -88,6 +89,7 @@ from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier, VenueOrder
 from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS, MAX_COMPUTE_UNITS
 from velox.solana.tx.signer import Signer
+from velox.venue import Reason
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
@@ -101,6 +103,9 @@ MAX_SUBMISSIONS_PER_STEP: Final = 16
 MOST_DEADLINE_S: Final = 1e9
 # The longest sleep of `close`, in seconds, before it calls `hurry` again.
 MOST_PAUSE_S: Final = 0.1
+# How long `close` reads accounts that do not agree with the fills, in seconds and in reads.
+AUDIT_S: Final = 10.0
+MOST_AUDITS: Final = 400
 # Status requests in a row that must find a transaction missing: nodes may disagree.
 MISSING_LOOKS: Final = 2
 # Unknown orders that an error names.
@@ -211,8 +216,8 @@ class Submitter:
 
     Notes
     -----
-    Thread-safety: `intake`, `submit` and `cancel` belong to one thread; `step`, `close` and
-    `reports` to another. Any thread may call `statistics` and `ledger`.
+    Thread-safety: `intake`, `submit` and `cancel` belong to one thread; `step` and `close` to
+    another; `reports` to any one. Any thread may call `statistics`, `ledger` and `holdings`.
     """
 
     def __init__(  # noqa: PLR0917 - the parts, in the order of their use
@@ -270,6 +275,15 @@ class Submitter:
         self._transaction_signer = TransactionSigner(
             self._sender, options, self._simulated, self._note
         )
+        self._fills = FillWatch(
+            rpc,
+            self._routes,
+            self._reporter,
+            commitment=options.commitment,
+            busy=self._is_busy,
+            doubt=self._doubt,
+            note=self._note,
+        )
         self._watch = AccountWatch(
             rpc,
             self._routes,
@@ -279,6 +293,8 @@ class Submitter:
             commitment=options.commitment,
             poll_ns=options.poll_ns,
             note=self._note,
+            round_polls=max(1, min(POLLS_A_ROUND, options.watch_ns // max(1, options.poll_ns))),
+            fills=self._fills,
         )
         self._reconciler = Reconciler(
             rpc,
@@ -311,6 +327,7 @@ class Submitter:
         self._introduce()
         self._recover()
         self._watch.begin()
+        self._know_resting()
         self._unexamined.update(self._watch.routes)
         self._examine()
 
@@ -338,6 +355,28 @@ class Submitter:
             for in_flight in submission.transactions:
                 self._tally.add("recovered", len(in_flight.signed.orders))
                 self._tally.transaction("recovered")
+
+    def _know_resting(self) -> None:
+        """Let reports name the orders of an earlier process."""
+        for order in self._queue.working.resting():
+            state = self._watch.state(int(self._routes.of_market[order.market]))
+            found = state.orders.get(order.sequence or 0) if state is not None else None
+            if found is not None:
+                self._reporter.ids.put(
+                    order.market,
+                    found.sequence,
+                    order.id,
+                    order.side,
+                    found.base_atoms,
+                    found.last_valid_slot,
+                )
+
+    def _doubt(self, route: int) -> None:
+        self._watch.doubt(route)
+
+    def _is_busy(self, route: int) -> bool:
+        """Return whether one of our transactions is in flight on a route."""
+        return any(each.batch.route == route for each in self._in_flight.values())
 
     def _examine(self) -> None:
         """Deal with orders of ours that the journal does not know, where nothing is in flight."""
@@ -375,6 +414,9 @@ class Submitter:
             self._queue.working.admit(order)
             self._queue.working.rest(order)
             adopted.append(order)
+            self._reporter.ids.put(
+                market, each.sequence, 0, each.side, each.base_atoms, each.last_valid_slot
+            )
             row["sequence"], row["lots"], row["market"] = each.sequence, lots, market
             row["price"], row["side"] = min(each.price, MAX_PRICE), each.side
         self._journal.append(Summary(self._journal.state.next_number, rests=rows))
@@ -385,6 +427,7 @@ class Submitter:
         self._submissions.append(submission)
         for in_flight in submission.transactions:
             self._in_flight[in_flight.signed.signature] = in_flight
+            self._fills.signed(in_flight.signed.signature)
 
     # Coming in
 
@@ -486,13 +529,13 @@ class Submitter:
         if now >= self._look_ns and not self.idle and not self._rpc.wait_s:
             self._look_ns = now + self._options.poll_ns
             done += self._follow()
-        if not sends:
-            return done
         if not self._rpc.wait_s:
             done += self._watch.poll(now)
-            if self._unexamined and now >= self._examine_ns:
-                self._examine_ns = now + self._options.poll_ns
-                self._examine()
+        if not sends:
+            return done
+        if not self._rpc.wait_s and self._unexamined and now >= self._examine_ns:
+            self._examine_ns = now + self._options.poll_ns
+            self._examine()
         return done + self._run_tasks(self._sending, now)
 
     def _run_tasks(self, tasks: deque[Task], now: int) -> int:
@@ -844,7 +887,9 @@ class Submitter:
         result = self._reconciler.learn(in_flight, carrier)
         if result is None:
             return 0
-        self._reporter.landed(in_flight, slot, result, carrier)
+        valid = self._options.order_valid_slots
+        self._reporter.landed(in_flight, slot, result, carrier, slot + valid if valid else 0)
+        self._fills.landed(in_flight.batch.route, signed.signature, slot, result)
         rests = self._reconciler.apply(in_flight, result, carrier, slot)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
@@ -864,6 +909,7 @@ class Submitter:
                 return self._ran_out(in_flight, slot, reason)
         if not self._reconciler.drop_missing(in_flight):
             return 0
+        why = self._report_reason(in_flight, reason)
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(in_flight):
             # One order was at fault. The failure is final and nothing was executed, so each order
@@ -871,9 +917,15 @@ class Submitter:
             self._queue.give_back(batch, alone=True)
             return 1
         self._queue.lost(batch)
-        self._reporter.rejected(in_flight, slot)
+        self._reporter.rejected(in_flight, slot, why)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
+
+    def _report_reason(self, in_flight: InFlight, reason: str) -> Reason:
+        code = _CUSTOM.search(reason)
+        if code is not None:
+            return self._routes[in_flight.batch.route].carrier.reason(int(code[1]))
+        return Reason.NO_FUNDS if "InsufficientFunds" in reason else Reason.OTHER
 
     def _reason(self, in_flight: InFlight, err: object) -> str:
         """Return an error of the chain as text, with the meaning that the venue gives it."""
@@ -894,7 +946,7 @@ class Submitter:
             self._queue.give_back(batch, alone=limit >= MAX_COMPUTE_UNITS)
             return 1
         self._queue.lost(batch)
-        self._reporter.rejected(in_flight, slot)
+        self._reporter.rejected(in_flight, slot, Reason.OUT_OF_COMPUTE)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
 
@@ -1021,6 +1073,7 @@ class Submitter:
                         continue
                     if not (done or self.idle):
                         self._sleep(min(pause_s, max(0.0, left_s())))
+                self._audit(left_s, pause_s)
         finally:
             self._closed = True
             self._shed()
@@ -1038,6 +1091,25 @@ class Submitter:
         if self._broken is not None:
             raise self._broken
         return self.ledger()
+
+    def _audit(self, left_s: Callable[[], float], pause_s: float) -> None:
+        """Read the accounts until they agree with the fills, if nothing is in flight."""
+        until = self._clock() + round(AUDIT_S * NS)
+        for _ in range(MOST_AUDITS):
+            over = self._fills.settled or self._in_flight or self._broken is not None
+            if over or left_s() <= 0 or self._clock() >= until:
+                return
+            if not self._watch.poll(self._clock()):
+                self._sleep(min(pause_s, max(0.0, left_s())))
+        # The journal has what the accounts taught.
+        self._commit()
+
+    def holdings(self) -> list[Holding]:
+        """Return what we hold at each venue with an account, and what the fills make of it.
+
+        Any thread may call this, also after `close`.
+        """
+        return self._fills.holdings()
 
     def _shed(self) -> None:
         """Shed all orders that are not in flight."""
@@ -1058,6 +1130,9 @@ class Submitter:
 
     def reports(self) -> Array:
         """Return the execution reports since the last call.
+
+        One thread may call this at any time, also while another one steps. It need not be the same
+        thread each time.
 
         Returns
         -------

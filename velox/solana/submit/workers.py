@@ -63,7 +63,8 @@ class SubmissionWorkers:
         If it has `instruments`, as the outputs of a pipeline have, their prices must have 4
         decimals.
     submitter : Submitter
-        From `start` to the end of `finish`, call only its `statistics` and `ledger`.
+        From `start` to the end of `finish`, call only its `statistics`, `ledger`, `holdings` and,
+        from one thread, `reports`.
     sleep : callable
         Waits for so many seconds.
 

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from velox.venue import Reason
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from solders.instruction import Instruction
@@ -113,11 +115,18 @@ class TransactionResult(NamedTuple):
         Fills of our orders in this transaction.
     unread : int
         Events of the venue's program whose layout is not known.
+    truncated : bool
+        Whether the node cut the log, so that fills may be missing.
+    base_moved, quote_moved : int
+        Atoms that the trader deposited, less those that it withdrew.
     """
 
     placed: Sequence[OrderNumber] | None = None
     fills: Sequence[Fill] = ()
     unread: int = 0
+    truncated: bool = False
+    base_moved: int = 0
+    quote_moved: int = 0
 
 
 class VenueOrder(NamedTuple):
@@ -346,6 +355,18 @@ class Carrier(ABC):
             The number of a ``Custom`` error.
         """
         return ""
+
+    def reason(self, code: int) -> Reason:
+        """Return the reason of the reports of a transaction that failed with an error code."""
+        return Reason.OTHER
+
+    def price_of(self, base_atoms: int, quote_atoms: int) -> int:
+        """Return the price of a fill in units of 1e-4, rounded down; 0 if it is not known."""
+        return 0
+
+    def quote_of(self, side: int, price: int, base_atoms: int) -> int:
+        """Return about how many quote atoms a fill at a price of ours has, to one atom."""
+        return 0
 
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         """Return what the account tells `trader`. Needed if `account` is set.

@@ -24,11 +24,12 @@ from velox.solana.tx.carrier import (
 from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.venues.manifest.account import (
     BLOCK_BYTES,
+    MARKET_PRICE_ONE,
     MarketAccount,
     MarketOrder,
     locked_quote,
 )
-from velox.solana.venues.manifest.error_codes import explain_error
+from velox.solana.venues.manifest.error_codes import explain_error, reason_of_error
 from velox.solana.venues.manifest.events import read_result, velox_price
 from velox.solana.venues.manifest.instructions import (
     CANCEL_BYTES,
@@ -42,6 +43,7 @@ from velox.solana.venues.manifest.instructions import (
     manifest_instruction,
 )
 from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, MarketSpec
+from velox.venue import Reason
 
 __all__ = ["ManifestCarrier"]
 
@@ -242,6 +244,18 @@ class ManifestCarrier(Carrier):
 
     def explain(self, code: int) -> str:
         return explain_error(code)
+
+    def reason(self, code: int) -> Reason:
+        return reason_of_error(code)
+
+    def price_of(self, base_atoms: int, quote_atoms: int) -> int:
+        return velox_price(self.spec, quote_atoms * MARKET_PRICE_ONE // base_atoms)
+
+    def quote_of(self, side: int, price: int, base_atoms: int) -> int:
+        mantissa, exponent = self.spec.price_to_chain(price)
+        chain_price = mantissa * 10 ** (exponent + _PRICE_DIGITS)
+        quote = locked_quote(chain_price, base_atoms)
+        return quote if side == 0 else chain_price * base_atoms // MARKET_PRICE_ONE
 
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         account = MarketAccount(data)

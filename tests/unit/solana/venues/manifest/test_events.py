@@ -140,5 +140,7 @@ def test_a_log_is_read_as_far_as_it_can_be() -> None:
         f"Program {MEMO_PROGRAM} success",
     ]
     log = read_log(lines)
-    assert log == (decode_events([PLACED, FILLED]), answer, 1)
-    assert read_log([]) == ([], None, 0)
+    assert log == (decode_events([PLACED, FILLED]), answer, 1, False)
+    assert read_log([*lines, "Log truncated"]).truncated
+    assert not read_log([*lines, "Program log: Log truncated"]).truncated
+    assert read_log([]) == ([], None, 0, False)
