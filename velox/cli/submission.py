@@ -314,6 +314,11 @@ class SubmissionRun:
             return self._submitter.ledger(), [str(error)]
         self._take_reports()
         failed = [str(each) for each in self._submitter.holdings() if not each.holds]
+        resting = self._submitter.resting
+        if resting and self._opened.on_exit == "cancel":
+            failed.append(
+                f"{resting:,} orders still rest: their cancellation failed; see `velox cancel-all`"
+            )
         lost = self._submitter.statistics().lost_reports
         if lost:
             failed.append(f"{lost:,} execution reports were lost: nobody took them in time")
@@ -342,6 +347,9 @@ class SubmissionRun:
                 f"{statistics.errors:,} requests were refused or not answered; the last: "
                 f"{statistics.last_error}"
             )
+        resting = self._submitter.resting
+        if resting and self._opened.on_exit == "leave":
+            warnings.append(f'{resting:,} orders rest in the book, as on_exit = "leave" says')
         if statistics.unnumbered:
             warnings.append(
                 f"{statistics.unnumbered:,} orders were placed, but their numbers could not be "

@@ -59,6 +59,8 @@ class Submission:
         Orders that may wait.
     deadline_s : float
         How long closing may wait for transactions in flight, in seconds.
+    on_exit : {"cancel", "leave"}
+        What happens to resting orders at the end.
     payer : Pubkey
     rpc : str
         The node: scheme, host and port.
@@ -73,6 +75,7 @@ class Submission:
     payer: Pubkey
     rpc: str
     block_engine: str | None = None
+    on_exit: str = "cancel"
 
 
 @contextmanager
@@ -101,6 +104,7 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
     """Load the key, with the policy that follows from the configuration."""
     policy = SignerPolicy(
         programs=frozenset(each.program for each in carriers),
+        cancels={each.program: each.only_cancels for each in carriers},
         max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
         max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
     )
@@ -286,5 +290,6 @@ def open_submission(
             deadline_s=config.deadline_s,
             payer=signer.pubkey,
             rpc=rpc.label,
+            on_exit=config.submit.on_exit,
             block_engine=engine.label if engine is not None else None,
         )

@@ -78,6 +78,7 @@ def local_submission(
         signer = KeypairSigner.generate(
             SignerPolicy(
                 programs=frozenset([carrier.program]),
+                cancels={carrier.program: carrier.only_cancels},
                 max_tip_lamports=0,
                 max_spend_lamports_per_minute=LOCAL_LAMPORTS,
             )
@@ -96,6 +97,7 @@ def local_submission(
         if on_open is not None:
             on_open(opened)
         capacity = QueueConfig().capacity
+        submit_options = SubmitOptions(**{"poll_ns": slot_ns, **options})
         submitter = Submitter(
             rpc,
             None,
@@ -103,7 +105,7 @@ def local_submission(
             carrier,
             None,
             opened,
-            options=SubmitOptions(**{"poll_ns": slot_ns, **options}),
+            options=submit_options,
             capacity=capacity,
             observer=observer,
             clock=clock,
@@ -115,4 +117,5 @@ def local_submission(
             deadline_s=LOCAL_DEADLINE_S,
             payer=signer.pubkey,
             rpc=cluster.url,
+            on_exit=submit_options.on_exit,
         )

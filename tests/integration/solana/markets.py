@@ -68,6 +68,7 @@ def trader_key(cluster: LocalCluster, *, admit: bool = True, **policy: Any) -> K
         SignerPolicy(
             **{
                 "programs": frozenset([MANIFEST_PROGRAM]),
+                "cancels": {MANIFEST_PROGRAM: ManifestCarrier(cluster.market.spec).only_cancels},
                 "max_tip_lamports": 0,
                 "max_spend_lamports_per_minute": 10**12,
                 **policy,

@@ -255,6 +255,7 @@ def test_a_random_run_against_a_crowd_ends_with_the_sums_of_the_chain(
         ledger = trader.submitter.close(600.0)
         ledger.check()
         assert ledger.unknown == 0
+        assert trader.resting == []
         reports.append(trader.submitter.reports())
         told = np.concatenate(reports)
         check_holdings(trader, told)

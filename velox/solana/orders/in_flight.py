@@ -244,6 +244,13 @@ class SubmissionBatch:
         self.broken = False
 
     @property
+    def only_cancels(self) -> bool:
+        """bool: Whether it cancels orders and places none."""
+        return all(
+            each.signed.cancels and not len(each.signed.places) for each in self.transactions
+        )
+
+    @property
     def over(self) -> bool:
         """bool: Whether every outcome is known."""
         return len(self.ended) == len(self.transactions)

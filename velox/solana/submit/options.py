@@ -34,6 +34,10 @@ class SubmitOptions:
         Blocks after which the same bytes are sent again; then twice as many, and so on.
     order_valid_slots : int
         Slots after which an order expires on the market, counted from its blockhash; 0 for never.
+        The default is ten minutes in slots of 400 ms.
+    on_exit : {"cancel", "leave"}
+        What happens to resting orders when the submitter is closed, for whatever reason: they are
+        cancelled, or left in the book.
     unit_price : int
         Priority fee, in millionths of a lamport for one compute unit.
     compute : {"account", "simulation"}
@@ -74,7 +78,8 @@ class SubmitOptions:
     poll_ns: int = 400_000_000
     watch_ns: int = 2_000_000_000
     resend_blocks: int = 4
-    order_valid_slots: int = 0
+    order_valid_slots: int = 1500
+    on_exit: Literal["cancel", "leave"] = "cancel"
     unit_price: int = 0
     compute: Literal["account", "simulation"] = "account"
     compute_margin_percent: int = 25
@@ -103,6 +108,7 @@ class SubmitOptions:
         check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         check_choice(self, "commitment", ("confirmed", "finalized"))
         check_choice(self, "compute", ("account", "simulation"))
+        check_choice(self, "on_exit", ("cancel", "leave"))
         check_choice(self, "unknown_orders", ("refuse", "adopt", "cancel"))
         if self.atomic and self.rpc_fallback:
             raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")

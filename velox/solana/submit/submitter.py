@@ -106,6 +106,12 @@ MOST_PAUSE_S: Final = 0.1
 # How long `close` reads accounts that do not agree with the fills, in seconds and in reads.
 AUDIT_S: Final = 10.0
 MOST_AUDITS: Final = 400
+# The least window for cancellations at the end.
+WITHDRAWAL_WINDOW: Final = 32
+# The share of the deadline that `close` keeps for cancellations.
+EXIT_SHARE: Final = 0.4
+# How often `close` cancels what still rests: a cancellation may fail or expire.
+MOST_WITHDRAWALS: Final = 8
 # Status requests in a row that must find a transaction missing: nodes may disagree.
 MISSING_LOOKS: Final = 2
 # Unknown orders that an error names.
@@ -320,6 +326,9 @@ class Submitter:
         self._next_number = journal.state.next_number
         # Tickets of adopted orders: older than those that the journal restores.
         self._first_ticket = -(1 << 61)
+        # Whether `close` cancels what rests, so that nothing else is sent; and how often it began.
+        self._withdrawing = False
+        self._withdrawals = 0
         self._closed = False
         self._broken: JournalError | None = None
         # Routes on which nothing is sent before our unknown orders there are dealt with.
@@ -561,9 +570,18 @@ class Submitter:
         It stops when the window or an endpoint has no more room.
         """
         done = self._send(each for each in self._due() if not each.sends)
-        room = self._options.window - len(self._in_flight)
+        window = self._options.window
+        if self._withdrawing:
+            window = max(window, WITHDRAWAL_WINDOW)
+        room = window - len(self._in_flight)
         if room <= 0 or not len(self._queue) or not self._may_sign(now):
             return done
+        killed = self._signer.killed
+        if killed is not None:
+            self._note(f"killed: {killed}")
+            done += self._queue.keep_cancels("not signed: killed")
+            if not len(self._queue):
+                return done
         blockhash = self._blockhash(now)
         if blockhash is None:
             return done
@@ -661,6 +679,10 @@ class Submitter:
         """Sign batches of the queue; None if they failed, or went back to the queue."""
         if not batches:
             return None
+        if self._signer.killed is not None:
+            # A part that is placed again would be an order. So the whole is cancelled.
+            for batch in batches:
+                batch.cancels = dict.fromkeys(batch.cancels, 0)
         plans = [(self._routes[each.route].plan(each), each) for each in batches]
         signed = self._sign(1, plans, blockhash, now)
         if isinstance(signed, SubmissionBatch):
@@ -771,7 +793,9 @@ class Submitter:
         """Send submissions for as long as there is room; return how many were sent."""
         done = 0
         for submission in submissions:
-            if self._signer.killed is not None:
+            if self._withdrawing and not submission.only_cancels:
+                continue
+            if self._signer.killed is not None and not submission.only_cancels:
                 submission.refusal = "not sent: killed"
             elif self._may_send():
                 self._tally.add("sends", self._sender.send(submission, self._height))
@@ -782,8 +806,6 @@ class Submitter:
 
     def _resend(self, now: int) -> int:
         """Resend submissions that no node has seen executed for some blocks."""
-        if self._signer.killed is not None:
-            return 0
         return self._send(each for each in self._due() if each.sends)
 
     def _due(self) -> list[SubmissionBatch]:
@@ -1016,6 +1038,7 @@ class Submitter:
     ) -> ChainLedger:
         """Send the waiting orders and follow the transactions in flight, up to a deadline.
 
+        Unless `SubmitOptions.on_exit` is ``leave``, all resting orders are cancelled at the end.
         Idempotent.
 
         Parameters
@@ -1024,9 +1047,9 @@ class Submitter:
             Seconds, 0 to 1e9. No request outlasts it. Orders that still wait are shed then. Orders
             in flight are unknown; the journal keeps them for the next process.
         send_waiting : bool or callable
-            Whether anything is still sent. If not, waiting orders are shed at once, expired ones
-            are not signed again, and transactions in flight are followed but not resent. A callable
-            is called before each duty cycle.
+            Whether waiting orders are still sent. If not, they are shed at once, expired ones are
+            not signed again, transactions in flight are followed but not resent, and resting orders
+            are cancelled at once. A callable is called before each duty cycle.
         hurry : callable, optional
             Called before each request. Once it returns True, the deadline has come.
 
@@ -1059,20 +1082,7 @@ class Submitter:
         self._left_s = left_s
         try:
             with time_limit(left_s):
-                while not self.idle and left_s() > 0:
-                    sends = send_waiting() if callable(send_waiting) else send_waiting
-                    sends = sends and self._broken is None
-                    if not sends:
-                        self._shed()
-                    try:
-                        done = self._cycle(sends=sends)
-                    except JournalError:
-                        if self._broken is None:
-                            raise
-                        # The disk fails. Transactions in flight are followed all the same.
-                        continue
-                    if not (done or self.idle):
-                        self._sleep(min(pause_s, max(0.0, left_s())))
+                self._finish_all(send_waiting, left_s, pause_s)
                 self._audit(left_s, pause_s)
         finally:
             self._closed = True
@@ -1091,6 +1101,57 @@ class Submitter:
         if self._broken is not None:
             raise self._broken
         return self.ledger()
+
+    def _finish_all(
+        self,
+        send_waiting: bool | Callable[[], bool],
+        left_s: Callable[[], float],
+        pause_s: float,
+    ) -> None:
+        """Run duty cycles until nothing is left to do, and cancel what rests at the end."""
+        rests = any(
+            self._routes[index].carrier.numbers_orders for index in range(len(self._routes))
+        )
+        reserve_s = left_s() * EXIT_SHARE if rests and self._withdraws else 0.0
+        while left_s() > 0:
+            sends = send_waiting() if callable(send_waiting) else send_waiting
+            # Some of the time is kept for the cancellations.
+            sends = sends and self._broken is None and left_s() > reserve_s
+            if not (sends or self._withdrawing):
+                self._shed()
+            if self._withdraws and (self._withdrawing or not sends or self.idle):
+                self._withdrawing = True
+                self._withdraw()
+            if self.idle:
+                return
+            try:
+                done = self._cycle(sends=sends or (self._withdrawing and self._withdraws))
+            except JournalError:
+                if self._broken is None:
+                    raise
+                # The disk fails. Transactions in flight are followed all the same.
+                continue
+            if not (done or self.idle):
+                self._sleep(min(pause_s, max(0.0, left_s())))
+
+    @property
+    def _withdraws(self) -> bool:
+        """bool: Whether closing cancels what rests."""
+        return self._options.on_exit == "cancel" and self._broken is None
+
+    def _withdraw(self) -> None:
+        """Have every resting order cancelled, and nothing else sent."""
+        self._queue.settle()
+        self._queue.keep_cancels("not sent: closing")
+        expired, self._to_sign_again = self._to_sign_again, []
+        for submission in expired:
+            if submission.only_cancels:
+                self._to_sign_again.append(submission)
+            else:
+                self._give_up(submission)
+        if self._withdrawals < MOST_WITHDRAWALS:
+            ours = [each for each in self._queue.working.resting() if each.sequence is not None]
+            self._withdrawals += bool(self._queue.withdraw(ours))
 
     def _audit(self, left_s: Callable[[], float], pause_s: float) -> None:
         """Read the accounts until they agree with the fills, if nothing is in flight."""
@@ -1122,6 +1183,11 @@ class Submitter:
     def broken(self) -> JournalError | None:
         """JournalError or None: The error of the disk, after which nothing is sent."""
         return self._broken
+
+    @property
+    def resting(self) -> int:
+        """int: Our numbered orders that are at a venue, as far as is known."""
+        return self._queue.working.at_venue
 
     @property
     def idle(self) -> bool:

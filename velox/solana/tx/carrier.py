@@ -346,6 +346,13 @@ class Carrier(ABC):
             The account is not of this venue, or is damaged.
         """
 
+    def only_cancels(self, payload: bytes) -> bool:
+        """Return whether the data of an instruction cancels orders and does nothing else.
+
+        A signer that was killed still signs such transactions.
+        """
+        return False
+
     def explain(self, code: int) -> str:
         """Return the meaning of an error code of the program; empty if it is not known.
 

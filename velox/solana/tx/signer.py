@@ -22,13 +22,18 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from velox.errors import ConfigError, RecordError, SpendRefusedError
+from velox.solana.tx.instructions import COMPUTE_BUDGET_PROGRAM, SYSTEM_PROGRAM
 from velox.solana.tx.key_file import open_key_file, read_keypair
+from velox.solana.tx.message import parse_message
 from velox.solana.tx.spend import SignerPolicy, SpendSummary, read_spend
 
 __all__ = ["KeypairSigner", "Signer"]
 
 _NS_PER_S = 1_000_000_000
 _WINDOW_S = 60
+
+
+_WITHOUT_ORDERS = frozenset({bytes(COMPUTE_BUDGET_PROGRAM), bytes(SYSTEM_PROGRAM)})
 
 
 class Signer(Protocol):
@@ -41,7 +46,7 @@ class Signer(Protocol):
 
     @property
     def killed(self) -> str | None:
-        """Why nothing may be signed or sent any more; None while the signer works."""
+        """Why nothing but cancellations may be signed or sent; None while the signer works."""
         ...
 
     def sign(self, message: bytes, summary: SpendSummary) -> Signature:
@@ -103,7 +108,8 @@ class KeypairSigner:
     clock : callable
         Monotonic nanoseconds.
     kill_file : path or None
-        While a file with this name exists, nothing is signed. Its folder must exist.
+        While a file with this name exists, nothing is signed but cancellations. Its folder must
+        exist; if it vanishes later, that counts as the file.
 
     Raises
     ------
@@ -243,12 +249,14 @@ class KeypairSigner:
 
     @property
     def killed(self) -> str | None:
-        """Why nothing may be signed or sent any more; None while the signer works."""
+        """Why nothing but cancellations may be signed any more; None while the signer works."""
         if self._killed is None and self._kill_file is not None:
             try:
                 os.stat(self._kill_file)
             except FileNotFoundError:
-                return None
+                if self._kill_file.parent.is_dir():
+                    return None
+                return f"{self._kill_file.parent}, the folder of the kill file, does not exist"
             except OSError as error:
                 # The file may exist, so the signer stops.
                 return f"{self._kill_file}: {error.strerror}"
@@ -293,7 +301,7 @@ class KeypairSigner:
             )
         with self._lock:
             killed = self.killed
-            if killed is not None:
+            if killed is not None and not self._cancels(message):
                 raise SpendRefusedError("killed", killed)
             self._window.advance(self._clock())
             total = self._window.total + spent.total
@@ -303,6 +311,18 @@ class KeypairSigner:
                 )
             self._window.spend(spent.total)
             return self._sign(message)
+
+    def _cancels(self, message: bytes) -> bool:
+        """Return whether a message only cancels orders. Fees and a tip are allowed."""
+        found = False
+        for program, start, end in parse_message(message).instructions:
+            if program in _WITHOUT_ORDERS:
+                continue
+            test = self._policy.cancels.get(Pubkey(program))
+            if test is None or not test(message[start:end]):
+                return False
+            found = True
+        return found
 
     def __repr__(self) -> str:
         state = "" if self.killed is None else ", killed"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from solders.pubkey import Pubkey
@@ -158,6 +159,9 @@ class SignerPolicy:
     max_spend_lamports_per_minute : int
         The most for fees, transfers and new accounts together, in any 60 s. What was signed counts,
         even if it was never sent.
+    cancels : mapping of Pubkey to callable
+        For each program, a function that returns whether the data of an instruction cancels orders
+        and does nothing else, as `Carrier.only_cancels` does. A killed signer still signs these.
 
     Raises
     ------
@@ -168,6 +172,9 @@ class SignerPolicy:
     programs: frozenset[Pubkey]
     max_tip_lamports: int
     max_spend_lamports_per_minute: int
+    cancels: Mapping[Pubkey, Callable[[bytes], bool]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.programs, frozenset) or not all(

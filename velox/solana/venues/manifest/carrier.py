@@ -39,6 +39,7 @@ from velox.solana.venues.manifest.instructions import (
     PLACE,
     OrderType,
     batch_update_head,
+    decode_batch_update,
     encode_cancels,
     manifest_instruction,
 )
@@ -241,6 +242,13 @@ class ManifestCarrier(Carrier):
     @staticmethod
     def _ours(account: MarketAccount, trader: Pubkey) -> Iterator[MarketOrder]:
         return (each for each in account.orders() if each.trader == trader)
+
+    def only_cancels(self, payload: bytes) -> bool:
+        try:
+            _, cancels, places = decode_batch_update(payload)
+        except RecordError:
+            return False
+        return bool(cancels) and not places
 
     def explain(self, code: int) -> str:
         return explain_error(code)
