@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import velox
-from velox.cli.options import path
+from velox.cli.options import count, path
 from velox.cli.results import json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, warn
 from velox.cli.signals import Signals
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "add_amounts",
     "add_journal_option",
+    "add_market_options",
     "add_results",
     "carry",
     "destination",
@@ -59,6 +61,32 @@ def add_journal_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_market_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the commands for one market."""
+    parser.add_argument(
+        "config", type=path, metavar="CONFIG.toml", help="a configuration with a [[market]]"
+    )
+    parser.add_argument(
+        "--market",
+        type=count,
+        metavar="N",
+        help="the market with this velox_market, if there are several",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="simulate it on the node, and sign nothing"
+    )
+
+
+def add_amounts(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--base`` and ``--quote``."""
+    for name in ("base", "quote"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="AMOUNT",
+            help=f"how much of the {name} token, in its units, or 'all'",
+        )
+
+
 def add_results(parser: argparse.ArgumentParser) -> None:
     """Give a parser ``--json`` and ``--quiet``."""
     parser.add_argument(
@@ -79,14 +107,20 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
         raise ConfigError(
             "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
         )
-    return destination(options.submit, options.journal, options.reports)
+    return destination(options.submit, options.journal, options.reports, forwards=True)
 
 
-def destination(where: str, journal: str | None, reports: str | None = None) -> Destination:
+def destination(
+    where: str,
+    journal: str | None,
+    reports: str | None = None,
+    *,
+    forwards: bool = False,
+) -> Destination:
     """Return the destination that ``localnet`` or a configuration's path names."""
     with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
-    return Destination(where, journal, reports)
+    return Destination(where, journal, reports, forwards=forwards)
 
 
 def files_of(destination: Destination | None) -> tuple[Files, Files]:

@@ -105,6 +105,9 @@ class Destination:
         The journal's path, instead of the configuration's.
     reports : str, optional
         Where to write execution reports.
+    forwards : bool
+        Whether the orders are recorded or generated flow. Unless the configuration has
+        ``accept_forwarded = true``, such orders go to a local cluster only.
 
     Attributes
     ----------
@@ -124,13 +127,21 @@ class Destination:
         The configuration cannot be used.
     """
 
-    def __init__(self, where: str, journal: str | None = None, reports: str | None = None) -> None:
+    def __init__(
+        self,
+        where: str,
+        journal: str | None = None,
+        reports: str | None = None,
+        *,
+        forwards: bool = False,
+    ) -> None:
         self.config: ChainConfig | None = None
         self.read: Files = []
         self.written: Files = []
         self.resume_command = ""
         self._journal = journal
         self.reports = reports
+        self._forwards = forwards
         self._where(where, journal)
         if reports is not None:
             self.written = [*self.written, ("reports", reports)]
@@ -141,6 +152,9 @@ class Destination:
                 self.written = journal_files(journal)
             return
         self.config = load_config(where)
+        if self._forwards and not self.config.accept_forwarded:
+            # Asked before a file or a connection is opened.
+            assembly.require_local(self.config)
         self.read = assembly.inputs_of(self.config)
         self.written = journal_files(assembly.journal_path_of(self.config, journal))
         again = ["velox", "resume", where, *(["--journal", journal] if journal else [])]
@@ -165,6 +179,8 @@ class Destination:
 
             opened = local_submission(self._journal, on_open=on_open)
         with opened as submission:
+            if self._forwards and self.config is not None and not self.config.accept_forwarded:
+                assembly.require_local_genesis(self.config, submission.genesis)
             yield submission
 
     def describe(self, submission: assembly.Submission) -> str:

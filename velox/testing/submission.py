@@ -116,6 +116,7 @@ def local_submission(
             capacity=capacity,
             deadline_s=LOCAL_DEADLINE_S,
             payer=signer.pubkey,
+            genesis=submitter.genesis,
             rpc=cluster.url,
             on_exit=submit_options.on_exit,
         )

@@ -14,7 +14,7 @@ from solders.token.state import Mint, TokenAccount, TokenAccountState
 from solders.transaction import VersionedTransaction
 
 from velox.errors import LocalnetError, UnrepresentableError
-from velox.solana.tx.instructions import TOKEN_PROGRAM
+from velox.solana.tx.instructions import TOKEN_PROGRAM, associated_token_account
 from velox.solana.tx.limits import LAMPORTS_PER_SOL
 from velox.solana.venues.manifest.account import MarketAccount, MarketOrder, Seat
 from velox.solana.venues.manifest.instructions import (
@@ -30,9 +30,8 @@ from velox.testing.received import Received
 from velox.testing.svm import Execution
 from velox.testing.token_accounts import read_token
 
-__all__ = ["LocalMarket", "MarketPlan", "associated_token_account"]
+__all__ = ["LocalMarket", "MarketPlan"]
 
-ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 #: The lamports of a trader that is admitted without a figure.
 TRADER_LAMPORTS: Final = 1_000 * LAMPORTS_PER_SOL
 
@@ -93,14 +92,6 @@ class MarketPlan:
             raise LocalnetError(f"price = {self.price}: must be a multiple of {self.tick_size}")
         if not 0 <= self.crowd_rate_per_s <= 10_000:
             raise LocalnetError(f"crowd_rate_per_s = {self.crowd_rate_per_s!r}: must be 0 to 10000")
-
-
-def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:
-    """Return the address at which wallets look for an owner's tokens of a mint."""
-    address, _ = Pubkey.find_program_address(
-        [bytes(owner), bytes(TOKEN_PROGRAM), bytes(mint)], ASSOCIATED_TOKEN_PROGRAM
-    )
-    return address
 
 
 class LocalMarket:

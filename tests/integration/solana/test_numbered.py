@@ -79,7 +79,7 @@ class Trader:
             carrier,
             None,
             self.journal,
-            options=SubmitOptions(poll_ns=poll_ns, isolate=isolate),
+            options=SubmitOptions(poll_ns=poll_ns, isolate=isolate, on_exit="leave"),
             observer=self.note,
             clock=self.clock,
             sleep=lambda seconds: None,

@@ -208,6 +208,11 @@ class Submitter:
     rng : random.Random, optional
         Chooses tip accounts.
 
+    Attributes
+    ----------
+    genesis : Hash
+        The genesis hash of the cluster.
+
     Raises
     ------
     SubmitError
@@ -326,6 +331,9 @@ class Submitter:
         self._next_number = journal.state.next_number
         # Tickets of adopted orders: older than those that the journal restores.
         self._first_ticket = -(1 << 61)
+        carriers = [self._routes[index].carrier for index in range(len(self._routes))]
+        # Whether anything can rest at a venue.
+        self._rests = any(each.numbers_orders for each in carriers)
         # Whether `close` cancels what rests, so that nothing else is sent; and how often it began.
         self._withdrawing = False
         self._withdrawals = 0
@@ -343,7 +351,8 @@ class Submitter:
     # Beginning
 
     def _introduce(self) -> None:
-        header = Header(self._signer.pubkey, self._rpc.get_genesis_hash())
+        self.genesis = self._rpc.get_genesis_hash()
+        header = Header(self._signer.pubkey, self.genesis)
         found = self._journal.state.header
         if found is None:
             self._journal.append(header)
@@ -1109,10 +1118,7 @@ class Submitter:
         pause_s: float,
     ) -> None:
         """Run duty cycles until nothing is left to do, and cancel what rests at the end."""
-        rests = any(
-            self._routes[index].carrier.numbers_orders for index in range(len(self._routes))
-        )
-        reserve_s = left_s() * EXIT_SHARE if rests and self._withdraws else 0.0
+        reserve_s = left_s() * EXIT_SHARE if self._withdraws else 0.0
         while left_s() > 0:
             sends = send_waiting() if callable(send_waiting) else send_waiting
             # Some of the time is kept for the cancellations.
@@ -1137,7 +1143,7 @@ class Submitter:
     @property
     def _withdraws(self) -> bool:
         """bool: Whether closing cancels what rests."""
-        return self._options.on_exit == "cancel" and self._broken is None
+        return self._rests and self._options.on_exit == "cancel" and self._broken is None
 
     def _withdraw(self) -> None:
         """Have every resting order cancelled, and nothing else sent."""

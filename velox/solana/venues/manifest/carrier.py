@@ -210,20 +210,7 @@ class ManifestCarrier(Carrier):
 
     def check_account(self, data: bytes, trader: Pubkey) -> None:
         account, spec = MarketAccount(data), self.spec
-        if account.version != KNOWN_VERSION:
-            raise MarketError(
-                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
-                market=spec.market,
-                field="version",
-            )
-        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
-            ours, theirs = getattr(spec, name), getattr(account, name)
-            if ours != theirs:
-                raise MarketError(
-                    f"{ours} in the configuration; {theirs} on the chain",
-                    market=spec.market,
-                    field=name,
-                )
+        self.check_description(account)
         seat = account.seats().get(trader)
         if seat is None:
             raise MarketError(
@@ -238,6 +225,30 @@ class ManifestCarrier(Carrier):
                 market=spec.market,
                 field="deposits",
             )
+
+    def check_description(self, account: MarketAccount) -> None:
+        """Refuse an account whose mints or decimals differ from the description's.
+
+        Raises
+        ------
+        MarketError
+            The message names both values.
+        """
+        spec = self.spec
+        if account.version != KNOWN_VERSION:
+            raise MarketError(
+                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
+                market=spec.market,
+                field="version",
+            )
+        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
+            ours, theirs = getattr(spec, name), getattr(account, name)
+            if ours != theirs:
+                raise MarketError(
+                    f"{ours} in the configuration; {theirs} on the chain",
+                    market=spec.market,
+                    field=name,
+                )
 
     @staticmethod
     def _ours(account: MarketAccount, trader: Pubkey) -> Iterator[MarketOrder]:

@@ -51,6 +51,7 @@ __all__ = [
     "manifest_batch_update",
     "manifest_instruction",
     "manifest_vault",
+    "withdraw",
 ]
 
 MANIFEST_PROGRAM: Final = Pubkey.from_string("MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms")
@@ -74,7 +75,7 @@ MAX_RETURN_BYTES: Final = 1024
 MAX_PLACED: Final = (MAX_RETURN_BYTES - _COUNT.size) // _PLACED.size
 # Manifest's index of nothing.
 NO_INDEX: Final = 2**32 - 1
-_CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _BATCH_UPDATE = 0, 1, 2, 6
+_CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _WITHDRAW_TAG, _BATCH_UPDATE = 0, 1, 2, 3, 6
 
 
 class OrderType(IntEnum):
@@ -364,11 +365,36 @@ def deposit(
     token_program: Pubkey = TOKEN_PROGRAM,
 ) -> Instruction:
     """Move `atoms` (u64) of `mint` from the trader's token account into the market's vault."""
+    return _transfer(_DEPOSIT_TAG, payer, market, mint, token_account, atoms, token_program)
+
+
+def withdraw(
+    payer: Pubkey,
+    market: Pubkey,
+    mint: Pubkey,
+    token_account: Pubkey,
+    atoms: int,
+    *,
+    token_program: Pubkey = TOKEN_PROGRAM,
+) -> Instruction:
+    """Move `atoms` (u64) of `mint` from the market's vault into the trader's token account."""
+    return _transfer(_WITHDRAW_TAG, payer, market, mint, token_account, atoms, token_program)
+
+
+def _transfer(  # noqa: PLR0917 - the fields of an instruction
+    tag: int,
+    payer: Pubkey,
+    market: Pubkey,
+    mint: Pubkey,
+    token_account: Pubkey,
+    atoms: int,
+    token_program: Pubkey,
+) -> Instruction:
     if not 0 <= atoms < 2**64:
         raise RecordError(f"atoms = {atoms}: must fit 64 bits", field="atoms")
     return Instruction(
         MANIFEST_PROGRAM,
-        _DEPOSIT.pack(_DEPOSIT_TAG, atoms, 0),
+        _DEPOSIT.pack(tag, atoms, 0),
         [
             AccountMeta(payer, is_signer=True, is_writable=True),
             AccountMeta(market, is_signer=False, is_writable=True),
