@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from velox.config import PipelineConfig
+from velox.core.integers import INT64_MAX
 
 __all__ = [
     "DEFAULT_RATE",
     "LEAST_RATE",
-    "WITHOUT_OPTION",
     "add_hiccups_option",
     "add_setting",
     "count",
@@ -26,6 +26,7 @@ __all__ = [
     "microseconds",
     "not_negative",
     "option_of",
+    "parameter",
     "path",
     "placement",
     "positive",
@@ -37,7 +38,7 @@ MOST_CPUS = 1 << 16
 # The limits and the default of MarketFlow.
 LEAST_RATE, MOST_RATE, DEFAULT_RATE = 1.0, 1e9, 100_000.0
 # The durations of a configuration are nanoseconds in 63 bits.
-MOST_US = (2**63 - 1) // 1000
+MOST_US = INT64_MAX // 1000
 
 
 def integer(text: str) -> int:
@@ -164,10 +165,12 @@ _SPECIAL: dict[str, tuple[str, str, Callable[[str], Any], Callable[[Any], str]]]
         lambda nanoseconds: f"{nanoseconds / 1000:g}",
     ),
 }
+_SPECIAL["timer_ns"] = ("--timer-us", "US", microseconds, _SPECIAL["bundle_timeout_ns"][3])
 _MORE = {
     "placement": "; or the CPU of each stage, as in ingress=0,orderbook=0,bundle=1,output=1",
     "cpus": ", as in 0,2-3",
     "bundle_timeout_ns": ", in microseconds",
+    "timer_ns": ", in microseconds",
 }
 
 
@@ -208,10 +211,6 @@ def add_setting(
     )
 
 
-#: Settings without an option: a run of the command line has no strategy.
-WITHOUT_OPTION = frozenset({"on_bad_order"})
-
-
 def option_of(name: str) -> str:
     """Return the option of a setting of a pipeline.
 
@@ -221,6 +220,14 @@ def option_of(name: str) -> str:
     '--bundle-timeout-us'
     """
     return _SPECIAL[name][0] if name in _SPECIAL else f"--{name.replace('_', '-')}"
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Convert ``NAME=VALUE`` to its two parts."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals and value):
+        raise _refused(text, "must be NAME=VALUE")
+    return name, value
 
 
 def add_hiccups_option(parser: argparse._ActionsContainer) -> None:

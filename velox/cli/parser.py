@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "parse", "parsers"]
 COMMANDS = {
     "run": "Run the pipeline on synthetic flow; the default command.",
     "replay": "Run the pipeline on recorded market data.",
+    "convert": "Write recorded market data to a file that loads at once.",
     "generate": "Write synthetic flow to a file for replay.",
     "recover": "Repair a capture that a kill cut off.",
     "submit": "Send the orders of a capture to Solana.",
@@ -40,6 +41,8 @@ COMMANDS = {
     "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
     "bench": "Measure the cost of each part on this machine.",
     "hiccups": "Measure how long the host interrupts each CPU.",
+    "report": "Make a page of one or several runs, for a browser.",
+    "diff": "Compare runs: by how much each figure differs.",
     "doctor": "Examine this host, and name what makes latencies long.",
 }
 
@@ -48,6 +51,7 @@ examples:
   velox                                              10 s of synthetic flow at 100 000/s
   velox run --rate max --placement paired --cpus 0,1 --json run.json
   velox replay data/lobster --depth 30 --verify
+  velox convert data/btcusdt.gz -o btcusdt.npy
   velox generate --count 1000000 --seed 7 -o flow.npy
   velox replay flow.npy --speed 1.0 --repeat 3 --capture bundles.npy
   velox bench --json bench.json

@@ -16,28 +16,30 @@ from velox.cli.chain import (
     finish,
     submission,
 )
-from velox.cli.options import add_hiccups_option, add_setting, path, positive
+from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
 from velox.errors import ConfigError, PipelineError, VeloxError
-from velox.runtime.capture import sidecar_of
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
-from velox.runtime.markets import refuse_other_scales
+from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
-from velox.telemetry import HistogramLog, document, terminal, write_document
+from velox.runtime.strategy import Strategy
+from velox.runtime.strategy_loader import load
+from velox.telemetry import Course, HistogramLog, document, terminal, write_document
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
     from velox.feeds import Recording
 
-__all__ = ["add_pipeline_options", "configuration", "drive"]
+__all__ = ["add_pipeline_options", "configuration", "drive", "strategy_of"]
 
 # A request to stop is seen within this many seconds.
 LOOK_AGAIN_S = 0.05
@@ -67,6 +69,23 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         *("batch", "transaction_capacity", "bundle_capacity"),
     ):
         add_setting(what, name)
+    decides = parser.add_argument_group("the strategy")
+    decides.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="the strategy: FILE.py:name, module:name or lib.so:symbol (default: each record that "
+        "the book applied is forwarded)",
+    )
+    decides.add_argument(
+        "--param",
+        type=parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the strategy's state; can be given several times",
+    )
+    for name in ("timer_ns", "on_bad_order", "report_capacity"):
+        add_setting(decides, name)
     result = parser.add_argument_group("what it leaves")
     result.add_argument(
         "--capture", type=path, metavar="PATH", help="write the bundles to this .npy file"
@@ -74,7 +93,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
     result.add_argument(
         "--submit",
         metavar="WHERE",
-        help="send the orders to Solana: localnet (a cluster in this process), or CONFIG.toml",
+        help="send the orders to Solana: localnet (the market of a cluster in this process), "
+        "localnet:memo (the cluster alone), or CONFIG.toml",
     )
     add_journal_option(result)
     result.add_argument(
@@ -114,6 +134,28 @@ def configuration(options: argparse.Namespace, *, lanes: int | None = None) -> P
     return PipelineConfig(**{name: value for name, value in given.items() if value is not None})
 
 
+def strategy_of(options: argparse.Namespace) -> Strategy | None:
+    """Load the strategy that was asked for.
+
+    Raises
+    ------
+    ConfigError
+        There are parameters and no strategy, or a parameter is given twice.
+    StrategyError
+        The strategy cannot be loaded, or a parameter does not fit its state.
+    """
+    given: dict[str, str] = {}
+    for name, value in options.param:
+        if name in given:
+            raise ConfigError(f"{name} is given twice", field="param", value=f"{name}={value}")
+        given[name] = value
+    if options.strategy is None:
+        if given:
+            raise ConfigError("--param needs --strategy", field="param", value=next(iter(given)))
+        return None
+    return load(options.strategy, given)
+
+
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -130,7 +172,10 @@ def drive(
     """
     destination = destination_of(options)
     if destination is not None:
-        refuse_other_scales(parts.get("books", ()), field="submit")
+        books = parts.get("books", ())
+        refuse_other_scales(books, field="submit")
+        destination.expect(priced_markets(ingresses, books))
+    strategy = strategy_of(options)
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -142,7 +187,9 @@ def drive(
         submission(destination, options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
-        pipeline = Pipeline(ingresses, _output(options, submitting), config=config, **parts)
+        pipeline = Pipeline(
+            ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
+        )
         log = stack.enter_context(histogram_log(options.hlog))
         screen.say(
             *terminal.opening(
@@ -158,16 +205,18 @@ def drive(
             warn(warning)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
+        course = Course()
         pipeline.start()
         errors: list[str] = []
         try:
             if submitting is not None:
                 submitting.start()
-            _watch(pipeline, options, signals, screen, log, submitting=submitting)
+            _watch(pipeline, options, signals, screen, log, course=course, submitting=submitting)
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
         report = pipeline.report()
+        course.finish(pipeline.statistics(), report.latency["transit"])
         if log is not None:
             log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
         hiccups = _hiccups_of(pipeline, options.hiccups)
@@ -197,6 +246,8 @@ def drive(
                 hiccups=hiccups,
                 chain=chain,
                 recording=reading,
+                config=config,
+                seconds=course.to_list(),
             )
             write_document(value, file)
     for error in errors:
@@ -209,6 +260,7 @@ def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
     results = [(name, getattr(options, name)) for name in ("capture", "json", "hlog")]
     if options.capture is not None:
         results.append(("the capture's sidecar", sidecar_of(options.capture)))
+        results.append(("the capture's venue times", array_beside(options.capture, "venue_ts_ns")))
     return results
 
 
@@ -219,6 +271,7 @@ def _watch(
     screen: Screen,
     log: HistogramLog | None,
     *,
+    course: Course,
     submitting: SubmissionRun | None,
 ) -> None:
     """Return when the pipeline or its submission has ended, at the deadline, or on a request."""
@@ -228,10 +281,12 @@ def _watch(
     while not (signals.requested or screen.broken):
         now = time.monotonic()
         if now >= begin + second:
+            statistics, latency = pipeline.statistics(), pipeline.latency()
+            course.add(statistics, latency["transit"])
             if not options.quiet:
-                screen.say(terminal.progress(int(now - begin), pipeline.statistics()))
+                screen.say(terminal.progress(int(now - begin), statistics))
             if log is not None:
-                log.write_interval(pipeline.latency(), until_s=pipeline.statistics().elapsed_s)
+                log.write_interval(latency, until_s=statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()

@@ -1,4 +1,4 @@
-"""Options of ``velox replay`` that say how a recording is read.
+"""Options of ``velox replay`` and ``velox convert`` that say how a recording is read.
 
 Each is an option of `velox.feeds.load` under its own name. What a value means is checked there.
 """
@@ -6,28 +6,48 @@ Each is an option of `velox.feeds.load` under its own name. What a value means i
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from velox import feeds
-from velox.cli.options import integer
+from velox.cli.options import integer, path
+from velox.cli.screen import warn
+from velox.cli.signals import Signals
 from velox.core.instrument import Instrument
 from velox.errors import BookError, ConfigError, FeedError
 from velox.feeds.files.options import checked_lot
 
-__all__ = ["add_reading_options", "format_of", "reading_options"]
+__all__ = [
+    "add_reading_options",
+    "add_source_options",
+    "format_of",
+    "loaded",
+    "reading_options",
+    "tell",
+]
 
 # The name of each option in `load`, its flag, and what argparse needs.
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "symbol": ("--symbol", {"metavar": "NAME", "help": "read this symbol only"}),
     "snapshot_symbol": (
         "--snapshot-symbol",
-        {"metavar": "NAME", "help": "whose the snapshots are that name no symbol"},
+        {"metavar": "NAME", "help": "the symbol of snapshots that name none"},
     ),
     "channel": (
         "--channel",
         {"metavar": "NAME", "help": "the book channel to read, such as books or books5"},
+    ),
+    "book_depth": (
+        "--book-depth",
+        {
+            "type": integer,
+            "metavar": "N",
+            "help": "levels a side that were subscribed to, if the recording does not say it",
+        },
     ),
     "depth_stream": (
         "--depth-stream",
@@ -96,6 +116,97 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def add_source_options(parser: argparse._ActionsContainer) -> None:
+    """Give a parser the files of a recording, and the options of `load` itself."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=path,
+        metavar="PATH",
+        help="files of the recording; LOBSTER also takes the directory that holds its two files",
+    )
+    parser.add_argument(
+        "--format",
+        choices=feeds.formats(),
+        help="format of the files (default: what their content tells)",
+    )
+    parser.add_argument(
+        "--reader",
+        metavar="MODULE:FUNCTION",
+        help="read with a function of your own; MODULE may be in the current folder",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="stop at a line that cannot be read, or skip it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=integer,
+        metavar="N",
+        help="read N records, and the rest of the last one's event",
+    )
+
+
+def loaded(
+    options: argparse.Namespace, signals: Signals, *, depth: int | None = None
+) -> tuple[feeds.Recording, str]:
+    """Load the recording of `add_source_options` and `add_reading_options`.
+
+    Returns
+    -------
+    Recording
+    str
+        Its format.
+
+    Raises
+    ------
+    FeedError
+        The input cannot be read.
+    ConfigError
+        An option cannot be used.
+    """
+    if options.reader is not None:
+        if options.format is not None:
+            raise ConfigError("--format and --reader cannot be combined")
+        if ":" not in options.reader:
+            raise ConfigError(f"--reader: {options.reader!r} is not of the form MODULE:FUNCTION")
+        # As `python -m` does: the installed command does not look into the current folder.
+        sys.path.insert(0, os.getcwd())
+    format = options.reader or options.format or format_of(options.paths)
+    given = reading_options(options, format)
+    with signals.immediate():
+        recording = feeds.load(
+            options.paths,
+            format,
+            on_error=options.on_error,
+            limit=options.limit,
+            depth=depth,
+            **given,
+        )
+    return recording, format
+
+
+def tell(recording: feeds.Recording) -> None:
+    """Warn of what was skipped, and of what the recording lacks or contradicts."""
+    if recording.skipped:
+        lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
+        warn(f"skipped {lines}; the first: {recording.problems[0]}")
+    if recording.gaps:
+        warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
+    if recording.contradictions:
+        warn(
+            f"{recording.contradictions:,} rows contradict the messages; the first: "
+            f"{recording.problems[0]}"
+        )
+    if recording.unknown:
+        warn(
+            f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
+            "are not compared"
+        )
+
+
 def add_reading_options(parser: argparse._ActionsContainer) -> None:
     """Give a parser each option that one of the formats takes."""
     for name, (flag, settings) in _OPTIONS.items():
@@ -104,6 +215,30 @@ def add_reading_options(parser: argparse._ActionsContainer) -> None:
         if name == "instruments":
             given["type"] = _market
         parser.add_argument(flag, dest=name, default=None, **given)
+
+    parser.add_argument(
+        "--option",
+        dest="more",
+        action="append",
+        type=_more,
+        metavar="NAME=VALUE",
+        help="an option of a reader of another package: an integer, true, false, or text",
+    )
+
+
+def _flag_of(name: str) -> str:
+    return _OPTIONS[name][0] if name in _OPTIONS else f"--option {name}"
+
+
+def _more(text: str) -> tuple[str, Any]:
+    """Convert ``NAME=VALUE``. An integer and a truth value become such; all else is text."""
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not (equals and name.isidentifier()):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if re.fullmatch(r"-?[0-9]{1,30}", value, re.ASCII) else value
 
 
 def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
@@ -115,13 +250,17 @@ def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
         The format does not take an option, or a market is given twice.
     """
     given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    for name, value in options.more or ():
+        if name in given:
+            raise ConfigError(f"--option: {name} is given twice")
+        given[name] = value
     taken = feeds.options_of(format)
     for name in given:
         if name not in taken:
-            flags = [_OPTIONS[each][0] for each in taken if each in _OPTIONS]
+            flags = [_flag_of(each) for each in taken]
             raise ConfigError(
-                f"{_OPTIONS[name][0]}: format {format!r} does not take it; it takes "
-                f"{', '.join(flags)}"
+                f"{_flag_of(name)}: format {format!r} does not take it; it takes "
+                f"{', '.join(flags) or 'none'}"
             )
     markets = [each.market for each in given.get("instruments", ())]
     for market in markets:

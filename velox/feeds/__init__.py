@@ -7,8 +7,9 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, lobster, npy, okx
+from velox.feeds.files import binance, bybit, kraken, lobster, npy, okx
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
+from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "KnownDepth",
     "Recording",
     "binance",
+    "bybit",
     "formats",
+    "keep_venue_times",
+    "kraken",
     "load",
     "lobster",
     "npy",
@@ -24,4 +28,6 @@ __all__ = [
     "options_of",
     "recognise",
     "register",
+    "save",
+    "written_by_save",
 ]

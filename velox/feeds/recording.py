@@ -11,11 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.instrument import Instrument
+from velox.core.integers import INT64_MAX
 from velox.core.records import from_fixed
+from velox.errors import RecordError
 from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 __all__ = ["KnownDepth", "Recording"]
+
+
+# The times of a recording for which none are given.
+_UNKNOWN = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,14 @@ class Recording:
         Places where the source contradicts itself; `problems` names the first few.
     known : ndarray, shape (k,), dtype KNOWN_DTYPE
         How deep each book is known; see `known_depth`.
+    venue_ts_ns : ndarray, shape (n,), dtype uint64
+        The venue's own time of each record in nanoseconds, beside `ingress_ts_ns`; 0 where it is
+        unknown. Its clock is the venue's, so it may be later than ours. If not given, all are 0.
+
+    Raises
+    ------
+    RecordError
+        `venue_ts_ns` is not one uint64 a record.
     """
 
     transactions: npt.NDArray[np.void]
@@ -84,10 +98,19 @@ class Recording:
     unknown: int = 0
     contradictions: int = 0
     known: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, KNOWN_DTYPE))
+    venue_ts_ns: npt.NDArray[np.uint64] = field(default_factory=lambda: _UNKNOWN)
 
     def __post_init__(self) -> None:
-        self.transactions.setflags(write=False)
-        self.known.setflags(write=False)
+        if self.venue_ts_ns is _UNKNOWN:
+            object.__setattr__(self, "venue_ts_ns", np.zeros(len(self.transactions), np.uint64))
+        if self.venue_ts_ns.dtype != np.uint64 or self.venue_ts_ns.shape != (len(self),):
+            raise RecordError(
+                f"expected {len(self)} uint64, got {self.venue_ts_ns.dtype} of shape "
+                f"{self.venue_ts_ns.shape}",
+                field="venue_ts_ns",
+            )
+        for array in (self.transactions, self.known, self.venue_ts_ns):
+            array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.transactions)
@@ -115,7 +138,7 @@ class Recording:
         if not len(own):
             return KnownDepth(None, None, None)
         _, _, bid, ask, levels = own[-1].item()
-        return KnownDepth(bid or None, None if ask == 2**63 - 1 else ask, levels or None)
+        return KnownDepth(bid or None, None if ask == INT64_MAX else ask, levels or None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was read and what was left aside, ready for JSON.

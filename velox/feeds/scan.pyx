@@ -14,6 +14,8 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from velox.feeds.decode import fields
+
 __all__ = ["DIFF", "END", "OTHER", "TRADE", "BinanceScanner"]
 
 # Results of `BinanceScanner.advance`: the end, a diff, a line for the Python decoder, a trade.
@@ -34,8 +36,8 @@ cdef enum:
 cdef int64_t POWERS[19]
 POWERS[:] = [10 ** exponent for exponent in range(19)]
 
-cdef int64_t MICROSECONDS_FROM = 10 ** 14
-cdef int64_t NANOSECONDS_FROM = 10 ** 17
+cdef int64_t MICROSECONDS_FROM = fields.MICROSECONDS_FROM
+cdef int64_t NANOSECONDS_FROM = fields.NANOSECONDS_FROM
 
 # The units of one symbol's numbers: `limit` is the first number that does not fit; `step` is 0 if
 # any number is allowed. `largest` is that of the lines that were read; `seen` also covers the line
@@ -68,6 +70,7 @@ cdef struct message:
     Py_ssize_t symbol
     int64_t time
     int64_t event_time
+    int64_t venue_time
     int64_t first
     int64_t final
     int64_t previous
@@ -211,6 +214,8 @@ cdef class BinanceScanner:
         The time in ns of the newest message that `advance` has just read and that has one.
     event_time
         The event time of the newest message in ns; 0 where it has none.
+    venue_time
+        The time of its transaction in ns, or else its event time; 0 where it has neither.
     symbol : int
         Which symbol it is of, as `add` returned it.
     identity, price, size, maker_buys
@@ -453,10 +458,27 @@ cdef class BinanceScanner:
         """Note the event time, which is the message's time if it has no other."""
         if not epoch_ns(value, &self.found.event_time):
             return False
+        self.found.venue_time = self.found.event_time
         if not self.found.has_time:
             self.found.has_time = True
             self.found.time = self.found.event_time
         return True
+
+    cdef inline const char *transaction_time(self, const char *at,
+                                             const char *end) noexcept nogil:
+        """Return the position after the time of the transaction, if it is there; NULL if invalid.
+
+        A time of 0 is none.
+        """
+        cdef int64_t value, time
+        cdef const char *begin = literal(at, end, b',"T":', 5)
+        if begin == NULL:
+            return at
+        at = integer(begin, &value)
+        if at == NULL or not epoch_ns(value, &time):
+            return NULL
+        self.found.venue_time = time if time != 0 else self.found.event_time
+        return at
 
     cdef symbol *known(self, const char *at, Py_ssize_t length) noexcept nogil:
         """The symbol of a name, or NULL."""
@@ -474,27 +496,30 @@ cdef class BinanceScanner:
                 return each
         return NULL
 
+    cdef const char *symbol_of(self, const char *at, const char *end, symbol **of) noexcept nogil:
+        """Return the position after the symbol's key and name, or NULL if it is not known."""
+        cdef Py_ssize_t length
+        cdef const char *begin = literal(at, end, b',"s":"', 6)
+        if begin == NULL:
+            return NULL
+        at = name(begin, end, &length)
+        if at == NULL:
+            return NULL
+        of[0] = self.known(begin, length)
+        return at if of[0] != NULL else NULL
+
     cdef int scan_diff(self, const char *at, const char *end) noexcept nogil:
         cdef int64_t value
-        cdef Py_ssize_t length
         cdef const char *begin
         cdef symbol *of
         at = integer(at, &value)
         if at == NULL or not self.event(value):
             return CODE_OTHER
-        begin = literal(at, end, b',"T":', 5)
-        if begin != NULL:
-            at = integer(begin, &value)
-            if at == NULL:
-                return CODE_OTHER
-        begin = literal(at, end, b',"s":"', 6)
-        if begin == NULL:
-            return CODE_OTHER
-        at = name(begin, end, &length)
+        at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
-        of = self.known(begin, length)
-        if of == NULL:
+        at = self.symbol_of(at, end, &of)
+        if at == NULL:
             return CODE_OTHER
         at = literal(at, end, b',"U":', 5)
         if at != NULL:
@@ -568,31 +593,22 @@ cdef class BinanceScanner:
     cdef int scan_ticker(self, const char *at, const char *end) noexcept nogil:
         cdef int64_t update, value
         cdef int64_t best[4]
-        cdef Py_ssize_t length
         cdef const char *begin
         cdef symbol *of
         at = integer(at, &update)
         if at == NULL:
             return CODE_OTHER
-        begin = literal(at, end, b',"s":"', 6)
-        if begin == NULL:
-            return CODE_OTHER
-        at = name(begin, end, &length)
+        at = self.symbol_of(at, end, &of)
         if at == NULL:
-            return CODE_OTHER
-        of = self.known(begin, length)
-        if of == NULL:
             return CODE_OTHER
         at = self.half(at, end, b',"b":"', b',"B":"', of, &best[0])
         if at != NULL:
             at = self.half(at, end, b',"a":"', b',"A":"', of, &best[2])
         if at == NULL:
             return CODE_OTHER
-        begin = literal(at, end, b',"T":', 5)
-        if begin != NULL:
-            at = integer(begin, &value)
-            if at == NULL:
-                return CODE_OTHER
+        at = optional_integer(at, end, b',"T":', 5)
+        if at == NULL:
+            return CODE_OTHER
         begin = literal(at, end, b',"E":', 5)
         if begin != NULL:
             at = integer(begin, &value)
@@ -645,7 +661,7 @@ cdef class BinanceScanner:
         at = integer(at, &value)
         if at == NULL or not self.event(value):
             return CODE_OTHER
-        at = optional_integer(at, end, b',"T":', 5)
+        at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
         begin = literal(at, end, b',"s":"', 6)
@@ -674,7 +690,7 @@ cdef class BinanceScanner:
         if at != NULL:
             at = optional_integer(at, end, b',"a":', 5)
         if at != NULL:
-            at = optional_integer(at, end, b',"T":', 5)
+            at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
         begin = literal(at, end, b',"X":"', 6)
@@ -788,6 +804,10 @@ cdef class BinanceScanner:
     @property
     def event_time(self):
         return self.found.event_time
+
+    @property
+    def venue_time(self):
+        return self.found.venue_time
 
     @property
     def identity(self):

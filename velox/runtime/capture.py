@@ -4,46 +4,43 @@ The header has a fixed length and says that there are no bundles until the captu
 bundles follow it back to back. A capture that was cut off, by a kill or a crash, therefore holds
 all that was written, and `recover_capture` only has to count it.
 
-The records do not say how many decimals their prices have. A file beside the capture, its
-*sidecar*, does: `sidecar_of` names it.
+The records do not say how many decimals their prices have. A file beside the capture does; see
+`velox.runtime.sidecar`.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shlex
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
-from decimal import Decimal, InvalidOperation
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from velox.core.instrument import Instrument
 from velox.core.records import BUNDLE_DTYPE
-from velox.errors import BookError, CaptureError, FeedError
+from velox.errors import CaptureError, FeedError
+from velox.runtime.sidecar import (
+    capture_error,
+    refuse_foreign_sidecar,
+    remove_sidecar,
+    write_all,
+    write_sidecar,
+)
 
 __all__ = [
     "HEADER_BYTES",
     "begin_capture",
     "finish_capture",
-    "markets_of_capture",
     "recover_capture",
     "refuse_unfinished",
-    "sidecar_of",
 ]
 
 HEADER_BYTES = 1024
-# What a sidecar says that it is, and the version of its keys.
-SIDECAR_KIND, SIDECAR_VERSION = "velox capture", 1
-# The sidecar of 256 markets with long names is far smaller.
-SIDECAR_LIMIT = 1 << 20
-MARKET_KEYS = {"market", "name", "price_decimals", "tick_size", "lot_size"}
 
 
 def header(bundles: int) -> bytes:
@@ -80,11 +77,14 @@ def begin_capture(path: str | os.PathLike[str], instruments: Sequence[Instrument
         try:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             if regular:
-                _refuse_foreign_sidecar(path)
+                refuse_foreign_sidecar(path)
                 file.truncate(0)
-            _write_all(file, header(0))
+            write_all(file, header(0))
             if regular:
-                _write_sidecar(path, instruments)
+                if instruments:
+                    write_sidecar(path, instruments)
+                else:
+                    remove_sidecar(path)
         except OSError:
             if made:
                 os.unlink(path)
@@ -93,137 +93,8 @@ def begin_capture(path: str | os.PathLike[str], instruments: Sequence[Instrument
     except CaptureError:
         raise
     except OSError as error:
-        raise _capture_error("cannot be created", path, error) from error
+        raise capture_error("cannot be created", path, error) from error
     return file
-
-
-def sidecar_of(path: str | os.PathLike[str]) -> str:
-    """Name the file that says what the markets of a capture are.
-
-    Examples
-    --------
-    >>> sidecar_of("bundles.npy")
-    'bundles.npy.markets.json'
-    """
-    return f"{os.fsdecode(path)}.markets.json"
-
-
-def _refuse_foreign_sidecar(path: str | os.PathLike[str]) -> None:
-    """Refuse to replace a file that is no sidecar."""
-    try:
-        markets_of_capture(path)
-    except FeedError as error:
-        raise CaptureError(
-            f"is not the sidecar of a capture, and is left as it is: {error.why}", path=error.path
-        ) from error
-
-
-def _write_sidecar(path: str | os.PathLike[str], instruments: Sequence[Instrument]) -> None:
-    """Replace the sidecar of an earlier capture."""
-    sidecar = sidecar_of(path)
-    if not instruments:
-        with suppress(FileNotFoundError):
-            os.unlink(sidecar)
-        return
-    value = {
-        "kind": SIDECAR_KIND,
-        "version": SIDECAR_VERSION,
-        "markets": [
-            {
-                "market": each.market,
-                "name": each.name,
-                "price_decimals": each.price_decimals,
-                "tick_size": each.tick_size,
-                "lot_size": f"{each.lot_size:f}",
-            }
-            for each in instruments
-        ],
-    }
-    part = f"{sidecar}.{os.getpid()}.part"
-    try:
-        with open(part, "wb", buffering=0) as file:
-            _write_all(file, json.dumps(value, indent=2).encode("ascii") + b"\n")
-            os.fsync(file.fileno())
-        os.replace(part, sidecar)
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(part)
-        raise _capture_error("cannot be created", sidecar, error) from error
-
-
-def markets_of_capture(path: str | os.PathLike[str]) -> tuple[Instrument, ...] | None:
-    """Read what the markets of a capture are.
-
-    Parameters
-    ----------
-    path : path
-        The capture.
-
-    Returns
-    -------
-    tuple of Instrument, or None
-        None where the capture has no sidecar, as those of earlier versions.
-
-    Raises
-    ------
-    FeedError
-        The sidecar cannot be read; `path` is that of the sidecar.
-    """
-    sidecar = sidecar_of(path)
-    try:
-        # Asked before it is opened: a pipe would wait for its writer.
-        if not stat.S_ISREG(os.stat(sidecar).st_mode):
-            raise FeedError("is not a regular file", path=sidecar)
-        with open(sidecar, "rb") as file:
-            text = file.read(SIDECAR_LIMIT + 1)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        if isinstance(error, FeedError):
-            raise
-        raise FeedError(f"cannot be read: {error}", path=sidecar) from error
-    if len(text) > SIDECAR_LIMIT:
-        raise FeedError(f"is longer than {SIDECAR_LIMIT} bytes", path=sidecar)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FeedError(f"is not JSON: {error}", path=sidecar) from error
-    if not isinstance(value, dict) or value.get("kind") != SIDECAR_KIND:
-        raise FeedError(f"must be {SIDECAR_KIND!r}", path=sidecar, field="kind")
-    if value.get("version") != SIDECAR_VERSION:
-        raise FeedError(
-            f"{value.get('version')!r} is not known; this reader knows {SIDECAR_VERSION}",
-            path=sidecar,
-            field="version",
-        )
-    markets = value.get("markets")
-    if not isinstance(markets, list) or not markets:
-        raise FeedError("must be a list of at least one market", path=sidecar, field="markets")
-    found = tuple(
-        _market_of(each, sidecar, f"markets[{number}]") for number, each in enumerate(markets)
-    )
-    if len({each.market for each in found}) != len(found):
-        raise FeedError("names a market twice", path=sidecar, field="markets")
-    return found
-
-
-def _market_of(value: object, sidecar: str, field: str) -> Instrument:
-    if not isinstance(value, dict) or set(value) != MARKET_KEYS:
-        raise FeedError(
-            f"must have the keys {', '.join(sorted(MARKET_KEYS))}", path=sidecar, field=field
-        )
-    given: dict[str, Any] = dict(value)
-    lot = given.pop("lot_size")
-    try:
-        if not isinstance(lot, str):
-            raise FeedError("must be decimal text", path=sidecar, field=f"{field}.lot_size")
-        return Instrument(lot_size=Decimal(lot), **given)
-    except (BookError, InvalidOperation) as error:
-        raise FeedError(f"is no market: {error}", path=sidecar, field=field) from error
-
-
-def _capture_error(what: str, path: str | os.PathLike[str], error: OSError) -> CaptureError:
-    return CaptureError(f"{what}: {error.strerror or error}", path=path, number=error.errno)
 
 
 def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
@@ -247,22 +118,16 @@ def _open_locked(path: str | os.PathLike[str], flags: int) -> BinaryIO:
         raise
 
 
-def _write_all(file: BinaryIO, content: bytes) -> None:
-    """Write without a buffer: a nearly full disk takes a part of the bytes and refuses the rest."""
-    while content:
-        content = content[file.write(content) :]
-
-
 def finish_capture(file: BinaryIO, path: str | os.PathLike[str], bundles: int) -> None:
     """Cut off a partial bundle, write the true header, and close."""
     try:
         with file:
             file.truncate(HEADER_BYTES + bundles * BUNDLE_DTYPE.itemsize)
             file.seek(0)
-            _write_all(file, header(bundles))
+            write_all(file, header(bundles))
             os.fsync(file.fileno())
     except OSError as error:
-        raise _capture_error("cannot be completed", path, error) from error
+        raise capture_error("cannot be completed", path, error) from error
 
 
 def recover_capture(path: str | os.PathLike[str]) -> int:
@@ -300,7 +165,7 @@ def recover_capture(path: str | os.PathLike[str]) -> int:
     except OSError as error:
         if isinstance(error, CaptureError):
             raise
-        raise _capture_error("cannot be recovered", path, error) from error
+        raise capture_error("cannot be recovered", path, error) from error
 
 
 def refuse_unfinished(bundles: npt.NDArray[np.void], path: str | os.PathLike[str]) -> None:

@@ -11,17 +11,18 @@ from math import isfinite
 from types import TracebackType
 from typing import NoReturn
 
-from velox.config import Clock as ClockSource
 from velox.config import PipelineConfig, stage_names
+from velox.core.choices import ClockSource
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
 from velox.core.order_book import Books, OrderBook
-from velox.core.ring import BundleRing, TransactionRing
+from velox.core.ring import BundleRing, ReportRing, TransactionRing
 from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.checks import ChecksumChecks, DepthChecks
+from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.hardware import describe_machine, usable_cpus
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
@@ -30,6 +31,7 @@ from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics, markets_of
+from velox.runtime.report_port import ReportPort
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
 from velox.runtime.stage import Control, Stage
@@ -97,8 +99,8 @@ class Pipeline:
     output : Output, optional
         Where bundles go; `DiscardOutput` if not given.
     strategy : Strategy, numba.cfunc, ctypes function, PyCapsule or int, optional
-        It is called after each applied record and writes the records to emit. The default forwards
-        each applied record.
+        It is called after each applied record and writes the records to emit. One that takes
+        reports is also called for each report and timer. The default forwards each applied record.
     books : Books, OrderBook, or sequence of Instrument, optional
         The markets. By default, books that fit what the ingress trades in.
     checks : DepthChecks or ChecksumChecks, optional
@@ -139,10 +141,9 @@ class Pipeline:
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
         self.books = books_for(self.ingresses, config, given=books)
-        if strategy is not None:
-            refuse_other_scales(self.books.values(), field="strategy")
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
+        self._report_port = self._checked_feedback(strategy)
         if strategy is not None and config.transaction_capacity < ROOM:
             raise ConfigError(
                 f"must be at least {ROOM} with a strategy, which can emit {ROOM} records in one "
@@ -177,6 +178,28 @@ class Pipeline:
         self._errors: list[Exception] = []
 
     # Building
+
+    def _checked_feedback(self, strategy: Strategy | None) -> ReportPort | None:
+        """Return where reports come in, if the strategy takes any."""
+        if strategy is None or not strategy.reports:
+            if strategy is not None:
+                # Its view does not tell the scale.
+                refuse_other_scales(self.books.values(), field="strategy")
+            if self.config.timer_ns is not None:
+                raise ConfigError(
+                    "needs a strategy that takes reports and timers",
+                    field="timer_ns",
+                    value=self.config.timer_ns,
+                )
+            return None
+        if self.config.lanes > 1:
+            raise ConfigError(
+                "must be 1 with a strategy that takes reports",
+                field="lanes",
+                value=self.config.lanes,
+            )
+        ring = ReportRing(self.config.report_capacity, huge_pages=self.config.huge_pages)
+        return ReportPort(ring, [each.market for each in self.books.values()])
 
     def _plan_threads(self) -> None:
         names = stage_names(self.config.lanes)
@@ -247,6 +270,8 @@ class Pipeline:
                 self.clock,
                 self._control,
                 strategy=self._strategy,
+                reports=None if self._report_port is None else self._report_port.ring,
+                timer_ns=config.timer_ns,
                 verifier=verifier,
                 batch=config.batch,
                 on_bad_order=config.on_bad_order,
@@ -269,11 +294,14 @@ class Pipeline:
         self.output.instruments = tuple(each.instrument for each in self.books.values())
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
-        self._rings: dict[str, TransactionRing | BundleRing] = {
+        self._rings: dict[str, TransactionRing | BundleRing | ReportRing] = {
             **{f"{each.name}": each.ring for each in self.ingresses},
             **{f"orderbook{i if config.lanes > 1 else ''}": r for i, r in enumerate(to_bundle)},
             "bundle": bundles,
         }
+
+        if self._report_port is not None:
+            self._rings["reports"] = self._report_port.ring
 
     def _transaction_ring(self) -> TransactionRing:
         return TransactionRing(self.config.transaction_capacity, huge_pages=self.config.huge_pages)
@@ -545,6 +573,56 @@ class Pipeline:
         refusal = self.huge_pages.refusal
         return self.plan.warnings if refusal is None else (*self.plan.warnings, refusal)
 
+    @property
+    def reports(self) -> ReportPort:
+        """ReportPort: Where the executor of the strategy's orders pushes its reports.
+
+        Raises
+        ------
+        PipelineError
+            The strategy takes no reports.
+        """
+        if self._report_port is None:
+            raise PipelineError("reports of a pipeline whose strategy takes none")
+        return self._report_port
+
+    def feedback(self) -> Feedback | None:
+        """Account for the reports and timers; None if the strategy takes none.
+
+        Any thread may call it. The counts add up once the pipeline has stopped.
+        """
+        if self._report_port is None:
+            return None
+        heard = self._book_stages[0].heard
+        ring = self._report_port.ring.statistics()
+        return Feedback(
+            pushed=ring.pushed,
+            heard=heard.pop("heard"),
+            refused=heard,
+            left=ring.pushed - ring.popped,
+            full=ring.full,
+            timers=self._book_stages[0].timers,
+        )
+
+    def settle(self) -> int:
+        """Take the reports that arrived after the pipeline had stopped, without the strategy.
+
+        Call it as often as you like after `stop`, until the last order has its end.
+
+        Returns
+        -------
+        int
+            How many reports were taken.
+
+        Raises
+        ------
+        PipelineError
+            The pipeline has not been stopped.
+        """
+        if self._state != "stopped":
+            raise PipelineError("settle of a pipeline that has not been stopped")
+        return self._book_stages[0].settle()
+
     def statistics(self) -> Statistics:
         """Read the counters, also while the pipeline runs.
 
@@ -666,7 +744,14 @@ class Pipeline:
             forwarding=self._strategy is None,
             warnings=(*self.warnings, *self._warnings(ledger)),
             markets=markets_of(self.books),
+            strategy=self._strategy_source(),
+            feedback=self.feedback(),
         )
+
+    def _strategy_source(self) -> StrategySource | None:
+        if self._strategy is None:
+            return None
+        return self._strategy.source or StrategySource(self._strategy.name)
 
     def _warnings(self, ledger: Ledger) -> list[str]:
         warnings = []
@@ -693,4 +778,8 @@ class Pipeline:
                     f"{number} records of the strategy were blocked: {reason}; "
                     "on_bad_order='stop' names the first"
                 )
+        feedback = self.feedback()
+        for reason, number in (feedback.refused if feedback else {}).items():
+            if number:
+                warnings.append(f"{number} reports were refused: {reason}")
         return warnings

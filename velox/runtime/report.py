@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from velox.core.histogram import LatencyHistogram
 from velox.core.order_book import Books
 from velox.core.records import from_fixed
+from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
 from velox.runtime.placement import Plan
@@ -23,18 +24,7 @@ from velox.runtime.report_text import (
 )
 from velox.runtime.verify import Verification
 
-__all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
-
-
-def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return the histogram's figures, ready for JSON.
-
-    Each is None if it is empty, since 0 is a time.
-    """
-    found = histogram.to_dict()
-    return {
-        name: value if found["count"] or name == "count" else None for name, value in found.items()
-    }
+__all__ = ["MarketReport", "Report", "Statistics", "markets_of"]
 
 
 class Statistics(NamedTuple):
@@ -162,6 +152,10 @@ class Report:
         What a person can act on.
     markets : tuple of MarketReport
         In the order of their ids.
+    strategy : StrategySource or None
+        What the strategy was; None for the default.
+    feedback : Feedback or None
+        The reports and timers of a strategy that takes them.
     """
 
     ledger: Ledger
@@ -178,6 +172,8 @@ class Report:
     forwarding: bool = True
     warnings: tuple[str, ...] = ()
     markets: tuple[MarketReport, ...] = ()
+    strategy: StrategySource | None = None
+    feedback: Feedback | None = None
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), *(f"warning: {each}" for each in self.warnings)]).strip()
@@ -210,6 +206,10 @@ class Report:
         for number, market in enumerate(self.markets[:MARKETS_SHOWN]):
             lines.append(row("" if number else "market", str(market)))
         lines += more_markets(len(self.markets))
+        if self.strategy is not None:
+            lines.append(row("strategy", str(self.strategy)))
+        if self.feedback is not None:
+            lines.append(row("reports", str(self.feedback)))
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -226,16 +226,17 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """bool: Whether the ledger balances and no check of a verification failed."""
+        """bool: Whether ledger and reports balance, and no check of a verification failed."""
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
-        return all(each.holds for each in equations) and not mismatched
+        heard = self.feedback is None or self.feedback.balanced
+        return all(each.holds for each in equations) and heard and not mismatched
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
         result: dict[str, Any] = {
             "ledger": self.ledger.to_dict(),
-            "latency_ns": {name: figures(each) for name, each in self.latency.items()},
+            "latency_ns": {name: each.to_dict() for name, each in self.latency.items()},
             "throughput_per_s": self.throughput_per_s,
             "elapsed_s": self.elapsed_s,
             "placement": self.plan.placement,
@@ -248,8 +249,11 @@ class Report:
             "full": self.full,
             "timeouts": self.timeouts,
             "markets": [each.to_dict() for each in self.markets],
+            "strategy": self.strategy.to_dict() if self.strategy else None,
             "warnings": list(self.warnings),
         }
+        if self.feedback is not None:
+            result["feedback"] = self.feedback.to_dict()
         if self.verification is not None:
             result["verify"] = {
                 "checked": self.verification.checked,

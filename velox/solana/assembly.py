@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, Protocol
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -29,6 +30,7 @@ from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.memo import MemoCarrier
 
 __all__ = [
+    "Statement",
     "Submission",
     "block_engine_of",
     "carriers_of",
@@ -59,6 +61,19 @@ PUBLIC_CLUSTERS = MappingProxyType(
 A_WORD = 16
 
 
+class Statement(Protocol):
+    """What the accounts of a venue show of a trader."""
+
+    def check(self) -> None:
+        """Raise LedgerError if it contradicts itself."""
+
+    def format(self) -> str:
+        """Return a table for a terminal."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same for JSON."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A submitter that is ready, and its endpoints.
@@ -80,6 +95,8 @@ class Submission:
         The node: scheme, host and port.
     block_engine : str or None
         The block engine, likewise; None if transactions go to the node.
+    statement : callable or None
+        Returns what the accounts of the venue show now; None if nothing here reads them.
     """
 
     submitter: Submitter
@@ -91,6 +108,7 @@ class Submission:
     rpc: str
     block_engine: str | None = None
     on_exit: str = "cancel"
+    statement: Callable[[], Statement] | None = None
 
 
 @contextmanager
@@ -120,6 +138,7 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
     policy = SignerPolicy(
         programs=frozenset(each.program for each in carriers),
         cancels={each.program: each.only_cancels for each in carriers},
+        rents={each.program: each.most_rent for each in carriers},
         max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
         max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
     )

@@ -5,6 +5,8 @@ The book here shares no code with Velox's: what it proves is the feeds.
 
 from __future__ import annotations
 
+import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,7 +18,7 @@ import pytest
 from tests.verify.fuzz.lines import compare
 from velox.core.instrument import Instrument
 from velox.core.records import Flags, Kind, validate
-from velox.feeds import Recording, load
+from velox.feeds import Recording, load, save
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 CHECKSUM_LEVELS = 25
@@ -303,3 +305,58 @@ def test_the_files_are_not_mistaken_for_each_other(data: Path) -> None:
                 ValueError, match=f"not of format '{wrong}'; it looks like .{actual}"
             ):
                 load(path, wrong)
+
+
+def messages_of(path: Path) -> Iterator[dict[str, object]]:
+    """The JSON of each line of a recording."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as lines:
+        for line in lines:
+            start = line.find(b"{")
+            if start >= 0:
+                yield json.loads(line[start:])
+
+
+def test_the_times_of_binance_are_those_of_its_messages(data: Path) -> None:
+    [binance_path] = (data / "binance_usdm").glob("*.gz")
+    recording = load(binance_path)
+    expected = {
+        1_000_000 * int(data["T"])  # type: ignore[index, call-overload]
+        for message in messages_of(binance_path)
+        for data in [message.get("data", message)]
+        if "T" in data  # type: ignore[operator]
+    }
+    ends = recording.transactions["flags"] & Flags.LAST > 0
+    times = recording.venue_ts_ns
+    assert set(times.tolist()) <= expected
+    # All records of an event have its time, and the events are in the venue's order.
+    assert (times[:-1][~ends[:-1]] == times[1:][~ends[:-1]]).all()
+    assert (np.diff(times.astype(np.int64)) >= 0).all()
+    careful = load(binance_path, careful=True)
+    assert careful.venue_ts_ns.tobytes() == times.tobytes()
+
+
+def test_the_times_of_okx_are_those_of_its_messages(data: Path) -> None:
+    okx_paths = [data / "okx" / "OKX.ws.1.0", data / "okx" / "OKX.0.gz"]
+    recording = load(okx_paths)
+    expected = {
+        1_000_000 * int(entry["ts"])
+        for path in okx_paths
+        for message in messages_of(path)
+        for entry in message.get("data", ())  # type: ignore[attr-defined]
+        if "ts" in entry
+    }
+    assert set(recording.venue_ts_ns.tolist()) <= expected
+    assert len(set(recording.venue_ts_ns.tolist())) > 100
+
+
+def test_a_converted_recording_is_the_recording(
+    binance: Recording, okx: Recording, lobster: Recording, tmp_path: Path
+) -> None:
+    for name, recording in (("b", binance), ("o", okx), ("l", lobster)):
+        save(recording, tmp_path / f"{name}.npy")
+        again = load(tmp_path / f"{name}.npy")
+        assert again.transactions.tobytes() == recording.transactions.tobytes()
+        assert again.venue_ts_ns.tobytes() == recording.venue_ts_ns.tobytes()
+        assert again.known.tobytes() == recording.known.tobytes()
+        assert again.instruments == recording.instruments

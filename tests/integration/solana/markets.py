@@ -22,6 +22,7 @@ from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
     OrderType,
     decode_batch_update,
+    most_rent,
 )
 from velox.testing import LocalCluster, MarketPlan
 from velox.testing.market import market_program
@@ -68,6 +69,7 @@ def trader_key(cluster: LocalCluster, *, admit: bool = True, **policy: Any) -> K
         SignerPolicy(
             **{
                 "programs": frozenset([MANIFEST_PROGRAM]),
+                "rents": {MANIFEST_PROGRAM: most_rent},
                 "cancels": {MANIFEST_PROGRAM: ManifestCarrier(cluster.market.spec).only_cancels},
                 "max_tip_lamports": 0,
                 "max_spend_lamports_per_minute": 10**12,

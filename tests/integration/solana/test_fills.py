@@ -14,7 +14,7 @@ import pytest
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, records
 from velox.cli.main import main
 from velox.solana.orders.outcomes import Outcome
-from velox.solana.venues.manifest.events import FillLog, decode_events, events_of
+from velox.solana.venues.manifest.events import FillLog, read_log
 from velox.solana.venues.manifest.instructions import OrderType
 from velox.testing import Fault, FaultPlan, LocalCluster, MarketPlan
 from velox.venue import REPORT_DTYPE, Reason, ReportKind
@@ -30,7 +30,7 @@ def on_chain(cluster: LocalCluster, trader: Any) -> list[tuple[int, int, int, bo
     found = []
     for each in cluster.executions:
         if each.err is None:
-            for event in decode_events(events_of(each.logs)):
+            for event in read_log(each.logs).events:
                 if isinstance(event, FillLog):
                     for who, number, maker in (
                         (event.maker, event.maker_sequence, True),

@@ -24,7 +24,8 @@ from velox.cli import main
 from velox.core.flow import MarketFlow
 from velox.errors import CaptureError, FeedError
 from velox.feeds import load
-from velox.runtime.capture import begin_capture, finish_capture, markets_of_capture, sidecar_of
+from velox.runtime.capture import begin_capture, finish_capture
+from velox.runtime.sidecar import markets_of_capture, sidecar_of
 
 INVOKER = PipelineConfig(placement="invoker")
 FINE = Instrument(
@@ -194,10 +195,20 @@ def test_a_sidecar_that_is_no_file_is_refused(kind: str, tmp_path: Path) -> None
     assert caught.value.path == str(sidecar)
 
 
-def test_flow_of_a_user_has_no_sidecar(tmp_path: Path) -> None:
-    path = tmp_path / "flow.npy"
+def test_records_over_a_capture_are_not_read_with_its_markets(tmp_path: Path) -> None:
+    path = captured(tmp_path / "bundles.npy", FINE)
     np.save(path, orders(100))
-    Path(sidecar_of(path)).write_text("not read")
+    with pytest.raises(FeedError) as caught:
+        load(path)
+    assert (caught.value.path, caught.value.field) == (sidecar_of(path), "transactions")
+    os.unlink(sidecar_of(path))
+    assert load(path).instruments[0].price_decimals == 4
+
+
+def test_generated_flow_does_not_get_the_markets_of_an_earlier_capture(tmp_path: Path) -> None:
+    path = captured(tmp_path / "flow.npy", FINE)
+    assert main(["generate", "--count", "100", "-o", str(path)]) == 0
+    assert not os.path.exists(sidecar_of(path))
     assert load(path).instruments[0].price_decimals == 4
 
 

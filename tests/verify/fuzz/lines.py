@@ -35,7 +35,7 @@ def outcome(path: Path, **options: Any) -> list[Any]:
 
 def values(recording: Recording) -> list[Any]:
     checks = recording.checks
-    arrays = [recording.transactions, recording.known]
+    arrays = [recording.transactions, recording.known, recording.venue_ts_ns]
     if checks is not None:
         arrays += [checks.position, checks.market, checks.prices, checks.quantities]  # type: ignore[union-attr]
     return [

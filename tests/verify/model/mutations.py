@@ -207,7 +207,7 @@ MUTANTS = [
         "        if state != BOOK_READING:\n            break\n", ("book",),
     ),
     Mutant(
-        "a reader gives the book back to nobody, though a writer waits for it", ORDER_BOOK,
+        "a reader leaves the book idle, though a writer waits for it", ORDER_BOOK,
         "        store_release(&self.access.state, BOOK_WRITING)\n",
         "        store_release(&self.access.state, BOOK_IDLE)\n", ("book",),
     ),
@@ -255,30 +255,30 @@ MUTANTS = [
     ),
     Mutant(
         "a strategy is asked before there is room", BOOK_STAGE,
-        "            if transaction_ring_room(self.output, self.room) < self.room:\n"
-        "                break\n", "            self.clean = self.clean\n", ("strategy",),
+        "        if transaction_ring_room(self.output, self.room) < self.room:\n"
+        "            return False\n", "        self.clean = self.clean\n", ("strategy",),
     ),
     Mutant(
         "a strategy's room goes beyond the ring's end", BOOK_STAGE,
-        "        if free < self.room:\n", "        if free == 0:\n", ("strategy",),
+        "    if out.free < self.room:\n", "    if out.free == 0:\n", ("strategy",),
     ),
     Mutant(
         "a slot is lent as it was left", BOOK_STAGE,
-        "                wipe(slots + filled + self.clean, wiped - self.clean)\n", "",
+        "        wipe(out.slots + out.filled + self.clean, wiped - self.clean)\n", "",
         ("strategy",),
     ),
     Mutant(
         "what lies aside is not wiped", BOOK_STAGE,
-        "            wipe(self.aside, made)\n", "", ("strategy",),
+        "        wipe(self.aside, made)\n", "", ("strategy",),
     ),
     Mutant(
         "what was returned counts as wiped", BOOK_STAGE,
-        "            self.clean -= made\n", "", ("strategy",),
+        "    self.clean -= made\n", "", ("strategy",),
     ),
     Mutant(
         "what was made before the run ended is lost", BOOK_STAGE,
-        "            transaction_ring_publish(self.output, filled)\n            free =",
-        "            free =", ("strategy",),
+        "        transaction_ring_publish(self.output, out.filled)\n        out.free =",
+        "        out.free =", ("strategy",),
     ),
     Mutant(
         "the bit is set after the level", BOOK + ".pxd",

@@ -19,6 +19,7 @@ from velox.cli.signals import Signals
 from velox.core.flow import MarketFlow
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 from velox.errors import ConfigError
+from velox.runtime.sidecar import refuse_foreign_sidecar, remove_sidecar
 from velox.telemetry import replacing
 
 __all__ = ["add_generate"]
@@ -88,6 +89,7 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         order_ids=True,
     )
     size = options.count * TRANSACTION_DTYPE.itemsize
+    refuse_foreign_sidecar(options.output)
     with signals.immediate(), replacing(options.output) as file:
         _check_room(options.output, file, size)
         header = {
@@ -98,6 +100,9 @@ def _generate(options: argparse.Namespace, signals: Signals) -> int:
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in _chunks(flow, options.count, options.market):
             file.write(chunk.data)
+        if os.path.isfile(options.output):
+            # The file at this path is another one now.
+            remove_sidecar(options.output)
     # A pipe such as /dev/stdout must receive only the records.
     Screen(sys.stdout if os.path.isfile(options.output) else sys.stderr).say(
         f"{options.output}: {options.count:,} records, {size / 1e6:,.1f} MB"

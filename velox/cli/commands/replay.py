@@ -6,10 +6,10 @@ import argparse
 from dataclasses import replace
 
 from velox import feeds
-from velox.cli.options import integer, path, speed
+from velox.cli.options import integer, speed
 from velox.cli.pipeline import add_pipeline_options, configuration, drive
-from velox.cli.recordings import add_reading_options, format_of, reading_options
-from velox.cli.screen import warn
+from velox.cli.recordings import add_reading_options, add_source_options, loaded, tell
+from velox.cli.screen import GOOD, warn
 from velox.cli.signals import Signals
 from velox.errors import ConfigError
 from velox.runtime.sources import ReplayIngress
@@ -19,18 +19,7 @@ __all__ = ["add_replay"]
 
 def add_replay(replay: argparse.ArgumentParser) -> None:
     """Give ``velox replay`` its options."""
-    replay.add_argument(
-        "paths",
-        nargs="+",
-        type=path,
-        metavar="PATH",
-        help="files of the recording; LOBSTER also takes the directory that holds its two files",
-    )
-    replay.add_argument(
-        "--format",
-        choices=feeds.formats(),
-        help="format of the files (default: what their content tells)",
-    )
+    add_source_options(replay)
     replay.add_argument(
         "--speed",
         type=speed,
@@ -56,18 +45,6 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         metavar="N",
         help="most levels on each side that --verify compares (default: 10)",
     )
-    replay.add_argument(
-        "--on-error",
-        choices=("stop", "skip"),
-        default="stop",
-        help="stop at a line that cannot be read, or skip it (default: %(default)s)",
-    )
-    replay.add_argument(
-        "--limit",
-        type=integer,
-        metavar="N",
-        help="read N records, and the rest of the last one's event",
-    )
     add_reading_options(replay.add_argument_group("how it is read"))
     add_pipeline_options(replay, duration=None)
     replay.set_defaults(command=_replay)
@@ -77,27 +54,14 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     if options.depth is not None and not options.verify:
         raise ConfigError(f"depth = {options.depth}: --depth needs --verify")
     config = configuration(options)
-    format = options.format or format_of(options.paths)
-    given = reading_options(options, format)
-    with signals.immediate():
-        recording = feeds.load(
-            options.paths,
-            format,
-            on_error=options.on_error,
-            limit=options.limit,
-            depth=options.depth,
-            **given,
-        )
+    recording, format = loaded(options, signals, depth=options.depth)
     if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
             f"--verify: {options.paths[0]} holds nothing to compare a book with; it needs "
-            "LOBSTER's orderbook file, Binance's bookTicker or OKX's checksums"
+            "LOBSTER's orderbook file, Binance's bookTicker, the checksums of OKX or Kraken, or "
+            "Bybit's orderbook.1 beside a deeper topic"
         )
-    if recording.skipped:
-        first = recording.problems[0]
-        lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
-        warn(f"skipped {lines}; the first: {first}")
-    _tell(recording)
+    tell(recording)
     instruments = recording.instruments
     if options.levels is not None:
         instruments = tuple(replace(each, levels=options.levels) for each in instruments)
@@ -106,7 +70,7 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         f"{len(recording):,} transactions of {', '.join(names)} from {recording.source[0]}, "
         f"format {format}, speed {options.speed}, {options.repeat} passes"
     )
-    return drive(
+    status = drive(
         options,
         signals,
         config,
@@ -116,19 +80,14 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
         books=instruments,
         checks=recording.checks if options.verify else None,
     )
+    if options.capture is not None and status == GOOD and recording.venue_ts_ns.any():
+        _keep_venue_times(recording, options.capture)
+    return status
 
 
-def _tell(recording: feeds.Recording) -> None:
-    """Warn of what the recording lacks or contradicts."""
-    if recording.gaps:
-        warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
-    if recording.contradictions:
+def _keep_venue_times(recording: feeds.Recording, capture: str) -> None:
+    """Put the recording's own times beside a capture of its replay."""
+    if not feeds.keep_venue_times(recording, capture):
         warn(
-            f"{recording.contradictions:,} rows contradict the messages; the first: "
-            f"{recording.problems[0]}"
-        )
-    if recording.unknown:
-        warn(
-            f"{recording.unknown:,} checks lie beyond the depth that the recording knows; they "
-            "are not compared"
+            f"{capture} has no venue times: its records are not those of the recording, one by one"
         )

@@ -14,8 +14,8 @@ from velox.cli.chain import (
 )
 from velox.cli.options import path
 from velox.cli.signals import Signals
-from velox.runtime.capture import markets_of_capture
 from velox.runtime.markets import refuse_other_scales
+from velox.runtime.sidecar import markets_of_capture
 
 if TYPE_CHECKING:
     from velox.cli.submission import Console, SubmissionResult
@@ -32,7 +32,7 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
         "--submit",
         default="localnet",
         metavar="WHERE",
-        help="where to send: localnet, or CONFIG.toml (default: %(default)s)",
+        help="where to send: localnet, localnet:memo, or CONFIG.toml (default: %(default)s)",
     )
     add_journal_option(submit)
     submit.add_argument(

@@ -27,10 +27,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from velox.core.integers import INT64_MAX
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
 from velox.feeds.decode.fields import (
@@ -42,14 +43,14 @@ from velox.feeds.decode.fields import (
     name_of,
     parse_json,
 )
-from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
+from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import OnGap, Report
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
 
-__all__ = ["BinanceSession", "DepthStream", "OnGap", "Report", "SymbolState"]
+__all__ = ["BinanceSession", "DepthStream", "SymbolState"]
 
 DepthStream = Literal["auto", "diff", "partial"]
-OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
 # Event times of one symbol rise with its ids. If a known id comes again with an event time that is
@@ -69,22 +70,11 @@ _DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
 _BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
 
 
-class Report(Protocol):
-    """Called for each message that cannot be read, and for each fault that is found later."""
-
-    def __call__(
-        self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
-    ) -> None:
-        """`lines` is how many lines are lost; 0 for a note only.
-
-        A fatal error always stops the load.
-        """
-
-
 class _Diff(NamedTuple):
     origin: Origin
     time: int
     event_time: int  # 0 where the message has none
+    venue_time: int  # of the transaction, or else of the event; 0 where the message has neither
     first: int
     final: int
     previous: int | None  # None on spot, which does not send it
@@ -117,6 +107,7 @@ class _Snapshot(NamedTuple):
     last: int
     bids: Levels
     asks: Levels
+    venue_time: int
 
     def bridges(self, diff: _Diff) -> bool:
         return diff.is_before(self.last) or diff.joins(self.last)
@@ -135,7 +126,7 @@ class SymbolState:
     Attributes
     ----------
     market : Market
-    finals, positions : array of int
+    ids, positions : array of int
         The final id of each diff or whole picture that was applied, and the sink's count after it.
     ticker_ids, tickers : array of int
         Each ticker: its update id; bid price, bid size, ask price, ask size in the units of the
@@ -164,7 +155,7 @@ class SymbolState:
     doubt: Origin = None
     certain: bool = False
     trade_id: int = -1
-    finals: array[int] = field(default_factory=lambda: array("Q"))
+    ids: array[int] = field(default_factory=lambda: array("Q"))
     positions: array[int] = field(default_factory=lambda: array("q"))
     ticker_ids: array[int] = field(default_factory=lambda: array("Q"))
     tickers: array[int] = field(default_factory=lambda: array("q"))
@@ -369,13 +360,21 @@ class BinanceSession:
         symbol = self._scanned[scanner.symbol]
         market = symbol.market
         if code == TRADE:
-            self._print(symbol, scanner.identity, scanner.price, scanner.size, scanner.maker_buys)
+            self._print(
+                symbol,
+                scanner.identity,
+                scanner.price,
+                scanner.size,
+                scanner.maker_buys,
+                venue_time=scanner.venue_time,
+            )
             return
         places = (market.prices.places, market.sizes.places)
         diff = _Diff(
             origin,
             self._now(),
             scanner.event_time,
+            scanner.venue_time,
             scanner.first,
             scanner.final,
             scanner.previous if scanner.has_previous else None,
@@ -407,7 +406,7 @@ class BinanceSession:
         number = self._scanned.index(symbol)
         prices, sizes = symbol.market.prices, symbol.market.sizes
         self._scanner.set_prices(number, prices.places, prices.limit, prices.step or 0)
-        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, I64_MAX), sizes.step or 0)
+        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, INT64_MAX), sizes.step or 0)
 
     def grown(self, market: Market, grown: Grown) -> None:
         """Convert the tickers that are kept to the finer unit of their market."""
@@ -520,7 +519,8 @@ class BinanceSession:
         diff = _Diff(
             origin,
             self._now(),
-            epoch_ns(integer(message, "E"), "E") if "E" in message else 0,
+            _epoch(message, "E"),
+            _venue_time(message),
             integer(message, "U"),
             integer(message, "u"),
             integer(message, "pu") if "pu" in message else None,
@@ -530,7 +530,14 @@ class BinanceSession:
         if diff.first > diff.final:
             raise MalformedError(f"{diff.first} is greater than u = {diff.final}", "U")
         if is_picture:
-            self._picture(symbol, diff.final, diff.bids, diff.asks, event_time=diff.event_time)
+            self._picture(
+                symbol,
+                diff.final,
+                diff.bids,
+                diff.asks,
+                event_time=diff.event_time,
+                venue_time=diff.venue_time,
+            )
             return
         self._take(symbol, diff, told=match is not None)
 
@@ -590,17 +597,19 @@ class BinanceSession:
         return symbol.event_time > 0 and diff.event_time > symbol.event_time + RESTART_NS
 
     def _apply(self, symbol: SymbolState, diff: _Diff) -> None:
-        self.sink.update(symbol.market, diff.time, diff.bids, diff.asks)
+        self.sink.update(symbol.market, diff.time, diff.bids, diff.asks, venue_time=diff.venue_time)
         symbol.last = diff.final
         symbol.at_snapshot = False
         symbol.joined = True
         symbol.opened_by = None
         symbol.event_time = max(symbol.event_time, diff.event_time)
-        symbol.finals.append(diff.final)
+        symbol.ids.append(diff.final)
         symbol.positions.append(self.sink.count)
 
     def _open(self, symbol: SymbolState, snapshot: _Snapshot, time: int) -> None:
-        self.sink.snapshot(symbol.market, time, snapshot.bids, snapshot.asks)
+        self.sink.snapshot(
+            symbol.market, time, snapshot.bids, snapshot.asks, venue_time=snapshot.venue_time
+        )
         symbol.last = snapshot.last
         symbol.at_snapshot = True
         symbol.opened_at = time
@@ -625,11 +634,11 @@ class BinanceSession:
                 self._apply(symbol, diff)
                 return
             symbol.lost = True
-        self._forget(symbol, diff.time)
+        self._forget(symbol, diff.time, venue_time=diff.venue_time)
         symbol.waiting = [diff]
 
-    def _forget(self, symbol: SymbolState, time: int) -> None:
-        self.sink.clear(symbol.market, time)
+    def _forget(self, symbol: SymbolState, time: int, *, venue_time: int = 0) -> None:
+        self.sink.clear(symbol.market, time, venue_time=venue_time)
         symbol.last = None
         symbol.at_snapshot = False
         symbol.opened_by = None
@@ -637,7 +646,14 @@ class BinanceSession:
         symbol.waiting = []
 
     def _picture(
-        self, symbol: SymbolState, final: int, bids: Levels, asks: Levels, *, event_time: int = 0
+        self,
+        symbol: SymbolState,
+        final: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        event_time: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Take a message that holds all of the best levels."""
         if symbol.joined and symbol.last is not None:
@@ -654,10 +670,15 @@ class BinanceSession:
             # Diffs may still continue the snapshot, though the picture is newer.
             symbol.spare, symbol.last, symbol.at_snapshot = symbol.opened_by, None, False
         self.sink.snapshot(
-            symbol.market, self._now(), bids, asks, levels=max(len(bids.prices), len(asks.prices))
+            symbol.market,
+            self._now(),
+            bids,
+            asks,
+            levels=max(len(bids.prices), len(asks.prices)),
+            venue_time=venue_time,
         )
         symbol.picture, symbol.picture_time = final, event_time
-        symbol.finals.append(final)
+        symbol.ids.append(final)
         symbol.positions.append(self.sink.count)
 
     # Snapshots
@@ -683,7 +704,13 @@ class BinanceSession:
             return
         bids = symbol.market.levels(member(message, "bids"), "bids")
         asks = symbol.market.levels(member(message, "asks"), "asks")
-        self._picture(symbol, integer(message, "lastUpdateId"), bids, asks)
+        self._picture(
+            symbol,
+            integer(message, "lastUpdateId"),
+            bids,
+            asks,
+            venue_time=_venue_time(message),
+        )
 
     def _name_in(self, message: dict[str, Any]) -> str | None:
         # Only snapshots of COIN-M name their symbol.
@@ -735,6 +762,7 @@ class BinanceSession:
             integer(each.message, "lastUpdateId"),
             symbol.market.levels(member(each.message, "bids"), "bids", zero_allowed=False),
             symbol.market.levels(member(each.message, "asks"), "asks", zero_allowed=False),
+            _venue_time(each.message),
         )
         require_uncrossed(symbol.market, snapshot.bids, snapshot.asks, "bids")
         self._place(symbol, snapshot)
@@ -801,10 +829,19 @@ class BinanceSession:
         maker_buys = member(message, "m")
         if type(maker_buys) is not bool:
             raise MalformedError(f"{shown(maker_buys)} is not true or false", "m")
-        self._print(symbol, integer(message, "t"), price, size, maker_buys)
+        self._print(
+            symbol, integer(message, "t"), price, size, maker_buys, venue_time=_venue_time(message)
+        )
 
     def _print(
-        self, symbol: SymbolState, identity: int, price: int, size: int, maker_buys: bool
+        self,
+        symbol: SymbolState,
+        identity: int,
+        price: int,
+        size: int,
+        maker_buys: bool,
+        *,
+        venue_time: int,
     ) -> None:
         if not size:
             return  # futures also print insurance fund and liquidation notes, of size 0
@@ -820,6 +857,7 @@ class BinanceSession:
             side=int(Side.BID if maker_buys else Side.ASK),
             price=price,
             size=size,
+            venue_time=venue_time,
         )
 
     def _ticker(self, message: dict[str, Any]) -> None:
@@ -901,6 +939,16 @@ class BinanceSession:
                 lines=symbol.doubtful,
                 fatal=True,
             )
+
+
+def _epoch(message: dict[str, Any], field: str) -> int:
+    """A time of a message in ns; 0 if it has none."""
+    return epoch_ns(integer(message, field), field) if field in message else 0
+
+
+def _venue_time(message: dict[str, Any]) -> int:
+    """The time of a message's transaction, or else of its event; 0 if it has neither."""
+    return _epoch(message, "T") or _epoch(message, "E")
 
 
 def _levels(columns: tuple[bytes, bytes], places: tuple[int, int]) -> Levels:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from velox.core.instrument import Instrument
+from velox.core.instrument import PRICE_DECIMALS, Instrument
+from velox.core.integers import INT64_MAX, UINT32_MAX
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 from velox.feeds.decode.decimals import (
-    PRICE_PLACES,
     Grown,
     Numbers,
     decimal_of,
@@ -30,8 +30,6 @@ __all__ = ["KNOWN_DTYPE", "LevelRecorder", "Levels", "Market", "Sink", "require_
 MARKETS_LIMIT = 256
 # Records that one trade may be split into.
 PIECES_LIMIT = 1 << 16
-U32_MAX = 2**32 - 1
-I64_MAX = 2**63 - 1
 
 # How deep a book is known, from a record on: all bids from `bid` up, all asks up to `ask`, and at
 # most `levels` a side. A bid of 0 or an ask of 2**63 - 1 means the whole side. 0 levels means no
@@ -150,6 +148,20 @@ class Market:
             except TypeError:
                 raise MalformedError(f"{shown(text)} is not decimal text", field) from None
 
+    def refine(self, price_places: int, size_places: int) -> bool:
+        """Give prices and sizes at least these decimals; False if a number then leaves 63 bits."""
+        for what, numbers, places in (
+            ("price", self.prices, price_places),
+            ("size", self.sizes, size_places),
+        ):
+            factor = 10 ** max(0, places - numbers.places)
+            if numbers.largest * factor >= numbers.limit:
+                return False
+            if factor > 1:
+                numbers.rescale(factor, places)
+                self._grown(self, Grown(what, factor))
+        return True
+
     def present(self, levels: Levels) -> tuple[array[int], array[int]]:
         """Prices and sizes of levels that were read earlier, in the market's present units."""
         prices, sizes = levels.prices, levels.sizes
@@ -178,7 +190,7 @@ def require_uncrossed(market: Market, bids: Levels, asks: Levels, field: str) ->
 class Sink(Protocol):
     """The interface to which a session writes the levels and trades of its messages.
 
-    Times are nanoseconds.
+    Times are nanoseconds. `venue_time` is the venue's own time of the event; 0 if it gives none.
     """
 
     def market(
@@ -192,18 +204,35 @@ class Sink(Protocol):
         """Add a market. Units that are not given follow from its numbers."""
 
     def snapshot(
-        self, market: Market, time: int, bids: Levels, asks: Levels, *, levels: int = 0
+        self,
+        market: Market,
+        time: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        levels: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Open a book with these levels. Levels beyond them are unknown."""
 
-    def update(self, market: Market, time: int, bids: Levels, asks: Levels) -> None:
+    def update(
+        self, market: Market, time: int, bids: Levels, asks: Levels, *, venue_time: int = 0
+    ) -> None:
         """Set levels of an open book; a size of 0 deletes one."""
 
-    def clear(self, market: Market, time: int) -> None:
+    def clear(self, market: Market, time: int, *, venue_time: int = 0) -> None:
         """Empty a book whose contents are no longer known."""
 
     def trade(
-        self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
+        self,
+        market: Market,
+        time: int,
+        *,
+        identity: int,
+        side: int,
+        price: int,
+        size: int,
+        venue_time: int = 0,
     ) -> None:
         """Add a trade; `side` is that of the order that rested in the book."""
 
@@ -258,8 +287,10 @@ class LevelRecorder:
         self._prices = array("q")
         self._sizes = array("q")
         self._last_of_event = array("q")
+        # The venue's time of each event.
+        self._venue_times = array("Q")
         # The fewest decimals of a price, if they follow from the prices.
-        self._least_places = PRICE_PLACES
+        self._least_places = PRICE_DECIMALS
         # Rows of KNOWN_DTYPE.
         self._known: list[list[int]] = []
 
@@ -291,7 +322,7 @@ class LevelRecorder:
             raise MalformedError(
                 f"{shown(name)} is one market more than the {MARKETS_LIMIT} possible"
             )
-        prices = Numbers("price", PRICE_PLACES if places is None else places, step=tick)
+        prices = Numbers("price", PRICE_DECIMALS if places is None else places, step=tick)
         if places is not None:
             prices.most = places
         if lot is None:
@@ -304,7 +335,14 @@ class LevelRecorder:
         return market
 
     def snapshot(
-        self, market: Market, time: int, bids: Levels, asks: Levels, *, levels: int = 0
+        self,
+        market: Market,
+        time: int,
+        bids: Levels,
+        asks: Levels,
+        *,
+        levels: int = 0,
+        venue_time: int = 0,
     ) -> None:
         """Open a book: clear it, then set each of its levels.
 
@@ -312,7 +350,7 @@ class LevelRecorder:
         known to be empty. If the source always gives the best `levels` of a side, that many levels
         are known, at any price.
         """
-        bid, ask = 0, I64_MAX
+        bid, ask = 0, INT64_MAX
         if not levels:
             bid = min(market.present(bids)[0], default=bid)
             ask = max(market.present(asks)[0], default=ask)
@@ -320,23 +358,33 @@ class LevelRecorder:
         for side, half in ((_BID, bids), (_ASK, asks)):
             self._run((0, 0, 0, side, _CLEAR, _SNAPSHOT, market.id, time), _ZERO, _ZERO)
             self._run((0, 0, 0, side, _SET, _SNAPSHOT, market.id, time), *market.present(half))
-        self._end_event()
+        self._end_event(venue_time)
 
-    def update(self, market: Market, time: int, bids: Levels, asks: Levels) -> None:
+    def update(
+        self, market: Market, time: int, bids: Levels, asks: Levels, *, venue_time: int = 0
+    ) -> None:
         """Set levels of an open book; a size of 0 deletes one."""
         if bids.prices or asks.prices:
             for side, half in ((_BID, bids), (_ASK, asks)):
                 self._run((0, 0, 0, side, _SET, _NO_FLAGS, market.id, time), *market.present(half))
-            self._end_event()
+            self._end_event(venue_time)
 
-    def clear(self, market: Market, time: int) -> None:
+    def clear(self, market: Market, time: int, *, venue_time: int = 0) -> None:
         """Empty a book whose contents are no longer known."""
         for side in (_BID, _ASK):
             self._run((0, 0, 0, side, _CLEAR, _NO_FLAGS, market.id, time), _ZERO, _ZERO)
-        self._end_event()
+        self._end_event(venue_time)
 
     def trade(
-        self, market: Market, time: int, *, identity: int, side: int, price: int, size: int
+        self,
+        market: Market,
+        time: int,
+        *,
+        identity: int,
+        side: int,
+        price: int,
+        size: int,
+        venue_time: int = 0,
     ) -> None:
         """Add a trade; `side` is that of the order that rested in the book."""
         self._run(
@@ -344,7 +392,7 @@ class LevelRecorder:
             array("q", [price]),
             array("q", [size]),
         )
-        self._end_event()
+        self._end_event(venue_time)
 
     def _run(self, record: Record, prices: array[int], sizes: array[int]) -> None:
         """Add one copy of `record` for each level. Prices and sizes are filled in at the end."""
@@ -355,8 +403,9 @@ class LevelRecorder:
         self._sizes.extend(sizes)
         self.count += len(prices)
 
-    def _end_event(self) -> None:
+    def _end_event(self, venue_time: int) -> None:
         self._last_of_event.append(self.count - 1)
+        self._venue_times.append(venue_time)
 
     def _rescale(self, market: Market, grown: Grown) -> None:
         """Convert the numbers that are kept after the unit of a market became finer."""
@@ -366,7 +415,7 @@ class LevelRecorder:
             for row in self._known:
                 if row[1] == market.id:
                     row[2] *= grown.factor
-                    if row[3] != I64_MAX:
+                    if row[3] != INT64_MAX:
                         row[3] *= grown.factor
         for listener in self.listeners:
             listener(market, grown)
@@ -384,7 +433,7 @@ class LevelRecorder:
         MalformedError
             A price of another market does not fit 63 bits at that scale.
         """
-        places = max((grid.places for grid in self.grids()), default=PRICE_PLACES)
+        places = max((grid.places for grid in self.grids()), default=PRICE_DECIMALS)
         for market in self.markets:
             factor = 10 ** (places - market.prices.places) if market.prices.places < places else 1
             if market.prices.largest * factor >= market.prices.limit:
@@ -454,7 +503,7 @@ class LevelRecorder:
         for market, grid in enumerate(grids):
             own = rows["market"] == market
             rows["bid"][own] //= grid.divisor
-            finite = own & (rows["ask"] != I64_MAX)
+            finite = own & (rows["ask"] != INT64_MAX)
             rows["ask"][finite] //= grid.divisor
         return rows
 
@@ -487,7 +536,7 @@ class LevelRecorder:
         transactions["price"] = prices
         transactions["size"] = sizes
         transactions["flags"][np.frombuffer(self._last_of_event, np.int64)] |= _LAST
-        wide = np.flatnonzero(sizes > U32_MAX)
+        wide = np.flatnonzero(sizes > UINT32_MAX)
         is_trade = transactions["kind"][wide] == _TRADE
         wide_trades, wide = wide[is_trade], wide[~is_trade]
         transactions["size"][wide] = 0
@@ -496,6 +545,22 @@ class LevelRecorder:
         if not len(wide_trades):
             return transactions, _unmoved
         return self._split(transactions, wide_trades, sizes, report)
+
+    def venue_times(self, moved: Callable[[Any], npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
+        """Return the venue's time of each record in ns, 0 if unknown.
+
+        Parameters
+        ----------
+        moved : callable
+            The second result of `transactions`.
+
+        Returns
+        -------
+        ndarray, dtype uint64
+            As long as the first result of `transactions`.
+        """
+        ends = moved(np.frombuffer(self._last_of_event, np.int64) + 1)
+        return np.repeat(np.frombuffer(self._venue_times, np.uint64), np.diff(ends, prepend=0))
 
     def _split(
         self,
@@ -506,7 +571,7 @@ class LevelRecorder:
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """Split each trade that is too large for one record into several records."""
         pieces = np.ones(len(transactions), np.int64)
-        pieces[wide] = (sizes[wide] - 1) // U32_MAX + 1
+        pieces[wide] = (sizes[wide] - 1) // UINT32_MAX + 1
         for index in wide[pieces[wide] > PIECES_LIMIT].tolist():
             market = self.markets[int(transactions["market"][index])]
             report(
@@ -521,8 +586,8 @@ class LevelRecorder:
         split = np.repeat(transactions, pieces)
         for index in wide[pieces[wide] > 0].tolist():
             first, end = int(ends[index]), int(ends[index + 1])
-            split["size"][first:end] = U32_MAX
-            split["size"][end - 1] = sizes[index] - U32_MAX * (end - first - 1)
+            split["size"][first:end] = UINT32_MAX
+            split["size"][end - 1] = sizes[index] - UINT32_MAX * (end - first - 1)
             split["flags"][first : end - 1] &= 0xFF ^ _LAST
 
         def moved(positions: Any) -> npt.NDArray[np.int64]:

@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from velox.core.instrument import Instrument
+from velox.core.integers import INT64_MAX
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import FeedError
-from velox.feeds.decode.levels import I64_MAX, KNOWN_DTYPE
+from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.decode.lobster import (
     CENT,
     MessageParser,
@@ -117,7 +118,7 @@ def read(
     Returns
     -------
     Recording
-        `ingress_ts_ns` counts from midnight, New York time.
+        `ingress_ts_ns` and `venue_ts_ns` are the same, and count from midnight, New York time.
 
     Raises
     ------
@@ -140,8 +141,9 @@ def read(
         raise source.nothing("message")
     if tick is None:
         tick = 1 if reader.finer else CENT
+    transactions = np.array(reader.records, TRANSACTION_DTYPE)
     return Recording(
-        transactions=np.array(reader.records, TRANSACTION_DTYPE),
+        transactions=transactions,
         instruments=(
             Instrument(name=name or messages.name.partition("_")[0], tick_size=tick, levels=levels),
         ),
@@ -152,6 +154,7 @@ def read(
         ignored=dict(reader.ignored),
         contradictions=reader.contradictions,
         known=np.array(reader.known, KNOWN_DTYPE),
+        venue_ts_ns=transactions["ingress_ts_ns"].copy(),
     )
 
 
@@ -321,7 +324,7 @@ class _Pair:
         if row is not None and self.time is not None:
             reader = self.reader
             levels = self.parse_row.levels
-            reader.known.append((len(reader.records), 0, 0, I64_MAX, levels))
+            reader.known.append((len(reader.records), 0, 0, INT64_MAX, levels))
             reader.records += row.records(self.time)
             self.window.open(row)
 

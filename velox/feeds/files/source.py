@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
-from velox.errors import FeedError
+from velox.errors import FeedError, VeloxError
 from velox.feeds.decode.malformed import MalformedError
 
 __all__ = [
@@ -66,6 +66,27 @@ class Faults:
         self.skipped += lines
         self.note(error)
 
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """Report a `MalformedError` of the block, with the place of its line.
+
+        A ``ValueError``, such as that of ``int("x")``, is reported too. With ``on_error="skip"``
+        the program goes on after the block.
+
+        Raises
+        ------
+        FeedError
+            The block raised such an error, and the load stops at such a line.
+        """
+        try:
+            yield
+        except MalformedError as error:
+            self.report(place.error(error))
+        except VeloxError:
+            raise
+        except ValueError as error:
+            self.report(place.error(MalformedError(str(error))))
+
     def note(self, error: FeedError) -> None:
         """Keep the text of a problem, if there is room."""
         if len(self.problems) < PROBLEMS_KEPT:
@@ -74,7 +95,7 @@ class Faults:
     def message(
         self, error: MalformedError, origin: Hashable, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """The function to which a session reports: see `velox.feeds.decode.binance.Report`."""
+        """The function to which a session reports: see `velox.feeds.decode.session.Report`."""
         assert isinstance(origin, Place)
         if fatal:
             raise origin.error(error) from None
@@ -108,6 +129,18 @@ class Source:
     def reached(self, count: int) -> bool:
         """Whether `count` transactions are enough."""
         return self.limit is not None and count >= self.limit
+
+    def lines(self) -> closing[PlacedLines]:
+        """Yield each line of all files with its place, without its line end.
+
+        Use it in a ``with`` statement, so that files are closed at once. Files may be gzip.
+
+        Returns
+        -------
+        context manager
+            Of an iterator over pairs of `Place` and bytes.
+        """
+        return closing(_placed_lines(self))
 
     def late(self, error: MalformedError) -> None:
         """Report a fault of one record that is found after all have been read."""
@@ -219,6 +252,7 @@ def _blocks(path: Path, faults: Faults) -> Generator[Block, None, None]:
 
 
 NumberedLines = Generator[tuple[int, bytes], None, None]
+PlacedLines = Generator[tuple[Place, bytes], None, None]
 
 
 def numbered_lines(path: Path, faults: Faults) -> closing[NumberedLines]:
@@ -234,6 +268,13 @@ def _numbered_lines(path: Path, faults: Faults) -> NumberedLines:
                 lines.pop()  # the block ends with a line end
             for number, line in enumerate(lines, first):
                 yield number, line.rstrip(b"\r\n")
+
+
+def _placed_lines(source: Source) -> PlacedLines:
+    for path in source.paths:
+        with numbered_lines(path, source.faults) as lines:
+            for number, line in lines:
+                yield Place(path, number), line
 
 
 def first_lines(path: Path, count: int) -> list[bytes]:

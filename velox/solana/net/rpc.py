@@ -6,7 +6,7 @@ import base64
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Self, TypeVar, cast
+from typing import Final, Self, TypeVar, cast, get_args
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -21,6 +21,7 @@ from velox.solana.net.rpc_types import (
     Account,
     Blockhash,
     Commitment,
+    OutcomeCommitment,
     SignatureInfo,
     SignatureStatus,
     Simulation,
@@ -36,6 +37,8 @@ MAX_STATUSES: Final = 256
 #: The most signatures in one answer of `getSignaturesForAddress`.
 MAX_SIGNATURES: Final = 1000
 
+# The most accounts that a transaction names.
+MAX_ACCOUNTS: Final = 256
 # Errors of a node that is unhealthy or behind for now: another try may succeed.
 _PASSING_CODES: Final = frozenset({-32004, -32005, -32014, -32016})
 _T = TypeVar("_T")
@@ -404,7 +407,7 @@ class RpcClient:
         limit: int = MAX_SIGNATURES,
         before: Signature | None = None,
         until: Signature | None = None,
-        commitment: Literal["confirmed", "finalized"] = "confirmed",
+        commitment: OutcomeCommitment = "confirmed",
     ) -> list[SignatureInfo]:
         """Return the transactions that named an account, newest first.
 
@@ -441,7 +444,7 @@ class RpcClient:
         return self._ask("getSignaturesForAddress", [str(address), options], read, independent=True)
 
     def get_transaction(
-        self, signature: Signature, commitment: Literal["confirmed", "finalized"] = "confirmed"
+        self, signature: Signature, commitment: OutcomeCommitment = "confirmed"
     ) -> TransactionInfo | None:
         """Return the outcome of a transaction; None if the node does not know it."""
 
@@ -457,6 +460,7 @@ class RpcClient:
                 None if logs is None else logs.texts(),
                 _optional_integer(meta.get("computeUnitsConsumed")),
                 _return_data(meta),
+                _paid(meta),
             )
 
         options = {
@@ -474,7 +478,7 @@ def _status(answer: Answer) -> SignatureStatus:
         rooted = answer["confirmations"].value is None
         commitment = "finalized" if rooted else "processed"
     else:
-        commitment = status.one_of("processed", "confirmed", "finalized")
+        commitment = status.one_of(*get_args(Commitment))
     return SignatureStatus(
         answer["slot"].integer(),
         confirmations,
@@ -488,6 +492,16 @@ def _slot_of(answer: Answer, least: int) -> int:
     if slot.integer() < least:
         raise slot.invalid(f"is {slot.value}; at least {least} was requested")
     return slot.integer()
+
+
+def _paid(meta: Answer) -> int | None:
+    """Return the lamports that the payer, the first account, has less; None if it is not told."""
+    balances = [meta.get(name) for name in ("preBalances", "postBalances")]
+    before, after = [
+        each.items(MAX_ACCOUNTS)[0].integer() if each is not None and each.value else None
+        for each in balances
+    ]
+    return None if before is None or after is None else max(0, before - after)
 
 
 def _optional_integer(answer: Answer | None) -> int | None:

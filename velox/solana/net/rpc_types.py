@@ -15,6 +15,7 @@ __all__ = [
     "Account",
     "Blockhash",
     "Commitment",
+    "OutcomeCommitment",
     "SignatureInfo",
     "SignatureStatus",
     "Simulation",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 Commitment = Literal["processed", "confirmed", "finalized"]
+# The commitments at which an outcome counts.
+OutcomeCommitment = Literal["confirmed", "finalized"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,9 @@ class TransactionInfo:
         Compute units; None if the node does not say.
     return_data : bytes or None
         The return data of the last program that set any.
+    paid : int or None
+        The lamports that its payer had less afterwards: fee, transfers and rent. None if the node
+        does not say.
     """
 
     slot: int
@@ -136,6 +142,7 @@ class TransactionInfo:
     logs: tuple[str, ...] | None
     units_consumed: int | None
     return_data: bytes | None
+    paid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

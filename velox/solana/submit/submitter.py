@@ -41,6 +41,7 @@ import numpy.typing as npt
 from solders.signature import Signature
 
 from velox.core.records import TRANSACTION_DTYPE, Kind
+from velox.core.units import NS_PER_S
 from velox.errors import (
     ConfigError,
     JournalError,
@@ -99,6 +100,8 @@ Task: TypeAlias = Callable[[int], int]
 
 # Submissions that are signed in one duty cycle. They share one sync of the disk.
 MAX_SUBMISSIONS_PER_STEP: Final = 16
+# More orders than any transaction holds.
+MAX_BATCH: Final = 1 << 10
 # The longest deadline of `close`, in seconds: about thirty years.
 MOST_DEADLINE_S: Final = 1e9
 # The longest sleep of `close`, in seconds, before it calls `hurry` again.
@@ -116,7 +119,6 @@ MOST_WITHDRAWALS: Final = 8
 MISSING_LOOKS: Final = 2
 # Unknown orders that an error names.
 MOST_NAMED: Final = 4
-NS: Final = 1_000_000_000
 # The ends of `reason_of` for a transaction that used all its compute units.
 _OUT_OF_UNITS: Final = ("ComputationalBudgetExceeded)", "ComputationalBudgetExceeded")
 # A program's own error, of the carrier's instruction, which is the last.
@@ -327,6 +329,8 @@ class Submitter:
         self._sending: deque[Task] = deque([partial(self._run_tasks, self._signing), self._resend])
         # Transactions in a Jito bundle; fewer for a while after the signer's limit had no room.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
+        # Orders in a Solana transaction; likewise.
+        self._batch_size = MAX_BATCH
         self._left_s: Callable[[], float] = lambda: math.inf
         self._next_number = journal.state.next_number
         # Tickets of adopted orders: older than those that the journal restores.
@@ -675,12 +679,16 @@ class Submitter:
             if index in self._unexamined:
                 continue
             known = self._watch.knows(index)
-            batch = self._queue.take(self._routes[index].fits, index, known=known)
+            batch = self._queue.take(partial(self._fits, index), index, known=known)
             if batch is not None or self._queue.unsure:
                 self._watch.want(index, self._queue.unsure)
             if batch is not None:
                 return batch
         return None
+
+    def _fits(self, route: int, records: int, cancels: int, places: int) -> bool:
+        """Return whether a transaction holds so much, and the signer's limit may have room."""
+        return records <= self._batch_size and self._routes[route].fits(records, cancels, places)
 
     def _sign_first(
         self, batches: list[OrderBatch], blockhash: Blockhash, now: int
@@ -696,11 +704,17 @@ class Submitter:
         signed = self._sign(1, plans, blockhash, now)
         if isinstance(signed, SubmissionBatch):
             self._bundle_size = min(self._bundle_size + 1, MAX_BUNDLE_TRANSACTIONS)
+            self._batch_size = min(2 * self._batch_size, MAX_BATCH)
             return signed
         if signed.temporary:
             # The orders wait in the queue until there is room, and may be netted there.
             for batch in batches:
                 self._queue.give_back(batch)
+            size = len(batches[0].entries)
+            if size > 1 and not self._options.atomic:
+                # Fewer orders may take less rent. Try them at once.
+                self._batch_size = size // 2
+                self._sign_after_ns = now
         else:
             self._refuse(plans, signed.reason)
         return None
@@ -759,7 +773,7 @@ class Submitter:
                     del self._transaction_signer.recent[in_flight.signed.signature]
                 if built.temporary:
                     self._held = built.reason
-                    self._sign_after_ns = now + NS
+                    self._sign_after_ns = now + NS_PER_S
                     # Signed transactions count for the limit even if they are not sent, so the next
                     # bundle is not larger.
                     self._bundle_size = len(submission.transactions) or self._bundle_size
@@ -1013,6 +1027,7 @@ class Submitter:
             self._tally.add("fee_lamports", in_flight.spend.fee_lamports)
             if ended.outcome is Outcome.LANDED:
                 self._tally.add("tip_lamports", in_flight.spend.tip_lamports)
+        self._charge(in_flight, ended.outcome)
         del self._in_flight[in_flight.signed.signature]
         submission = in_flight.submission
         submission.ended[in_flight] = ended.outcome
@@ -1022,6 +1037,20 @@ class Submitter:
                 self._to_sign_again.append(submission)
             else:
                 self._give_up(submission)
+
+    def _charge(self, in_flight: InFlight, outcome: Outcome) -> None:
+        """Tell the signer what a transaction cost, so that its limit has the rest again."""
+        spend = in_flight.spend
+        if outcome is Outcome.LANDED:
+            known = in_flight.paid
+            if known is None and len(in_flight.signed.places):
+                # The node does not tell what it cost: it counts as it was signed.
+                return
+            paid = max(known or 0, spend.total)
+            self._tally.add("rent_lamports", paid - spend.total)
+        else:
+            paid = spend.fee_lamports if outcome is Outcome.FAILED else 0
+        self._signer.settle(in_flight.signed.signature, paid)
 
     def _give_up(self, submission: SubmissionBatch) -> None:
         """Settle the orders of the expired transactions of a submission."""
@@ -1078,15 +1107,15 @@ class Submitter:
         checked_deadline(deadline_s)
         if self._closed:
             return self.ledger()
-        until = self._clock() + round(deadline_s * NS)
-        pause_s = min(max(self._options.poll_ns / NS / 4, 0.001), MOST_PAUSE_S)
+        until = self._clock() + round(deadline_s * NS_PER_S)
+        pause_s = min(max(self._options.poll_ns / NS_PER_S / 4, 0.001), MOST_PAUSE_S)
 
         def left_s() -> float:
             nonlocal until
             now = self._clock()
             if now < until and hurry is not None and hurry():
                 until = now
-            return (until - now) / NS
+            return (until - now) / NS_PER_S
 
         self._left_s = left_s
         try:
@@ -1161,7 +1190,7 @@ class Submitter:
 
     def _audit(self, left_s: Callable[[], float], pause_s: float) -> None:
         """Read the accounts until they agree with the fills, if nothing is in flight."""
-        until = self._clock() + round(AUDIT_S * NS)
+        until = self._clock() + round(AUDIT_S * NS_PER_S)
         for _ in range(MOST_AUDITS):
             over = self._fills.settled or self._in_flight or self._broken is not None
             if over or left_s() <= 0 or self._clock() >= until:

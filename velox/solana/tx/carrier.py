@@ -353,6 +353,10 @@ class Carrier(ABC):
         """
         return False
 
+    def most_rent(self, payload: bytes) -> int:
+        """Return the most lamports that an instruction takes from the payer beside the fees."""
+        return 0
+
     def explain(self, code: int) -> str:
         """Return the meaning of an error code of the program; empty if it is not known.
 

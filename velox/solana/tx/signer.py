@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.units import NS_PER_S
 from velox.errors import ConfigError, RecordError, SpendRefusedError
 from velox.solana.tx.instructions import COMPUTE_BUDGET_PROGRAM, SYSTEM_PROGRAM
 from velox.solana.tx.key_file import open_key_file, read_keypair
@@ -29,8 +31,9 @@ from velox.solana.tx.spend import SignerPolicy, SpendSummary, read_spend
 
 __all__ = ["KeypairSigner", "Signer"]
 
-_NS_PER_S = 1_000_000_000
 _WINDOW_S = 60
+# Signed transactions whose cost is not known yet. Those beyond count as they were signed.
+MOST_UNSETTLED = 1 << 14
 
 
 _WITHOUT_ORDERS = frozenset({bytes(COMPUTE_BUDGET_PROGRAM), bytes(SYSTEM_PROGRAM)})
@@ -47,6 +50,10 @@ class Signer(Protocol):
     @property
     def killed(self) -> str | None:
         """Why nothing but cancellations may be signed or sent; None while the signer works."""
+        ...
+
+    def settle(self, signature: Signature, lamports: int) -> None:
+        """Take in what a signed transaction cost; 0 if it can never execute."""
         ...
 
     def sign(self, message: bytes, summary: SpendSummary) -> Signature:
@@ -81,7 +88,7 @@ class _Window:
 
     def advance(self, now_ns: int) -> None:
         # If the clock jumps back, nothing is forgotten.
-        second = now_ns // _NS_PER_S
+        second = now_ns // NS_PER_S
         for passed in range(self._second + 1, min(second, self._second + len(self._buckets)) + 1):
             slot = passed % len(self._buckets)
             self.total -= self._buckets[slot]
@@ -91,6 +98,16 @@ class _Window:
     def spend(self, lamports: int) -> None:
         self._buckets[self._second % len(self._buckets)] += lamports
         self.total += lamports
+
+    @property
+    def second(self) -> int:
+        return self._second
+
+    def take_back(self, second: int, lamports: int) -> None:
+        """Remove what was spent in a second, unless it is forgotten already."""
+        if self._second - second < len(self._buckets):
+            self._buckets[second % len(self._buckets)] -= lamports
+            self.total -= lamports
 
 
 class KeypairSigner:
@@ -126,6 +143,7 @@ class KeypairSigner:
         "_programs",
         "_pubkey",
         "_sign",
+        "_unsettled",
         "_window",
     )
 
@@ -150,6 +168,7 @@ class KeypairSigner:
         # Re-entrant: a signal handler may call `kill` while this thread holds the lock.
         self._lock = threading.RLock()
         self._window = _Window()
+        self._unsettled: OrderedDict[Signature, tuple[int, int]] = OrderedDict()
         self._kill_file = _kill_path(kill_file)
 
     @classmethod
@@ -304,13 +323,48 @@ class KeypairSigner:
             if killed is not None and not self._cancels(message):
                 raise SpendRefusedError("killed", killed)
             self._window.advance(self._clock())
-            total = self._window.total + spent.total
+            rent = self._rent(message)
+            total = self._window.total + spent.total + rent
             if total > policy.max_spend_lamports_per_minute:
                 raise _over(
                     "max_spend_lamports_per_minute", total, policy.max_spend_lamports_per_minute
                 )
-            self._window.spend(spent.total)
-            return self._sign(message)
+            self._window.spend(spent.total + rent)
+            signature = self._sign(message)
+            if rent:
+                self._unsettled[signature] = self._window.second, spent.total + rent
+                while len(self._unsettled) > MOST_UNSETTLED:
+                    self._unsettled.popitem(last=False)
+            return signature
+
+    def settle(self, signature: Signature, lamports: int) -> None:
+        """Replace what a signed transaction counted for by what it cost, from now on.
+
+        Parameters
+        ----------
+        signature : Signature
+            Of a transaction that may take rent, and that this signer signed. Others are ignored:
+            they cost what their bytes state.
+        lamports : int
+            What the payer paid: 0 if it can never execute.
+        """
+        with self._lock:
+            self._window.advance(self._clock())
+            reserved = self._unsettled.pop(signature, None)
+            if reserved is not None:
+                self._window.take_back(*reserved)
+                self._window.spend(lamports)
+
+    def _rent(self, message: bytes) -> int:
+        """Return the most lamports that the programs may take by themselves."""
+        rents = self._policy.rents
+        if not rents:
+            return 0
+        return sum(
+            rents[key](message[start:end])
+            for program, start, end in parse_message(message).instructions
+            if program not in _WITHOUT_ORDERS and (key := Pubkey(program)) in rents
+        )
 
     def _cancels(self, message: bytes) -> bool:
         """Return whether a message only cancels orders. Fees and a tip are allowed."""

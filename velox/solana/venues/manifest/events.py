@@ -53,7 +53,6 @@ __all__ = [
     "ProgramLog",
     "TransferLog",
     "decode_event",
-    "decode_events",
     "events_of",
     "order_numbers",
     "read_log",
@@ -201,7 +200,7 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
     events: list[PlaceOrderLog | FillLog | TransferLog] = []
     answer, unread = None, 0
     lines = list(logs)
-    for kind, data in _lines_of(lines, MANIFEST_PROGRAM):
+    for kind, data in _lines_of(lines):
         if kind == _RETURN:
             answer = data
             continue
@@ -214,14 +213,14 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
     return ProgramLog(events, answer, unread, _TRUNCATED in lines)
 
 
-def events_of(logs: Iterable[str], program: Pubkey = MANIFEST_PROGRAM) -> list[bytes]:
-    """Return the data of the events that one program logged itself."""
-    return [data for kind, data in _lines_of(logs, program) if kind == _DATA]
+def events_of(logs: Iterable[str]) -> list[bytes]:
+    """Return the data of the events that Manifest itself logged."""
+    return [data for kind, data in _lines_of(logs) if kind == _DATA]
 
 
-def _lines_of(logs: Iterable[str], program: Pubkey) -> Iterator[tuple[str, bytes]]:
-    """Yield the kind and the bytes of each event and answer of one program."""
-    name, stack = str(program), list[str]()
+def _lines_of(logs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the kind and the bytes of each event and answer that Manifest itself logged."""
+    name, stack = str(MANIFEST_PROGRAM), list[str]()
     answer = f"{_RETURN}{name} "
     for line in logs:
         if line.startswith((_DATA, answer)):
@@ -284,17 +283,6 @@ def decode_event(data: bytes) -> PlaceOrderLog | FillLog | TransferLog | None:
         took,
         bool(buyer),
     )
-
-
-def decode_events(data: Iterable[bytes]) -> list[PlaceOrderLog | FillLog | TransferLog]:
-    """Return the placements, fills and transfers among events. Other kinds are left out.
-
-    Raises
-    ------
-    RecordError
-        See `decode_event`.
-    """
-    return [event for each in data if (event := decode_event(each)) is not None]
 
 
 def order_numbers(
