@@ -156,7 +156,7 @@ def formats() -> tuple[str, ...]:
     Examples
     --------
     >>> formats()
-    ('binance', 'lobster', 'npy', 'okx')
+    ('binance', 'lobster', 'npy', 'okx', 'tardis')
     """
     _discover()
     return tuple(sorted(_formats))
@@ -191,7 +191,7 @@ def load(
         The most levels a side of each depth check. LOBSTER's default is 10.
     **options
         The options of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
-        ``velox.feeds.okx.read`` and ``velox.feeds.npy.read``.
+        ``velox.feeds.okx.read``, ``velox.feeds.npy.read`` and ``velox.feeds.tardis.read``.
 
     Returns
     -------
