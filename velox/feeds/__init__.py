@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, lobster, npy, okx, tardis
+from velox.feeds.files import binance, dbn, lobster, npy, okx, tardis
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
@@ -17,6 +17,7 @@ __all__ = [
     "KnownDepth",
     "Recording",
     "binance",
+    "dbn",
     "formats",
     "keep_venue_times",
     "load",

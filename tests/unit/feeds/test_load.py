@@ -37,9 +37,9 @@ def file_of(tmp_path: Path, content: bytes, name: str = "feed.dat") -> Path:
 
 
 def test_an_unknown_format_is_told_which_are_known(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'kraken': known are binance, lobster, npy, okx"):
+    with pytest.raises(ConfigError, match="'kraken': known are binance, dbn, lobster, npy, okx"):
         load(tmp_path, "kraken")
-    assert formats() == ("binance", "lobster", "npy", "okx", "tardis")
+    assert formats() == ("binance", "dbn", "lobster", "npy", "okx", "tardis")
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_an_installed_package_adds_its_format(outside: Path) -> None:
         " r.transactions['price'].tolist(), feeds.options_of('two-columns')]))",
     )
     assert found == [
-        ["binance", "lobster", "npy", "okx", "tardis", "two-columns"],
+        ["binance", "dbn", "lobster", "npy", "okx", "tardis", "two-columns"],
         "ABC",
         1,
         [f"{outside / 'data'}:2: not enough values to unpack (expected 2, got 1)"],

@@ -34,7 +34,6 @@ TRADE_COLUMNS = (
 
 OnBadRow = Literal["clear", "continue"]
 
-_TRUTHS = {b"true": True, b"false": False}
 _BOOK_SIDES = {b"bid": int(Side.BID), b"ask": int(Side.ASK)}
 # The side of a trade is that of the taker; the order that it met rested on the other side.
 _TAKERS: dict[bytes, int | None] = {
@@ -84,13 +83,11 @@ def parse_row(raw: bytes, *, is_trade: bool) -> Row:
     sides = _TAKERS if is_trade else _BOOK_SIDES
     if side not in sides:
         raise MalformedError(f"{shown(side.decode('latin-1'))} is not a side", "side")
-    opens: bool | None = False
-    if not is_trade:
-        opens = _TRUTHS.get(fifth)
-        if opens is None:
-            raise MalformedError(
-                f"{shown(fifth.decode('latin-1'))} is neither true nor false", "is_snapshot"
-            )
+    opens = not is_trade and fifth == b"true"
+    if not is_trade and fifth not in (b"true", b"false"):
+        raise MalformedError(
+            f"{shown(fifth.decode('latin-1'))} is neither true nor false", "is_snapshot"
+        )
     return Row(
         _name(exchange, "exchange"),
         _name(symbol, "symbol"),

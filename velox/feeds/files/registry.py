@@ -156,7 +156,7 @@ def formats() -> tuple[str, ...]:
     Examples
     --------
     >>> formats()
-    ('binance', 'lobster', 'npy', 'okx', 'tardis')
+    ('binance', 'dbn', 'lobster', 'npy', 'okx', 'tardis')
     """
     _discover()
     return tuple(sorted(_formats))
@@ -176,7 +176,7 @@ def load(
     Parameters
     ----------
     paths : path or iterable of paths
-        The files, plain or gzip; for LOBSTER also the directory that holds the pair.
+        The files, plain, gzip or zstd; for LOBSTER also the directory that holds the pair.
     format : str or callable, optional
         One of `formats`; or a reader of your own, as ``"module:function"`` or as the function
         itself. If not given, the first lines of the files must tell it.
@@ -190,8 +190,8 @@ def load(
     depth : int, optional
         The most levels a side of each depth check. LOBSTER's default is 10.
     **options
-        The options of the format: see ``velox.feeds.lobster.read``, ``velox.feeds.binance.read``,
-        ``velox.feeds.okx.read``, ``velox.feeds.npy.read`` and ``velox.feeds.tardis.read``.
+        The options of the format: see the function ``read`` of ``velox.feeds.lobster``,
+        ``velox.feeds.binance`` and so on.
 
     Returns
     -------
