@@ -109,6 +109,12 @@ CHECKS = (
         needs="VELOX_MANIFEST_SO",
     ),
     Check(
+        "conservation",
+        "vaults hold what seats have and orders lock, and trees are whole, after each instruction",
+        "python -m tests.verify.market --alone --count 20000 --seed {seed} --hostile 0.1",
+        rounds=50,
+    ),
+    Check(
         "walks",
         "random executions under the C11 memory model",
         "python -m tests.verify.model --seed {seed} --walks 20000",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SubmissionResult,
         SubmissionRun,
     )
+    from velox.solana.assembly import Statement
 
 __all__ = [
     "add_journal_option",
@@ -75,7 +76,7 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
 
 
 def destination(where: str, journal: str | None) -> Destination:
-    """Return the destination that ``localnet`` or a configuration's path names."""
+    """Return the destination that ``localnet…`` or a configuration's path names."""
     with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
     return Destination(where, journal)
@@ -125,7 +126,7 @@ def _console(options: argparse.Namespace, signals: Signals, screen: Screen) -> C
 
 
 def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]) -> dict[str, Any]:
-    """Follow every order to its outcome, and print the ledger."""
+    """Follow every order to its outcome, and print the ledger and the venue's accounts."""
     ledger, failed = run.finish()
     errors += failed
     screen.say("", *ledger.format().splitlines())
@@ -135,7 +136,19 @@ def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]
         ledger.check(delivered_transactions=report.ledger.delivered_transactions)
     except LedgerError as error:
         errors.append(str(error))
-    return ledger.to_dict()
+    return ledger.to_dict() | _stated(run.statement(), screen, errors)
+
+
+def _stated(statement: Statement | None, screen: Screen, errors: list[str]) -> dict[str, Any]:
+    """Print what the accounts of the venue show; return it for JSON, under ``market``."""
+    if statement is None:
+        return {}
+    screen.say("", *statement.format().splitlines())
+    try:
+        statement.check()
+    except LedgerError as error:
+        errors.append(str(error))
+    return {"market": statement.to_dict()}
 
 
 def carry(
@@ -154,8 +167,10 @@ def carry(
         screen.say("", *result.ledger.format().splitlines())
         for warning in result.warnings:
             warn(warning)
+        errors = list(result.failed)
+        chain = result.ledger.to_dict() | _stated(result.statement, screen, errors)
         if file is not None:
-            write_document({"velox": velox.__version__, "chain": result.ledger.to_dict()}, file)
-    for error in result.failed:
+            write_document({"velox": velox.__version__, "chain": chain}, file)
+    for error in errors:
         complain(error)
-    return GOOD if result.complete else FAILED
+    return GOOD if result.complete and not errors else FAILED

@@ -36,6 +36,8 @@ COMMANDS = {
     "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
     "bench": "Measure the cost of each part on this machine.",
     "hiccups": "Measure how long the host interrupts each CPU.",
+    "report": "Make a page of one or several runs, for a browser.",
+    "diff": "Compare runs: by how much each figure differs.",
     "doctor": "Examine this host, and name what makes latencies long.",
 }
 

@@ -25,13 +25,13 @@ from velox.errors import ConfigError, PipelineError, VeloxError
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
-from velox.runtime.markets import refuse_other_scales
+from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
-from velox.telemetry import HistogramLog, document, terminal, write_document
+from velox.telemetry import Course, HistogramLog, document, terminal, write_document
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
@@ -74,7 +74,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
     result.add_argument(
         "--submit",
         metavar="WHERE",
-        help="send the orders to Solana: localnet (a cluster in this process), or CONFIG.toml",
+        help="send the orders to Solana: localnet (the market of a cluster in this process), "
+        "localnet:memo (the cluster alone), or CONFIG.toml",
     )
     add_journal_option(result)
     result.add_argument(
@@ -130,7 +131,9 @@ def drive(
     """
     destination = destination_of(options)
     if destination is not None:
-        refuse_other_scales(parts.get("books", ()), field="submit")
+        books = parts.get("books", ())
+        refuse_other_scales(books, field="submit")
+        destination.expect(priced_markets(ingresses, books))
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -158,16 +161,18 @@ def drive(
             warn(warning)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
+        course = Course()
         pipeline.start()
         errors: list[str] = []
         try:
             if submitting is not None:
                 submitting.start()
-            _watch(pipeline, options, signals, screen, log, submitting=submitting)
+            _watch(pipeline, options, signals, screen, log, course=course, submitting=submitting)
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
         report = pipeline.report()
+        course.finish(pipeline.statistics(), report.latency["transit"])
         if log is not None:
             log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
         hiccups = _hiccups_of(pipeline, options.hiccups)
@@ -197,6 +202,8 @@ def drive(
                 hiccups=hiccups,
                 chain=chain,
                 recording=reading,
+                config=config,
+                seconds=course.to_list(),
             )
             write_document(value, file)
     for error in errors:
@@ -220,6 +227,7 @@ def _watch(
     screen: Screen,
     log: HistogramLog | None,
     *,
+    course: Course,
     submitting: SubmissionRun | None,
 ) -> None:
     """Return when the pipeline or its submission has ended, at the deadline, or on a request."""
@@ -229,10 +237,12 @@ def _watch(
     while not (signals.requested or screen.broken):
         now = time.monotonic()
         if now >= begin + second:
+            statistics, latency = pipeline.statistics(), pipeline.latency()
+            course.add(statistics, latency["transit"])
             if not options.quiet:
-                screen.say(terminal.progress(int(now - begin), pipeline.statistics()))
+                screen.say(terminal.progress(int(now - begin), statistics))
             if log is not None:
-                log.write_interval(pipeline.latency(), until_s=pipeline.statistics().elapsed_s)
+                log.write_interval(latency, until_s=statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()

@@ -35,11 +35,19 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "symbol": ("--symbol", {"metavar": "NAME", "help": "read this symbol only"}),
     "snapshot_symbol": (
         "--snapshot-symbol",
-        {"metavar": "NAME", "help": "whose the snapshots are that name no symbol"},
+        {"metavar": "NAME", "help": "the symbol of snapshots that name none"},
     ),
     "channel": (
         "--channel",
         {"metavar": "NAME", "help": "the book channel to read, such as books or books5"},
+    ),
+    "book_depth": (
+        "--book-depth",
+        {
+            "type": integer,
+            "metavar": "N",
+            "help": "levels a side that were subscribed to, if the recording does not say it",
+        },
     ),
     "depth_stream": (
         "--depth-stream",

@@ -9,7 +9,7 @@ import hashlib
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.cli.screen import Say
-from velox.core.records import BUNDLE_DTYPE
+from velox.core.instrument import Instrument
+from velox.core.records import BUNDLE_DTYPE, Kind
 from velox.errors import ConfigError, FeedError, SubmitError
 from velox.feeds.files.npy import BUNDLE_CAPACITY, NPY_MAGIC
 from velox.runtime.capture import refuse_unfinished
+from velox.runtime.sidecar import markets_of_capture
 from velox.runtime.sinks import PullOutput
 from velox.solana import (
     ChainLedger,
@@ -39,7 +41,9 @@ from velox.solana.journal.records import Capture
 if TYPE_CHECKING:
     from solders.signature import Signature
 
+    from velox.solana.assembly import Statement
     from velox.solana.config import ChainConfig
+    from velox.testing.venue import MarketPlan
 
 __all__ = [
     "Console",
@@ -54,14 +58,26 @@ __all__ = [
 ]
 
 LOCALNET = "localnet"
+LOCALNET_MEMO = "localnet:memo"
 # Bundles taken from a capture at a time.
 CHUNK = 256
+# Bundles whose prices tell where the local market opens.
+PRICED = 4096
 # The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
 # Signatures whose status is requested at once.
 STATUSES = 256
 
 Files: TypeAlias = list[tuple[str, str]]
+
+
+def _is_local(where: str) -> bool:
+    """Return whether a destination is a local cluster; refuse an unknown kind of one."""
+    if where.startswith(f"{LOCALNET}:") and where != LOCALNET_MEMO:
+        raise ConfigError(
+            f"submit = {where!r}: must be {LOCALNET}, {LOCALNET_MEMO}, or a configuration's path"
+        )
+    return where in (LOCALNET, LOCALNET_MEMO)
 
 
 def _silent(*lines: str) -> None:
@@ -99,7 +115,7 @@ class Destination:
     Parameters
     ----------
     where : str
-        ``"localnet"``, or the path of a configuration.
+        ``"localnet"``, ``"localnet:memo"``, or the path of a configuration.
     journal : str, optional
         The journal's path, instead of the configuration's.
 
@@ -107,6 +123,8 @@ class Destination:
     ----------
     config : ChainConfig or None
         None for the local cluster.
+    trades_locally : bool
+        Whether the orders go to the market of the local cluster.
     read, written : list of (str, str)
         The files that it reads and those that it writes: the name and path of each.
     resume_command : str
@@ -125,7 +143,9 @@ class Destination:
         self.written: Files = []
         self.resume_command = ""
         self._journal = journal
-        if where == LOCALNET:
+        self._plan: MarketPlan | None = None
+        self.trades_locally = where == LOCALNET
+        if _is_local(where):
             if journal is not None:
                 self.written = journal_files(journal)
             return
@@ -134,6 +154,34 @@ class Destination:
         self.written = journal_files(assembly.journal_path_of(self.config, journal))
         again = ["velox", "resume", where, *(["--journal", journal] if journal else [])]
         self.resume_command = shlex.join(again)
+
+    def expect(self, markets: Sequence[tuple[Instrument, int | None]]) -> None:
+        """Let the local cluster's market be one for these orders. Other destinations do nothing.
+
+        Parameters
+        ----------
+        markets : sequence of (Instrument, int or None)
+            What the orders trade, and about at what price; None if that is not known.
+
+        Raises
+        ------
+        ConfigError
+            There are several: the local cluster has one market.
+        LocalnetError
+            No market can have these prices.
+        """
+        if not self.trades_locally or not markets:
+            return
+        if len(markets) > 1:
+            names = ", ".join(each.name for each, _ in markets[:4])
+            raise ConfigError(
+                f"submit = {LOCALNET!r}: the local cluster has one market, and there are "
+                f"{len(markets)}: {names}{', …' if len(markets) > 4 else ''}; use {LOCALNET_MEMO}"
+            )
+        from velox.testing.venue import MarketPlan  # noqa: PLC0415 - loads an SVM
+
+        ((instrument, price),) = markets
+        self._plan = MarketPlan.of(instrument, price)
 
     @contextmanager
     def open(self, console: Console) -> Iterator[assembly.Submission]:
@@ -152,7 +200,8 @@ class Destination:
         else:
             from velox.testing.submission import local_submission  # noqa: PLC0415 - loads an SVM
 
-            opened = local_submission(self._journal, on_open=on_open)
+            market = (self._plan or True) if self.trades_locally else False
+            opened = local_submission(self._journal, on_open=on_open, market=market)
         with opened as submission:
             yield submission
 
@@ -162,7 +211,8 @@ class Destination:
             from velox.testing.submission import LOCAL_SLOT_NS  # noqa: PLC0415 - loads an SVM
 
             slots = f"{LOCAL_SLOT_NS / 1e6:g} ms slots"
-            return f"a local cluster at {submission.rpc}, {slots}, by memo"
+            how = "on its market" if self.trades_locally else "by memo"
+            return f"a local cluster at {submission.rpc}, {slots}, {how}"
         way = submission.rpc
         if submission.block_engine is not None:
             way = f"block engine {submission.block_engine}, asking {submission.rpc}"
@@ -185,11 +235,14 @@ class SubmissionResult:
     warnings : list of str
     failed : list of str
         Why it ended early; empty if it did not.
+    statement : Statement or None
+        What the accounts of the venue show; None if nothing here reads them.
     """
 
     ledger: ChainLedger
     warnings: list[str]
     failed: list[str]
+    statement: Statement | None = None
 
     @property
     def complete(self) -> bool:
@@ -284,6 +337,11 @@ class SubmissionRun:
         except SubmitError as error:
             return self._submitter.ledger(), [str(error)]
         return ledger, []
+
+    def statement(self) -> Statement | None:
+        """Return what the accounts of the venue show now; None if nothing here reads them."""
+        statement = self._opened.statement
+        return None if statement is None else statement()
 
     def warnings(self) -> list[str]:
         """Return warnings for the user."""
@@ -406,6 +464,8 @@ def submit(
     """
     console = console or Console()
     bundles, capture = _bundles_of(path)
+    if destination.trades_locally:
+        destination.expect(_traded(bundles, markets_of_capture(path)))
     with destination.open(console) as opened:
         if capture.digest in opened.journal.state.captures and not again:
             raise SubmitError(
@@ -477,7 +537,7 @@ def _carried(
     warnings = run.warnings()
     if source.left:
         warnings.append(f"{source.left:,} bundles were not taken in: it was stopped before")
-    return SubmissionResult(ledger, warnings, failed)
+    return SubmissionResult(ledger, warnings, failed, run.statement())
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
@@ -503,6 +563,20 @@ def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:
             field="count",
         )
     return bundles, Capture(digest, len(bundles))
+
+
+def _traded(
+    bundles: npt.NDArray[np.void], instruments: Sequence[Instrument] | None
+) -> list[tuple[Instrument, int | None]]:
+    """Return what the orders of a capture trade, and the median price of the first of them."""
+    some = bundles[:PRICED]
+    orders = some["transactions"][np.arange(BUNDLE_CAPACITY) < some["count"][:, np.newaxis]]
+    orders = orders[(orders["kind"] == Kind.ADD) & (orders["price"] > 0)]
+    found = []
+    for each in instruments or (Instrument(),):
+        prices = orders["price"][orders["market"] == each.market]
+        found.append((each, int(np.median(prices)) if len(prices) else None))
+    return found
 
 
 def status(path: str, config: str | None, *, say: Say) -> bool:
@@ -567,7 +641,7 @@ def status(path: str, config: str | None, *, say: Say) -> bool:
 def tips(where: str, *, say: Say) -> None:
     """Print the tip accounts of a block engine, and the tips that landed."""
     with ExitStack() as stack:
-        if where == LOCALNET:
+        if _is_local(where):
             raise ConfigError(
                 "tips: localnet's cluster exists only during a run; name a configuration"
             )

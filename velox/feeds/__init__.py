@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, dbn, lobster, npy, okx, tardis
+from velox.feeds.files import binance, bybit, dbn, kraken, lobster, npy, okx, tardis
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
@@ -17,9 +17,11 @@ __all__ = [
     "KnownDepth",
     "Recording",
     "binance",
+    "bybit",
     "dbn",
     "formats",
     "keep_venue_times",
+    "kraken",
     "load",
     "lobster",
     "npy",

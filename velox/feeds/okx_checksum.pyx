@@ -9,24 +9,18 @@ from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
 from velox.core.book cimport decimal_unit
 from velox.core.mailbox cimport depth_counts, depth_row
+from velox.feeds.crc32 cimport crc32_update
 from velox.runtime.checksum cimport BookChecksum
 
+from velox.core.instrument import PRICE_DECIMALS
 from velox.errors import RecordError
 
 __all__ = ["OkxChecksum"]
 
 cdef extern from *:
     """
-    #include <stdint.h>
     typedef unsigned __int128 velox_wide;
-    /* Half a byte at a time: one checksum a message does not pay for a larger table. */
-    static const uint32_t velox_crc32_table[16] = {
-        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158,
-        0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4,
-        0xA00AE278, 0xBDBDF21C,
-    };
     """
-    const uint32_t crc32_table "velox_crc32_table"[16]
     # 128 bits. C does the arithmetic; Cython only needs to know that the type is wide and unsigned.
     ctypedef unsigned long long wide "velox_wide"
 
@@ -34,16 +28,6 @@ cdef enum:
     # 128 bits have 39 digits; `decimal_unit` has at most 36 decimals.
     DECIMAL_TEXT_SIZE = 80
     OKX_LEVELS = 25
-
-
-cdef inline uint32_t crc32_update(uint32_t crc, const char *text, size_t size) noexcept nogil:
-    """Continue a CRC, which is kept inverted: start with ~0, finish with ~crc."""
-    cdef size_t index
-    for index in range(size):
-        crc ^= <unsigned char>text[index]
-        crc = crc >> 4 ^ crc32_table[crc & 15]
-        crc = crc >> 4 ^ crc32_table[crc & 15]
-    return crc
 
 
 cdef inline size_t decimal_text(char *text, int64_t units, decimal_unit unit) noexcept nogil:
@@ -88,7 +72,7 @@ cdef inline uint32_t crc32_field(uint32_t crc, int64_t units, decimal_unit unit,
 
 
 cdef int32_t okx_checksum(const depth_row *rows, depth_counts counts, decimal_unit lot,
-                          uint64_t price_decimals) noexcept nogil:
+                          int64_t tick_size, uint64_t price_decimals) noexcept nogil:
     """OKX's checksum: the signed CRC-32 of ``bid:quantity:ask:quantity:...`` over 25 levels.
 
     Bids and asks alternate. Once one side has no more levels, the other continues alone.
@@ -134,7 +118,7 @@ cdef class OkxChecksum(BookChecksum):
     341492853
     """
 
-    def __cinit__(self, price_decimals=4):
+    def __cinit__(self, price_decimals=PRICE_DECIMALS):
         if not isinstance(price_decimals, int) or not 0 <= price_decimals <= 18:
             raise RecordError(f"price_decimals = {price_decimals!r}: must be 0 to 18",
                               field="price_decimals")

@@ -60,7 +60,7 @@ cdef class BookChecksum:
         counts.asks = int((rows["ask_quantity"] > 0).sum())
         return self.function(
             <const depth_row *>cnp.PyArray_DATA(<cnp.ndarray>rows), counts, book.core.lot,
-            self.price_decimals)
+            book.core.grid.tick_size, self.price_decimals)
 
     def __reduce__(self):
         return type(self), ()

@@ -15,7 +15,7 @@ from velox.core.order_book import Books, OrderBook
 from velox.errors import ConfigError
 from velox.runtime.ingress import Ingress
 
-__all__ = ["books_for", "refuse_other_scales"]
+__all__ = ["books_for", "priced_markets", "refuse_other_scales"]
 
 # Decimals of the prices that strategies and the chain take: neither is told how many.
 USUAL_DECIMALS = 4
@@ -42,6 +42,29 @@ def refuse_other_scales(markets: Iterable[Instrument | OrderBook], *, field: str
                 f"price_decimals = {each.price_decimals}",
                 field=field,
             )
+
+
+def priced_markets(
+    ingresses: Sequence[Ingress], given: Sequence[Instrument] = ()
+) -> list[tuple[Instrument, int | None]]:
+    """Return what ingresses trade in, each with the middle of its prices.
+
+    Parameters
+    ----------
+    ingresses : sequence of Ingress
+    given : sequence of Instrument, optional
+        What they trade in, if the caller knows; by default what they say.
+
+    Returns
+    -------
+    list of (Instrument, int or None)
+        None if an ingress does not know the price.
+    """
+    known = {each.market: each for ingress in ingresses for each in ingress.instruments}
+    return [
+        (each, next(iter(_middles(each.market, ingresses)), None))
+        for each in given or known.values()
+    ]
 
 
 def books_for(
@@ -153,13 +176,14 @@ def _common_step(prices: npt.NDArray[np.int64], known: int) -> int:
     return step or 1
 
 
+def _middles(market: int, ingresses: Sequence[Ingress]) -> list[int]:
+    """Return the middle prices of a market, from the ingresses that know one."""
+    return [middle for ingress in ingresses if (middle := ingress.middle_price(market)) is not None]
+
+
 def _window_base(instrument: Instrument, ingresses: Sequence[Ingress]) -> int:
     """Return the begin of a shared book's window, so that the prices lie in its middle."""
-    middles = [
-        middle
-        for ingress in ingresses
-        if (middle := ingress.middle_price(instrument.market)) is not None
-    ]
+    middles = _middles(instrument.market, ingresses)
     if not middles:
         raise ConfigError(
             f"market {instrument.market} needs a base_price, since its book has several writers; "

@@ -23,18 +23,7 @@ from velox.runtime.report_text import (
 )
 from velox.runtime.verify import Verification
 
-__all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
-
-
-def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return the histogram's figures, ready for JSON.
-
-    Each is None if it is empty, since 0 is a time.
-    """
-    found = histogram.to_dict()
-    return {
-        name: value if found["count"] or name == "count" else None for name, value in found.items()
-    }
+__all__ = ["MarketReport", "Report", "Statistics", "markets_of"]
 
 
 class Statistics(NamedTuple):
@@ -235,7 +224,7 @@ class Report:
         """Return the report, ready for JSON."""
         result: dict[str, Any] = {
             "ledger": self.ledger.to_dict(),
-            "latency_ns": {name: figures(each) for name, each in self.latency.items()},
+            "latency_ns": {name: each.to_dict() for name, each in self.latency.items()},
             "throughput_per_s": self.throughput_per_s,
             "elapsed_s": self.elapsed_s,
             "placement": self.plan.placement,

@@ -66,7 +66,7 @@ cdef bint checksum_matches(verifier *self, book *market_book, uint64_t check) no
     cdef depth_counts counts = book_writer_rows(
         market_book, <Py_ssize_t>self.depth, self.found_rows)
     cdef int32_t found = self.checksum(self.found_rows, counts, market_book.lot,
-                                       self.price_decimals)
+                                       market_book.grid.tick_size, self.price_decimals)
     if found == self.checksums[check]:
         return True
     if load_relaxed(&self.mismatched) == 0:

@@ -23,7 +23,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-_MISSING = [name for name in ("solders", "httpcore", "websockets") if find_spec(name) is None]
+_MISSING = [name for name in ("solders", "httpcore") if find_spec(name) is None]
 if _MISSING:
     raise ImportError(
         f"velox.solana needs {', '.join(_MISSING)}: run pip install -e '.[solana]'",
@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from velox.solana.submit.options import SubmitOptions
     from velox.solana.submit.submitter import Submitter, SubmitterStatistics
     from velox.solana.submit.workers import Source, Stopping, SubmissionWorkers
-    from velox.solana.tx.carrier import Cancel, Carrier, Fill, OrderNumber, TransactionResult
+    from velox.solana.tx.carrier import (
+        Cancel,
+        Carrier,
+        Fill,
+        OrderNumber,
+        TransactionResult,
+        VenueOrder,
+        VenueState,
+    )
     from velox.solana.tx.signer import KeypairSigner, Signer
     from velox.solana.tx.spend import SignerPolicy, SpendSummary
     from velox.solana.tx.template import TransactionBuilder, WireTransaction
@@ -96,6 +104,8 @@ __all__ = [
     "TipPolicy",
     "TransactionBuilder",
     "TransactionResult",
+    "VenueOrder",
+    "VenueState",
     "WireTransaction",
     "decode_memo",
     "load_config",
@@ -150,6 +160,8 @@ _HOMES = {
         "Fill",
         "OrderNumber",
         "TransactionResult",
+        "VenueOrder",
+        "VenueState",
     ),
     "velox.solana.tx.signer": (
         "KeypairSigner",

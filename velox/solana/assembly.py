@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from solders.pubkey import Pubkey
 
@@ -27,6 +28,7 @@ from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.memo import MemoCarrier
 
 __all__ = [
+    "Statement",
     "Submission",
     "block_engine_of",
     "carriers_of",
@@ -47,6 +49,19 @@ _KEY = re.compile(r"[0-9A-Za-z]{32,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa
 A_WORD = 16
 
 
+class Statement(Protocol):
+    """What the accounts of a venue show of a trader."""
+
+    def check(self) -> None:
+        """Raise LedgerError if it contradicts itself."""
+
+    def format(self) -> str:
+        """Return a table for a terminal."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same for JSON."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A submitter that is ready, and its endpoints.
@@ -64,6 +79,8 @@ class Submission:
         The node: scheme, host and port.
     block_engine : str or None
         The block engine, likewise; None if transactions go to the node.
+    statement : callable or None
+        Returns what the accounts of the venue show now; None if nothing here reads them.
     """
 
     submitter: Submitter
@@ -73,6 +90,7 @@ class Submission:
     payer: Pubkey
     rpc: str
     block_engine: str | None = None
+    statement: Callable[[], Statement] | None = None
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from velox.telemetry.document import document, write_document
 from velox.telemetry.files import naming, replacing, writing
 from velox.telemetry.hlog import HistogramLog, decode_histogram, encode_histogram
+from velox.telemetry.series import Course
 
 __all__ = [
+    "Course",
     "HistogramLog",
     "decode_histogram",
     "document",

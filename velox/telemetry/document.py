@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import IO, Any
 
+from velox.config import PipelineConfig
 from velox.runtime.hiccups import Hiccups
 from velox.runtime.report import Report
+from velox.telemetry.hlog import encode_histogram
 
 __all__ = ["document", "write_document"]
 
@@ -24,6 +26,8 @@ def document(
     hiccups: Sequence[Hiccups] = (),
     chain: dict[str, Any] | None = None,
     recording: dict[str, Any] | None = None,
+    config: PipelineConfig | None = None,
+    seconds: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return what ``--json`` writes.
 
@@ -50,6 +54,10 @@ def document(
         `velox.solana.orders.outcomes.ChainLedger.to_dict`, where orders were sent to the chain.
     recording : dict, optional
         `velox.feeds.Recording.to_dict`, where a recording was replayed.
+    config : PipelineConfig, optional
+        The settings of the run.
+    seconds : sequence of dict, optional
+        `velox.telemetry.series.Course.to_list`: the counters second by second.
     """
     value = {
         "velox": version,
@@ -60,6 +68,9 @@ def document(
         "capture": capture,
         "hlog": hlog,
         **report.to_dict(),
+        "histograms": {name: encode_histogram(each) for name, each in report.latency.items()},
+        "config": {} if config is None else _settings_of(config),
+        "seconds": list(seconds),
         "hiccups": [each.to_dict() for each in hiccups],
     }
     if recording is not None:
@@ -67,6 +78,10 @@ def document(
     if chain is not None:
         value["ledger"]["chain"] = chain
     return value
+
+
+def _settings_of(config: PipelineConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in PipelineConfig.settings()}
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:

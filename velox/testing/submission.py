@@ -7,9 +7,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final
 
-from velox.solana.assembly import Submission
+from velox.solana.assembly import Statement, Submission
 from velox.solana.config import QueueConfig
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.net.rpc import RpcClient
@@ -42,14 +43,14 @@ def local_submission(
     on_open: Callable[[SubmissionJournal], None] | None = None,
     slot_ns: int = LOCAL_SLOT_NS,
     clock: Callable[[], int] = time.monotonic_ns,
-    market: bool | MarketPlan = False,
+    market: bool | MarketPlan = True,
     on_cluster: Callable[[LocalCluster], None] | None = None,
     **options: Any,
 ) -> Iterator[Submission]:
     """Start a local cluster with a new payer, and submit orders to it.
 
-    Without a market, the orders are memos: the chain executes them, and they trade nothing. With a
-    market they are limit orders on it, and the payer has a seat and deposits.
+    They are limit orders on the cluster's market, where the payer has a seat and deposits. Without
+    a market, the orders are memos: the chain executes them, and they trade nothing.
 
     Parameters
     ----------
@@ -73,6 +74,7 @@ def local_submission(
     with ExitStack() as stack:
         cluster = stack.enter_context(LocalCluster(slots="real", slot_ns=slot_ns, market=market))
         carrier: Carrier = MemoCarrier()
+        statement: Callable[[], Statement] | None = None
         if market:
             carrier = ManifestCarrier(cluster.market.spec, order_type=OrderType.LIMIT)
         signer = KeypairSigner.generate(
@@ -85,6 +87,12 @@ def local_submission(
         cluster.fund(signer.pubkey, LOCAL_LAMPORTS)
         if market:
             cluster.market.admit(signer.pubkey)
+            crowd = cluster.crowd
+            statement = partial(
+                cluster.market.statement,
+                signer.pubkey,
+                frozenset() if crowd is None else crowd.pubkeys,
+            )
         if on_cluster is not None:
             on_cluster(cluster)
         rpc = RpcClient(cluster.url, retries=0)
@@ -115,4 +123,5 @@ def local_submission(
             deadline_s=LOCAL_DEADLINE_S,
             payer=signer.pubkey,
             rpc=cluster.url,
+            statement=statement,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +30,12 @@ from velox.solana.tx.instructions import SYSTEM_PROGRAM
 from velox.testing.received import Received
 from velox.testing.token_accounts import token_balances_json
 
-__all__ = ["MAX_ACCOUNT_LOCKS", "SLOTS_PER_EPOCH", "Execution", "Simulation", "Svm"]
+__all__ = ["MAX_ACCOUNT_LOCKS", "SLOTS_PER_EPOCH", "Execution", "Simulation", "Svm", "cut_off"]
 
 MAX_ACCOUNT_LOCKS = 64
+# A node keeps less than this of a transaction's log.
+MAX_LOG_BYTES = 10_000
+LOG_CUT_OFF = "Log truncated"
 SLOTS_PER_EPOCH = 432_000
 
 # The data of a nonce account: version u32, state u32, authority, then the nonce.
@@ -54,6 +57,9 @@ class Execution:
         None, or the error as JSON-RPC encodes it: ``{"InstructionError": [0, {"Custom": 1}]}``.
         A transaction that failed has paid its fee and changed nothing else.
     logs : tuple of str
+        As a node keeps them: cut off at 10 000 bytes.
+    whole_logs : tuple of str
+        The same, not cut off. No client sees them.
     return_data : tuple of Pubkey and bytes, or None
         The program that set it last, and what it set.
     fee : int
@@ -81,6 +87,7 @@ class Execution:
     block_height: int
     err: Any
     logs: tuple[str, ...]
+    whole_logs: tuple[str, ...]
     return_data: tuple[Pubkey, bytes] | None
     fee: int
     compute_units: int
@@ -115,7 +122,14 @@ class Svm:
     """
 
     def __init__(self) -> None:
-        self._svm = LiteSVM().with_blockhash_check(False).with_transaction_history(0)
+        self._svm = (
+            LiteSVM()
+            .with_blockhash_check(False)
+            .with_transaction_history(0)
+            .with_log_bytes_limit(None)
+        )
+        # The accounts that were ever set, or that a transaction might have written.
+        self._written: set[Pubkey] = set()
         # LiteSVM's own faucet has a random key. Without it, all accounts depend on the seed alone.
         self.set_account(self._svm.airdrop_pubkey(), None)
         # The built-in programs are deployed at this slot, so the chain must not begin before it.
@@ -128,12 +142,17 @@ class Svm:
 
     def set_account(self, pubkey: Pubkey, account: Account | None) -> None:
         """Set an account; None deletes it."""
+        self._written.add(pubkey)
         self._svm.set_account(
             pubkey, Account(0, b"", SYSTEM_PROGRAM) if account is None else account
         )
 
     def balance(self, pubkey: Pubkey) -> int:
         return self._svm.get_balance(pubkey) or 0
+
+    def balances(self) -> list[tuple[Pubkey, int]]:
+        """Return the accounts with lamports, without programs and what the machine began with."""
+        return [(key, lamports) for key in self._written if (lamports := self.balance(key))]
 
     def fund(self, pubkey: Pubkey, lamports: int) -> None:
         """Add lamports to an account, out of nothing."""
@@ -259,6 +278,7 @@ class Svm:
         with self._verifying(verify):
             result = self._svm.send_transaction(received.transaction)
         err, meta = _outcome(result)
+        whole_logs = tuple(meta.logs())
         after = tuple(
             self.balance(key) if may_write else old
             for key, may_write, old in zip(keys, writable, before, strict=True)
@@ -267,12 +287,16 @@ class Svm:
             if after[0] == before[0]:
                 return err
             self._advance_nonce(received)
+        self._written.update(
+            key for key, may_write in zip(keys, writable, strict=True) if may_write
+        )
         return Execution(
             signature=received.signature,
             slot=slot,
             block_height=block_height,
             err=err,
-            logs=tuple(meta.logs()),
+            logs=cut_off(whole_logs),
+            whole_logs=whole_logs,
             return_data=_return_data(meta),
             fee=meta.fee(),
             compute_units=meta.compute_units_consumed(),
@@ -298,6 +322,7 @@ class Svm:
             block_height=block_height,
             err={"InstructionError": [last, {"Custom": 6}]},
             logs=(),
+            whole_logs=(),
             return_data=None,
             fee=0,
             compute_units=0,
@@ -330,7 +355,7 @@ class Svm:
         err, meta = _outcome(result)
         return Simulation(
             err=err,
-            logs=tuple(meta.logs()),
+            logs=cut_off(meta.logs()),
             return_data=_return_data(meta),
             compute_units=meta.compute_units_consumed(),
             accounts=dict(result.post_accounts())
@@ -353,6 +378,23 @@ class Svm:
         with self._verifying(False):
             result = self._svm.simulate_transaction(VersionedTransaction.populate(message, blank))
         return int(_outcome(result)[1].fee())
+
+
+def cut_off(logs: Iterable[str]) -> tuple[str, ...]:
+    """Return what a node keeps of a log: lines that do not fit into 10 000 bytes are left out.
+
+    The first of them is replaced by ``Log truncated``. A shorter line after it may still fit.
+    """
+    kept, used, told = list[str](), 0, False
+    for line in logs:
+        size = len(line.encode())
+        if used + size < MAX_LOG_BYTES:
+            used += size
+            kept.append(line)
+        elif not told:
+            told = True
+            kept.append(LOG_CUT_OFF)
+    return tuple(kept)
 
 
 def _outcome(result: Any) -> tuple[Any, TransactionMetadata]:

@@ -13,20 +13,23 @@ from solders.signature import Signature
 from solders.token.state import Mint, TokenAccount, TokenAccountState
 from solders.transaction import VersionedTransaction
 
+from velox.core.instrument import Instrument
 from velox.errors import LocalnetError, UnrepresentableError
 from velox.solana.tx.instructions import TOKEN_PROGRAM
 from velox.solana.tx.limits import LAMPORTS_PER_SOL
+from velox.solana.venues.manifest.account import MarketAccount, MarketOrder, Seat
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_MARKET_BYTES,
     MANIFEST_PROGRAM,
     claim_seat,
     create_manifest_market,
     deposit,
+    manifest_vault,
 )
 from velox.solana.venues.manifest.market import MarketSpec
 from velox.testing.chain import Chain
-from velox.testing.market_account import MarketAccount, MarketOrder, Seat
 from velox.testing.received import Received
+from velox.testing.statement import MarketStatement, history_of, statement_of
 from velox.testing.svm import Execution
 from velox.testing.token_accounts import read_token
 
@@ -57,6 +60,8 @@ class MarketPlan:
         How many of each the crowd has. It has one more, who takes stale quotes.
     levels : int
         How many orders a maker rests on each side, 1 to 8.
+    velox_market : int
+        The market's number in `Transaction.market`, 0 to 255.
 
     Raises
     ------
@@ -73,6 +78,7 @@ class MarketPlan:
     makers: int = 3
     takers: int = 2
     levels: int = 5
+    velox_market: int = 0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -84,6 +90,7 @@ class MarketPlan:
             "makers": (0, 64),
             "takers": (0, 64),
             "levels": (1, 8),
+            "velox_market": (0, 255),
         }
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
@@ -93,6 +100,27 @@ class MarketPlan:
             raise LocalnetError(f"price = {self.price}: must be a multiple of {self.tick_size}")
         if not 0 <= self.crowd_rate_per_s <= 10_000:
             raise LocalnetError(f"crowd_rate_per_s = {self.crowd_rate_per_s!r}: must be 0 to 10000")
+
+    @classmethod
+    def of(cls, instrument: Instrument, price: int | None = None) -> MarketPlan:
+        """Return the plan of a market for an instrument's orders.
+
+        It has the instrument's number and price step. Its lots are those of any plan.
+
+        Parameters
+        ----------
+        instrument : Instrument
+            Its prices have 4 decimals.
+        price : int, optional
+            About where trading begins, in units of 1e-4; by default where any plan begins.
+        """
+        tick = instrument.tick_size
+        wanted = cls().price if price is None else price
+        return cls(
+            price=max(tick, wanted - wanted % tick),
+            tick_size=tick,
+            velox_market=instrument.market,
+        )
 
 
 def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:
@@ -137,7 +165,9 @@ class LocalMarket:
             quote_decimals=plan.quote_decimals,
             lot_atoms=plan.lot_atoms,
             tick_size=plan.tick_size,
+            velox_market=plan.velox_market,
         )
+        self._deposited: dict[Pubkey, tuple[int, int]] = {}
         self._check_prices(plan)
         with chain.lock:
             chain.svm.fund(self._authority, TRADER_LAMPORTS)
@@ -203,24 +233,28 @@ class LocalMarket:
         LocalnetError
             An amount is negative, or the mint's supply would not fit 64 bits.
         """
-        amounts = {
-            self.spec.base_mint: (self.spec.base_decimals, base_atoms),
-            self.spec.quote_mint: (self.spec.quote_decimals, quote_atoms),
-        }
+        spec = self.spec
+        base = 10 ** (6 + spec.base_decimals) if base_atoms is None else base_atoms
+        quote = 10 ** (6 + spec.quote_decimals) if quote_atoms is None else quote_atoms
+        for amount in (base, quote):
+            if type(amount) is not int or amount < 0:
+                raise LocalnetError(f"atoms = {amount!r}: must be an integer, 0 or more")
         with self._chain.lock:
             self._chain.svm.fund(trader, lamports)
             instructions = (
                 [] if trader in self._account().seats() else [claim_seat(trader, self.address)]
             )
-            for mint, (decimals, atoms) in amounts.items():
-                amount = 10 ** (6 + decimals) if atoms is None else atoms
-                if type(amount) is not int or amount < 0:
-                    raise LocalnetError(f"atoms = {amount!r}: must be an integer, 0 or more")
+            for mint, decimals, amount in (
+                (spec.base_mint, spec.base_decimals, base),
+                (spec.quote_mint, spec.quote_decimals, quote),
+            ):
                 if amount:
                     tokens = self._give(trader, mint, decimals, amount)
                     instructions.append(deposit(trader, self.address, mint, tokens, amount))
             if instructions:
                 self._run(trader, *instructions)
+            before = self._deposited.get(trader, (0, 0))
+            self._deposited[trader] = (before[0] + base, before[1] + quote)
             return self._account().seats()[trader]
 
     def seat(self, trader: Pubkey) -> Seat | None:
@@ -232,6 +266,42 @@ class LocalMarket:
         """Return the resting orders: bids, then asks, each from the best to the worst."""
         with self._chain.lock:
             return list(self._account().orders())
+
+    def statement(self, trader: Pubkey, crowd: frozenset[Pubkey] = frozenset()) -> MarketStatement:
+        """Return what a trader has on the market, what became of its orders, and who filled them.
+
+        The balances are those of the chain's accounts. The deposits are those of `admit`: the
+        statement of a trader that has moved tokens by itself does not balance.
+
+        Parameters
+        ----------
+        trader : Pubkey
+        crowd : frozenset of Pubkey
+            The traders whose fills are told apart from those of others; see `Crowd.pubkeys`.
+
+        Raises
+        ------
+        LocalnetError
+            The trader was not admitted.
+        """
+        with self._chain.lock:
+            if trader not in self._deposited:
+                raise LocalnetError(f"trader {trader}: was not admitted to the market")
+            spec = self.spec
+            vaults = [
+                read_token(self._chain.svm.account(manifest_vault(spec.market, mint)))
+                for mint in (spec.base_mint, spec.quote_mint)
+            ]
+            base, quote = (0 if each is None else each.amount for each in vaults)
+            return statement_of(
+                self._account(),
+                history_of(self._chain.executions, spec, trader, crowd),
+                market=spec.market,
+                trader=trader,
+                slot=self._chain.head.slot,
+                deposited=self._deposited[trader],
+                vaults=(base, quote),
+            )
 
     def _account(self) -> MarketAccount:
         account = self._chain.svm.account(self.address)

@@ -13,6 +13,17 @@ const payer = await kit.generateKeyPairSigner();
 const abort = new AbortController();
 const slots = await rpcSubscriptions.slotNotifications().subscribe({ abortSignal: abort.signal });
 for await (const each of slots) { found.slot = each.slot > 0n; break; }
+const blocks = await rpcSubscriptions
+  .blockNotifications('all', {
+    commitment: 'confirmed', encoding: 'base64', transactionDetails: 'full',
+    maxSupportedTransactionVersion: 0, showRewards: false,
+  })
+  .subscribe({ abortSignal: abort.signal });
+for await (const each of blocks) { found.block = each.value.block.blockhash.length > 30; break; }
+const updates = await rpcSubscriptions
+  .slotsUpdatesNotifications()
+  .subscribe({ abortSignal: abort.signal });
+for await (const each of updates) { found.update = typeof each.type; break; }
 const accounts = await rpcSubscriptions
   .accountNotifications(payer.address, { commitment: 'confirmed', encoding: 'base64' })
   .subscribe({ abortSignal: abort.signal });
@@ -72,6 +83,8 @@ found.compressed = (
   await rpc.getAccountInfo(holder, { encoding: 'base64+zstd' }).send()
 ).value.data[1];
 found.epoch = String((await rpc.getEpochSchedule().send()).slotsPerEpoch);
+found.supply = String((await rpc.getSupply().send()).value.total);
+found.production = (await rpc.getBlockProduction().send()).value.range.lastSlot > 0n;
 abort.abort();
 console.log(JSON.stringify(found));
 process.exit(0);

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
-from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
+from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT
 from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
@@ -54,18 +55,36 @@ class Resting:
     is_bid: bool
 
 
-def market_account(orders: list[Resting]) -> bytes:
+BASE_MINT, QUOTE_MINT = Pubkey(b"\x06" * 32), Pubkey(b"\x07" * 32)
+RICH = 10**15
+
+
+def market_account(orders: list[Resting], seated: Iterable[Pubkey] = ()) -> bytes:
     """A market's account with these orders in its trees; the seats first, then the orders."""
-    seats = {trader: 80 * at for at, trader in enumerate({each.trader: 0 for each in orders})}
+    seats = {
+        trader: 80 * at
+        for at, trader in enumerate(dict.fromkeys([*seated, *(each.trader for each in orders)]))
+    }
+    # A chain of seats to the right.
     blocks = [
-        struct.pack("<IIIBB2x32s32x", NOWHERE, NOWHERE, NOWHERE, 0, 1, bytes(trader))
-        for trader in seats
+        struct.pack(
+            "<IIIBB2x32sQQ16x",
+            NO_INDEX,
+            at + 80 if at + 80 < 80 * len(seats) else NO_INDEX,
+            NO_INDEX,
+            0,
+            1,
+            bytes(trader),
+            RICH,
+            RICH,
+        )
+        for trader, at in seats.items()
     ]
 
     def tree(some: list[Resting], parent: int) -> int:
         """Put them into a balanced tree, and return the index of its root."""
         if not some:
-            return NOWHERE
+            return NO_INDEX
         middle = len(some) // 2
         each, index = some[middle], 80 * len(blocks)
         blocks.append(b"")
@@ -77,15 +96,16 @@ def market_account(orders: list[Resting]) -> bytes:
         return index
 
     roots = [
-        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NOWHERE)
+        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NO_INDEX)
         for side in (
             [each for each in orders if each.is_bid],
             [each for each in orders if not each.is_bid],
         )
     ]
-    head = struct.pack("<QBBB5x128xQI", MARKET_DISCRIMINANT, 0, 9, 6, 0, 80 * len(blocks))
-    head += struct.pack("<IIII", roots[0], NOWHERE, roots[1], NOWHERE)
-    head += struct.pack("<II", NOWHERE, NOWHERE)
+    mints = bytes(BASE_MINT) + bytes(QUOTE_MINT)
+    head = struct.pack("<QBBB5x64s64xQI", MARKET_DISCRIMINANT, 0, 9, 6, mints, 0, 80 * len(blocks))
+    head += struct.pack("<IIII", roots[0], NO_INDEX, roots[1], NO_INDEX)
+    head += struct.pack("<II", 0 if seats else NO_INDEX, NO_INDEX)
     return head.ljust(256, b"\0") + b"".join(blocks)
 
 
@@ -108,6 +128,7 @@ class ModelChain:
     looks: int = 0
     # The error of the next transaction.
     fails_next: int | None = None
+    seated: list[Pubkey] = field(default_factory=list)
 
     def tick(self) -> None:
         self.height += 1
@@ -152,7 +173,8 @@ class ModelChain:
         assert pubkey == self.market
         assert least_slot <= self.height
         self.looks += 1
-        return Account(1, MANIFEST_PROGRAM, market_account(self.orders), False, self.height)
+        data = market_account(self.orders, self.seated)
+        return Account(1, MANIFEST_PROGRAM, data, False, self.height)
 
     def send_transaction(self, raw: bytes, **options: Any) -> Signature:
         transaction = VersionedTransaction.from_bytes(raw)

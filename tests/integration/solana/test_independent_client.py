@@ -18,11 +18,14 @@ from solana.rpc.websocket_api import SolanaWsClient
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.rpc.config import RpcBlockSubscribeFilterMentions
 from solders.rpc.responses import (
     AccountNotification,
+    BlockNotification,
     LogsNotification,
     SignatureNotification,
     SlotNotification,
+    SlotUpdateNotification,
 )
 
 from tests.unit.testing.localnet_support import MEMO, SOL, Wallet
@@ -232,6 +235,37 @@ def test_it_is_notified_of_what_landed_before_it_asked() -> None:
                 notice = await asyncio.wait_for(ws.recv(), 30)
                 assert isinstance(notice, SignatureNotification)
                 assert "ProgramFailedToComplete" in str(notice.result.value.err)
+
+    run(work())
+
+
+def test_it_follows_blocks_and_the_updates_of_slots() -> None:
+    async def work() -> None:
+        with LocalCluster() as cluster:
+            wallet = Wallet(cluster)
+            async with AsyncClient(cluster.url) as client, SolanaWsClient(cluster.ws_url) as ws:
+                await ws.block_subscribe(
+                    filter_=RpcBlockSubscribeFilterMentions(RECEIVER),
+                    commitment=Confirmed,
+                    max_supported_transaction_version=0,
+                )
+                transaction = wallet.sign(wallet.pay(RECEIVER, SOL))
+                await client.send_transaction(transaction)
+                cluster.tick(2)
+                notice = await asyncio.wait_for(ws.recv(), 30)
+                assert isinstance(notice, BlockNotification)
+                assert notice.result.value.slot == cluster.slot - 1
+                block = notice.result.value.block
+                assert block is not None
+                assert len(block.transactions or []) == 1
+                await ws.slots_updates_subscribe()
+                cluster.tick()
+                notices = [await asyncio.wait_for(ws.recv(), 30) for _ in range(6)]
+                assert all(isinstance(each, SlotUpdateNotification) for each in notices)
+                supply = (await client.get_supply()).value
+                assert supply.total == supply.circulating > 10**17
+                largest = (await client.get_largest_accounts()).value
+                assert largest[0].address == cluster.faucet.pubkey()
 
     run(work())
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from solders.keypair import Keypair
 
@@ -94,7 +94,15 @@ def test_web3_js_works_unchanged(cluster: LocalCluster) -> None:
         "logs": [found["signature"]],
         "program": True,
         "slots": True,
+        "updates": [
+            *("completed", "createdBank", "firstShredReceived", "frozen"),
+            *("optimisticConfirmation", "root"),
+        ],
     }
+    assert found["supply"] > found["richest"] > 10**16
+    # A slot is skipped where the thread that makes blocks was late.
+    assert found["produced"][0] >= found["produced"][1] > 0
+    assert found["refused"] == -32601
 
 
 def test_kit_works_unchanged(cluster: LocalCluster) -> None:
@@ -108,6 +116,10 @@ def test_kit_works_unchanged(cluster: LocalCluster) -> None:
     assert found["multiple"] == 2
     assert found["compressed"] == "base64+zstd"
     assert found["epoch"] == "432000"
+    assert found["block"] is True
+    assert found["update"] == "string"
+    assert int(found["supply"]) > 10**17
+    assert found["production"] is True
 
 
 def test_the_client_of_manifest_reads_and_trades_on_the_local_market() -> None:

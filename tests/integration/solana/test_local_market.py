@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from solders.compute_budget import set_compute_unit_limit
+from solders.keypair import Keypair
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
 
 from tests.integration.solana.support import ADD, CANCEL, bundles_of
+from tests.verify.market import walker
 from velox import TRANSACTION_DTYPE
-from velox.errors import LocalnetError
+from velox.errors import LedgerError, LocalnetError
+from velox.solana import RpcClient
 from velox.solana.orders.outcomes import Outcome
+from velox.solana.venues.manifest.instructions import OrderType, Place, manifest_batch_update
 from velox.testing import LocalCluster, MarketPlan
+from velox.testing.statement import Trades
 from velox.testing.submission import local_submission
 
 SLOT_NS = 5_000_000
@@ -29,6 +39,22 @@ def records(*orders: tuple[int, int, int, int], kind: int = ADD) -> Any:
         record["id"], record["price"], record["size"] = number, ticks * QUIET.tick_size, lots
         record["side"], record["kind"] = side, kind
     return made
+
+
+def send_to(cluster: LocalCluster, trader: Keypair, market: Pubkey, *places: Place) -> None:
+    """Place orders of a trader in one transaction, and wait until it is executed."""
+    with RpcClient(cluster.url) as rpc:
+        instruction = manifest_batch_update(trader.pubkey(), market, [], places)
+        budget = set_compute_unit_limit(1_000_000)
+        blockhash = rpc.get_latest_blockhash().hash
+        message = MessageV0.try_compile(trader.pubkey(), [budget, instruction], [], blockhash)
+        signed = VersionedTransaction(message, [trader])
+        rpc.send_transaction(bytes(signed))
+    end = time.monotonic() + PATIENCE_S
+    while signed.signatures[0] not in cluster.statuses:
+        assert time.monotonic() < end
+        cluster.sleep(SLOT_NS / 1e9)
+    assert cluster.statuses[signed.signatures[0]].err is None
 
 
 class Opened:
@@ -101,9 +127,74 @@ def test_the_crowd_trades_with_the_orders_of_a_submitter() -> None:
         assert seat.quote_volume > 0
 
 
+def test_the_statement_says_what_the_accounts_show() -> None:
+    with Opened(QUIET) as opened:
+        opened.send(records((1, 14_900, 3, 0), (2, 14_800, 5, 0), (3, 15_100, 7, 1)))
+        opened.send(records((2, 14_800, 5, 0), kind=CANCEL))
+        # Another trader sells 2 lots to our bid, and offers 1 lot that nobody takes.
+        market, chain = opened.cluster.market, opened.cluster
+        rival = Keypair()
+        market.admit(rival.pubkey())
+        sold = Place(2 * QUIET.lot_atoms, 149, -3, False, 0, OrderType.IMMEDIATE_OR_CANCEL)
+        offered = Place(QUIET.lot_atoms, 152, -3, False)
+        send_to(chain, rival, market.address, sold, offered)
+        statement = market.statement(opened.submission.payer, frozenset([rival.pubkey()]))
+        assert (statement.bids, statement.asks) == (1, 1)
+        assert statement.base_in_orders == 7 * QUIET.lot_atoms
+        assert statement.quote_in_orders == 149_000
+        assert statement.base_atoms == 10**15 - 5 * QUIET.lot_atoms
+        assert statement.quote_atoms == 10**12 - 3 * 149_000
+        history = statement.history
+        assert (history.placed, history.rested, history.cancelled) == (3, 3, 1)
+        assert history.crowd == Trades(1, 1, 2 * QUIET.lot_atoms, 2 * 149_000, 0, 0)
+        assert history.others == Trades()
+        assert statement.quote_volume == 2 * 149_000
+        # The rival's offer and seat are in the vaults, too: by another reader of the account.
+        account = chain.account(market.address)
+        assert account is not None
+        read = walker.read(bytes(account.data))
+        assert (statement.base_owed, statement.quote_owed) == (read.base, read.quote)
+        assert (statement.base_vault, statement.quote_vault) == (2 * 10**15, 2 * 10**12)
+        statement.check()
+        # Without the crowd's name, the same fills are those of others.
+        (both,) = {market.statement(opened.submission.payer).history}
+        assert (both.crowd, both.others) == (Trades(), history.crowd)
+
+
+def test_a_statement_that_contradicts_itself_is_refused() -> None:
+    with Opened(QUIET) as opened:
+        opened.send(records((1, 14_900, 3, 0)))
+        statement = opened.cluster.market.statement(opened.submission.payer)
+        assert statement.balanced
+        wrong = replace(statement, quote_vault=statement.quote_vault - 1)
+        assert not wrong.balanced
+        with pytest.raises(LedgerError, match=r"quote vault = seats \+ bids"):
+            wrong.check()
+        assert "no" in wrong.format().split()
+        with pytest.raises(LocalnetError, match="was not admitted"):
+            opened.cluster.market.statement(Keypair().pubkey())
+
+
+def test_fills_beyond_what_a_node_keeps_of_a_log_are_in_the_statement() -> None:
+    with Opened(QUIET) as opened:
+        opened.send(records(*((each, 15_100 + each, 1, 1) for each in range(1, 41))))
+        market, taker = opened.cluster.market, Keypair()
+        market.admit(taker.pubkey())
+        bought = Place(40 * QUIET.lot_atoms, 160, -3, True, 0, OrderType.IMMEDIATE_OR_CANCEL)
+        send_to(opened.cluster, taker, market.address, bought)
+        execution = opened.cluster.executions[-1]
+        assert execution.logs[-1] != execution.whole_logs[-1]
+        assert "Log truncated" in execution.logs
+        statement = market.statement(opened.submission.payer)
+        assert statement.history.others.fills == 40
+        assert opened.resting == []
+        statement.check()
+
+
 def test_without_a_market_orders_are_memos() -> None:
     seen: list[LocalCluster] = []
-    with local_submission(slot_ns=SLOT_NS, on_cluster=seen.append) as submission:
+    with local_submission(slot_ns=SLOT_NS, market=False, on_cluster=seen.append) as submission:
+        assert submission.statement is None
         submission.submitter.intake(bundles_of(records((1, 15_000, 1, 0))))
         ledger = submission.submitter.close(PATIENCE_S)
         assert ledger.landed == 1

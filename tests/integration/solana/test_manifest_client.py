@@ -22,7 +22,7 @@ from solders.pubkey import Pubkey
 
 from velox.solana.tx.carrier import Cancel
 from velox.solana.tx.instructions import TOKEN_2022_PROGRAM
-from velox.solana.venues.manifest.account import resting_atoms
+from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.manifest.events import (
     FILL_EVENT,
     PLACE_EVENT,
@@ -41,6 +41,7 @@ from velox.solana.venues.manifest.instructions import (
 from velox.solana.venues.manifest.market import MarketSpec
 
 from .manifest_model import INVALID_CANCEL, POST_ONLY_CROSSES, Resting, market_account
+from .test_numbered import SPEC
 
 CLIENT = os.environ.get("VELOX_MANIFEST_CLIENT")
 SCRIPT = Path(__file__).with_name("manifest_client.cjs")
@@ -122,7 +123,7 @@ def test_a_batch_update_is_the_clients_to_the_byte() -> None:
     assert ask(*questions) == ours
 
 
-def test_what_sets_a_market_up_is_the_clients_to_the_byte() -> None:
+def test_the_instructions_that_create_a_market_equal_the_clients() -> None:
     keys = hexed(payer=PAYER, market=MARKET)
     assert ask(
         {"ask": "claim_seat", **keys},
@@ -238,7 +239,17 @@ def test_a_markets_account_holds_what_the_client_reads_in_it() -> None:
         account = market_account(orders)
         questions.append({"ask": "market", "data": account.hex()})
         model.append({(each.sequence, each.atoms, each.trader, each.is_bid) for each in orders})
-        ours.append({each: resting_atoms(account, each) for each in traders})
+        ours.append(
+            {
+                trader: {
+                    number: order.base_atoms
+                    for number, order in ManifestCarrier(SPEC)
+                    .read_account(account, trader)
+                    .orders.items()
+                }
+                for trader in traders
+            }
+        )
     for told, made, read in zip(ask(*questions), model, ours, strict=True):
         client = {
             (int(sequence), int(atoms), Pubkey(bytes.fromhex(trader)), is_bid)

@@ -39,6 +39,13 @@ SPEC = MarketSpec(
     lot_atoms=1_000_000,
 )
 
+CROSSES = "InstructionError(2, Custom(6)): a post-only order would have crossed"
+NO_ORDER = (
+    "InstructionError(2, Custom(3)): "
+    "an order to cancel does not rest any more, or is another trader's"
+)
+WRONG_VAULT = "InstructionError(2, Custom(17)): the vault is not the market's"
+
 
 class Trader:
     def __init__(
@@ -60,6 +67,8 @@ class Trader:
                 max_spend_lamports_per_minute=10**12,
             )
         )
+        if self.signer.pubkey not in self.chain.seated:
+            self.chain.seated.append(self.signer.pubkey)
         self.journal = SubmissionJournal(path)
         self.ends: dict[int, tuple[Outcome, str]] = {}
         self.now = 0
@@ -178,7 +187,7 @@ def test_a_post_only_order_that_would_match_is_rejected_by_the_chain(tmp_path: P
     trader.send((ADD, 11, 1_000_000, 5))
     reports = trader.send((ADD, 12, 999_900, 5, 1, 0))
     assert told(reports) == [("REJECTED", 12, 0, 5)]
-    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(6))")
+    assert trader.ends[1] == (Outcome.FAILED, CROSSES)
     assert trader.resting() == {1: 5}
 
 
@@ -187,7 +196,7 @@ def test_one_order_at_fault_takes_the_others_with_it(tmp_path: Path) -> None:
     trader.send((ADD, 11, 1_000_000, 5))
     reports = trader.send((ADD, 12, 999_900, 5, 1, 0), (ADD, 13, 1_000_200, 5, 1, 0))
     assert [each[:2] for each in told(reports)] == [("REJECTED", 12), ("REJECTED", 13)]
-    reason = "InstructionError(2, Custom(6))"
+    reason = CROSSES
     assert trader.ends[1] == trader.ends[2] == (Outcome.FAILED, reason)
     assert trader.resting() == {1: 5}
     assert len(trader.chain.raws) == 2
@@ -206,7 +215,7 @@ def test_with_isolate_one_order_at_fault_does_not_take_the_others_with_it(tmp_pa
         ("CANCELLED", 11),
         ("PLACED", 11),
     ]
-    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(6))")
+    assert trader.ends[1] == (Outcome.FAILED, CROSSES)
     assert sorted(trader.resting().values()) == [3, 5]
     trader.submitter.close().check()
 
@@ -519,7 +528,7 @@ def test_a_quote_that_others_have_filled_blocks_its_id_for_one_transaction(
     taken_by_others(trader, 1, 5)
     trader.send((ADD, 11, 1_000_100, 5))
     # It was to be replaced in the same transaction, which the market executes whole or not at all.
-    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
+    assert trader.ends[1] == (Outcome.FAILED, NO_ORDER)
     trader.send((ADD, 11, 1_000_200, 5))
     assert trader.ends[2] == (Outcome.LANDED, "")
     assert list(trader.resting().values()) == [5]
@@ -531,7 +540,7 @@ def test_a_failure_that_says_nothing_of_an_order_does_not_make_it_forgotten(
     trader.send((ADD, 11, 1_000_000, 5))
     trader.chain.fails_next = 17
     trader.send((CANCEL, 11, 1_000_000, 5))
-    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(17))")
+    assert trader.ends[1] == (Outcome.FAILED, WRONG_VAULT)
     trader.send((CANCEL, 11, 1_000_000, 5))
     assert trader.ends[2] == (Outcome.LANDED, "")
     assert trader.resting() == {}
@@ -585,7 +594,7 @@ def test_an_order_that_waited_for_one_to_go_goes_where_others_have_filled_that(
     # It would match the bid, whose cancellation is in flight and fails.
     trader.push((ADD, 12, 999_900, 5, 1, 0))
     trader.settle()
-    assert trader.ends[1] == (Outcome.FAILED, "InstructionError(2, Custom(3))")
+    assert trader.ends[1] == (Outcome.FAILED, NO_ORDER)
     assert trader.ends[2] == (Outcome.LANDED, "")
 
 

@@ -20,11 +20,13 @@ const ids = [
     (each) => heard.program.push(each.accountId.toBase58()),
   ),
 ];
+const updates = new Set();
+const updater = connection.onSlotUpdate((each) => updates.add(each.type));
 const logs = connection.onLogs(receiver, (each) => heard.logs.push(each.signature));
 const slots = connection.onSlotChange((each) => heard.slots.push(each.slot));
 await new Promise((resolve) => {
   const timer = setInterval(() => {
-    if (heard.slots.length > 0) { clearInterval(timer); resolve(); }
+    if (heard.slots.length > 0 && updates.size === 6) { clearInterval(timer); resolve(); }
   }, 5);
 });
 
@@ -69,7 +71,15 @@ found.parsedMint = (await connection.getParsedAccountInfo(key(mint))).value.data
 found.epoch = (await connection.getEpochInfo()).slotsInEpoch;
 found.version = (await connection.getVersion())['solana-core'];
 found.nodes = (await connection.getClusterNodes()).length;
-found.supply = (await connection.getVoteAccounts()).current;
+found.voters = (await connection.getVoteAccounts()).current;
+found.supply = (await connection.getSupply()).value.total;
+found.richest = (await connection.getLargestAccounts()).value[0].lamports;
+const production = await connection.getBlockProduction();
+found.produced = Object.values(production.value.byIdentity)[0];
+// It asks again for ever if a refusal of a subscription is not an error.
+found.refused = await connection
+  ._rpcRequest('getStakeActivation', [mint])
+  .then((answer) => answer.error.code);
 
 for (const id of ids) {
   await (id === ids[0]
@@ -78,6 +88,8 @@ for (const id of ids) {
 }
 await connection.removeOnLogsListener(logs);
 await connection.removeSlotChangeListener(slots);
+await connection.removeSlotUpdateListener(updater);
+heard.updates = [...updates].sort();
 heard.program = heard.program.includes(receiver.toBase58());
 heard.slots = heard.slots.length > 0;
 console.log(JSON.stringify({ ...found, heard }));

@@ -621,7 +621,7 @@ def test_random_levels_equal_the_decoder_and_dictionaries(seed: int, tmp_path: P
 
 def samples() -> list[Path]:
     folder = os.environ.get("VELOX_SAMPLES")
-    return sorted(Path(folder).glob("test_data.mb*.dbn*")) if folder else []
+    return sorted(Path(folder, "databento").glob("test_data.mb*.dbn*")) if folder else []
 
 
 @pytest.mark.skipif(not samples(), reason="VELOX_SAMPLES names no folder with Databento's samples")

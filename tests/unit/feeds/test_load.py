@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,15 @@ from velox.feeds.files import source
 from velox.feeds.files.registry import _formats
 from velox.feeds.files.source import Source
 
-TEXT_FORMATS = ("binance", "lobster", "okx")
+TEXT_FORMATS = ("binance", "bybit", "kraken", "lobster", "okx")
 EXAMPLES = {
     "lobster": b"34200.5,1,17,200,308700,1\n",
     "binance": b'17 {"lastUpdateId":5,"bids":[["1.5","2"]],"asks":[["1.6","1"]]}\n',
+    "bybit": b'17 {"topic":"orderbook.50.A","type":"snapshot","ts":1,'
+    b'"data":{"s":"A","b":[["1.5","2"]],"a":[["1.6","1"]],"u":5,"seq":6}}\n',
+    "kraken": b'17 {"channel":"book","type":"snapshot","data":[{"symbol":"A/B",'
+    b'"bids":[{"price":1.5,"qty":2}],"asks":[{"price":1.6,"qty":1}],"checksum":%d}]}\n'
+    % zlib.crc32(b"161152"),
     "okx": b'16.5: {"arg":{"channel":"books","instId":"A-B"},"action":"snapshot",'
     b'"data":[{"bids":[["1.5","2"]],"asks":[["1.6","1"]],"ts":"1","checksum":5}]}\n',
 }
@@ -37,9 +43,9 @@ def file_of(tmp_path: Path, content: bytes, name: str = "feed.dat") -> Path:
 
 
 def test_an_unknown_format_is_told_which_are_known(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'kraken': known are binance, dbn, lobster, npy, okx"):
-        load(tmp_path, "kraken")
-    assert formats() == ("binance", "dbn", "lobster", "npy", "okx", "tardis")
+    with pytest.raises(ConfigError, match=f"'fix': known are {', '.join(formats())}"):
+        load(tmp_path, "fix")
+    assert {"binance", "bybit", "kraken", "lobster", "npy", "okx"} <= set(formats())
 
 
 @pytest.mark.parametrize(
@@ -212,6 +218,10 @@ def test_a_gzip_cut_short_stops_or_keeps_what_came_before(tmp_path: Path, format
                 for index in range(20_000)
             ),
         ],
+        "bybit": [
+            EXAMPLES["bybit"].replace(b'"u":5', b'"u":%d' % index) for index in range(20_000)
+        ],
+        "kraken": [EXAMPLES["kraken"].replace(b"17", b"%d" % index) for index in range(20_000)],
         "okx": [
             EXAMPLES["okx"]
             .replace(b"16.5", b"%d.5" % index)

@@ -223,19 +223,26 @@ def test_a_gap_stops_or_leaves_the_book_empty_until_the_next_snapshot(tmp_path: 
     assert recording.transactions["flags"][5] == Flags.LAST
 
 
-def test_an_update_before_any_snapshot_is_refused(tmp_path: Path) -> None:
+def test_updates_before_the_first_snapshot_are_counted(tmp_path: Path) -> None:
     path = written(tmp_path, update(3), opening(), update(4))
-    with pytest.raises(FeedError, match="no snapshot of BTC-USDT comes before this update"):
+    recording = load(path, "okx")
+    assert (recording.skipped, recording.gaps, sets(recording)) == (0, 0, [4])
+    assert recording.ignored == {"update without a snapshot": 1}
+
+
+def test_a_book_without_any_snapshot_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, opening(name="A"), update(3), update(4))
+    with pytest.raises(FeedError, match="no snapshot of BTC-USDT opens the 2 updates") as caught:
         load(path, "okx")
-    recording = load(path, "okx", on_error="skip")
-    assert (recording.skipped, sets(recording)) == (1, [4])
+    assert caught.value.line == 2
+    assert load(path, "okx", on_error="skip").skipped == 2
 
 
 ARGUMENT = {"channel": "books", "instId": "BTC-USDT"}
 BAD = [
     ('101.25: {"arg":{"channel":"bo', None, "is not JSON"),
     ('101.25: {"arg":Infinity}', None, "Infinity is not a JSON number"),
-    ("101.25: []", None, "expected 'unix_seconds: JSON'"),
+    ("101.25: []", None, "expected a JSON object, got []"),
     ("yesterday: {}", None, "expected 'unix_seconds: JSON'"),
     ("99999999999.5: {}", "timestamp", "does not fit 63 bits"),
     ("9999999999999: {}", "timestamp", "is not a time"),

@@ -78,8 +78,8 @@ def test_an_installed_package_adds_its_format(outside: Path) -> None:
         "print(json.dumps([feeds.formats(), r.instruments[0].name, r.skipped, r.problems,"
         " r.transactions['price'].tolist(), feeds.options_of('two-columns')]))",
     )
-    assert found == [
-        ["binance", "dbn", "lobster", "npy", "okx", "tardis", "two-columns"],
+    assert "two-columns" in found[0]
+    assert found[1:] == [
         "ABC",
         1,
         [f"{outside / 'data'}:2: not enough values to unpack (expected 2, got 1)"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +72,61 @@ TARDIS = (
     b"other,B,1700000000000002,1700000000000003,true,bid,1.25,7\n"
     b"venue,A,1700000000000004,1700000000000005,true,ask,1.75,7\n"
 )
+BYBIT = lines(
+    {"success": True, "ret_msg": "", "op": "subscribe"},
+    {
+        "topic": "orderbook.50.A",
+        "type": "snapshot",
+        "ts": 17,
+        "data": {"s": "A", "b": [["1.4", "1"]], "a": [["1.6", "2"]], "u": 5, "seq": 9},
+    },
+    {
+        "topic": "orderbook.50.A",
+        "type": "delta",
+        "ts": 18,
+        "data": {"s": "A", "b": [["1.4", "0"]], "a": [], "u": 6, "seq": 10},
+    },
+    {
+        "topic": "orderbook.1.A",
+        "type": "snapshot",
+        "ts": 18,
+        "data": {"s": "A", "b": [], "a": [["1.6", "2"]], "u": 6, "seq": 10},
+    },
+    {
+        "topic": "publicTrade.A",
+        "ts": 19,
+        "data": [{"s": "A", "S": "Buy", "v": "1", "p": "1.6", "i": "7", "BT": False}],
+    },
+    stamp="17000000000 ",
+)
+KRAKEN_SYMBOL = {"symbol": "A/B", "timestamp": "2023-10-06T17:35:55.440295Z"}
+KRAKEN = lines(
+    {"method": "subscribe", "result": {"channel": "book", "depth": 10, "symbol": "A/B"}},
+    {
+        "channel": "book",
+        "type": "snapshot",
+        "data": [
+            KRAKEN_SYMBOL
+            | {"bids": [{"price": 1.4, "qty": 1.5}], "asks": [{"price": 1.6, "qty": 2.0}]}
+            | {"checksum": zlib.crc32(b"16201415")}
+        ],
+    },
+    {
+        "channel": "book",
+        "type": "update",
+        "data": [
+            KRAKEN_SYMBOL
+            | {"bids": [{"price": 1.4, "qty": 0.0}], "asks": [], "checksum": zlib.crc32(b"1620")}
+        ],
+    },
+    {
+        "channel": "trade",
+        "type": "update",
+        "data": [KRAKEN_SYMBOL | {"side": "buy", "price": 1.6, "qty": 0.5, "trade_id": 7}],
+    },
+    stamp="17000000000 ",
+)
+SESSIONS = {"bybit": BYBIT, "kraken": KRAKEN}
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -191,6 +247,19 @@ def test_any_bytes_as_okx(
     check([content], "okx", on_error, tmp_path_factory, trades=True)
 
 
+@pytest.mark.parametrize("format", SESSIONS)
+@robust
+@given(st.data(), on_errors)
+def test_any_bytes_as_a_recorded_session(
+    tmp_path_factory: pytest.TempPathFactory,
+    format: str,
+    data: st.DataObject,
+    on_error: Literal["stop", "skip"],
+) -> None:
+    content = data.draw(mutations(SESSIONS[format]))
+    check([content], format, on_error, tmp_path_factory, trades=True)
+
+
 @robust
 @given(st.one_of(mutations(npy(ORDERS)), mutations(npy(BUNDLES))), on_errors)
 def test_any_bytes_as_npy(
@@ -201,8 +270,10 @@ def test_any_bytes_as_npy(
 
 @robust
 @given(
-    st.sampled_from([MESSAGES, BINANCE, OKX]).map(gzip.compress).flatmap(mutations),
-    st.sampled_from(["lobster", "binance", "okx", "npy"]),
+    st.sampled_from([MESSAGES, BINANCE, OKX, *SESSIONS.values()])
+    .map(gzip.compress)
+    .flatmap(mutations),
+    st.sampled_from(["lobster", "binance", "okx", "npy", *SESSIONS]),
     on_errors,
 )
 def test_any_bytes_as_gzip(
@@ -215,7 +286,11 @@ def test_any_bytes_as_gzip(
 
 
 @robust
-@given(st.binary(max_size=200), st.sampled_from(["lobster", "binance", "okx", "npy"]), on_errors)
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["lobster", "binance", "okx", "npy", *SESSIONS]),
+    on_errors,
+)
 def test_bytes_of_no_format(
     tmp_path_factory: pytest.TempPathFactory,
     content: bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
+from solders.litesvm import LiteSVM
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -28,6 +30,7 @@ from solders.system_program import (
     create_nonce_account,
 )
 from solders.transaction import Transaction, VersionedTransaction
+from solders.transaction_metadata import TransactionMetadata
 
 from tests.unit.testing.localnet_support import (
     MEMO,
@@ -41,6 +44,7 @@ from tests.unit.testing.localnet_support import (
 )
 from velox.errors import LocalnetError
 from velox.testing import LocalCluster
+from velox.testing.svm import cut_off
 
 RECEIVER = Pubkey.from_bytes(bytes([7]) * 32)
 NO_PROGRAM = Pubkey.from_bytes(bytes([9]) * 32)
@@ -50,6 +54,27 @@ NO_PROGRAM = Pubkey.from_bytes(bytes([9]) * 32)
 def cluster() -> Any:
     with LocalCluster(rate_per_s=None) as made:
         yield made
+
+
+def test_a_log_is_cut_off_where_the_virtual_machine_would_cut_it() -> None:
+    draw = random.Random(5)
+    payer = Keypair()
+    for _ in range(20):
+        texts = [b"a" * draw.choice([0, 1, 5, 11, 13, 40, 100]) for _ in range(50)]
+        logs = []
+        for limit in (10_000, None):
+            machine = LiteSVM().with_blockhash_check(False).with_sigverify(False)
+            machine = machine.with_log_bytes_limit(limit)
+            machine.airdrop(payer.pubkey(), SOL)
+            message = MessageV0.try_compile(
+                payer.pubkey(), [Instruction(MEMO, each, []) for each in texts], [], Hash.default()
+            )
+            done = machine.send_transaction(VersionedTransaction(message, [payer]))
+            assert isinstance(done, TransactionMetadata)
+            logs.append(tuple(done.logs()))
+        cut, whole = logs
+        assert "Log truncated" in cut
+        assert cut_off(whole) == cut
 
 
 # Landing
@@ -528,14 +553,15 @@ def test_it_is_not_loaded_before_it_is_asked_for() -> None:
         "import sys, velox.testing, velox.cli.local_cluster\n"
         "assert not {'solders', 'websockets'} & set(sys.modules)\n"
         "sys.modules['solders'] = sys.modules['websockets'] = None\n"
-        "import importlib.util\n"
-        "importlib.util.find_spec = lambda name: None\n"
         "velox.testing.LocalCluster\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100
     )
-    assert "ImportError: velox.testing needs solders, websockets: run pip install" in done.stderr
+    assert (
+        "ImportError: velox.testing needs solders, websockets: run pip install -e '.[localnet]'"
+        in done.stderr
+    )
 
 
 def test_a_read_only_account_keeps_its_balance_in_the_record(cluster: LocalCluster) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_price
@@ -29,7 +29,7 @@ from tests.unit.testing.localnet_support import (
     new_mint,
     signed,
 )
-from velox.testing import LocalCluster
+from velox.testing import Fault, FaultPlan, LocalCluster
 from velox.testing.encoding import encode_base58, zstd_frame
 
 RECEIVER = Pubkey.from_bytes(bytes([7]) * 32)
@@ -209,7 +209,7 @@ def test_the_transactions_of_an_account_are_listed_newest_first(cluster: LocalCl
     for lamports in (1, 2, 3):
         transaction = wallet.sign(wallet.pay(RECEIVER, lamports * SOL))
         names.append(client.send(transaction).result)
-        client.send(wallet.memo(f"of nobody else {lamports}"))
+        client.send(wallet.memo(f"unique {lamports}"))
         cluster.tick()
     cluster.tick()
 
@@ -313,7 +313,59 @@ def test_a_node_tells_of_its_cluster_of_one(
     assert expected(Client(cluster).call(method, *params).result)
 
 
-@pytest.mark.parametrize("method", ["getNothing", "getSupply", "voteSubscribe"])
+def test_the_supply_is_that_of_all_accounts(cluster: LocalCluster, wallet: Wallet) -> None:
+    client, keys = Client(cluster), [Pubkey.from_bytes(bytes([each]) * 32) for each in (7, 8)]
+    before = client.call("getSupply").result["value"]
+    client.send(wallet.sign(wallet.pay(keys[0], 5 * SOL)))
+    cluster.tick()
+    (*_, execution) = cluster.executions
+    after = client.call("getSupply").result["value"]
+    assert before["total"] - after["total"] == execution.fee
+    assert (after["circulating"], after["nonCirculating"]) == (after["total"], 0)
+    assert after["nonCirculatingAccounts"] == []
+    cluster.fund(keys[1], 3 * SOL)
+    assert client.call("getSupply").result["value"]["total"] - after["total"] == 3 * SOL
+    largest = client.call("getLargestAccounts").result["value"]
+    assert largest[0] == {"address": str(cluster.faucet.pubkey()), "lamports": 10**17}
+    assert len(largest) <= 20
+    lamports = [each["lamports"] for each in largest]
+    assert lamports == sorted(lamports, reverse=True)
+    held = {each["address"]: each["lamports"] for each in largest}
+    assert (held[str(keys[0])], held[str(keys[1])]) == (5 * SOL, 3 * SOL)
+    # Tokens are accounts, too, and what is closed is none.
+    assert held[str(HOLDER.pubkey())] == held[str(OTHER.pubkey())]
+    cluster.set_account(keys[1], None)
+    assert client.call("getSupply").result["value"]["total"] == after["total"]
+    none = client.call("getLargestAccounts", {"filter": "nonCirculating"}).result["value"]
+    assert none == []
+    assert client.call("getLargestAccounts", {"filter": "x"}).error["code"] == -32602
+
+
+def test_skipped_slots_count_as_not_produced() -> None:
+    with LocalCluster(faults=FaultPlan(calls={Fault.SKIPPED_SLOTS: {0}}, skip_slots=1)) as cluster:
+        client, begin = Client(cluster), cluster.slot
+        cluster.tick(2)
+        skipped = cluster.slot - begin - 2
+        assert skipped > 0
+        wanted = {"range": {"firstSlot": begin + 1}, **PROCESSED}
+        found = client.call("getBlockProduction", wanted).result["value"]
+        assert found["range"] == {"firstSlot": begin + 1, "lastSlot": cluster.slot}
+        identity = client.call("getIdentity").result["identity"]
+        assert found["byIdentity"] == {identity: [2 + skipped, 2]}
+        other = client.call("getBlockProduction", {"identity": str(RECEIVER)}).result["value"]
+        assert other["byIdentity"] == {}
+        for bad in (
+            {"firstSlot": begin + 2, "lastSlot": begin + 1},
+            {"firstSlot": 0},
+            {"firstSlot": begin, "lastSlot": cluster.slot + 1},
+            {"lastSlot": begin},
+            7,
+        ):
+            refused = client.call("getBlockProduction", {"range": bad, **PROCESSED})
+            assert refused.error["code"] == -32602, bad
+
+
+@pytest.mark.parametrize("method", ["getNothing", "getStakeActivation", "voteSubscribe"])
 def test_a_method_that_is_not_served_has_the_code_for_it(
     cluster: LocalCluster, method: str
 ) -> None:
@@ -351,7 +403,7 @@ def ear(cluster: LocalCluster) -> Iterator[Ear]:
         yield Ear(connection)
 
 
-def test_the_accounts_of_a_program_are_told_as_they_change(
+def test_changes_of_a_programs_accounts_are_notified(
     cluster: LocalCluster, wallet: Wallet, ear: Ear
 ) -> None:
     client, holder = Client(cluster), str(HOLDER.pubkey())
@@ -373,11 +425,79 @@ def test_the_accounts_of_a_program_are_told_as_they_change(
     assert ear.ask("programUnsubscribe", number)["error"]["code"] == -32602
 
 
+def test_blocks_are_told_as_they_are_confirmed(
+    cluster: LocalCluster, wallet: Wallet, ear: Ear
+) -> None:
+    cluster.tick()  # the last block has no transactions
+    client, confirmed = Client(cluster), {"commitment": "confirmed"}
+    options = {**confirmed, "maxSupportedTransactionVersion": 0, "encoding": "json"}
+    named = {"mentionsAccountOrProgram": str(RECEIVER)}
+    every = ear.ask("blockSubscribe", "all", {**options, "showRewards": False})["result"]
+    some = ear.ask("blockSubscribe", named, options)["result"]
+    legacy = ear.ask("blockSubscribe", "all", confirmed)["result"]
+    paid = client.send(wallet.sign(wallet.pay(RECEIVER, SOL))).result
+    told = client.send(wallet.memo("elsewhere")).result
+    cluster.tick()
+    slot = cluster.slot
+    # The block before is confirmed. Nothing in it names the account of one subscription.
+    quiet = [ear.hear()["params"] for _ in range(2)]
+    assert [each["subscription"] for each in quiet] == [every, legacy]
+    assert quiet[0]["result"]["value"]["block"]["transactions"] == []
+    cluster.tick()
+    heard = {each["subscription"]: each["result"] for each in (ear.hear()["params"] for _ in "123")}
+    assert {each["context"]["slot"] for each in heard.values()} == {slot}
+    wanted = {**options, "rewards": False}
+    whole = heard[every]["value"]
+    assert whole == {
+        "slot": slot,
+        "err": None,
+        "block": client.call("getBlock", slot, wanted).result,
+    }
+    names = [each["transaction"]["signatures"] for each in whole["block"]["transactions"]]
+    assert names == [[paid], [told]]
+    mine = heard[some]["value"]["block"]
+    assert [each["transaction"]["signatures"] for each in mine["transactions"]] == [[paid]]
+    assert mine["rewards"] == []
+    assert heard[legacy]["value"] == {
+        "slot": slot,
+        "err": {"UnsupportedTransactionVersion": 0},
+        "block": None,
+    }
+    assert ear.ask("blockUnsubscribe", every)["result"] is True
+
+
+def test_what_becomes_of_a_slot_is_told(cluster: LocalCluster, wallet: Wallet, ear: Ear) -> None:
+    number = ear.ask("slotsUpdatesSubscribe")["result"]
+    Client(cluster).send(wallet.sign(wallet.pay(RECEIVER, SOL)))
+    cluster.tick()
+    heard = [ear.hear() for _ in range(6)]
+    assert {each["method"] for each in heard} == {"slotsUpdatesNotification"}
+    assert {each["params"]["subscription"] for each in heard} == {number}
+    found = {each["params"]["result"]["type"]: each["params"]["result"] for each in heard}
+    for kind in ("firstShredReceived", "createdBank", "completed", "frozen"):
+        assert found[kind]["slot"] == cluster.slot
+    assert found["createdBank"]["parent"] == cluster.slot - 1
+    assert found["frozen"]["stats"] == {
+        "numTransactionEntries": 1,
+        "numSuccessfulTransactions": 1,
+        "numFailedTransactions": 0,
+        "maxTransactionsPerEntry": 1,
+    }
+    assert found["optimisticConfirmation"]["slot"] == cluster.slot - 1
+    assert found["root"]["slot"] == cluster.slot - 32
+
+
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
-        ("blockSubscribe", ["all"], -32601),
-        ("slotsUpdatesSubscribe", [], -32601),
+        ("blockSubscribe", [], -32602),
+        ("blockSubscribe", ["some"], -32602),
+        ("blockSubscribe", [{"mentions": [str(RECEIVER)]}], -32602),
+        ("blockSubscribe", ["all", PROCESSED], -32602),
+        ("blockSubscribe", ["all", {"encoding": "x"}], -32602),
+        ("blockSubscribe", ["all", {"transactionDetails": "x"}], -32602),
+        ("blockSubscribe", ["all", {"maxSupportedTransactionVersion": "0"}], -32602),
+        ("blocksUpdatesSubscribe", [], -32601),
         ("voteSubscribe", [], -32601),
         ("Subscribe", [], -32601),
         ("programSubscribe", ["x"], -32602),

@@ -103,6 +103,44 @@ def okx() -> bytes:
     )
 
 
+def bybit() -> bytes:
+    def book(depth: int, kind: str, **data: Any) -> dict[str, Any]:
+        return {"topic": f"orderbook.{depth}.A", "type": kind, "ts": 1, "data": {"s": "A", **data}}
+
+    sides = {"b": [["1.4", "1"]], "a": [["1.6", "2"]]}
+    trade = {"s": "A", "S": "Buy", "v": "1", "p": "1.6", "i": "7", "BT": False}
+    return lines(
+        "17000000000 ",
+        {"success": True, "ret_msg": "", "op": "subscribe"},
+        book(50, "snapshot", **sides, u=5, seq=9),
+        book(50, "delta", b=[["1.4", "0"]], a=[], u=6, seq=10),
+        book(1, "snapshot", b=[], a=[["1.6", "2"]], u=6, seq=10),
+        {"topic": "publicTrade.A", "ts": 1, "data": [trade]},
+        book(50, "delta", b=[["1.4", "0"]], a=[], u=8, seq=12),
+        book(50, "snapshot", **sides, u=1, seq=13),
+    )
+
+
+def kraken() -> bytes:
+    symbol = {"symbol": "A/B", "timestamp": "2023-10-06T17:35:55.440295Z"}
+
+    def book(kind: str, bid: float, digits: bytes) -> dict[str, Any]:
+        data = {**symbol, "bids": [{"price": 1.4, "qty": bid}], "checksum": zlib.crc32(digits)}
+        data["asks"] = [{"price": 1.6, "qty": 2.0}]
+        return {"channel": "book", "type": kind, "data": [data]}
+
+    trade = {**symbol, "side": "buy", "price": 1.6, "qty": 0.5, "trade_id": 7}
+    return lines(
+        "17000000000 ",
+        {"method": "subscribe", "result": {"channel": "book", "depth": 10, "symbol": "A/B"}},
+        book("snapshot", 1.5, b"16201415"),
+        book("update", 0.0, b"1620"),
+        {"channel": "trade", "type": "update", "data": [trade]},
+        book("update", 2.5, b"16201424"),
+        book("snapshot", 1.5, b"16201415"),
+    )
+
+
 def saved(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -157,6 +195,8 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "skip_trades": b"\5" + okx(),
             "books5": b"\1" + books5(),
         },
+        "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
+        "kraken": {"stop": b"\0" + kraken(), "skip_trades": b"\5" + kraken()},
         "scan": {
             "usual": b"\5" + usual(),
             "without_times": b"\5" + usual().replace(b"17000000000 ", b""),

@@ -185,6 +185,27 @@ def okx(data: bytes) -> None:
     )
 
 
+def bybit(data: bytes) -> None:
+    session_as("bybit", data, (None, "orderbook.50", "orderbook.1", None))
+
+
+def kraken(data: bytes) -> None:
+    session_as("kraken", data)
+
+
+def session_as(format: str, data: bytes, channels: tuple[str | None, ...] = ()) -> None:
+    """Read a recorded session with options that the first byte chooses."""
+    chosen = data[0] if data else 0
+    read_as(
+        format,
+        data,
+        trades=bool(chosen & 4),
+        on_gap=("clear", "continue")[chosen >> 3 & 1],
+        symbol="A" if chosen & 64 else None,
+        **({"channel": channels[chosen >> 4 & 3]} if channels else {}),
+    )
+
+
 def npy(data: bytes) -> None:
     # A recording is one file there: the separator may well occur in it.
     if SEPARATOR not in data:
@@ -285,6 +306,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "lobster": lobster,
     "binance": binance,
     "okx": okx,
+    "bybit": bybit,
+    "kraken": kraken,
     "scan": scan,
     "npy": npy,
     "book": book,

@@ -207,7 +207,7 @@ MUTANTS = [
         "        if state != BOOK_READING:\n            break\n", ("book",),
     ),
     Mutant(
-        "a reader gives the book back to nobody, though a writer waits for it", ORDER_BOOK,
+        "a reader leaves the book idle, though a writer waits for it", ORDER_BOOK,
         "        store_release(&self.access.state, BOOK_WRITING)\n",
         "        store_release(&self.access.state, BOOK_IDLE)\n", ("book",),
     ),

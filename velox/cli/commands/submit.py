@@ -32,7 +32,7 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
         "--submit",
         default="localnet",
         metavar="WHERE",
-        help="where to send: localnet, or CONFIG.toml (default: %(default)s)",
+        help="where to send: localnet, localnet:memo, or CONFIG.toml (default: %(default)s)",
     )
     add_journal_option(submit)
     submit.add_argument(

@@ -27,10 +27,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from velox.core.integers import INT64_MAX
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
 from velox.feeds.decode.fields import (
@@ -42,14 +43,14 @@ from velox.feeds.decode.fields import (
     name_of,
     parse_json,
 )
-from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
+from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import OnGap, Report
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
 
-__all__ = ["BinanceSession", "DepthStream", "OnGap", "Report", "SymbolState"]
+__all__ = ["BinanceSession", "DepthStream", "SymbolState"]
 
 DepthStream = Literal["auto", "diff", "partial"]
-OnGap = Literal["clear", "continue", "stop"]
 Origin = Hashable
 
 # Event times of one symbol rise with its ids. If a known id comes again with an event time that is
@@ -67,18 +68,6 @@ PARTIAL_LEVELS = 20
 _DEPTH_STREAM = re.compile(r"([^@]*)@depth([0-9]*)(?:@[0-9]+ms)?")
 # An object with one of these keys describes a book. An object without them does not.
 _BOOK_KEYS = frozenset({"lastUpdateId", "bids", "asks", "b", "a", "B", "A", "u", "U", "pu"})
-
-
-class Report(Protocol):
-    """Called for each message that cannot be read, and for each fault that is found later."""
-
-    def __call__(
-        self, error: MalformedError, origin: Origin, *, lines: int = 1, fatal: bool = False
-    ) -> None:
-        """`lines` is how many lines are lost; 0 for a note only.
-
-        A fatal error always stops the load.
-        """
 
 
 class _Diff(NamedTuple):
@@ -137,7 +126,7 @@ class SymbolState:
     Attributes
     ----------
     market : Market
-    finals, positions : array of int
+    ids, positions : array of int
         The final id of each diff or whole picture that was applied, and the sink's count after it.
     ticker_ids, tickers : array of int
         Each ticker: its update id; bid price, bid size, ask price, ask size in the units of the
@@ -166,7 +155,7 @@ class SymbolState:
     doubt: Origin = None
     certain: bool = False
     trade_id: int = -1
-    finals: array[int] = field(default_factory=lambda: array("Q"))
+    ids: array[int] = field(default_factory=lambda: array("Q"))
     positions: array[int] = field(default_factory=lambda: array("q"))
     ticker_ids: array[int] = field(default_factory=lambda: array("Q"))
     tickers: array[int] = field(default_factory=lambda: array("q"))
@@ -417,7 +406,7 @@ class BinanceSession:
         number = self._scanned.index(symbol)
         prices, sizes = symbol.market.prices, symbol.market.sizes
         self._scanner.set_prices(number, prices.places, prices.limit, prices.step or 0)
-        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, I64_MAX), sizes.step or 0)
+        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, INT64_MAX), sizes.step or 0)
 
     def grown(self, market: Market, grown: Grown) -> None:
         """Convert the tickers that are kept to the finer unit of their market."""
@@ -614,7 +603,7 @@ class BinanceSession:
         symbol.joined = True
         symbol.opened_by = None
         symbol.event_time = max(symbol.event_time, diff.event_time)
-        symbol.finals.append(diff.final)
+        symbol.ids.append(diff.final)
         symbol.positions.append(self.sink.count)
 
     def _open(self, symbol: SymbolState, snapshot: _Snapshot, time: int) -> None:
@@ -689,7 +678,7 @@ class BinanceSession:
             venue_time=venue_time,
         )
         symbol.picture, symbol.picture_time = final, event_time
-        symbol.finals.append(final)
+        symbol.ids.append(final)
         symbol.positions.append(self.sink.count)
 
     # Snapshots

@@ -27,9 +27,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from velox.core.integers import INT64_MAX
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 from velox.feeds.decode.fields import TIME_LIMIT
-from velox.feeds.decode.levels import I64_MAX, KNOWN_DTYPE, MARKETS_LIMIT
+from velox.feeds.decode.levels import KNOWN_DTYPE, MARKETS_LIMIT
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
@@ -58,7 +59,7 @@ PRICE_PLACES = 9
 LEAST_PLACES = 4
 # Records that are kept as tuples before they are packed into an array.
 RECORDS_AT_ONCE = 1 << 16
-UNDEFINED_PRICE = 2**63 - 1
+UNDEFINED_PRICE = INT64_MAX
 UNDEFINED_TIME = 2**64 - 1
 
 _HEADER = [
@@ -605,7 +606,7 @@ class DbnSession:
         )
         if not book.opened:
             self._clear(book, event, opens=True)
-            self.known[-1] = (self.known[-1][0], book.market, 0, I64_MAX, len(levels))
+            self.known[-1] = (self.known[-1][0], book.market, 0, INT64_MAX, len(levels))
         for side, (old, now) in enumerate(zip(book.levels, new, strict=True)):
             for price in old.keys() - now.keys():
                 self._write(book, event, (0, price, 0, side, int(Kind.DELETE)))
@@ -629,7 +630,7 @@ class DbnSession:
 
     def _clear(self, book: _Book, event: _Event, *, opens: bool) -> None:
         if opens and not book.opened:
-            self.known.append((self.count, book.market, 0, I64_MAX, 0))
+            self.known.append((self.count, book.market, 0, INT64_MAX, 0))
         flags = _SNAPSHOT if opens and not book.opened else 0
         for side in (0, 1):
             self._write(book, event, (0, 0, 0, side, int(Kind.CLEAR)), flags)

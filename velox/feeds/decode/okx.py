@@ -8,26 +8,34 @@ repetition.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from velox.core.instrument import MAX_PRICE_DECIMALS, PRICE_DECIMALS
+from velox.core.integers import INT32_MAX, INT64_MAX
 from velox.core.records import Side
-from velox.feeds.decode.binance import OnGap, Report
-from velox.feeds.decode.decimals import LARGEST_PLACES, PRICE_PLACES, parsed, to_units
+from velox.feeds.decode.decimals import parsed, to_units
 from velox.feeds.decode.fields import (
-    KEEP_ALIVES,
-    epoch_ns,
     integer,
+    integer_text,
     member,
     name_of,
     obj,
     parse_json,
+    time_of_text,
 )
 from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import (
+    BookSession,
+    BookState,
+    OnGap,
+    Recent,
+    Report,
+    objects_of,
+    require_object,
+)
 
 __all__ = ["BOOK_CHANNELS", "CHANNELS", "PICTURE_CHANNELS", "OkxSession"]
 
@@ -38,10 +46,7 @@ PICTURE_CHANNELS = {"books5": 5, "bbo-tbt": 1}
 # If an instrument has several channels, the first in this list is read.
 CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 
-# How many recent messages are kept to find repetitions.
-RECENT = 8_192
-
-_SIDES = {"buy": int(Side.ASK), "sell": int(Side.BID)}  # of whom the taker met
+_SIDES = {"buy": Side.ASK, "sell": Side.BID}  # of whom the taker met
 
 
 class _Grid(NamedTuple):
@@ -49,59 +54,14 @@ class _Grid(NamedTuple):
     lot: str
 
 
-class _Recent:
-    """Keeps the newest values, up to a limit."""
-
-    def __init__(self) -> None:
-        self._order: deque[Hashable] = deque()
-        self._values: set[Hashable] = set()
-
-    def __contains__(self, value: Hashable) -> bool:
-        return value in self._values
-
-    def add(self, value: Hashable) -> None:
-        if value in self._values:
-            return
-        self._values.add(value)
-        self._order.append(value)
-        if len(self._order) > RECENT:
-            self._values.discard(self._order.popleft())
-
-
-@dataclass(slots=True)
-class _Book:
-    market: Market
-    rank: int = len(CHANNELS)  # of the channel that it is read from, in CHANNELS
-    opened: bool = False
-    lost: bool = False  # a gap emptied it
-    # None if the recording is from before OKX sent ids.
-    sequence: int | None = None
-    recent: _Recent = field(default_factory=_Recent)
-    recent_trades: _Recent = field(default_factory=_Recent)
-
-
-class OkxSession:
+class OkxSession(BookSession):
     """The messages of one connection, in the order of their arrival.
 
-    Parameters
-    ----------
-    sink : Sink
-    report : Report
-    channel : str, optional
-        One of CHANNELS. If not given: the fullest that each instrument has.
-    symbol : str, optional
-        Read this instrument only.
-    on_gap : {'clear', 'continue', 'stop'}
-        After a gap: empty the book until the next snapshot, go on, or report an error.
-    trades : bool
-        Whether trades become TRADE records.
+    Its parameters are those of `BookSession`, but units: they come from `feed_instruments`.
+    `channel` is one of CHANNELS.
 
     Attributes
     ----------
-    ignored : Counter of str
-        How many messages were ignored, by the name of the channel, the event or the reason.
-    gaps : int
-        Updates that did not continue the one before.
     positions, markets, checksums : array of int
         The venue's checksums: the sink's count after each, its market, and its value.
 
@@ -120,38 +80,16 @@ class OkxSession:
         on_gap: OnGap = "clear",
         trades: bool = False,
     ) -> None:
-        self.sink = sink
-        self.report = report
-        self.channel = channel
-        self.only = symbol
-        self.on_gap = on_gap
-        self.trades = trades
-        self.ignored: Counter[str] = Counter()
-        self.gaps = 0
-        self.time = 0
-        self.books: dict[str, _Book] = {}
+        super().__init__(sink, report, channel=channel, symbol=symbol, on_gap=on_gap, trades=trades)
         self.positions = array("q")
         self.markets = array("B")
         self.checksums = array("i")
         self._grids: dict[str, _Grid] = {}
 
-    def feed(self, raw: bytes, recv_ns: int | None, origin: Hashable) -> None:
-        """Take one message of the websocket; the parameters are those of `BinanceSession.feed`."""
-        if raw in KEEP_ALIVES:
-            self.ignored[raw.decode()] += 1
-            return
-        try:
-            message = _object(parse_json(raw))
-            if recv_ns is not None:
-                self.time = recv_ns
-            self._message(message, origin, timed=recv_ns is not None)
-        except MalformedError as error:
-            self.report(error, origin)
-
     def feed_instruments(self, raw: bytes, origin: Hashable) -> None:
         """Read tick and lot of each instrument from a REST answer."""
         try:
-            answer = _object(parse_json(raw))
+            answer = require_object(parse_json(raw))
             data = member(answer, "data")
             if type(data) is not list:
                 raise MalformedError(f"{shown(data)} is not an array", "data")
@@ -163,7 +101,15 @@ class OkxSession:
         except MalformedError as error:
             self.report(error, origin)
 
-    def _message(self, message: dict[str, Any], origin: Hashable, *, timed: bool) -> None:
+    def _time_of(self, message: dict[str, Any]) -> int | None:
+        argument, data = message.get("arg"), message.get("data")
+        if type(argument) is not dict or type(data) is not list or not data:
+            return None
+        if not self._is_read(argument.get("channel")) or type(data[0]) is not dict:
+            return None
+        return _time_of(data[0])
+
+    def _message(self, message: dict[str, Any], origin: Hashable) -> None:
         if "event" in message or "op" in message:
             key = "event" if "event" in message else "op"
             self.ignored[name_of(message, key)] += 1
@@ -174,22 +120,18 @@ class OkxSession:
             return
         argument = obj(message, "arg")
         channel = name_of(argument, "channel")
-        is_trade = channel == "trades" and self.trades
-        if not is_trade and not self._is_read(channel):
+        if not self._is_read(channel):
             self.ignored[channel] += 1
             return
         name = name_of(argument, "instId")
-        if self.only is not None and name != self.only:
-            self.ignored["other symbol"] += 1
+        if self._is_other(name):
             return
-        data = member(message, "data")
-        if type(data) is not list or not data or not all(type(entry) is dict for entry in data):
-            raise MalformedError(f"expected an array of objects, got {shown(data)}", "data")
-        if not timed and "ts" in data[0]:
-            self.time = _time_of(data[0])
-        if is_trade:
+        data = objects_of(message, "data")
+        if not data:
+            raise MalformedError("expected an array of objects, got []", "data")
+        if channel == "trades":
             for trade in data:
-                self._trade(name, trade)
+                self._print(name, trade)
         elif len(data) != 1:
             raise MalformedError(f"{len(data)} books in one message", "data")
         elif channel in PICTURE_CHANNELS:
@@ -197,22 +139,21 @@ class OkxSession:
         else:
             self._book(name, channel, message, data[0], origin)
 
-    def _is_read(self, channel: str) -> bool:
+    def _is_read(self, channel: object) -> bool:
+        if channel == "trades":
+            return self.trades
         return channel in CHANNELS if self.channel is None else channel == self.channel
 
-    def _book_of(self, name: str) -> _Book:
-        book = self.books.get(name)
-        if book is None:
-            places = tick = lot = None
-            grid = self._grids.get(name)
-            if grid is not None:
-                places, tick = _tick_of(name, grid)
-                lot = _lot_of(name, grid)
-            book = _Book(self.sink.market(name, places=places, tick=tick, lot=lot))
-            self.books[name] = book
-        return book
+    def _market(self, name: str) -> Market:
+        grid = self._grids.get(name)
+        if grid is None:
+            return self.sink.market(name)
+        places, tick = _tick_of(name, grid)
+        return self.sink.market(name, places=places, tick=tick, lot=_lot_of(name, grid))
 
-    def _levels(self, book: _Book, data: dict[str, Any], *, whole: bool) -> tuple[Levels, Levels]:
+    def _levels(
+        self, book: BookState, data: dict[str, Any], *, whole: bool
+    ) -> tuple[Levels, Levels]:
         market = book.market
         bids = market.levels(member(data, "bids"), "bids", zero_allowed=not whole)
         asks = market.levels(member(data, "asks"), "asks", zero_allowed=not whole)
@@ -233,15 +174,8 @@ class OkxSession:
             self.ignored[f"{channel} known already"] += 1
             return
         if book.rank != rank:
-            book.recent = _Recent()
-        self.sink.snapshot(
-            book.market,
-            self.time,
-            bids,
-            asks,
-            levels=PICTURE_CHANNELS[channel],
-            venue_time=_venue_time(data),
-        )
+            book.recent = Recent()
+        self._snapshot(book, bids, asks, "bids", levels=PICTURE_CHANNELS[channel])
         self._applied(book, rank, sequence, identity, _checksum(data))
 
     def _book(
@@ -262,7 +196,6 @@ class OkxSession:
             self.ignored[channel] += 1  # another channel is read
             return
         checksum = _checksum(data)
-        venue_time = _venue_time(data)
         bids, asks = self._levels(book, data, whole=opens)
         sequence = _sequence(data)
         identity = _identity(data, sequence)
@@ -273,20 +206,18 @@ class OkxSession:
                 return
         if opens:
             if book.rank != rank or not book.opened:
-                book.recent = _Recent()
+                book.recent = Recent()
             known = BOOK_CHANNELS[channel]
-            self.sink.snapshot(
-                book.market, self.time, bids, asks, levels=known, venue_time=venue_time
-            )
-        elif not self._continues(book, data, origin, venue_time):
+            self._snapshot(book, bids, asks, "bids", levels=known)
+        elif not self._may_update(book, origin) or not self._continues(book, data, origin):
             return
         else:
-            self.sink.update(book.market, self.time, bids, asks, venue_time=venue_time)
+            self._set(book, bids, asks)
         self._applied(book, rank, sequence, identity, checksum)
 
     def _applied(
         self,
-        book: _Book,
+        book: BookState,
         rank: int,
         sequence: int | None,
         identity: Hashable,
@@ -300,69 +231,35 @@ class OkxSession:
             self.markets.append(book.market.id)
             self.checksums.append(checksum)
 
-    def _continues(
-        self, book: _Book, data: dict[str, Any], origin: Hashable, venue_time: int
-    ) -> bool:
-        """Whether an update may be applied to the book in its present state."""
-        if not book.opened:
-            if book.lost:
-                self.ignored["update without a snapshot"] += 1
-                return False
-            raise MalformedError(
-                f"no snapshot of {book.market.name} comes before this update", "action"
-            )
+    def _continues(self, book: BookState, data: dict[str, Any], origin: Hashable) -> bool:
+        """Whether an update may be applied to an open book."""
         previous = _previous(data)
         if book.sequence is None or previous is None or previous == book.sequence:
             return True
-        self.gaps += 1
-        error = MalformedError(
-            f"{book.market.name} leaves a gap: expected prevSeqId = {book.sequence}, "
-            f"got {previous}",
-            "prevSeqId",
-        )
-        self.report(error, origin, lines=int(self.on_gap == "stop"))
-        if self.on_gap == "continue":
-            return True
-        # The book is no longer correct until the next snapshot.
-        self.sink.clear(book.market, self.time, venue_time=venue_time)
-        book.opened, book.lost = False, True
-        return False
+        why = f"expected prevSeqId = {book.sequence}, got {previous}"
+        return self._goes_on(book, why, "prevSeqId", origin)
 
-    def _trade(self, name: str, trade: dict[str, Any]) -> None:
+    def _print(self, name: str, trade: dict[str, Any]) -> None:
         book = self._book_of(name)
-        trade_id = member(trade, "tradeId")
-        if type(trade_id) is not str or not trade_id.isdecimal() or not trade_id.isascii():
-            raise MalformedError(f"{shown(trade_id)} is not an id", "tradeId")
-        if len(trade_id) > 20 or int(trade_id) >= 2**64:
-            raise MalformedError(f"{shown(trade_id)} does not fit 64 bits", "tradeId")
+        identity = integer_text(trade, "tradeId")
         taker = member(trade, "side")
         if type(taker) is not str or taker not in _SIDES:
             raise MalformedError(f"{shown(taker)} is neither 'buy' nor 'sell'", "side")
-        size = book.market.size(member(trade, "sz"), "sz")
-        if not size:
-            raise MalformedError(f"{shown(trade['sz'])}: a trade has a size", "sz")
-        price = book.market.price(member(trade, "px"), "px")
-        venue_time = _venue_time(trade)
-        identity = int(trade_id)
-        if identity in book.recent_trades:
-            self.ignored["trade known already"] += 1
-            return
-        book.recent_trades.add(identity)
-        self.sink.trade(
-            book.market,
-            self.time,
+        self._trade(
+            book,
+            trade,
+            identity,
             identity=identity,
             side=_SIDES[taker],
-            price=price,
-            size=size,
-            venue_time=venue_time,
+            price="px",
+            size="sz",
+            venue_time=_time_of(trade) or 0,
         )
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise MalformedError(f"expected a JSON object, got {shown(value)}")
-    return value
+def _time_of(data: dict[str, Any]) -> int | None:
+    """The venue's time of a book or a trade in ns."""
+    return time_of_text(data, "ts") if "ts" in data else None
 
 
 def _sequence(data: dict[str, Any]) -> int | None:
@@ -382,25 +279,13 @@ def _identity(data: dict[str, Any], sequence: int | None) -> Hashable:
     return (data["ts"], data.get("checksum"), repr(data.get("bids")), repr(data.get("asks")))
 
 
-def _time_of(data: dict[str, Any]) -> int:
-    text = member(data, "ts")
-    if type(text) is not str or not text.isdecimal() or not text.isascii() or len(text) > 19:
-        raise MalformedError(f"{shown(text)} is not a time", "ts")
-    return epoch_ns(int(text), "ts")
-
-
-def _venue_time(data: dict[str, Any]) -> int:
-    """The venue's time of a book or a trade in ns; 0 if it has none."""
-    return _time_of(data) if "ts" in data else 0
-
-
 def _checksum(data: dict[str, Any]) -> int:
     """The message's checksum; 0 where it has none.
 
     OKX announced in May 2026 that the field stays and is always 0, so a 0 says nothing.
     """
     checksum = data.get("checksum", 0)
-    if type(checksum) is not int or not -(2**31) <= checksum < 2**31:
+    if type(checksum) is not int or not -INT32_MAX - 1 <= checksum <= INT32_MAX:
         raise MalformedError(f"{shown(checksum)} is not a signed 32-bit integer", "checksum")
     return checksum
 
@@ -409,22 +294,22 @@ def _tick_of(name: str, grid: _Grid) -> tuple[int, int]:
     """Decimals of the prices of an instrument, and its tick in that unit."""
     try:
         _, places = parsed(grid.tick)
-        places = max(places, PRICE_PLACES)
-        if places > LARGEST_PLACES:
-            raise MalformedError(f"{shown(grid.tick)} is finer than 1e-{LARGEST_PLACES}")
+        places = max(places, PRICE_DECIMALS)
+        if places > MAX_PRICE_DECIMALS:
+            raise MalformedError(f"{shown(grid.tick)} is finer than 1e-{MAX_PRICE_DECIMALS}")
         tick = to_units(grid.tick, places)
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "tickSz") from None
-    if not 0 < tick < 2**63:
+    if not 0 < tick <= INT64_MAX:
         raise MalformedError(f"{name}: {shown(grid.tick)} is not a valid tick", "tickSz")
     return places, tick
 
 
 def _lot_of(name: str, grid: _Grid) -> Decimal:
     try:
-        units = to_units(grid.lot, LARGEST_PLACES)
+        units = to_units(grid.lot, MAX_PRICE_DECIMALS)
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "lotSz") from None
-    if not 0 < units < 10 ** (2 * LARGEST_PLACES):
+    if not 0 < units < 10 ** (2 * MAX_PRICE_DECIMALS):
         raise MalformedError(f"{name}: {shown(grid.lot)} is not a valid lot", "lotSz")
     return Decimal(grid.lot)

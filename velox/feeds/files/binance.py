@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-import numpy as np
-import numpy.typing as npt
-
-from velox.feeds.decode.binance import BinanceSession, DepthStream, OnGap, SymbolState
-from velox.feeds.decode.levels import Grid, LevelRecorder
+from velox.feeds.decode.binance import BinanceSession, DepthStream
+from velox.feeds.decode.levels import LevelRecorder
 from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.session import OnGap
+from velox.feeds.files.lines import TIME_UNITS, Stamps, payload_of
 from velox.feeds.files.options import (
     checked_choice,
     checked_decimals,
@@ -24,9 +22,9 @@ from velox.feeds.files.options import (
 )
 from velox.feeds.files.registry import register
 from velox.feeds.files.source import Place, Source, blocks
+from velox.feeds.files.tickers import numbers_of, ticker_checks, tickers_of
 from velox.feeds.files.unknown import within_the_known
 from velox.feeds.recording import Recording
-from velox.runtime.checks import DepthChecks
 
 __all__ = ["read"]
 
@@ -34,47 +32,19 @@ _LINE = re.compile(rb"(?:([0-9]{1,20})[ \t]+)?([\[{].*|ping|pong)", re.DOTALL)
 _FIRST_KEY = re.compile(
     rb'[\[]*\{\s*"(?:stream|e|u|lastUpdateId|result|id|code|error|ping|pong|E)"'
 )
-_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_WORDS = {"us": "microseconds", "ms": "milliseconds", "s": "seconds"}
-
-
-class _Stamps:
-    """The timestamps of lines, in nanoseconds.
-
-    Parameters
-    ----------
-    unit : str or None
-        The unit. If not given it is nanoseconds, and a number with the size of a time since 1970 in
-        another unit is refused.
-    """
-
-    def __init__(self, unit: str | None) -> None:
-        self.factor = 1 if unit is None else _UNITS[unit]
-        self.told = unit is not None
-
-    def __call__(self, text: bytes) -> int:
-        stamp = int(text)
-        if not self.told:
-            for unit, low in (("s", 10**9), ("ms", 10**12), ("us", 10**15)):
-                if low <= stamp < 10 * low:
-                    raise MalformedError(
-                        f"{stamp} has the size of a time in {_WORDS[unit]}, and nanoseconds are "
-                        f"expected; say time_unit={unit!r}, or time_unit='ns'",
-                        "timestamp",
-                    )
-        return stamp * self.factor
+_KEYS = re.compile(rb'"(?:stream|e|lastUpdateId)"\s*:')
 
 
 def _looks_like(line: bytes) -> bool:
-    if line.startswith(b"#"):
+    payload = payload_of(line)
+    if payload[:1] not in (b"[", b"{"):
         return False
-    match = _LINE.match(line)
-    return match is not None and (match[1] is not None or bool(_FIRST_KEY.match(match[2])))
+    return bool(_FIRST_KEY.match(payload) or _KEYS.search(payload))
 
 
 def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit: Any) -> bool:
     """Feed every line, and return whether the limit stopped it."""
-    stamps = _Stamps(unit)
+    stamps = Stamps(unit)
     session.stamps(stamps.factor, told=stamps.told)
 
     def enough() -> bool:
@@ -96,7 +66,7 @@ def _walk(source: Source, session: BinanceSession, recorder: LevelRecorder, unit
     return False
 
 
-def _line(raw: bytes, session: BinanceSession, stamps: _Stamps, place: Place) -> None:
+def _line(raw: bytes, session: BinanceSession, stamps: Stamps, place: Place) -> None:
     if not raw or raw.isspace():
         return
     if raw.startswith(b"#"):
@@ -128,7 +98,7 @@ def read(
 ) -> Recording:
     """Read recorded Binance streams.
 
-    Diffs wait until a snapshot comes that they continue. From then on each must continue the
+    Diffs wait for a snapshot that they continue. From then on each must continue the
     previous one. If one does not, and no snapshot bridges the difference, there is a gap. Tickers
     (`bookTicker`) with the update id of a diff become depth checks of one level. A ticker whose
     price lies beyond the snapshot's range, where the book may lack levels, is a check only if the
@@ -186,7 +156,7 @@ def read(
         An option cannot be used.
     """
     if time_unit is not None:
-        checked_choice("time_unit", time_unit, tuple(_UNITS))
+        checked_choice("time_unit", time_unit, TIME_UNITS)
     recorder = LevelRecorder()
     session = BinanceSession(
         recorder,
@@ -194,9 +164,9 @@ def read(
         symbol=checked_name("symbol", symbol),
         snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
         depth_stream=cast(
-            DepthStream, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+            DepthStream, checked_choice("depth_stream", depth_stream, get_args(DepthStream))
         ),
-        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
+        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, get_args(OnGap))),
         trades=bool(trades),
         places=None if price_decimals is None else checked_decimals(price_decimals),
         tick=None if tick_size is None else checked_tick(tick_size),
@@ -215,18 +185,13 @@ def read(
 def _recording(
     source: Source, session: BinanceSession, recorder: LevelRecorder, levels: int
 ) -> Recording:
-    tickers = {
-        symbol.market.id: np.frombuffer(symbol.tickers, np.int64).reshape(-1, 2, 2)
-        for symbol in session.symbols.values()
-    }
-    grids = recorder.grids(
-        {market: (each[:, :, 0].ravel(), each[:, :, 1].ravel()) for market, each in tickers.items()}
-    )
+    tickers = tickers_of(session.symbols.values())
+    grids = recorder.grids(numbers_of(tickers))
     transactions, moved = recorder.transactions(grids, source.late)
     known = recorder.known(grids)
     known["position"] = moved(known["position"])
     instruments = recorder.instruments(grids, levels)
-    checks, unknown = _checks(session.symbols, tickers, grids, moved), 0
+    checks, unknown = ticker_checks(session.symbols.values(), tickers, grids, moved), 0
     if checks is not None:
         checks, unknown = within_the_known(checks, transactions, instruments, known)
     return Recording(
@@ -241,43 +206,4 @@ def _recording(
         unknown=unknown,
         known=known,
         venue_ts_ns=recorder.venue_times(moved),
-    )
-
-
-def _checks(
-    symbols: dict[str, SymbolState],
-    tickers: dict[int, npt.NDArray[np.int64]],
-    grids: list[Grid],
-    moved: Callable[[Any], npt.NDArray[np.int64]],
-) -> DepthChecks | None:
-    """Return the tickers whose update id is that of the last diff applied."""
-    columns: list[tuple[npt.NDArray[Any], ...]] = []
-    for symbol in symbols.values():
-        market, grid = symbol.market.id, grids[symbol.market.id]
-        _, at, of = np.intersect1d(
-            np.frombuffer(symbol.finals, np.uint64),
-            np.frombuffer(symbol.ticker_ids, np.uint64),
-            return_indices=True,
-        )
-        best = tickers[market][of]
-        position = moved(np.frombuffer(symbol.positions, np.int64)[at])
-        columns.append(
-            (
-                position,
-                np.full(len(at), market, np.uint8),
-                best[:, :, 0] // grid.divisor,
-                grid.lots(best[:, :, 1]),
-            )
-        )
-    if not sum(len(each[0]) for each in columns):
-        return None
-    position, markets, prices, lots = (
-        np.concatenate(parts) for parts in zip(*columns, strict=True)
-    )
-    order = np.argsort(position, kind="stable")
-    return DepthChecks(
-        position=position[order],
-        market=markets[order],
-        prices=np.ascontiguousarray(prices[order][:, :, np.newaxis]),
-        quantities=np.ascontiguousarray(lots[order][:, :, np.newaxis]),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from velox.feeds.files.source import Source
 from velox.feeds.recording import Recording
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
-__all__ = ["recorded"]
+__all__ = ["Checks", "Moved", "recorded"]
 
 Moved = Callable[[Any], npt.NDArray[np.int64]]
 Checks = tuple[DepthChecks | ChecksumChecks | None, int]
@@ -27,6 +27,7 @@ def recorded(
     ignored: Mapping[str, int] | None = None,
     gaps: int = 0,
     checks: Callable[[list[Grid], Moved], Checks] | None = None,
+    more: Mapping[int, Iterable[npt.NDArray[np.int64]]] | None = None,
     what: str = "records",
 ) -> Recording:
     """Return the recording of all events that were written to a recorder.
@@ -44,6 +45,8 @@ def recorded(
     checks : callable, optional
         Returns the checks and how many are unknown. It is given the units of each market, and a
         function that converts counts of the recorder to counts of the recording's records.
+    more : mapping, optional
+        Further numbers, as `LevelRecorder.grids` takes them.
     what : str
         What the input must hold, for the error if there is none.
 
@@ -58,7 +61,7 @@ def recorded(
     """
     if not recorder.count:
         raise source.nothing(what)
-    grids = recorder.grids()
+    grids = recorder.grids(more)
     transactions, moved = recorder.transactions(grids, source.late)
     known = recorder.known(grids)
     known["position"] = moved(known["position"])

@@ -1,90 +1,37 @@
-"""Reads recorded OKX streams: lines of ``unix_seconds: JSON``, or of the JSON alone.
-
-Lines of the connection (``wss://… <-> …``) and REST answers (``https://… -> unix_seconds: JSON``)
-may stand among them. REST lists of instruments give tick and lot.
-"""
+"""Reads recorded OKX streams. REST lists of instruments give tick and lot."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from functools import partial
+from typing import cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from velox.feeds.decode.binance import OnGap
-from velox.feeds.decode.fields import nanoseconds
 from velox.feeds.decode.levels import Grid, LevelRecorder
-from velox.feeds.decode.malformed import MalformedError, shown
+from velox.feeds.decode.malformed import MalformedError
 from velox.feeds.decode.okx import CHANNELS, OkxSession
+from velox.feeds.decode.session import OnGap
+from velox.feeds.files.finish import Moved
+from velox.feeds.files.lines import payload_of
 from velox.feeds.files.options import checked_choice, checked_levels, checked_name
 from velox.feeds.files.registry import register
-from velox.feeds.files.source import Place, Source, first_line, numbered_lines
+from velox.feeds.files.sessions import assembled, read_session
+from velox.feeds.files.source import Source
 from velox.feeds.okx_checksum import OkxChecksum
 from velox.feeds.recording import Recording
 from velox.runtime.checks import ChecksumChecks
 
 __all__ = ["read"]
 
-_LINE = re.compile(rb"(?:([0-9]+(?:\.[0-9]+)?): ?)?(\{.*|ping|pong)", re.DOTALL)
-_CONNECTION = re.compile(rb"wss?://\S+ <->? .*|wss?://\S+ -> .*|configuration: .*", re.DOTALL)
-_REST = re.compile(rb"https?://\S+ -> [0-9.]+: ?(\{.*)", re.DOTALL)
-_FIRST_KEY = re.compile(rb'\{\s*"(?:arg|event|op|action|code)"')
-
-
-def _is_rest(line: bytes) -> bool:
-    return line.startswith((b"http://", b"https://"))
+_HOST = re.compile(rb"(?:ws|http)s?://[^/ ]*\.ok(?:x|ex)\.")
+_KEYS = re.compile(rb'\{\s*"(?:arg|event|op|action|code)"|"arg"\s*:\s*\{|"instId"')
 
 
 def _looks_like(line: bytes) -> bool:
-    if _CONNECTION.match(line) or _REST.match(line):
-        return True
-    match = _LINE.match(line)
-    return match is not None and (match[1] is not None or bool(_FIRST_KEY.match(match[2])))
-
-
-def _walk(source: Source, session: OkxSession, recorder: LevelRecorder) -> None:
-    # Read instruments first: their grid must be known when their first price is read.
-    for path in sorted(source.paths, key=lambda path: not _is_rest(first_line(path))):
-        with numbered_lines(path, source.faults) as lines:
-            for number, raw in lines:
-                place = Place(path, number)
-                try:
-                    _line(raw, session, place)
-                except MalformedError as error:
-                    source.faults.report(place.error(error))
-                if source.reached(recorder.count):
-                    return
-
-
-def _line(raw: bytes, session: OkxSession, place: Place) -> None:
-    if not raw or raw.isspace() or _CONNECTION.fullmatch(raw):
-        return
-    if raw.startswith(b"#"):
-        session.ignored["comment"] += 1
-        return
-    rest = _REST.fullmatch(raw)
-    if rest is not None:
-        session.feed_instruments(rest[1], place)
-        return
-    match = _LINE.fullmatch(raw)
-    if match is None:
-        raise MalformedError(f"expected 'unix_seconds: JSON', got {shown(raw.decode('latin-1'))}")
-    session.feed(match[2].rstrip(), None if match[1] is None else _stamp(match[1]), place)
-
-
-def _stamp(text: bytes) -> int:
-    whole = text.partition(b".")[0]
-    for digits, unit in ((13, "milliseconds"), (16, "microseconds"), (19, "nanoseconds")):
-        if len(whole) == digits:
-            raise MalformedError(
-                f"{shown(text.decode())} has the size of a time in {unit}, and is not a time in "
-                "seconds",
-                "timestamp",
-            )
-    return nanoseconds(text, "timestamp")
+    payload = payload_of(line)
+    return bool(_HOST.match(payload) or _KEYS.search(payload))
 
 
 @register("okx", looks_like=_looks_like)
@@ -125,8 +72,7 @@ def read(
     Returns
     -------
     Recording
-        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`, which is also
-        `venue_ts_ns`. An instrument that no
+        `ingress_ts_ns` is the line's timestamp, or else the message's `ts`. An instrument that no
         REST list names has the greatest common divisors of its prices and sizes as tick and lot.
         Prices have 4 decimals, or as many as the tick or the prices need. Instruments with
         checksums share the finest scale among them.
@@ -140,7 +86,7 @@ def read(
     """
     if channel is not None:
         checked_choice("channel", channel, CHANNELS)
-    checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))
+    checked_choice("on_gap", on_gap, get_args(OnGap))
     levels = checked_levels(levels)
     recorder = LevelRecorder()
     session = OkxSession(
@@ -151,39 +97,23 @@ def read(
         on_gap=cast(OnGap, on_gap),
         trades=bool(trades),
     )
-    _walk(source, session, recorder)
-    if not recorder.count:
-        raise source.nothing(f"messages of the channels {', '.join(CHANNELS)}")
-    grids = _grids(recorder, session)
-    transactions, moved = recorder.transactions(grids, source.late)
-    known = recorder.known(grids)
-    known["position"] = moved(known["position"])
-    checks, unknown = _checks(session, grids, moved)
-    return Recording(
-        transactions=transactions,
-        instruments=recorder.instruments(grids, levels),
-        checks=checks,
-        skipped=source.faults.skipped,
-        problems=tuple(source.faults.problems),
-        source=source.paths,
-        ignored=dict(session.ignored),
-        gaps=session.gaps,
-        unknown=unknown,
-        known=known,
-        venue_ts_ns=recorder.venue_times(moved),
-    )
-
-
-def _grids(recorder: LevelRecorder, session: OkxSession) -> list[Grid]:
+    read_session(source, session, recorder, rest=session.feed_instruments)
     if session.checksums:
         # One computation of the checksum covers all instruments that have one scale.
         with suppress(MalformedError):
             recorder.share_scale()
-    return recorder.grids()
+    return assembled(
+        source,
+        session,
+        recorder,
+        levels,
+        what=f"messages of the channels {', '.join(CHANNELS)}",
+        checks=partial(_checks, session),
+    )
 
 
 def _checks(
-    session: OkxSession, grids: list[Grid], moved: Callable[[Any], npt.NDArray[np.int64]]
+    session: OkxSession, grids: list[Grid], moved: Moved
 ) -> tuple[ChecksumChecks | None, int]:
     """Return the checksums on the most common price scale, and how many are left out."""
     market = np.array(session.markets, np.uint8)

@@ -104,7 +104,7 @@ class Faults:
     def message(
         self, error: MalformedError, origin: Hashable, *, lines: int = 1, fatal: bool = False
     ) -> None:
-        """The function to which a session reports: see `velox.feeds.decode.binance.Report`."""
+        """The function to which a session reports: see `velox.feeds.decode.session.Report`."""
         assert isinstance(origin, Place)
         if fatal:
             raise origin.error(error) from None

@@ -165,12 +165,29 @@ class InFlight:
         Its execution, while its result at the venue is still being read.
     looks : int
         How often that was tried.
+    compute_units : int
+        Its compute limit; 0 if it is not known.
     """
 
-    __slots__ = ("batch", "looks", "missing", "seen", "signed", "spend", "status", "submission")
+    __slots__ = (
+        "batch",
+        "compute_units",
+        "looks",
+        "missing",
+        "seen",
+        "signed",
+        "spend",
+        "status",
+        "submission",
+    )
 
     def __init__(
-        self, signed: Signed, spend: SpendSummary, batch: OrderBatch, submission: SubmissionBatch
+        self,
+        signed: Signed,
+        spend: SpendSummary,
+        batch: OrderBatch,
+        submission: SubmissionBatch,
+        compute_units: int = 0,
     ) -> None:
         self.signed = signed
         self.spend = spend
@@ -180,6 +197,7 @@ class InFlight:
         self.missing = 0
         self.status: SignatureStatus | None = None
         self.looks = 0
+        self.compute_units = compute_units
 
 
 class SubmissionBatch:

@@ -36,6 +36,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from velox.core.integers import UINT32_MAX
 from velox.core.records import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
 from velox.solana.orders.outcomes import Outcome, Tally
@@ -69,7 +70,6 @@ MEETS_OURS = "meets_ours"
 DEFAULT_CAPACITY: Final = 8192
 MAX_CAPACITY: Final = 1 << 20
 # The largest size that a record can hold.
-MAX_SIZE = (1 << 32) - 1
 # Module globals: the loops over orders use them, and they are cheaper than enumeration members.
 _ADD, _CANCEL = int(Kind.ADD), int(Kind.CANCEL)
 _UNSENT, _IN_FLIGHT, _GONE = State.UNSENT, State.IN_FLIGHT, State.GONE
@@ -133,9 +133,21 @@ class QueuedOrder:
         ADD.
     alone : bool
         Whether it needs a transaction of its own: one that it shared has failed.
+    compute_failures : int
+        How many transactions with it ran out of compute units.
     """
 
-    __slots__ = ("alone", "behind", "place", "placing", "record", "settled", "ticket", "touches")
+    __slots__ = (
+        "alone",
+        "behind",
+        "compute_failures",
+        "place",
+        "placing",
+        "record",
+        "settled",
+        "ticket",
+        "touches",
+    )
 
     def __init__(  # noqa: PLR0917 - in the order of the attributes
         self,
@@ -153,12 +165,13 @@ class QueuedOrder:
         self.behind = behind
         self.settled = settled
         self.alone = False
+        self.compute_failures = 0
 
     def size(self) -> int:
         """Return the lots to send, after netting."""
         if self.placing is not None:
             return self.placing.planned
-        return min(sum(amount for _, amount in self.touches), MAX_SIZE)
+        return min(sum(amount for _, amount in self.touches), UINT32_MAX)
 
     def place_nothing(self) -> None:
         """Change this entry into the cancellation of the order that it would have replaced."""
@@ -208,6 +221,11 @@ class OrderBatch:
     def tickets(self) -> list[int]:
         """list of int: The tickets whose outcome is not counted yet."""
         return _tickets(self.entries)
+
+    @property
+    def compute_failures(self) -> int:
+        """int: How often one of its orders ran out of compute units before."""
+        return max((each.compute_failures for each in self.entries), default=0)
 
     def records(self) -> Array:
         """Return the orders as an array of TRANSACTION_DTYPE, with the sizes to send."""
@@ -298,6 +316,8 @@ class OrderQueue:
         self._check = check if check is not None else _plain_faults
         self._routes = tuple(route_of_market) if route_of_market is not None else (0,) * 256
         self._next_ticket = 0
+        # The place of the next order that `withdraw` cancels: before all others.
+        self._first_place = -(1 << 62)
         self._lock = threading.Lock()
         # Under the lock: orders pushed since the last `settle`, with their tickets.
         self._staged: list[tuple[Array, npt.NDArray[np.uint64]]] = []
@@ -829,6 +849,36 @@ class OrderQueue:
             self.working.admit(order)
             order.state = _IN_FLIGHT
         self._in_flight.add(batch)
+
+    def withdraw(self, orders: Iterable[RestingOrder]) -> int:
+        """Queue the cancellation of whole orders, ahead of everything that waits.
+
+        Nobody asked for these cancellations, so they have no tickets and are not counted.
+
+        Parameters
+        ----------
+        orders : iterable of RestingOrder
+            Those that are queued, or whose lots are to be cancelled anyway, are skipped.
+
+        Returns
+        -------
+        int
+            Orders that are to be cancelled now.
+        """
+        entries: dict[int, QueuedOrder] = {}
+        for order in orders:
+            if order.state in {_UNSENT, _GONE} or order.planned <= 0:
+                continue
+            record = (order.id, order.price, 0, order.side, _CANCEL, 0, order.market, 0)
+            lots = order.planned
+            self.working.claim(order, lots)
+            entries[self._first_place] = QueuedOrder(
+                self._first_place, record, None, [(order, lots)], settled=True
+            )
+            self._first_place += 1
+        if entries:
+            self._pending = dict(sorted((entries | self._pending).items()))
+        return len(entries)
 
     def drain(self) -> list[int]:
         """Remove all remaining orders, and return their tickets.

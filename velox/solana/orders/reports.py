@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from solders.signature import Signature
 
+from velox.core.integers import INT64_MAX, UINT32_MAX
 from velox.solana.tx.carrier import Carrier, Fill, TransactionResult
 from velox.venue import REPORT_DTYPE, ReportKind
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from velox.solana.orders.in_flight import InFlight
     from velox.solana.orders.working import RestingOrder
 
-__all__ = ["OrderIdMap", "Reporter", "report"]
+__all__ = ["MAX_LOTS", "MAX_PRICE", "OrderIdMap", "Reporter", "report"]
 
-_MAX_PRICE, _MAX_LOTS = 2**63 - 1, 2**32 - 1
+#: The greatest price and the greatest number of lots that a record holds.
+MAX_PRICE, MAX_LOTS = INT64_MAX, UINT32_MAX
 
 
 def report(
@@ -44,7 +46,7 @@ def report(
     row = np.zeros(1, REPORT_DTYPE)
     row["kind"], row["order_id"], row["market"], row["side"] = kind, order_id, market, side
     # A price or a size from another trader's order may exceed the field: it is cut to the maximum.
-    row["price"], row["lots"] = min(price, _MAX_PRICE), min(lots, _MAX_LOTS)
+    row["price"], row["lots"] = min(price, MAX_PRICE), min(lots, MAX_LOTS)
     row["slot"], row["sequence"] = slot, sequence
     row["base_atoms"], row["quote_atoms"], row["maker"] = base_atoms, quote_atoms, maker
     row["signature"] = np.frombuffer(bytes(signature), np.uint8)

@@ -7,6 +7,8 @@ from collections.abc import Container, Iterator
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
 
+from velox.core.integers import UINT64_MAX
+
 __all__ = ["Barrier", "Leaving", "RestingOrder", "State", "WorkingOrders"]
 
 
@@ -26,7 +28,7 @@ class State(IntEnum):
 # A module global is cheaper to look up than a member of an enumeration.
 _UNSENT, _GONE = State.UNSENT, State.GONE
 # Higher than any price.
-_FAR = 1 << 64
+_FAR = UINT64_MAX + 1
 
 
 class RestingOrder:
@@ -54,11 +56,14 @@ class RestingOrder:
         The next older order with the same id. The id refers to it again if this order ends.
     as_of : int
         The newest slot at which the venue's account was read for this order.
+    hint : int or None
+        Its place in the venue's account, if it is known.
     """
 
     __slots__ = (
         "as_of",
         "chain",
+        "hint",
         "id",
         "level",
         "market",
@@ -88,6 +93,7 @@ class RestingOrder:
         self.state = _UNSENT
         self.older: RestingOrder | None = None
         self.as_of = 0
+        self.hint: int | None = None
 
     def __repr__(self) -> str:
         return (
@@ -247,7 +253,7 @@ class WorkingOrders:
         )
 
     def admit(self, order: RestingOrder) -> None:
-        """Add an order. Add an order. Its id now refers to it."""
+        """Add an order. Its id now refers to it."""
         if order.id:
             key = order.market, order.id
             order.older = self._newest.get(key)
@@ -295,8 +301,9 @@ class WorkingOrders:
         if order.sequence is not None:
             self._numbered.pop((order.market, order.sequence), None)
         order.sequence = sequence
+        order.hint = None
 
-    def fill(self, market: int, sequence: int, lots: int, slot: int = 1 << 64) -> None:
+    def fill(self, market: int, sequence: int, lots: int, slot: int = _FAR) -> None:
         """Take filled lots off an order, if it is ours and rests.
 
         Ignored if the venue's account was read at `slot` or later: that state has the fill already.
@@ -307,6 +314,10 @@ class WorkingOrders:
             order.planned -= lots
             if order.chain <= 0:
                 self.remove(order)
+
+    def numbered(self, market: int) -> frozenset[int]:
+        """Return the venue's numbers of the resting orders of a market."""
+        return frozenset(number for of_market, number in self._numbered if of_market == market)
 
     def lots(self, market: int, sequence: int) -> int:
         """Return the lots that an order has in the book, by its number; 0 if it ended."""

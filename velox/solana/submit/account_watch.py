@@ -11,7 +11,14 @@ from collections.abc import Callable
 import numpy as np
 from solders.pubkey import Pubkey
 
-from velox.errors import RateLimitedError, RecordError, RpcError, TransportError, VeloxError
+from velox.errors import (
+    MarketError,
+    RateLimitedError,
+    RecordError,
+    RpcError,
+    TransportError,
+    VeloxError,
+)
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import REMAINS_DTYPE, Remains
 from velox.solana.net.rpc import RpcClient
@@ -19,7 +26,7 @@ from velox.solana.net.rpc_types import Commitment
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
 from velox.solana.submit.routing import Routes
-from velox.solana.tx.carrier import Carrier
+from velox.solana.tx.carrier import Carrier, VenueOrder, VenueState
 
 __all__ = ["AccountWatch"]
 
@@ -45,9 +52,11 @@ class WatchedAccount:
         Whether orders wait for the account to be read.
     failures : int
         Failed reads in a row.
+    state : VenueState or None
+        What it held when it was last read.
     """
 
-    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "wanted")
+    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "state", "wanted")
 
     def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier
@@ -55,6 +64,7 @@ class WatchedAccount:
         self.fresh = self.wanted = False
         self.doubted = True
         self.failures = 0
+        self.state: VenueState | None = None
 
 
 class AccountWatch:
@@ -105,6 +115,59 @@ class AccountWatch:
             for index in range(len(routes))
             if routes[index].carrier.account is not None
         }
+
+    def begin(self) -> None:
+        """Read every account, and refuse one on which the trader cannot trade.
+
+        Raises
+        ------
+        MarketError
+            An account contradicts its carrier; the message names both values. Or it cannot be read.
+        TransportError, RateLimitedError, RpcError
+            The node does not return an account.
+        """
+        for watched in self._accounts.values():
+            carrier = watched.carrier
+            assert carrier.account is not None
+            account = self._rpc.get_account_info(
+                carrier.account, self._commitment, least_slot=self._slot
+            )
+            if account is None:
+                raise MarketError(
+                    "does not exist on the chain", market=carrier.account, field="account"
+                )
+            if account.owner != carrier.program:
+                raise MarketError(
+                    f"{carrier.program} must own the account; {account.owner} does",
+                    market=carrier.account,
+                    field="program",
+                )
+            try:
+                carrier.check_account(account.data, self._trader)
+                watched.state = carrier.read_account(account.data, self._trader)
+            except RecordError as error:
+                raise MarketError(str(error), market=carrier.account, field="account") from error
+            self._apply(watched, watched.state, account.slot)
+
+    def unknown(self, route: int) -> tuple[VenueState, list[VenueOrder]] | None:
+        """Read an account; return its state, and our orders that no working order stands for.
+
+        None if it could not be read. Call it while none of our transactions is in flight there.
+        """
+        watched = self._accounts[route]
+        read = self._read(watched)
+        if read is None:
+            return None
+        state, slot = read
+        self._apply(watched, state, slot)
+        market = watched.carrier.market or 0
+        known = self._working.numbered(market)
+        return state, [each for each in state.orders.values() if each.sequence not in known]
+
+    @property
+    def routes(self) -> list[int]:
+        """list of int: The routes that have an account."""
+        return list(self._accounts)
 
     def executed(self, slot: int) -> None:
         """Note a slot at which one of our transactions was executed: older reads are stale."""
@@ -164,29 +227,38 @@ class AccountWatch:
         read = self._read(watched)
         if read is None:
             return False
-        left, slot = read
-        gone = [each for each in batch.cancels if (each.sequence or 0) not in left]
+        state, slot = read
+        gone = [each for each in batch.cancels if (each.sequence or 0) not in state.orders]
+        for order in batch.cancels:
+            found = state.orders.get(order.sequence or 0)
+            order.hint = found.hint if found is not None else None
         self._note_changes([(each, 0) for each in gone], slot)
         return True
 
     def _compare(self, watched: WatchedAccount) -> int:
         carrier = watched.carrier
-        ours = [
+        if watched.state is not None and not self._ours(carrier):
+            watched.doubted = False
+            return 0
+        read = self._read(watched)
+        return 0 if read is None else self._apply(watched, *read)
+
+    def _ours(self, carrier: Carrier) -> list[RestingOrder]:
+        return [
             each
             for each in self._working.resting()
             if each.market == carrier.market and each.sequence is not None
         ]
-        if not ours:
-            watched.doubted = False
-            return 0
-        read = self._read(watched)
-        if read is None:
-            return 0
-        left, slot = read
+
+    def _apply(self, watched: WatchedAccount, state: VenueState, slot: int) -> int:
+        """Correct the resting orders by an account; return how many had changed."""
+        carrier = watched.carrier
         watched.doubted, watched.fresh = False, True
         changed = []
-        for order in ours:
-            atoms = left.get(order.sequence or 0, 0)
+        for order in self._ours(carrier):
+            found = state.orders.get(order.sequence or 0)
+            atoms = found.base_atoms if found is not None else 0
+            order.hint = found.hint if found is not None else order.hint
             # An order with less than one lot left can still be cancelled.
             lots = max(1, atoms // carrier.lot_atoms) if atoms else 0
             if order.state is State.RESTING:
@@ -197,7 +269,12 @@ class AccountWatch:
         self._note_changes(changed, slot)
         return len(changed)
 
-    def _read(self, watched: WatchedAccount) -> tuple[dict[int, int], int] | None:
+    def state(self, route: int) -> VenueState | None:
+        """Return an account's state as it was last read; None if there is none."""
+        watched = self._accounts.get(route)
+        return watched.state if watched is not None else None
+
+    def _read(self, watched: WatchedAccount) -> tuple[VenueState, int] | None:
         carrier = watched.carrier
         assert carrier.account is not None
         try:
@@ -206,13 +283,14 @@ class AccountWatch:
             )
             if account is None:
                 raise RecordError(f"account {carrier.account} does not exist", field="account")
-            found = carrier.resting_atoms(account.data, self._trader), account.slot
+            found = carrier.read_account(account.data, self._trader), account.slot
         except (TransportError, RateLimitedError, RpcError, RecordError) as error:
             self._note(error)
             watched.fresh = False
             watched.failures = min(watched.failures + 1, MOST_FAILURES)
             return None
         watched.failures = 0
+        watched.state = found[0]
         return found
 
     def _note_changes(self, changed: list[tuple[RestingOrder, int]], slot: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from velox.errors import RpcError, VeloxError
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import NOTHING_RESTS, REMAINS_DTYPE, RESTING_DTYPE, Remains
 from velox.solana.net.rpc import RpcClient
-from velox.solana.net.rpc_types import TransactionInfo
+from velox.solana.net.rpc_types import OutcomeCommitment, TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
 from velox.solana.submit.account_watch import AccountWatch
@@ -59,7 +59,7 @@ class Reconciler:
         journal: SubmissionJournal,
         trader: Pubkey,
         *,
-        commitment: Literal["confirmed", "finalized"],
+        commitment: OutcomeCommitment,
         note: Callable[[VeloxError], None],
     ) -> None:
         self._rpc = rpc
@@ -67,7 +67,7 @@ class Reconciler:
         self._watch = watch
         self._journal = journal
         self._trader = trader
-        self._commitment: Literal["confirmed", "finalized"] = commitment
+        self._commitment: OutcomeCommitment = commitment
         self._note = note
         self.unnumbered = 0
         self.unread_events = 0
@@ -105,6 +105,22 @@ class Reconciler:
         in_flight.looks += 1
         return info
 
+    def ran_out(self, in_flight: InFlight) -> bool | None:
+        """Return whether a failed transaction used all its compute units. None: ask again.
+
+        A program that ends without a code of its own either panicked or ran out.
+
+        Raises
+        ------
+        TransportError, RateLimitedError
+            The node does not answer.
+        """
+        info = self._details(in_flight)
+        if info is None and in_flight.looks < MAX_DETAIL_REQUESTS:
+            return None
+        used = info.units_consumed if info is not None else None
+        return used is not None and 0 < in_flight.compute_units <= used
+
     def drop_missing(self, in_flight: InFlight) -> bool:
         """Remove orders that a failed transaction was to cancel and that others have filled.
 
@@ -135,6 +151,9 @@ class Reconciler:
         again = iter(numbers[len(batch.places) :])
         replaced = [next(again) if left else None for left in batch.cancels.values()]
         self._queue.landed(batch, numbers[: len(batch.places)], replaced)
+        again_placed = [order for order, left in batch.cancels.items() if left]
+        for order, number in zip([*batch.places, *again_placed], placed, strict=True):
+            order.hint = number.hint
         for fill in result.fills:
             lots, part = divmod(fill.base_atoms, carrier.lot_atoms)
             self._queue.working.fill(carrier.market or 0, fill.sequence, lots, slot)

@@ -45,7 +45,8 @@ class Route:
         if not self.carrier.numbers_orders:
             return self.builder.fits(records)
         most = self.carrier.max_orders_per_answer
-        return (most is None or places <= most) and self.builder.fits(places, cancels)
+        # Any cancel may have a hint by the time it is signed.
+        return (most is None or places <= most) and self.builder.fits(places, cancels, cancels)
 
     def plan(self, batch: OrderBatch) -> TransactionPlan:
         """Return the plan of the transaction of a batch."""
@@ -64,11 +65,12 @@ class Route:
         cancels = [each.sequence for each in batch.cancels if each.sequence is not None]
         return TransactionPlan(orders=orders, places=places, cancels=tuple(cancels))
 
-    def payload(self, plan: TransactionPlan) -> tuple[Array, list[Cancel]]:
-        """Return the carrier's arguments: the records, and the cancels by number."""
+    def payload(self, plan: TransactionPlan, batch: OrderBatch) -> tuple[Array, list[Cancel]]:
+        """Return the carrier's arguments: the records, and the cancels by number with hints."""
         if not self.carrier.numbers_orders:
             return plan.orders, []
-        return plan.places, [Cancel(each) for each in plan.cancels]
+        hints = {each.sequence: each.hint for each in batch.cancels}
+        return plan.places, [Cancel(each, hints.get(each)) for each in plan.cancels]
 
 
 class Routes:

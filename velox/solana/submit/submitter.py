@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +41,7 @@ import numpy.typing as npt
 from solders.signature import Signature
 
 from velox.core.records import TRANSACTION_DTYPE, Kind
+from velox.core.units import NS_PER_S
 from velox.errors import (
     ConfigError,
     JournalError,
@@ -50,7 +52,7 @@ from velox.errors import (
     VeloxError,
 )
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.journal.records import Ended, Header
+from velox.solana.journal.records import RESTING_DTYPE, Ended, Header, Summary
 from velox.solana.net.block_engine import BlockEngineClient
 from velox.solana.net.deadline import time_limit
 from velox.solana.net.rate_limit import SteadyClock
@@ -74,7 +76,8 @@ from velox.solana.orders.queue import (
     Shedding,
     transactions_in,
 )
-from velox.solana.orders.reports import Reporter
+from velox.solana.orders.reports import MAX_LOTS, MAX_PRICE, Reporter
+from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.account_watch import AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
 from velox.solana.submit.options import SubmitOptions
@@ -83,8 +86,8 @@ from velox.solana.submit.recovery import recover
 from velox.solana.submit.routing import Routes
 from velox.solana.submit.sending import Sender
 from velox.solana.submit.signing import Refusal, TransactionSigner
-from velox.solana.tx.carrier import Carrier
-from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
+from velox.solana.tx.carrier import Carrier, VenueOrder
+from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS, MAX_COMPUTE_UNITS
 from velox.solana.tx.signer import Signer
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
@@ -101,7 +104,12 @@ MOST_DEADLINE_S: Final = 1e9
 MOST_PAUSE_S: Final = 0.1
 # Status requests in a row that must find a transaction missing: nodes may disagree.
 MISSING_LOOKS: Final = 2
-NS: Final = 1_000_000_000
+# Unknown orders that an error names.
+MOST_NAMED: Final = 4
+# The ends of `reason_of` for a transaction that used all its compute units.
+_OUT_OF_UNITS: Final = ("ComputationalBudgetExceeded)", "ComputationalBudgetExceeded")
+# A program's own error, of the carrier's instruction, which is the last.
+_CUSTOM: Final = re.compile(r"Custom\((\d{1,10})\)")
 _UNANSWERED = (TransportError, RpcError, RateLimitedError)
 
 
@@ -193,7 +201,9 @@ class Submitter:
     ------
     SubmitError
         The payer has no lamports. Or the journal is of another signer or cluster, or holds orders
-        of a market that no carrier takes.
+        of a market that no carrier takes. Or `unknown_orders` refuses orders on a market.
+    MarketError
+        A venue's account contradicts its carrier, or the signer cannot trade there.
     ConfigError
         The parameters contradict each other.
     TransportError, RpcError, RateLimitedError
@@ -257,7 +267,9 @@ class Submitter:
         self._in_flight: dict[Signature, InFlight] = {}
         # Expired submissions that are to be signed again.
         self._to_sign_again: list[SubmissionBatch] = []
-        self._transaction_signer = TransactionSigner(self._sender, options, self._note)
+        self._transaction_signer = TransactionSigner(
+            self._sender, options, self._simulated, self._note
+        )
         self._watch = AccountWatch(
             rpc,
             self._routes,
@@ -281,7 +293,7 @@ class Submitter:
         self._height = 0
         # Whether the last status request learned the height. Nothing is signed by an old height.
         self._height_is_new = False
-        self._look_ns = self._sign_after_ns = clock()
+        self._look_ns = self._sign_after_ns = self._examine_ns = clock()
         # If an endpoint takes few requests, the tasks alternate. One submission is resent for each
         # new one, so that each is resent while its blockhash is valid.
         self._signing: deque[Task] = deque([self._sign_new, self._sign_again])
@@ -290,10 +302,17 @@ class Submitter:
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
         self._left_s: Callable[[], float] = lambda: math.inf
         self._next_number = journal.state.next_number
+        # Tickets of adopted orders: older than those that the journal restores.
+        self._first_ticket = -(1 << 61)
         self._closed = False
         self._broken: JournalError | None = None
+        # Routes on which nothing is sent before our unknown orders there are dealt with.
+        self._unexamined: set[int] = set()
         self._introduce()
         self._recover()
+        self._watch.begin()
+        self._unexamined.update(self._watch.routes)
+        self._examine()
 
     # Beginning
 
@@ -319,6 +338,48 @@ class Submitter:
             for in_flight in submission.transactions:
                 self._tally.add("recovered", len(in_flight.signed.orders))
                 self._tally.transaction("recovered")
+
+    def _examine(self) -> None:
+        """Deal with orders of ours that the journal does not know, where nothing is in flight."""
+        busy = {each.batch.route for each in self._in_flight.values()}
+        for route in self._unexamined - busy:
+            found = self._watch.unknown(route)
+            if found is None:
+                continue
+            _, unknown = found
+            if unknown and self._options.unknown_orders == "refuse":
+                carrier = self._routes[route].carrier
+                numbers = ", ".join(str(each.sequence) for each in unknown[:MOST_NAMED])
+                more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+                raise SubmitError(
+                    f"market {carrier.account}: {len(unknown)} orders of {self._signer.pubkey} "
+                    f"rest there that {self._journal.path} does not know: {numbers}{more}; set "
+                    'unknown_orders = "adopt" or "cancel"'
+                )
+            self._unexamined.discard(route)
+            if unknown:
+                adopted = self._adopt(route, unknown)
+                if self._options.unknown_orders == "cancel":
+                    self._queue.withdraw(adopted)
+
+    def _adopt(self, route: int, unknown: list[VenueOrder]) -> list[RestingOrder]:
+        """Make working orders without an id, and write them to the journal."""
+        carrier = self._routes[route].carrier
+        market, adopted = carrier.market or 0, []
+        rows = np.zeros(len(unknown), RESTING_DTYPE)
+        for row, each in zip(rows, unknown, strict=True):
+            self._first_ticket -= 1
+            lots = min(max(1, each.base_atoms // carrier.lot_atoms), MAX_LOTS)
+            order = RestingOrder(self._first_ticket, 0, market, each.side, each.price, lots)
+            order.chain, order.sequence, order.hint = lots, each.sequence, each.hint
+            self._queue.working.admit(order)
+            self._queue.working.rest(order)
+            adopted.append(order)
+            row["sequence"], row["lots"], row["market"] = each.sequence, lots, market
+            row["price"], row["side"] = min(each.price, MAX_PRICE), each.side
+        self._journal.append(Summary(self._journal.state.next_number, rests=rows))
+        self._journal.commit()
+        return adopted
 
     def _track(self, submission: SubmissionBatch) -> None:
         self._submissions.append(submission)
@@ -429,6 +490,9 @@ class Submitter:
             return done
         if not self._rpc.wait_s:
             done += self._watch.poll(now)
+            if self._unexamined and now >= self._examine_ns:
+                self._examine_ns = now + self._options.poll_ns
+                self._examine()
         return done + self._run_tasks(self._sending, now)
 
     def _run_tasks(self, tasks: deque[Task], now: int) -> int:
@@ -538,6 +602,8 @@ class Submitter:
         count = len(self._routes)
         first = self._queue.oldest_route or 0
         for index in [(first + step) % count for step in range(count)]:
+            if index in self._unexamined:
+                continue
             known = self._watch.knows(index)
             batch = self._queue.take(self._routes[index].fits, index, known=known)
             if batch is not None or self._queue.unsure:
@@ -605,7 +671,13 @@ class Submitter:
         for number, (plan, batch) in enumerate(plans, first):
             route = self._routes[batch.route]
             built = self._transaction_signer.sign(
-                route, plan, blockhash, now, tips=not submission.transactions
+                route,
+                plan,
+                batch,
+                blockhash,
+                now,
+                tips=not submission.transactions,
+                state=self._watch.state(batch.route),
             )
             if isinstance(built, Refusal):
                 for in_flight in submission.transactions:
@@ -613,7 +685,7 @@ class Submitter:
                     del self._transaction_signer.recent[in_flight.signed.signature]
                 if built.temporary:
                     self._held = built.reason
-                    self._sign_after_ns = now + NS
+                    self._sign_after_ns = now + NS_PER_S
                     # Signed transactions count for the limit even if they are not sent, so the next
                     # bundle is not larger.
                     self._bundle_size = len(submission.transactions) or self._bundle_size
@@ -630,9 +702,20 @@ class Submitter:
                 submission=first,
                 submission_size=len(plans),
             )
-            submission.transactions.append(InFlight(signed, built.spend, batch, submission))
+            submission.transactions.append(
+                InFlight(signed, built.spend, batch, submission, built.compute_units)
+            )
         self._next_number = first + len(plans)
         return submission
+
+    def _simulated(self, raw: bytes) -> int | None:
+        """Return the compute units that a transaction would use; None if that is not known."""
+        try:
+            found = self._rpc.simulate_transaction(raw, commitment=self._options.commitment)
+        except _UNANSWERED as error:
+            self._note(error)
+            return None
+        return found.units_consumed if found.err is None else None
 
     def _refuse(self, plans: list[tuple[TransactionPlan, OrderBatch]], reason: str) -> None:
         for plan, batch in plans:
@@ -714,7 +797,9 @@ class Submitter:
             verdict = judge(
                 status,
                 # Orders that are queued again must not land: a fork may undo what is confirmed.
-                "finalized" if failed and self._isolates(in_flight) else self._options.commitment,
+                "finalized"
+                if failed and (self._isolates(in_flight) or self._may_need_units(in_flight, status))
+                else self._options.commitment,
                 last_valid=in_flight.signed.last_valid_block_height,
                 finalized=finalized,
                 whole_history=history,
@@ -754,7 +839,7 @@ class Submitter:
         slot = status.slot if status is not None else 0
         self._watch.executed(slot)
         if status is not None and status.err is not None:
-            return self._failed(in_flight, slot, reason_of(status.err))
+            return self._failed(in_flight, slot, self._reason(in_flight, status.err))
         carrier = route.carrier
         result = self._reconciler.learn(in_flight, carrier)
         if result is None:
@@ -771,6 +856,12 @@ class Submitter:
     def _failed(self, in_flight: InFlight, slot: int, reason: str) -> int:
         """Settle a failed transaction, once its cancels were compared with the venue's account."""
         batch, signed = in_flight.batch, in_flight.signed
+        if reason.endswith((*_OUT_OF_UNITS, "ProgramFailedToComplete)")):
+            short = reason.endswith(_OUT_OF_UNITS) or self._reconciler.ran_out(in_flight)
+            if short is None:
+                return 0
+            if short:
+                return self._ran_out(in_flight, slot, reason)
         if not self._reconciler.drop_missing(in_flight):
             return 0
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
@@ -783,6 +874,46 @@ class Submitter:
         self._reporter.rejected(in_flight, slot)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
+
+    def _reason(self, in_flight: InFlight, err: object) -> str:
+        """Return an error of the chain as text, with the meaning that the venue gives it."""
+        reason = reason_of(err)
+        code = _CUSTOM.search(reason)
+        carrier = self._routes[in_flight.batch.route].carrier
+        meaning = carrier.explain(int(code[1])) if code is not None else ""
+        return f"{reason}: {meaning}" if meaning else reason
+
+    def _ran_out(self, in_flight: InFlight, slot: int, reason: str) -> int:
+        """Settle a transaction that used all its compute units: its orders get twice as many."""
+        batch, signed, limit = in_flight.batch, in_flight.signed, in_flight.compute_units
+        reason = f"out of compute at {limit:,} units: {reason}" if limit else reason
+        self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
+        if self._may_have_more(in_flight):
+            for entry in batch.entries:
+                entry.compute_failures += 1
+            self._queue.give_back(batch, alone=limit >= MAX_COMPUTE_UNITS)
+            return 1
+        self._queue.lost(batch)
+        self._reporter.rejected(in_flight, slot)
+        self._settle(signed.orders, batch, Outcome.FAILED, reason)
+        return 1
+
+    def _may_have_more(self, in_flight: InFlight) -> bool:
+        """Return whether the orders may be sent again with a higher compute limit."""
+        batch = in_flight.batch
+        if not batch.entries or batch.compute_failures >= self._options.compute_retries:
+            return False
+        return in_flight.compute_units < MAX_COMPUTE_UNITS or len(batch.entries) > 1
+
+    def _may_need_units(self, in_flight: InFlight, status: SignatureStatus | None) -> bool:
+        """Return whether a failure for compute must be final before the orders are sent again.
+
+        Cancels alone need not wait: a fork in which they executed makes them fail, and no more.
+        """
+        reason = reason_of(status.err) if status is not None else ""
+        short = reason.endswith((*_OUT_OF_UNITS, "ProgramFailedToComplete)"))
+        places = bool(len(in_flight.signed.places))
+        return short and places and self._may_have_more(in_flight)
 
     def _isolates(self, in_flight: InFlight) -> bool:
         """Return whether the orders are sent again one by one if their transaction fails."""
@@ -863,15 +994,15 @@ class Submitter:
         checked_deadline(deadline_s)
         if self._closed:
             return self.ledger()
-        until = self._clock() + round(deadline_s * NS)
-        pause_s = min(max(self._options.poll_ns / NS / 4, 0.001), MOST_PAUSE_S)
+        until = self._clock() + round(deadline_s * NS_PER_S)
+        pause_s = min(max(self._options.poll_ns / NS_PER_S / 4, 0.001), MOST_PAUSE_S)
 
         def left_s() -> float:
             nonlocal until
             now = self._clock()
             if now < until and hurry is not None and hurry():
                 until = now
-            return (until - now) / NS
+            return (until - now) / NS_PER_S
 
         self._left_s = left_s
         try:

@@ -13,13 +13,14 @@ There are two kinds of venue, told apart by `Carrier.numbers_orders`:
 - A venue that runs an order book. It gives each order that it places a number, and cancels go by
   that number. Such a carrier also sets `market`, `lot_atoms` and `max_orders_per_answer`, and
   implements `result`. If the resting orders can be read from an account, it sets `account` and
-  implements `resting_atoms`.
+  implements `read_account`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
 
     from velox.core.records import Side
 
-__all__ = ["Cancel", "Carrier", "Fill", "OrderNumber", "TransactionResult"]
+__all__ = [
+    "Cancel",
+    "Carrier",
+    "Fill",
+    "OrderNumber",
+    "TransactionResult",
+    "VenueOrder",
+    "VenueState",
+]
 
 
 class Cancel(NamedTuple):
@@ -58,10 +67,13 @@ class OrderNumber(NamedTuple):
         The number, u64.
     rests : bool
         Whether any of the order is in the book. False if it was filled at once, or expired.
+    hint : int or None
+        As in `Cancel`; None if the venue gives none, or the order does not rest.
     """
 
     sequence: int
     rests: bool
+    hint: int | None = None
 
 
 class Fill(NamedTuple):
@@ -106,6 +118,66 @@ class TransactionResult(NamedTuple):
     placed: Sequence[OrderNumber] | None = None
     fills: Sequence[Fill] = ()
     unread: int = 0
+
+
+class VenueOrder(NamedTuple):
+    """One of our resting orders, as the venue's account has it.
+
+    Attributes
+    ----------
+    sequence : int
+        The venue's number of it.
+    side : int
+        0 for a bid, 1 for an ask.
+    price : int
+        In units of 1e-4, rounded down if the venue's is finer.
+    base_atoms : int
+        What is left of it.
+    quote_atoms : int
+        What a bid has locked, and what an ask would get if it were filled whole.
+    hint : int or None
+        As in `Cancel`.
+    last_valid_slot : int
+        0 for never.
+    """
+
+    sequence: int
+    side: int
+    price: int
+    base_atoms: int
+    quote_atoms: int
+    hint: int | None = None
+    last_valid_slot: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueState:
+    """What a venue's account tells a trader, at one slot.
+
+    Attributes
+    ----------
+    orders : mapping of int to VenueOrder
+        The trader's resting orders, by the venue's number.
+    resting : int
+        The resting orders of all traders.
+    seated : bool
+        Whether the trader may trade there.
+    base_atoms, quote_atoms : int
+        What the trader has at the venue: its free deposits and what its orders have locked.
+    free_base_atoms, free_quote_atoms : int
+        Its free deposits.
+    book : object
+        What the carrier needs of the others' orders for `Carrier.estimate_units`.
+    """
+
+    orders: Mapping[int, VenueOrder]
+    resting: int = 0
+    seated: bool = True
+    base_atoms: int = 0
+    quote_atoms: int = 0
+    free_base_atoms: int = 0
+    free_quote_atoms: int = 0
+    book: object = None
 
 
 class Carrier(ABC):
@@ -165,7 +237,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def compute_units(self, orders: int, cancels: int = 0) -> int:
-        """Return the compute unit limit to set: an upper estimate."""
+        """Return the compute unit limit to set if no account was read: an upper estimate."""
 
     @abstractmethod
     def payload(
@@ -228,10 +300,55 @@ class Carrier(ABC):
         """
         return TransactionResult()
 
-    def resting_atoms(self, data: bytes, trader: Pubkey) -> dict[int, int]:
-        """Return the base atoms left of each resting order of `trader`, by the venue's number.
+    def estimate_units(
+        self,
+        orders: npt.NDArray[np.void],
+        cancels: Sequence[Cancel],
+        state: VenueState,
+    ) -> int:
+        """Return the compute units that a transaction needs at a venue in a known state.
 
-        Needed if `account` is set.
+        The submitter adds a margin, because the state may change before the transaction lands.
+
+        Parameters
+        ----------
+        orders : ndarray of TRANSACTION_DTYPE, shape (n,)
+        cancels : sequence of Cancel
+        state : VenueState
+        """
+        return self.compute_units(len(orders), len(cancels))
+
+    def check_account(self, data: bytes, trader: Pubkey) -> None:  # noqa: B027 - a venue need not have one
+        """Refuse an account that contradicts the carrier, or on which `trader` cannot trade.
+
+        The submitter calls it before the first order. By default everything is accepted.
+
+        Parameters
+        ----------
+        data : bytes
+            The data of the account.
+        trader : Pubkey
+
+        Raises
+        ------
+        MarketError
+            The message names both values.
+        RecordError
+            The account is not of this venue, or is damaged.
+        """
+
+    def explain(self, code: int) -> str:
+        """Return the meaning of an error code of the program; empty if it is not known.
+
+        Parameters
+        ----------
+        code : int
+            The number of a ``Custom`` error.
+        """
+        return ""
+
+    def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
+        """Return what the account tells `trader`. Needed if `account` is set.
 
         Parameters
         ----------
@@ -244,4 +361,4 @@ class Carrier(ABC):
         RecordError
             The account is not of this venue, or is damaged.
         """
-        raise NotImplementedError(f"{self.name}: account is set, so resting_atoms must be defined")
+        raise NotImplementedError(f"{self.name}: account is set, so read_account must be defined")

@@ -3,10 +3,10 @@
 ::
 
     01 | signature 64 | message
-                        ... blockhash ... unit price ... tip ... payload ...
+                        ... blockhash ... units ... unit price ... tip ... payload ...
 
-Transactions of one shape differ only in those four places. A `MessageTemplate` holds the other
-bytes and knows the four offsets. Its output is byte for byte that of a full build.
+Transactions of one shape differ only in those five places. A `MessageTemplate` holds the other
+bytes and knows the five offsets. Its output is byte for byte that of a full build.
 
 Every transaction has the same instructions in this order: compute limit, compute price, tip (if
 any), and the carrier's. The carrier's is last, because the chain keeps only the return data of the
@@ -30,9 +30,15 @@ from solders.message import CompileError, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.integers import UINT64_MAX
 from velox.errors import RecordError, TransactionTooLargeError
 from velox.solana.tx.carrier import Cancel, Carrier
-from velox.solana.tx.instructions import compute_unit_limit, compute_unit_price, tip_transfer
+from velox.solana.tx.instructions import (
+    check_compute_units,
+    compute_unit_limit,
+    compute_unit_price,
+    tip_transfer,
+)
 from velox.solana.tx.limits import LAMPORTS_PER_SIGNATURE, MAX_TRANSACTION_BYTES
 from velox.solana.tx.message import BLOCKHASH_BYTES, SIGNATURE_BYTES, compact, parse_message
 from velox.solana.tx.signer import Signer
@@ -47,6 +53,7 @@ __all__ = [
     "room_for_payload",
 ]
 
+_U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _ONE_SIGNATURE_BYTES = 1 + SIGNATURE_BYTES
 # Stands for any tip account, where only the length of the message matters.
@@ -68,6 +75,8 @@ class WireTransaction:
         The transaction can land up to this block height.
     spend : SpendSummary
         The fee and the tip that it pays.
+    compute_units : int
+        Its compute limit; 0 if it was built without a template.
     """
 
     raw: bytes = field(repr=False)
@@ -75,6 +84,7 @@ class WireTransaction:
     blockhash: Hash
     last_valid_block_height: int
     spend: SpendSummary
+    compute_units: int = 0
 
 
 def bundle_id(signatures: Iterable[Signature]) -> str:
@@ -250,6 +260,7 @@ class MessageTemplate:
         "_summary",
         "_tip_at",
         "_units",
+        "_units_at",
         "carrier",
         "payer",
         "size",
@@ -292,9 +303,10 @@ class MessageTemplate:
                 f"carrier {carrier.name}: needs {parsed.signatures} signatures; must be one",
                 field="carrier",
             )
-        _, price, *tip, (_, self._payload_at, self._payload_end) = parsed.instructions
+        units, price, *tip, (_, self._payload_at, self._payload_end) = parsed.instructions
         self._blockhash_at = parsed.blockhash_at
         # The offsets after the tags: one byte in the data of ComputeBudget, four in that of System.
+        self._units_at = units[1] + 1
         self._price_at = price[1] + 1
         self._tip_at = tip[0][1] + 4 if tip else None
         self._blockhash: Hash | None = None
@@ -311,6 +323,7 @@ class MessageTemplate:
         tip_lamports: int = 0,
         last_valid_slot: int = 0,
         unit_price: int = 0,
+        compute_units: int | None = None,
     ) -> None:
         """Write the parts of one transaction into the message. An error changes nothing.
 
@@ -329,9 +342,13 @@ class MessageTemplate:
             The orders expire after this slot; 0 for never.
         unit_price : int
             Millionths of a lamport for each compute unit, u64.
+        compute_units : int or None
+            The compute limit of this transaction; None for the last one, or the template's own.
 
         Raises
         ------
+        TransactionTooLargeError
+            The chain allows fewer compute units.
         RecordError
             The shape is another, or a number does not fit its field. `field` says which.
         UnrepresentableError
@@ -344,9 +361,9 @@ class MessageTemplate:
                 f"the template has {self._payload_end - self._payload_at}",
                 field="orders",
             )
-        if not 0 <= unit_price < 2**64:
+        if not 0 <= unit_price <= UINT64_MAX:
             raise RecordError(f"unit_price = {unit_price}: must fit 64 bits", field="unit_price")
-        if not 0 <= tip_lamports < 2**64:
+        if not 0 <= tip_lamports <= UINT64_MAX:
             raise RecordError(
                 f"tip_lamports = {tip_lamports}: must fit 64 bits", field="tip_lamports"
             )
@@ -355,6 +372,9 @@ class MessageTemplate:
                 f"tip_lamports = {tip_lamports}: the template has no tip account",
                 field="tip_lamports",
             )
+        if compute_units is None:
+            compute_units = self._units
+        check_compute_units(compute_units)
         recent = bytes(blockhash)
         if len(recent) != BLOCKHASH_BYTES:
             raise RecordError(f"blockhash: has {len(recent)} bytes", field="blockhash")
@@ -362,6 +382,8 @@ class MessageTemplate:
         message = self._message
         if self._tip_at is not None:
             _U64.pack_into(message, self._tip_at, tip_lamports)
+        self._units = compute_units
+        _U32.pack_into(message, self._units_at, compute_units)
         _U64.pack_into(message, self._price_at, unit_price)
         message[self._payload_at : self._payload_end] = payload
         message[self._blockhash_at : self._blockhash_at + BLOCKHASH_BYTES] = recent
@@ -395,7 +417,12 @@ class MessageTemplate:
             self._blockhash,
             self._last_valid_block_height,
             self._summary,
+            self._units,
         )
+
+    def unsigned(self) -> bytes:
+        """Return the transaction with a signature of zeros, for a simulation."""
+        return b"\x01" + bytes(SIGNATURE_BYTES) + bytes(self._message)
 
 
 class TransactionBuilder:
@@ -453,8 +480,11 @@ class TransactionBuilder:
         tip_lamports: int = 0,
         last_valid_slot: int = 0,
         unit_price: int = 0,
+        compute_units: int | None = None,
     ) -> WireTransaction:
         """Return a signed transaction: `MessageTemplate.patch`, then `MessageTemplate.sign`.
+
+        Without `compute_units`, the limit is the carrier's estimate for the shape.
 
         Raises
         ------
@@ -462,6 +492,39 @@ class TransactionBuilder:
             The orders do not fit one transaction.
         RecordError, UnrepresentableError, SpendRefusedError
             The same errors as those two methods.
+        """
+        template = self.patched(
+            orders,
+            cancels,
+            blockhash=blockhash,
+            last_valid_block_height=last_valid_block_height,
+            tip_account=tip_account,
+            tip_lamports=tip_lamports,
+            last_valid_slot=last_valid_slot,
+            unit_price=unit_price,
+            compute_units=compute_units,
+        )
+        return template.sign(self.signer)
+
+    def patched(
+        self,
+        orders: npt.NDArray[np.void],
+        cancels: Sequence[Cancel] = (),
+        *,
+        blockhash: Hash,
+        last_valid_block_height: int,
+        tip_account: Pubkey | None = None,
+        tip_lamports: int = 0,
+        last_valid_slot: int = 0,
+        unit_price: int = 0,
+        compute_units: int | None = None,
+    ) -> MessageTemplate:
+        """Return a cached template that holds this transaction, not signed yet.
+
+        Raises
+        ------
+        TransactionTooLargeError, RecordError, UnrepresentableError
+            As `build`.
         """
         hinted = sum([each.hint is not None for each in cancels])
         shape = (len(orders), len(cancels), hinted, tip_account)
@@ -479,6 +542,8 @@ class TransactionBuilder:
             if len(self._kept) > self._templates:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(shape)
+        if compute_units is None:
+            compute_units = self.carrier.compute_units(len(orders), len(cancels))
         template.patch(
             orders,
             cancels,
@@ -487,5 +552,6 @@ class TransactionBuilder:
             tip_lamports=tip_lamports,
             last_valid_slot=last_valid_slot,
             unit_price=unit_price,
+            compute_units=compute_units,
         )
-        return template.sign(self.signer)
+        return template

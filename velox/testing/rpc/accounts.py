@@ -20,6 +20,7 @@ __all__ = ["AccountMethods", "Filter", "filters_of", "passes", "program_account_
 
 MAX_ACCOUNT_BYTES = 10 * 1024 * 1024
 MAX_FILTERS = 4
+LARGEST = 20
 MAX_COMPARED_BYTES = 128
 
 #: A length that an account must have, or bytes that it must hold at an offset.
@@ -83,14 +84,43 @@ class AccountMethods(MethodGroup):
         return {
             "getAccountInfo": self.get_account_info,
             "getBalance": self.get_balance,
+            "getLargestAccounts": self.get_largest_accounts,
             "getMinimumBalanceForRentExemption": self.get_rent_exemption,
             "getMultipleAccounts": self.get_multiple_accounts,
             "getProgramAccounts": self.get_program_accounts,
+            "getSupply": self.get_supply,
         }
 
     def get_balance(self, params: list[Any]) -> Any:
         block = self.block(config_of(params, 1))
         return self.context(self.chain.svm.balance(pubkey_of(argument(params, 0))), block.slot)
+
+    def get_largest_accounts(self, params: list[Any]) -> Any:
+        """Return the accounts with the most lamports, of those that were written or sent to."""
+        config = config_of(params, 0)
+        block, kind = self.block(config), config.get("filter")
+        if kind not in (None, "circulating", "nonCirculating"):
+            raise refuse(INVALID_PARAMS, f"Invalid params: unknown variant `{kind}`")
+        found = [] if kind == "nonCirculating" else self.chain.svm.balances()
+        found.sort(key=lambda each: (-each[1], bytes(each[0])))
+        return self.context(
+            [{"address": str(key), "lamports": lamports} for key, lamports in found[:LARGEST]],
+            block.slot,
+        )
+
+    def get_supply(self, params: list[Any]) -> Any:
+        """Return the lamports of all accounts that were written or sent to. All circulate."""
+        block = self.block(config_of(params, 0))
+        total = sum(lamports for _, lamports in self.chain.svm.balances())
+        return self.context(
+            {
+                "total": total,
+                "circulating": total,
+                "nonCirculating": 0,
+                "nonCirculatingAccounts": [],
+            },
+            block.slot,
+        )
 
     def get_account_info(self, params: list[Any]) -> Any:
         config = config_of(params, 1)

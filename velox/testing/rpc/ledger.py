@@ -3,20 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from velox.testing.chain import Block
+from solders.pubkey import Pubkey
+
+from velox.testing.chain import Block, Chain
 from velox.testing.rpc.base import Method, MethodGroup
 from velox.testing.rpc.params import argument, commitment_of, config_of, hash_of, whole_number
 from velox.testing.rpc.transactions import executed_json, max_version, meta_json
 from velox.testing.server.jsonrpc import INVALID_PARAMS, refuse
-from velox.testing.svm import SLOTS_PER_EPOCH
+from velox.testing.svm import SLOTS_PER_EPOCH, Execution
 
-__all__ = ["LedgerMethods"]
+__all__ = ["BlockOptions", "LedgerMethods", "block_json", "block_options", "mentions"]
 
 BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, SLOT_SKIPPED = -32001, -32004, -32007
 MAX_BLOCKS = 500_000
 DETAILS = ("full", "accounts", "signatures", "none")
+TRANSACTION_ENCODINGS = ("base58", "base64", "json", "jsonParsed")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOptions:
+    """How a caller wants blocks.
+
+    Attributes
+    ----------
+    details : str
+        One of `DETAILS`.
+    encoding : str
+        Of the transactions.
+    version : int or None
+        The highest version of a transaction that the caller understands.
+    rewards : bool
+    """
+
+    details: str
+    encoding: str
+    version: int | None
+    rewards: bool
+
+
+def block_options(config: Mapping[str, Any], rewards: str) -> BlockOptions:
+    """Return the options of a config; `rewards` is the name of the one for rewards."""
+    details = config.get("transactionDetails") or "full"
+    if details not in DETAILS:
+        raise refuse(INVALID_PARAMS, f"Invalid params: unknown variant `{details}`")
+    encoding = "accounts" if details == "accounts" else config.get("encoding") or "json"
+    if encoding not in (*TRANSACTION_ENCODINGS, "accounts"):
+        raise refuse(INVALID_PARAMS, f"Invalid params: unsupported encoding: {encoding}")
+    return BlockOptions(details, encoding, max_version(config), config.get(rewards) is not False)
+
+
+def mentions(block: Block, key: Pubkey | None) -> list[Execution]:
+    """Return the transactions of a block that name an account; all of them for None."""
+    return [each for each in block.executions if key is None or key in each.keys]
+
+
+def block_json(
+    chain: Chain, block: Block, options: BlockOptions, key: Pubkey | None = None
+) -> dict[str, Any]:
+    """Return a block as JSON, with the transactions that name an account; all of them for None.
+
+    Raises
+    ------
+    RpcError
+        A transaction has a version that the caller does not understand.
+    """
+    before = next((each for each in chain.blocks if each.slot == block.parent_slot), block)
+    document: dict[str, Any] = {
+        "blockHeight": block.height,
+        "blockTime": block.time_s,
+        "blockhash": str(block.blockhash),
+        "parentSlot": block.parent_slot,
+        "previousBlockhash": str(before.blockhash),
+    }
+    executions = mentions(block, key)
+    if options.details == "signatures":
+        document["signatures"] = [str(each.signature) for each in executions]
+    elif options.details != "none":
+        document["transactions"] = [
+            {
+                **executed_json(each, options.encoding, options.version),
+                "meta": meta_json(chain, each, parsed=options.encoding == "jsonParsed"),
+            }
+            for each in executions
+        ]
+    if options.rewards:
+        document["rewards"] = []
+    return document
 
 
 class LedgerMethods(MethodGroup):
@@ -105,32 +180,7 @@ class LedgerMethods(MethodGroup):
         block = self._at(slot)
         if block.height > newest.height:
             raise refuse(BLOCK_NOT_AVAILABLE, f"Block not available for slot {slot}")
-        details = config.get("transactionDetails") or "full"
-        if details not in DETAILS:
-            raise refuse(INVALID_PARAMS, f"Invalid params: unknown variant `{details}`")
-        before = next((each for each in self.chain.blocks if each.slot == block.parent_slot), block)
-        document: dict[str, Any] = {
-            "blockHeight": block.height,
-            "blockTime": block.time_s,
-            "blockhash": str(block.blockhash),
-            "parentSlot": block.parent_slot,
-            "previousBlockhash": str(before.blockhash),
-        }
-        if details == "signatures":
-            document["signatures"] = [str(each.signature) for each in block.executions]
-        elif details != "none":
-            encoding = "accounts" if details == "accounts" else config.get("encoding") or "json"
-            version = max_version(config)
-            document["transactions"] = [
-                {
-                    **executed_json(each, encoding, version),
-                    "meta": meta_json(self.chain, each),
-                }
-                for each in block.executions
-            ]
-        if config.get("rewards") is not False:
-            document["rewards"] = []
-        return document
+        return block_json(self.chain, block, block_options(config, "rewards"))
 
     def _confirmed(self, config: Mapping[str, Any]) -> Block:
         commitment = commitment_of(config)

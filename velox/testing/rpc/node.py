@@ -35,6 +35,7 @@ class NodeMethods(MethodGroup):
 
     def methods(self) -> Mapping[str, Method]:
         return {
+            "getBlockProduction": self.get_block_production,
             "getClusterNodes": self.get_cluster_nodes,
             "getEpochSchedule": self.get_epoch_schedule,
             "getGenesisHash": lambda params: str(self.chain.genesis_hash),
@@ -52,6 +53,36 @@ class NodeMethods(MethodGroup):
             "getVersion": lambda params: VERSION,
             "getVoteAccounts": lambda params: {"current": [], "delinquent": []},
         }
+
+    def get_block_production(self, params: list[Any]) -> Any:
+        """Return the slots and blocks of this epoch's range, of those that the chain keeps."""
+        config = config_of(params, 0)
+        newest = self.block(config)
+        epoch_begin = newest.slot // SLOTS_PER_EPOCH * SLOTS_PER_EPOCH
+        first, last = max(epoch_begin, self.chain.blocks[0].slot), newest.slot
+        wanted = config.get("range")
+        if wanted is not None:
+            wanted = config_of([wanted], 0)
+            begin = whole_number(wanted.get("firstSlot"), "firstSlot")
+            given = wanted.get("lastSlot")
+            end = last if given is None else whole_number(given, "lastSlot")
+            if end < begin:
+                raise refuse(INVALID_PARAMS, f"lastSlot, {end}, cannot be less than firstSlot")
+            if begin < first:
+                raise refuse(INVALID_PARAMS, f"firstSlot, {begin}, is too small; min {first}")
+            if end > last:
+                raise refuse(INVALID_PARAMS, f"lastSlot, {end}, is too large; max {last}")
+            first, last = begin, end
+        produced = sum(first <= each.slot <= last for each in self.chain.blocks)
+        identity = config.get("identity")
+        asked = identity is None or str(pubkey_of(identity)) == self.identity
+        return self.context(
+            {
+                "byIdentity": {self.identity: [last - first + 1, produced]} if asked else {},
+                "range": {"firstSlot": first, "lastSlot": last},
+            },
+            newest.slot,
+        )
 
     def get_cluster_nodes(self, params: list[Any]) -> Any:
         return [

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from velox.errors import RpcError
 from velox.testing.chain import COMMITMENTS, Block, Chain
 from velox.testing.encoding import ACCOUNT_ENCODINGS, account_json
 from velox.testing.rpc.accounts import Filter, filters_of, passes, program_account_json
 from velox.testing.rpc.encoded import encoded, slice_of
+from velox.testing.rpc.ledger import BlockOptions, block_json, block_options, mentions
 from velox.testing.rpc.params import (
     argument,
     commitment_of,
@@ -17,6 +19,7 @@ from velox.testing.rpc.params import (
     pubkey_of,
     signature_of,
 )
+from velox.testing.rpc.transactions import UNSUPPORTED_VERSION
 from velox.testing.server.jsonrpc import INVALID_PARAMS, refuse
 
 __all__ = ["KINDS", "Subscription", "news", "subscribe"]
@@ -38,6 +41,8 @@ class Subscription:
         The encoding of accounts.
     filters : list of Filter
         Which accounts of a program it is about.
+    block : BlockOptions or None
+        How the client wants blocks.
     """
 
     kind: str
@@ -45,6 +50,7 @@ class Subscription:
     target: Any = None
     config: Mapping[str, Any] = field(default_factory=dict)
     filters: list[Filter] = field(default_factory=list)
+    block: BlockOptions | None = None
 
 
 def subscribe(kind: str, params: list[Any]) -> Subscription:
@@ -105,6 +111,40 @@ def _program_news(chain: Chain, subscription: Subscription, block: Block) -> Ite
             yield _context(block, value)
 
 
+def _block_news(chain: Chain, subscription: Subscription, block: Block) -> Iterator[Any]:
+    target = subscription.target
+    if target is not None and not mentions(block, target):
+        return
+    assert subscription.block is not None
+    document, error = None, None
+    try:
+        document = block_json(chain, block, subscription.block, target)
+    except RpcError as refused:
+        if refused.code != UNSUPPORTED_VERSION:
+            raise
+        error = {"UnsupportedTransactionVersion": 0}
+    yield _context(block, {"slot": block.slot, "err": error, "block": document})
+
+
+def _slots_updates_news(chain: Chain, subscription: Subscription, block: Block) -> Iterator[Any]:
+    """Yield what a leader goes through with a block, all at once, then what was confirmed."""
+    moment = {"slot": block.slot, "timestamp": block.time_s * 1_000}
+    failed = sum(each.err is not None for each in block.executions)
+    count = len(block.executions)
+    yield {**moment, "type": "firstShredReceived"}
+    yield {**moment, "type": "createdBank", "parent": block.parent_slot}
+    yield {**moment, "type": "completed"}
+    stats = {
+        "numTransactionEntries": count,
+        "numSuccessfulTransactions": count - failed,
+        "numFailedTransactions": failed,
+        "maxTransactionsPerEntry": min(count, 1),
+    }
+    yield {**moment, "type": "frozen", "stats": stats}
+    for kind, commitment in (("optimisticConfirmation", "confirmed"), ("root", "finalized")):
+        yield {**moment, "slot": chain.block(commitment).slot, "type": kind}
+
+
 def _no_news(chain: Chain, subscription: Subscription, block: Block) -> Iterator[Any]:
     """Signatures are told as they reach their commitment, not by block."""
     return iter(())
@@ -112,11 +152,13 @@ def _no_news(chain: Chain, subscription: Subscription, block: Block) -> Iterator
 
 _NEWS: Mapping[str, Callable[[Chain, Subscription, Block], Iterator[Any]]] = {
     "account": _account_news,
+    "block": _block_news,
     "logs": _logs_news,
     "program": _program_news,
     "root": _root_news,
     "signature": _no_news,
     "slot": _slot_news,
+    "slotsUpdates": _slots_updates_news,
 }
 
 
@@ -150,6 +192,18 @@ def _program(params: list[Any]) -> Subscription:
     return Subscription("program", _depth(config), target, encoding, filters_of(config))
 
 
+def _block(params: list[Any]) -> Subscription:
+    wanted, config, target = argument(params, 0), config_of(params, 1), None
+    if isinstance(wanted, dict):
+        target = pubkey_of(wanted.get("mentionsAccountOrProgram"))
+    elif wanted != "all":
+        raise refuse(INVALID_PARAMS, f"Invalid params: unknown variant `{wanted}`")
+    if commitment_of(config) == "processed":
+        raise refuse(INVALID_PARAMS, "Method does not support commitment below `confirmed`")
+    options = block_options({"encoding": "base64", **config}, "showRewards")
+    return Subscription("block", _depth(config), target, block=options)
+
+
 def _logs(params: list[Any]) -> Subscription:
     wanted, target = argument(params, 0), None
     if isinstance(wanted, dict):
@@ -165,9 +219,11 @@ def _logs(params: list[Any]) -> Subscription:
 #: From the parameters of ``<kind>Subscribe`` to the subscription.
 KINDS: Mapping[str, Callable[[list[Any]], Subscription]] = {
     "account": _account,
+    "block": _block,
     "logs": _logs,
     "program": _program,
     "root": lambda params: Subscription("root", COMMITMENTS["finalized"]),
     "signature": _signature,
     "slot": lambda params: Subscription("slot"),
+    "slotsUpdates": lambda params: Subscription("slotsUpdates"),
 }

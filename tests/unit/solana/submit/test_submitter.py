@@ -492,7 +492,9 @@ def test_orders_of_a_market_that_nothing_carries_fail(
 ) -> None:
     from tests.integration.solana.test_numbered import SPEC  # noqa: PLC0415
 
-    harness = Harness(cluster, tmp_path / "journal", carriers=ManifestCarrier(SPEC))
+    carrier = ManifestCarrier(SPEC)
+    carrier.account = None  # the cluster has no market
+    harness = Harness(cluster, tmp_path / "journal", carriers=carrier)
     harness.submitter.intake(bundles_of(records((ADD, 1, 100, 5, 0, 3))))
     harness.drive()
     assert harness.ends == {0: (Outcome.FAILED, "unknown_market")}

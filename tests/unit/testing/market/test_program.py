@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solders.instruction import AccountMeta, Instruction
 
 from tests.verify.market import walker
 from tests.verify.market.extensions import EXTENSIONS, play
@@ -53,6 +54,25 @@ def test_each_kind_of_instruction_costs_what_it_does_on_the_real_program() -> No
 @pytest.mark.parametrize("seed", [f"conservation/{number}" for number in range(12)])
 def test_accounts_are_whole_and_funded_after_each_random_instruction(seed: str) -> None:
     check_session(PROGRAM, seed, 250)
+
+
+def test_a_swap_into_the_vault_itself_leaves_its_tokens_there() -> None:
+    """Only the one who names the vault as the own token account loses them. No other can."""
+    world = MarketWorld(PROGRAM, deposits=100)
+    assert place(world, 0, Place(7, 1, 0, False)).error is None
+    paid = world.swap(1, 7, 7, base_in=False, exact_in=True)
+    accounts = list(paid.accounts)
+    assert accounts[3].pubkey == world.wallets[1][0]
+    accounts[3] = AccountMeta(world.vaults[0], is_signer=False, is_writable=True)
+    done = world.run(1, Instruction(paid.program_id, bytes(paid.data), accounts))
+    assert done.error is None
+    read = walker.read(world.market_data())
+    assert (read.base, read.quote) == (3 * 100 - 7, 3 * 100 + 7)
+    assert [world.balance(each) for each in world.vaults] == [3 * 100, 3 * 100 + 7]
+    withdraw = world.transfer(3, 0, 0, 7)
+    accounts = [*withdraw.accounts[:2], accounts[3], *withdraw.accounts[3:]]
+    done = world.run(0, Instruction(withdraw.program_id, bytes(withdraw.data), accounts))
+    assert done.error == builtin("IllegalOwner")
 
 
 prices = st.tuples(st.sampled_from([1, 2, 3, 15, 999, 2**32 - 1]), st.integers(-18, 8))

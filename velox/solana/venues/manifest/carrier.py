@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from velox.core.integers import UINT32_MAX, UINT64_MAX
 from velox.core.records import TRANSACTION_DTYPE
-from velox.errors import RecordError, UnrepresentableError
-from velox.solana.tx.carrier import Cancel, Carrier, TransactionResult
+from velox.errors import MarketError, RecordError, UnrepresentableError
+from velox.solana.tx.carrier import (
+    Cancel,
+    Carrier,
+    TransactionResult,
+    VenueOrder,
+    VenueState,
+)
 from velox.solana.tx.limits import MAX_COMPUTE_UNITS
-from velox.solana.venues.manifest.account import resting_atoms
-from velox.solana.venues.manifest.events import read_result
+from velox.solana.venues.manifest.account import (
+    BLOCK_BYTES,
+    MarketAccount,
+    MarketOrder,
+    locked_quote,
+)
+from velox.solana.venues.manifest.error_codes import explain_error
+from velox.solana.venues.manifest.events import read_result, velox_price
 from velox.solana.venues.manifest.instructions import (
     CANCEL_BYTES,
     HINTED_CANCEL_BYTES,
@@ -30,9 +46,65 @@ from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, Mark
 
 __all__ = ["ManifestCarrier"]
 
-_U32 = 2**32 - 1
-_U64 = 2**64 - 1
 _CARRIED = frozenset({OrderType.LIMIT, OrderType.IMMEDIATE_OR_CANCEL, OrderType.POST_ONLY})
+_PRICE_DIGITS = 18
+# The version of the account's layout.
+KNOWN_VERSION = 0
+
+# Compute units of the real program, each rounded up from the most that was measured on books of 0
+# to 10 000 orders. `tests/integration/solana/test_compute.py` measures them again.
+BATCH_UNITS = 2_500
+PLACE_UNITS = 2_900
+# An order for which the account grows by a block.
+GROWTH_UNITS = 2_400
+CANCEL_UNITS = 1_300
+# For each resting order that a cancel without a hint may have to pass.
+SEARCH_UNITS = 100
+# For each order that is filled, or has expired and is removed.
+FILL_UNITS = 2_300
+
+
+class _Side(NamedTuple):
+    """The resting orders of one side, from the best: prices that ascend, and sums of atoms.
+
+    Attributes
+    ----------
+    prices : list of int
+        Bid prices are negated.
+    atoms : list of int
+        The base atoms up to and including each order.
+    """
+
+    prices: list[int]
+    atoms: list[int]
+
+    @classmethod
+    def of(cls, orders: Iterable[MarketOrder]) -> _Side:
+        some = list(orders)
+        return cls(
+            [-each.price if each.is_bid else each.price for each in some],
+            list(accumulate(each.base_atoms for each in some)),
+        )
+
+    def crossed(self, limit: int, atoms: int) -> int:
+        """Return how many orders an order with this limit and size meets."""
+        within = bisect_right(self.prices, limit)
+        return min(within, bisect_left(self.atoms, atoms) + 1)
+
+
+class _Book(NamedTuple):
+    """What the cost of a transaction depends on.
+
+    Attributes
+    ----------
+    sides : tuple of _Side
+        Bids and asks.
+    free : int
+        Free blocks of the account.
+    """
+
+    sides: tuple[_Side, _Side]
+    free: int
 
 
 class ManifestCarrier(Carrier):
@@ -73,7 +145,7 @@ class ManifestCarrier(Carrier):
         self.order_type = order_type
         self._head = batch_update_head(trader_hint)
         # A price up to this one is its own mantissa.
-        self._plain_limit = _U32 if MIN_EXPONENT <= spec.exponent <= MAX_EXPONENT else 0
+        self._plain_limit = UINT32_MAX if MIN_EXPONENT <= spec.exponent <= MAX_EXPONENT else 0
 
     def payload_bytes(self, orders: int, cancels: int = 0, hinted: int = 0) -> int:
         return (
@@ -95,7 +167,7 @@ class ManifestCarrier(Carrier):
         cancels: Sequence[Cancel] = (),
         last_valid_slot: int = 0,
     ) -> bytes:
-        if not 0 <= last_valid_slot <= _U32:
+        if not 0 <= last_valid_slot <= UINT32_MAX:
             raise RecordError(
                 f"last_valid_slot = {last_valid_slot}: must fit 32 bits", field="last_valid_slot"
             )
@@ -111,7 +183,7 @@ class ManifestCarrier(Carrier):
                 raise _not_placed(index, market, side, kind, of_market)
             mantissa, exponent, atoms = price, spec.exponent, size * lot
             # Most prices and sizes need no more than this. The others are rescaled or refused.
-            if price % tick or not (0 < price <= self._plain_limit and 0 < atoms <= _U64):
+            if price % tick or not (0 < price <= self._plain_limit and 0 < atoms <= UINT64_MAX):
                 try:
                     mantissa, exponent = spec.price_to_chain(price)
                     atoms = spec.size_to_atoms(size)
@@ -132,8 +204,112 @@ class ManifestCarrier(Carrier):
     ) -> TransactionResult:
         return read_result(self.spec, logs, return_data, placed, trader)
 
-    def resting_atoms(self, data: bytes, trader: Pubkey) -> dict[int, int]:
-        return resting_atoms(data, trader)
+    def check_account(self, data: bytes, trader: Pubkey) -> None:
+        account, spec = MarketAccount(data), self.spec
+        if account.version != KNOWN_VERSION:
+            raise MarketError(
+                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
+                market=spec.market,
+                field="version",
+            )
+        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
+            ours, theirs = getattr(spec, name), getattr(account, name)
+            if ours != theirs:
+                raise MarketError(
+                    f"{ours} in the configuration; {theirs} on the chain",
+                    market=spec.market,
+                    field=name,
+                )
+        seat = account.seats().get(trader)
+        if seat is None:
+            raise MarketError(
+                f"trader {trader} has none: claim one first, with `velox claim-seat`",
+                market=spec.market,
+                field="seat",
+            )
+        if not (seat.base_atoms or seat.quote_atoms or any(self._ours(account, trader))):
+            raise MarketError(
+                f"trader {trader} has 0 base atoms and 0 quote atoms, and no orders: "
+                "deposit first, with `velox deposit`",
+                market=spec.market,
+                field="deposits",
+            )
+
+    @staticmethod
+    def _ours(account: MarketAccount, trader: Pubkey) -> Iterator[MarketOrder]:
+        return (each for each in account.orders() if each.trader == trader)
+
+    def explain(self, code: int) -> str:
+        return explain_error(code)
+
+    def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
+        account = MarketAccount(data)
+        orders = list(account.orders())
+        seats = account.seats()
+        seat = seats.get(trader)
+        ours: dict[int, VenueOrder] = {}
+        base = quote = 0
+        for each in orders:
+            if each.trader != trader:
+                continue
+            locked = locked_quote(each.price, each.base_atoms)
+            if each.is_bid:
+                quote += locked
+            else:
+                base += each.base_atoms
+            ours[each.sequence] = VenueOrder(
+                each.sequence,
+                int(not each.is_bid),
+                velox_price(self.spec, each.price),
+                each.base_atoms,
+                locked,
+                each.index,
+                each.last_valid_slot,
+            )
+        free_base = seat.base_atoms if seat is not None else 0
+        free_quote = seat.quote_atoms if seat is not None else 0
+        blocks = min(account.block_bytes, len(data)) // BLOCK_BYTES
+        return VenueState(
+            orders=ours,
+            resting=len(orders),
+            seated=seat is not None,
+            base_atoms=free_base + base,
+            quote_atoms=free_quote + quote,
+            free_base_atoms=free_base,
+            free_quote_atoms=free_quote,
+            book=_Book(
+                (
+                    _Side.of(each for each in orders if each.is_bid),
+                    _Side.of(each for each in orders if not each.is_bid),
+                ),
+                max(0, blocks - len(orders) - len(seats)),
+            ),
+        )
+
+    def estimate_units(
+        self,
+        orders: npt.NDArray[np.void],
+        cancels: Sequence[Cancel],
+        state: VenueState,
+    ) -> int:
+        book = state.book
+        if not isinstance(book, _Book):
+            return self.compute_units(len(orders), len(cancels))
+        searched = sum(each.hint is None for each in cancels)
+        # The program keeps a block free beyond what rests.
+        grown = max(0, len(orders) + 1 - book.free - len(cancels))
+        units = BATCH_UNITS + PLACE_UNITS * len(orders) + GROWTH_UNITS * grown
+        units += CANCEL_UNITS * len(cancels) + SEARCH_UNITS * searched * state.resting
+        if self.order_type is not OrderType.POST_ONLY:
+            for record in orders:
+                ask = int(record["side"])
+                mantissa, exponent = self.spec.price_to_chain(int(record["price"]))
+                limit = mantissa * 10 ** (exponent + _PRICE_DIGITS)
+                atoms = int(record["size"]) * self.lot_atoms
+                # A bid meets asks up to its price. An ask meets bids down to its price.
+                levels = book.sides[1 - ask].crossed(-limit if ask else limit, atoms)
+                units += FILL_UNITS * levels
+        return min(units, MAX_COMPUTE_UNITS)
 
 
 def _not_placed(index: int, market: int, side: int, kind: int, of_market: int) -> RecordError:

@@ -11,7 +11,27 @@ from solders.pubkey import Pubkey
 
 from tests.integration.solana.manifest_model import Resting, market_account
 from velox.errors import RecordError
-from velox.solana.venues.manifest.account import BLOCK_BYTES, MARKET_HEADER_BYTES, resting_atoms
+from velox.solana.venues.manifest.account import BLOCK_BYTES, MARKET_HEADER_BYTES
+from velox.solana.venues.manifest.carrier import ManifestCarrier
+from velox.solana.venues.manifest.market import MarketSpec
+
+CARRIER = ManifestCarrier(
+    MarketSpec(
+        market=Pubkey(b"\x05" * 32),
+        base_mint=Pubkey(b"\x06" * 32),
+        quote_mint=Pubkey(b"\x07" * 32),
+        base_decimals=9,
+        quote_decimals=6,
+        lot_atoms=1,
+    )
+)
+
+
+def resting_atoms(data: bytes, trader: Pubkey) -> dict[int, int]:
+    """What is left of each resting order of a trader."""
+    orders = CARRIER.read_account(data, trader).orders
+    return {sequence: each.base_atoms for sequence, each in orders.items()}
+
 
 OURS, OTHERS = Pubkey(b"\x01" * 32), Pubkey(b"\x02" * 32)
 u64 = st.integers(0, 2**64 - 1)
