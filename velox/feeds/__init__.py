@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, bybit, dbn, kraken, lobster, npy, okx, tardis
+from velox.feeds.files import binance, bybit, dbn, hftbacktest, kraken, lobster, npy, okx, tardis
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
@@ -20,6 +20,7 @@ __all__ = [
     "bybit",
     "dbn",
     "formats",
+    "hftbacktest",
     "keep_venue_times",
     "kraken",
     "load",
