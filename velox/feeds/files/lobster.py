@@ -79,6 +79,8 @@ class _Checks:
 
 
 def _looks_like(line: bytes) -> bool:
+    if line.startswith(b"exchange,symbol,"):
+        return False  # Tardis'
     return _NUMBERS.fullmatch(line) is not None or is_header(line.strip())
 
 
