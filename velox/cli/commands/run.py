@@ -21,6 +21,9 @@ __all__ = ["add_run"]
 IDS_A_LANE = 1 << 48
 # Prices stay within this many ticks of the base price, or fewer if the book is narrower.
 HALF_WIDTH = 384
+DURATION_S = 10.0
+# What a chain takes of the flow, and how long a run to a chain is by default.
+SUBMITTED_RATE, SUBMITTED_DURATION_S = 1_000.0, 5.0
 
 
 def add_run(run: argparse.ArgumentParser) -> None:
@@ -28,10 +31,9 @@ def add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--rate",
         type=rate,
-        default=DEFAULT_RATE,
         metavar="N|max",
         help="records a second at Poisson times, 1 to 1e9; 'max': as fast as the pipeline takes "
-        "them (default: %(default)g)",
+        f"them (default: {DEFAULT_RATE:g}; with --submit {SUBMITTED_RATE:g}, which a chain takes)",
     )
     run.add_argument(
         "--seed",
@@ -41,11 +43,17 @@ def add_run(run: argparse.ArgumentParser) -> None:
         help="seed of the flow; the same seed gives the same records (default: %(default)s)",
     )
     add_setting(run, "lanes")
-    add_pipeline_options(run, duration=10.0)
+    until = f"{DURATION_S:g}; with --submit {SUBMITTED_DURATION_S:g}"
+    add_pipeline_options(run, replays=False, until=until)
     run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace, signals: Signals) -> int:
+    submits = options.submit is not None
+    if options.rate is None:
+        options.rate = SUBMITTED_RATE if submits else DEFAULT_RATE
+    if options.duration is None:
+        options.duration = SUBMITTED_DURATION_S if submits else DURATION_S
     config = configuration(options)
     virtual = config.placement == "invoker" and config.clock in ("auto", "virtual")
     if options.rate == "max" and virtual:
