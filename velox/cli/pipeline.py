@@ -16,6 +16,7 @@ from velox.cli.chain import (
     finish,
     submission,
 )
+from velox.cli.monitoring import metrics_server, url_of
 from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
 from velox.cli.results import histogram_log, json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
@@ -28,6 +29,7 @@ from velox.runtime.ingress import Ingress
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
@@ -105,6 +107,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, unti
         type=path,
         metavar="PATH",
         help="write the latencies of each second in HdrHistogram's log format",
+    )
+    result.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve metrics to Prometheus while it runs, as in 127.0.0.1:9464; port 0: any",
     )
     add_hiccups_option(result)
     result.add_argument("--quiet", action="store_true", help="do not print a line each second")
@@ -203,6 +210,9 @@ def drive(
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         course = Course()
+        metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
+        if metrics is not None:
+            screen.say(f"metrics     {url_of(metrics)}")
         pipeline.start()
         errors: list[str] = []
         try:
@@ -214,8 +224,7 @@ def drive(
             errors += _stop(pipeline)
         report = pipeline.report()
         course.finish(pipeline.statistics(), report.latency["transit"])
-        if log is not None:
-            log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
+        _write_end(log, report)
         hiccups = _hiccups_of(pipeline, options.hiccups)
         screen.say(*terminal.closing(report, hiccups))
         reading = None if recording is None else recording.to_dict()
@@ -250,6 +259,12 @@ def drive(
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _write_end(log: HistogramLog | None, report: Report) -> None:
+    """Complete the log of the latencies."""
+    if log is not None:
+        log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
 
 
 def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:

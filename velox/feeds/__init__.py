@@ -7,7 +7,7 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, bybit, kraken, lobster, npy, okx
+from velox.feeds.files import binance, bybit, coinbase, hyperliquid, kraken, lobster, npy, okx
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.recording import KnownDepth, Recording
@@ -18,7 +18,9 @@ __all__ = [
     "Recording",
     "binance",
     "bybit",
+    "coinbase",
     "formats",
+    "hyperliquid",
     "keep_venue_times",
     "kraken",
     "load",

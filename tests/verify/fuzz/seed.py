@@ -141,6 +141,45 @@ def kraken() -> bytes:
     )
 
 
+def coinbase() -> bytes:
+    def level(side: str, price: str, quantity: str) -> dict[str, str]:
+        return {"side": side, "price_level": price, "new_quantity": quantity}
+
+    both = [level("bid", "1.4", "1"), level("offer", "1.6", "2")]
+    trade = {"product_id": "A", "trade_id": "7", "side": "BUY", "price": "1.6", "size": "1"}
+    events: list[tuple[int, str, dict[str, Any]]] = [
+        (0, "l2_data", {"type": "snapshot", "product_id": "A", "updates": both}),
+        (1, "heartbeats", {"heartbeat_counter": 5}),
+        (2, "l2_data", {"type": "update", "product_id": "A", "updates": both[:1]}),
+        (3, "market_trades", {"type": "update", "trades": [trade]}),
+        (5, "l2_data", {"type": "update", "product_id": "A", "updates": both[1:]}),
+        (0, "l2_data", {"type": "snapshot", "product_id": "A", "updates": both}),
+    ]
+    return lines(
+        "17000000000 ",
+        *(
+            {"channel": channel, "sequence_num": number, "events": [event]}
+            for number, channel, event in events
+        ),
+    )
+
+
+def hyperliquid() -> bytes:
+    level = {"px": "1.4", "sz": "1", "n": 1}
+    trade = {"coin": "A", "side": "B", "px": "1.6", "sz": "1", "time": 1, "tid": 7}
+    subscription = {"type": "l2Book", "coin": "B", "nSigFigs": 5}
+    return lines(
+        "17000000000 ",
+        {"channel": "subscriptionResponse", "data": {"subscription": subscription}},
+        *(
+            {"channel": "l2Book", "data": {"coin": "A", "time": time, "levels": levels}}
+            for time, levels in ((1, [[level], []]), (2, [[], [level]]), (2, [[], [level]]))
+        ),
+        {"channel": "bbo", "data": {"coin": "A", "time": 2, "bbo": [None, level]}},
+        {"channel": "trades", "data": [trade]},
+    )
+
+
 def saved(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -196,6 +235,8 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "books5": b"\1" + books5(),
         },
         "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
+        "coinbase": {"stop": b"\0" + coinbase(), "skip_trades": b"\5" + coinbase()},
+        "hyperliquid": {"stop": b"\0" + hyperliquid(), "skip_trades": b"\5" + hyperliquid()},
         "kraken": {"stop": b"\0" + kraken(), "skip_trades": b"\5" + kraken()},
         "scan": {
             "usual": b"\5" + usual(),

@@ -193,6 +193,16 @@ def kraken(data: bytes) -> None:
     session_as("kraken", data)
 
 
+def coinbase(data: bytes) -> None:
+    session_as("coinbase", data)
+
+
+def hyperliquid(data: bytes) -> None:
+    chosen = data[0] if data else 0
+    channel = (None, "l2Book", "l2Book fast", "bbo")[chosen >> 4 & 3]
+    read_as("hyperliquid", data, trades=bool(chosen & 4), channel=channel)
+
+
 def session_as(format: str, data: bytes, channels: tuple[str | None, ...] = ()) -> None:
     """Read a recorded session with options that the first byte chooses."""
     chosen = data[0] if data else 0
@@ -307,6 +317,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "binance": binance,
     "okx": okx,
     "bybit": bybit,
+    "coinbase": coinbase,
+    "hyperliquid": hyperliquid,
     "kraken": kraken,
     "scan": scan,
     "npy": npy,

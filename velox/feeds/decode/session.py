@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,7 @@ __all__ = [
     "OnGap",
     "Recent",
     "Report",
+    "SessionOptions",
     "objects_of",
     "require_object",
 ]
@@ -48,6 +49,18 @@ class Report(Protocol):
 
         A fatal error always stops the load.
         """
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of a `BookSession`."""
+
+    channel: str | None
+    symbol: str | None
+    on_gap: OnGap
+    trades: bool
+    places: int | None
+    tick: int | None
+    lot: Decimal | None
 
 
 class Recent:
@@ -316,14 +329,18 @@ class BookSession:
         return False
 
     def _goes_on(self, book: BookState, why: str, field: str, origin: Origin) -> bool:
-        """Count a gap. Returns whether the message behind it may be applied."""
-        self.gaps += 1
-        error = MalformedError(f"{book.market.name} leaves a gap: {why}", field)
-        self.report(error, origin, lines=int(self.on_gap == "stop"))
-        if self.on_gap == "continue":
+        """Count a gap of one book. Returns whether the message behind it may be applied."""
+        if self._count_gap(book.market.name, why, field, origin):
             return True
         self._clear(book)
         return False
+
+    def _count_gap(self, name: str, why: str, field: str, origin: Origin) -> bool:
+        """Count a gap. Returns whether the messages behind it may be applied."""
+        self.gaps += 1
+        error = MalformedError(f"{name} leaves a gap: {why}", field)
+        self.report(error, origin, lines=int(self.on_gap == "stop"))
+        return self.on_gap == "continue"
 
     def _clear(self, book: BookState) -> None:
         """Empty a book that is no longer correct, until the next snapshot."""
