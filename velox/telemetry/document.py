@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from velox.config import PipelineConfig
@@ -81,7 +81,11 @@ def document(
 
 
 def _settings_of(config: PipelineConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in PipelineConfig.settings()}
+    values = {name: getattr(config, name) for name in PipelineConfig.settings()}
+    # A placement may be a read-only mapping, which JSON does not know.
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
+    }
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:
