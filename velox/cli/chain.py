@@ -162,7 +162,7 @@ def carry(
     read, written = files_of(destination)
     refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with json_file(options.json) as file:
+    with json_file(options.json, signals) as file:
         result = command(_console(options, signals, screen))
         screen.say("", *result.ledger.format().splitlines())
         for warning in result.warnings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from velox.cli.chain import (
 )
 from velox.cli.monitoring import metrics_server, url_of
 from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
-from velox.cli.results import histogram_log, json_file, refuse_sharing
+from velox.cli.results import JsonResult, LogResult, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
@@ -29,13 +30,12 @@ from velox.runtime.ingress import Ingress
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
-from velox.runtime.report import Report
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
 from velox.runtime.strategy import Strategy
 from velox.runtime.strategy_loader import load
-from velox.telemetry import Course, HistogramLog, document, terminal, write_document
+from velox.telemetry import Course, document, terminal
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
@@ -52,7 +52,7 @@ STEPS_AT_ONCE = 64
 def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, until: str) -> None:
     """Give a parser the options that `configuration` and `drive` read."""
     where = parser.add_argument_group("where it runs")
-    for name in ("placement", "cpus", "idle", "strict", "clock", "huge_pages"):
+    for name in ("placement", "cpus", "pin", "idle", "strict", "clock", "huge_pages"):
         add_setting(where, name)
     what = parser.add_argument_group("what it does")
     what.add_argument(
@@ -185,16 +185,17 @@ def drive(
     refuse_sharing(
         [*written, *_results(options)], [*read, *(("recording", each) for each in paths)]
     )
-    screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
+    errors: list[str] = []
+    screen = Screen(sys.stderr if options.json == "-" else sys.stdout, errors)
     with (
-        json_file(options.json) as file,
+        JsonResult(options.json, signals) as json,
         submission(destination, options, signals, screen) as submitting,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(
             ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
         )
-        log = stack.enter_context(histogram_log(options.hlog))
+        log = stack.enter_context(LogResult(options.hlog, signals, errors))
         screen.say(
             *terminal.opening(
                 version=velox.__version__,
@@ -205,8 +206,7 @@ def drive(
                 source=source,
             )
         )
-        for warning in pipeline.warnings:
-            warn(warning)
+        told = _warn_of(pipeline.warnings)
         if submitting is not None:
             screen.say(f"to          {submitting.description}")
         course = Course()
@@ -214,7 +214,7 @@ def drive(
         if metrics is not None:
             screen.say(f"metrics     {url_of(metrics)}")
         pipeline.start()
-        errors: list[str] = []
+        told = _warn_of(pipeline.warnings, told)
         try:
             if submitting is not None:
                 submitting.start()
@@ -222,17 +222,18 @@ def drive(
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
-        report = pipeline.report()
-        course.finish(pipeline.statistics(), report.latency["transit"])
-        _write_end(log, report)
+        latency = pipeline.latency()
+        course.finish(pipeline.statistics(), latency["transit"])
+        log.write_interval(latency, pipeline.statistics().elapsed_s)
+        stack.close()
         hiccups = _hiccups_of(pipeline, options.hiccups)
+        report = pipeline.report(hiccups)
         screen.say(*terminal.closing(report, hiccups))
         reading = None if recording is None else recording.to_dict()
         if reading is not None:
             screen.say(*terminal.recording_lines(reading))
         chain = finish(submitting, report, screen, errors) if submitting is not None else None
-        for warning in report.warnings[len(pipeline.warnings) :]:
-            warn(warning)
+        _warn_of(report.warnings, told)
         if report.verification is not None and report.verification.mismatched:
             errors.append(
                 f"the book differs from the recording's check at {report.verification.mismatched} "
@@ -240,8 +241,8 @@ def drive(
             )
         if options.capture is not None and not errors:
             screen.say(f"captured {report.ledger.delivered_bundles} bundles in {options.capture}")
-        if file is not None:
-            value = document(
+        json.write(
+            lambda: document(
                 report,
                 command="run" if isinstance(ingresses[0], PoissonIngress) else "replay",
                 version=velox.__version__,
@@ -254,17 +255,20 @@ def drive(
                 recording=reading,
                 config=config,
                 seconds=course.to_list(),
-            )
-            write_document(value, file)
+            ),
+            errors,
+        )
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
 
 
-def _write_end(log: HistogramLog | None, report: Report) -> None:
-    """Complete the log of the latencies."""
-    if log is not None:
-        log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
+def _warn_of(warnings: Sequence[str], told: Sequence[str] = ()) -> Sequence[str]:
+    """Print the warnings that were not told yet, and return all of them."""
+    for warning in warnings:
+        if warning not in told:
+            warn(warning)
+    return warnings
 
 
 def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
@@ -281,7 +285,7 @@ def _watch(
     options: argparse.Namespace,
     signals: Signals,
     screen: Screen,
-    log: HistogramLog | None,
+    log: LogResult,
     *,
     course: Course,
     submitting: SubmissionRun | None,
@@ -297,8 +301,7 @@ def _watch(
             course.add(statistics, latency["transit"])
             if not options.quiet:
                 screen.say(terminal.progress(int(now - begin), statistics))
-            if log is not None:
-                log.write_interval(latency, until_s=statistics.elapsed_s)
+            log.write_interval(latency, statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()
@@ -335,8 +338,11 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
         return ()
     ran_on = {each.cpu for each in pipeline.plan.runners}
     pinned = sorted(cpu for cpu in ran_on if cpu is not None) if None not in ran_on else []
+    may_pin = pinned or (pipeline.config.pin and not pipeline.pins_refused)
     try:
-        return measure_hiccups(pinned or None, duration, clock=pipeline.clock)
+        return measure_hiccups(
+            pinned or (None if may_pin else [None]), duration, clock=pipeline.clock
+        )
     except (ConfigError, PipelineError) as error:
         # The CPUs that this process may use can change. The report of the run is still valid.
         warn(f"cannot measure hiccups: {one_line(error)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 from velox.config import PipelineConfig
@@ -69,7 +69,7 @@ def document(
         "hlog": hlog,
         **report.to_dict(),
         "histograms": {name: encode_histogram(each) for name, each in report.latency.items()},
-        "config": {} if config is None else _settings_of(config),
+        "config": {} if config is None else config.to_dict(),
         "seconds": list(seconds),
         "hiccups": [each.to_dict() for each in hiccups],
     }
@@ -78,14 +78,6 @@ def document(
     if chain is not None:
         value["ledger"]["chain"] = chain
     return value
-
-
-def _settings_of(config: PipelineConfig) -> dict[str, Any]:
-    values = {name: getattr(config, name) for name in PipelineConfig.settings()}
-    # A placement may be a read-only mapping, which JSON does not know.
-    return {
-        name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
-    }
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:

@@ -44,6 +44,8 @@ class HyperliquidSession(BookSession):
         self._rounded: set[str] = set()
 
     def _time_of(self, message: dict[str, Any]) -> int | None:
+        if message.get("channel") not in (*CHANNELS, "trades"):
+            return None
         data = message.get("data")
         if type(data) is list and data:
             data = data[0]
