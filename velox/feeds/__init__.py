@@ -10,6 +10,7 @@ from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.files import binance, bybit, dbn, hftbacktest, kraken, lobster, npy, okx, tardis
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
+from velox.feeds.merge import merge
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "kraken",
     "load",
     "lobster",
+    "merge",
     "npy",
     "okx",
     "options_of",
