@@ -139,6 +139,11 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
         help="read with a function of your own; MODULE may be in the current folder",
     )
     parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="each PATH is a recording of its own: put them on one time line, with a market each",
+    )
+    parser.add_argument(
         "--on-error",
         choices=("stop", "skip"),
         default="stop",
@@ -177,23 +182,30 @@ def loaded(
             raise ConfigError(f"--reader: {options.reader!r} is not of the form MODULE:FUNCTION")
         # As `python -m` does: the installed command does not look into the current folder.
         sys.path.insert(0, os.getcwd())
-    format = options.reader or options.format or format_of(options.paths)
-    given = reading_options(options, format)
+    # With --merge each path is a recording of its own.
+    groups = [[each] for each in options.paths] if options.merge else [options.paths]
+    read = [options.reader or options.format or format_of(paths) for paths in groups]
+    given = [reading_options(options, each, others=read) for each in read]
     try:
         with signals.immediate():
-            recording = feeds.load(
-                options.paths,
-                format,
-                on_error=options.on_error,
-                limit=options.limit,
-                depth=depth,
-                **given,
-            )
+            recordings = [
+                feeds.load(
+                    paths,
+                    format,
+                    on_error=options.on_error,
+                    limit=options.limit,
+                    depth=depth,
+                    **more,
+                )
+                for paths, format, more in zip(groups, read, given, strict=True)
+            ]
     except FeedError as error:
         raise replace(error, why=_with_flags(error.why)) from None
     except ConfigError as error:
         raise ConfigError(_with_flags(str(error))) from None
-    return recording, format
+    if not options.merge:
+        return recordings[0], read[0]
+    return feeds.merge(*recordings), " + ".join(dict.fromkeys(read))
 
 
 def _with_flags(text: str) -> str:
@@ -268,8 +280,12 @@ def _more(text: str) -> tuple[str, Any]:
     return name, int(value) if re.fullmatch(r"-?[0-9]{1,30}", value, re.ASCII) else value
 
 
-def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
+def reading_options(
+    options: argparse.Namespace, format: str, *, others: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what was given for `velox.feeds.load`.
+
+    An option that only one of the `others` takes is left out.
 
     Raises
     ------
@@ -282,8 +298,11 @@ def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
             raise ConfigError(f"--option: {name} is given twice")
         given[name] = value
     taken = feeds.options_of(format)
-    for name in given:
-        if name not in taken:
+    elsewhere = {name for each in others for name in feeds.options_of(each)}
+    for name in list(given):
+        if name not in taken and name in elsewhere:
+            del given[name]
+        elif name not in taken:
             flags = [_flag_of(each) for each in taken]
             raise ConfigError(
                 f"{_flag_of(name)}: format {format!r} does not take it; it takes "

@@ -22,6 +22,7 @@ from velox.feeds.files import (
 )
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
+from velox.feeds.merge import merge
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "kraken",
     "load",
     "lobster",
+    "merge",
     "npy",
     "okx",
     "options_of",
