@@ -27,7 +27,7 @@ FLOORS = [
     {"settings"},
     {"config", "venue"},
     {"runtime"},
-    {"feeds", "telemetry", "bench"},
+    {"feeds", "telemetry", "bench", "strategy"},
     {"solana"},
     {"live", "sim"},
     {"testing"},

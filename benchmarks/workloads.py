@@ -123,11 +123,16 @@ def _book(inputs: Inputs, *, writers: int = 1, market: int = 0) -> velox.OrderBo
 # Pipelines
 
 
-def _strategy(inputs: Inputs, name: str) -> velox.Strategy:
+def _strategy(inputs: Inputs, name: str, *, reports: bool) -> velox.Strategy:
     library = ctypes.CDLL(str(inputs.folder / "strategies.so"))
     address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
     assert address is not None
-    return velox.Strategy(address)
+    if not reports:
+        return velox.Strategy(address)
+    try:
+        return velox.Strategy(address, reports=True)
+    except TypeError:
+        raise UnavailableError("a strategy takes no reports in this revision") from None
 
 
 def _pipeline(
@@ -138,6 +143,7 @@ def _pipeline(
     writers: int = 1,
     markets: int = 1,
     strategy: str | None = None,
+    reports: bool = False,
     placement: Any = "shared",
 ) -> Work:
     """From records in an array to bundles that leave.
@@ -149,7 +155,7 @@ def _pipeline(
     if due_ns:
         transactions["ingress_ts_ns"] = 1 + due_ns * np.arange(len(transactions), dtype=np.uint64)
     repeat = 1 if inputs.counting else 20
-    asked = None if strategy is None else _strategy(inputs, strategy)
+    asked = None if strategy is None else _strategy(inputs, strategy, reports=reports)
     made = repeat * len(transactions)
 
     def work() -> Done:
@@ -266,6 +272,16 @@ WORKLOADS = {
     ),
     "nothing": Workload(
         "pipeline, strategy that does nothing", partial(_pipeline, strategy="nothing"), STAGES
+    ),
+    "forward-reports": Workload(
+        "pipeline, strategy that forwards and takes reports",
+        partial(_pipeline, strategy="forward", reports=True),
+        STAGES,
+    ),
+    "nothing-reports": Workload(
+        "pipeline, strategy that does nothing and takes reports",
+        partial(_pipeline, strategy="nothing", reports=True),
+        STAGES,
     ),
     "markets": Workload(
         "pipeline, 64 markets",

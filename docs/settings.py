@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from velox.cli.options import WITHOUT_OPTION, option_of
+from velox.cli.options import option_of
 from velox.config import PipelineConfig, Setting
 
 __all__ = ["PAGE", "page"]
@@ -16,9 +16,8 @@ PAGE = Path(__file__).resolve().parent / "reference" / "settings.md"
 HEAD = (
     "# Settings\n\n"
     "Each setting of a pipeline is a field of `PipelineConfig`. It is also an option of "
-    "`velox run` and `velox replay`, unless it is about strategies. `--lanes` is an option of "
-    "`run` alone. The table is made from "
-    "the definitions in `velox/config.py` by `python -m docs.settings`.\n\n"
+    "`velox run` and `velox replay`, except that `--lanes` is an option of `run` alone. "
+    "The table is made from the definitions in `velox/config.py` by `python -m docs.settings`.\n\n"
     "| setting | option | default | takes | what it sets |\n"
     "|---|---|---|---|---|\n"
 )
@@ -37,7 +36,7 @@ def row(setting: Setting) -> str:
     """Return a setting's row of the table."""
     default = setting.absent if setting.default is None else f"`{setting.default}`"
     about = f"{setting.help[0].upper()}{setting.help[1:]}. {setting.notes}".strip()
-    option = "" if setting.name in WITHOUT_OPTION else f"`{option_of(setting.name)}`"
+    option = f"`{option_of(setting.name)}`"
     cells = (f"`{setting.name}`", option, default, takes(setting), about)
     return f"| {' | '.join(cells)} |\n"
 

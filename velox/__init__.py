@@ -29,7 +29,10 @@ from velox.core.clock import Clock
 from velox.core.flow import MarketFlow
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.kill import KillSwitch
+from velox.core.limits import Limits, MarketLimits
 from velox.core.order_book import ApplyResult, Books, OrderBook
+from velox.core.orders import ORDER_DTYPE, Account, OrderState, OrderTable, ReportOutcome
 from velox.core.records import (
     BUNDLE_DTYPE,
     PRICE_SCALE,
@@ -46,6 +49,7 @@ from velox.core.records import (
     validate,
 )
 from velox.core.ring import BundleRing, ReportRing, RingStatistics, TransactionRing
+from velox.core.risk import Block, RiskGate
 from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.capture import recover_capture
 from velox.runtime.ingress import Ingress
@@ -64,11 +68,14 @@ __version__ = "0.1.0"
 __all__ = [
     "BOOK_VIEW_DTYPE",
     "BUNDLE_DTYPE",
+    "ORDER_DTYPE",
     "PRICE_SCALE",
     "REPORT_RECORD_DTYPE",
     "STRATEGY_CTYPE",
     "TRANSACTION_DTYPE",
+    "Account",
     "ApplyResult",
+    "Block",
     "Books",
     "BundleBuilder",
     "BundleRing",
@@ -78,11 +85,16 @@ __all__ = [
     "Flags",
     "Ingress",
     "Instrument",
+    "KillSwitch",
     "Kind",
     "LatencyHistogram",
     "Ledger",
+    "Limits",
     "MarketFlow",
+    "MarketLimits",
     "OrderBook",
+    "OrderState",
+    "OrderTable",
     "Output",
     "Pipeline",
     "PipelineConfig",
@@ -93,8 +105,10 @@ __all__ = [
     "ReplayIngress",
     "Report",
     "ReportFlags",
+    "ReportOutcome",
     "ReportRing",
     "RingStatistics",
+    "RiskGate",
     "SealReason",
     "Side",
     "Statistics",
@@ -111,9 +125,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Imported on first use, so that a program without recordings does not import the readers.
-    if name == "feeds":
-        return import_module("velox.feeds")
+    # Imported on first use: a program without recordings does not import the readers.
+    if name in ("feeds", "strategy"):
+        return import_module(f"velox.{name}")
     raise AttributeError(f"module 'velox' has no attribute {name!r}")
 
 

@@ -1,13 +1,18 @@
+import numpy as np
+import numpy.typing as npt
+
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.order_book import OrderBook
 from velox.core.ring import BundleRing, TransactionRing
+from velox.core.risk import RiskGate
 
 __all__ = [
     "book_best",
     "bundle_add",
     "clock_read",
     "consume",
+    "gate_check",
     "histogram_fill",
     "produce",
     "ring_push_pop",
@@ -30,3 +35,4 @@ def book_best(book: OrderBook, operations: int, bid: int, ask: int) -> int: ...
 def bundle_add(ring: BundleRing, hold: LatencyHistogram, operations: int) -> int: ...
 def clock_read(clock: Clock, operations: int) -> int: ...
 def histogram_fill(histogram: LatencyHistogram, operations: int) -> int: ...
+def gate_check(gate: RiskGate, orders: npt.NDArray[np.void]) -> int: ...

@@ -17,7 +17,6 @@ from velox.core.integers import INT64_MAX
 __all__ = [
     "DEFAULT_RATE",
     "LEAST_RATE",
-    "WITHOUT_OPTION",
     "add_hiccups_option",
     "add_setting",
     "count",
@@ -27,6 +26,7 @@ __all__ = [
     "microseconds",
     "not_negative",
     "option_of",
+    "parameter",
     "path",
     "placement",
     "positive",
@@ -165,10 +165,12 @@ _SPECIAL: dict[str, tuple[str, str, Callable[[str], Any], Callable[[Any], str]]]
         lambda nanoseconds: f"{nanoseconds / 1000:g}",
     ),
 }
+_SPECIAL["timer_ns"] = ("--timer-us", "US", microseconds, _SPECIAL["bundle_timeout_ns"][3])
 _MORE = {
     "placement": "; or the CPU of each stage, as in ingress=0,orderbook=0,bundle=1,output=1",
     "cpus": ", as in 0,2-3",
     "bundle_timeout_ns": ", in microseconds",
+    "timer_ns": ", in microseconds",
 }
 
 
@@ -189,7 +191,10 @@ def add_setting(
     """
     setting = PipelineConfig.settings()[name]
     if setting.type == "bool":
-        parser.add_argument(option_of(name), action="store_true", default=None, help=setting.help)
+        action, text = ("store_false", "do not ") if setting.default else ("store_true", "")
+        parser.add_argument(
+            option_of(name), action=action, dest=name, default=None, help=text + setting.help
+        )
         return
     plain = str if setting.choices else integer
     metavar = "WORD" if setting.choices else "N"
@@ -209,19 +214,27 @@ def add_setting(
     )
 
 
-#: Settings without an option: a run of the command line has no strategy.
-WITHOUT_OPTION = frozenset({"on_bad_order"})
-
-
 def option_of(name: str) -> str:
-    """Return the option of a setting of a pipeline.
+    """Return the option of a setting of a pipeline. A setting that is on has one to turn it off.
 
     Examples
     --------
-    >>> option_of("bundle_timeout_ns")
-    '--bundle-timeout-us'
+    >>> option_of("bundle_timeout_ns"), option_of("pin")
+    ('--bundle-timeout-us', '--no-pin')
     """
-    return _SPECIAL[name][0] if name in _SPECIAL else f"--{name.replace('_', '-')}"
+    if name in _SPECIAL:
+        return _SPECIAL[name][0]
+    setting = PipelineConfig.settings()[name]
+    off = "no-" if setting.type == "bool" and setting.default else ""
+    return f"--{off}{name.replace('_', '-')}"
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Convert ``NAME=VALUE`` to its two parts."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals and value):
+        raise _refused(text, "must be NAME=VALUE")
+    return name, value
 
 
 def add_hiccups_option(parser: argparse._ActionsContainer) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+# Arguments of `load` itself.
+_ARGUMENTS = {"depth": "--depth", "limit": "--limit", "on_error": "--on-error"}
 # The fields of a --market, and how their text is read.
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "price_decimals": integer,
@@ -183,23 +186,51 @@ def loaded(
     groups = [[each] for each in options.paths] if options.merge else [options.paths]
     read = [options.reader or options.format or format_of(paths) for paths in groups]
     given = [reading_options(options, each, others=read) for each in read]
-    with signals.immediate():
-        recordings = [
-            feeds.load(
-                paths, format, on_error=options.on_error, limit=options.limit, depth=depth, **more
-            )
-            for paths, format, more in zip(groups, read, given, strict=True)
-        ]
+    try:
+        with signals.immediate():
+            recordings = [
+                feeds.load(
+                    *(paths, format),
+                    on_error=options.on_error,
+                    limit=options.limit,
+                    depth=depth,
+                    **more,
+                )
+                for paths, format, more in zip(groups, read, given, strict=True)
+            ]
+    except FeedError as error:
+        raise replace(error, why=_with_flags(error.why)) from None
+    except ConfigError as error:
+        raise ConfigError(_with_flags(str(error))) from None
     if not options.merge:
         return recordings[0], read[0]
     return feeds.merge(*recordings), " + ".join(dict.fromkeys(read))
+
+
+def _with_flags(text: str) -> str:
+    """Name the flags of a command where a reader names its options in Python.
+
+    Examples
+    --------
+    >>> _with_flags("say time_unit='s', or snapshot_symbol; tick_size = 0: must be positive")
+    'say --time-unit s, or --snapshot-symbol; --tick-size 0: must be positive'
+    """
+    flags = {**{name: flag for name, (flag, _) in _OPTIONS.items()}, **_ARGUMENTS}
+    # A plain word may be a word of the sentence, or data: it is an option only before its value.
+    compound = "|".join(name for name in flags if "_" in name)
+    text = re.sub(
+        rf"\b({'|'.join(flags)}) ?= ?(?:'([^']*)'|([\w.-]+))",
+        lambda match: f"{flags[match[1]]} {match[2] if match[2] is not None else match[3]}",
+        text,
+    )
+    return re.sub(rf"(?<![-\w])({compound})\b", lambda match: flags[match[1]], text)
 
 
 def tell(recording: feeds.Recording) -> None:
     """Warn of what was skipped, and of what the recording lacks or contradicts."""
     if recording.skipped:
         lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
-        warn(f"skipped {lines}; the first: {recording.problems[0]}")
+        warn(f"skipped {lines}; the first: {_with_flags(recording.problems[0])}")
     if recording.gaps:
         warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
     if recording.contradictions:

@@ -7,7 +7,19 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, bybit, dbn, hftbacktest, kraken, lobster, npy, okx, tardis
+from velox.feeds.files import (
+    binance,
+    bybit,
+    coinbase,
+    dbn,
+    hftbacktest,
+    hyperliquid,
+    kraken,
+    lobster,
+    npy,
+    okx,
+    tardis,
+)
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
 from velox.feeds.merge import merge
@@ -19,9 +31,11 @@ __all__ = [
     "Recording",
     "binance",
     "bybit",
+    "coinbase",
     "dbn",
     "formats",
     "hftbacktest",
+    "hyperliquid",
     "keep_venue_times",
     "kraken",
     "load",

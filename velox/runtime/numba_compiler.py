@@ -24,10 +24,12 @@ from numba.core.datamodel import models
 
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import StrategyError
+from velox.runtime import strategy_helpers
 from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.strategy import FIRST_KEPT, KEPT_EXCEPTIONS, exception_keeper
+from velox.runtime.strategy_view import ORDER_SLOT_DTYPE, STRATEGY_VIEW_DTYPE
 
-__all__ = ["BOOK_VIEW", "TRANSACTION", "compiled_strategy", "signature"]
+__all__ = ["BOOK_VIEW", "ORDER", "TRANSACTION", "VIEW", "compiled_strategy", "signature"]
 
 # numba is typed in part only.
 numba: Any = _numba
@@ -57,36 +59,55 @@ COMPARISONS = {
 # --- types --------------------------------------------------------------------------------------
 
 
-class BookViewType(types.Record):  # type: ignore[misc]
-    """numba's type of `BOOK_VIEW_DTYPE`: a record whose `depth` can be called."""
+class ReadOnlyType(types.Record):  # type: ignore[misc]
+    """numba's type of a record that a strategy reads and must not write."""
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any, name: str, word: str) -> None:
         fields = [
             (name, {"type": each.type, "offset": each.offset, "alignment": each.alignment})
             for name, each in record.fields.items()
         ]
         super().__init__(fields, record.size, record.aligned)
         # The name is what tells one type of numba's from another.
-        self.name = "velox_book_view"
+        self.name = name
+        # What its parameter is called, for a refusal.
+        self.word = word
 
 
-extending.register_model(BookViewType)(models.RecordModel)
+class BookViewType(ReadOnlyType):
+    """A view, whose `depth` can be called."""
+
+
+class StrategyViewType(BookViewType):
+    """A view whose `order`, `find` and `wake_at` can be called too."""
+
+
+class OrderType(ReadOnlyType):
+    """An order of the table."""
+
+
+for each in (BookViewType, StrategyViewType, OrderType):
+    extending.register_model(each)(models.RecordModel)
 
 TRANSACTION = numba.from_dtype(TRANSACTION_DTYPE)
-BOOK_VIEW = BookViewType(numba.from_dtype(BOOK_VIEW_DTYPE))
+BOOK_VIEW = BookViewType(numba.from_dtype(BOOK_VIEW_DTYPE), "velox_book_view", "book")
+VIEW = StrategyViewType(numba.from_dtype(STRATEGY_VIEW_DTYPE), "velox_view", "view")
+ORDER = OrderType(numba.from_dtype(ORDER_SLOT_DTYPE), "velox_order", "an order of the table")
 
 
-def signature(user_data: np.dtype[Any] | None) -> Any:
+def signature(user_data: np.dtype[Any] | None, *, reports: bool = False) -> Any:
     """Return the signature of a strategy whose `user_data` are such elements, or bytes."""
     try:
         element = types.uint8 if user_data is None else numba.from_dtype(user_data)
     except numba.core.errors.NumbaError as error:
-        raise StrategyError(f"user_data of {user_data}: numba knows no such elements") from error
+        raise StrategyError(
+            f"user_data of {user_data}: numba knows no such elements", code="elements"
+        ) from error
     pointer = types.CPointer
+    view = VIEW if reports else BOOK_VIEW
     return types.int32(
-        pointer(TRANSACTION), pointer(BOOK_VIEW), pointer(TRANSACTION), types.uint32,
-        pointer(element),
-    )  # fmt: skip
+        pointer(TRANSACTION), pointer(view), pointer(TRANSACTION), types.uint32, pointer(element)
+    )
 
 
 # --- book.depth ---------------------------------------------------------------------------------
@@ -148,6 +169,92 @@ def _depth_method(book: Any, side: Any, prices: Any, quantities: Any) -> Any:
     return depth
 
 
+# --- the view of a strategy that takes reports ---------------------------------------------------
+
+
+def _field(builder: Any, record: Any, offset: int, kind: Any) -> Any:
+    """Return the address of a record's field."""
+    at = builder.gep(builder.bitcast(record, BYTES), [llvm.Constant(INT64, offset)])
+    return builder.bitcast(at, kind.as_pointer())
+
+
+@extending.intrinsic  # type: ignore[untyped-decorator]
+def _wake_at(typing: Any, view: Any, ns: Any) -> Any:
+    """Write the view's timer request."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        view, ns = values
+        builder.store(ns, _field(builder, view, VIEW.offset("timer_at_ns"), INT64))
+        return context.get_dummy_value()
+
+    return types.none(view, types.uint64), code
+
+
+@extending.intrinsic  # type: ignore[untyped-decorator]
+def _order(typing: Any, view: Any, index: Any) -> Any:
+    """Return an order of the table, whose index was checked."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        view, index = values
+        slots = builder.load(_field(builder, view, VIEW.offset("orders"), BYTES))
+        offset = builder.mul(index, llvm.Constant(INT64, ORDER.size))
+        return builder.bitcast(builder.gep(slots, [offset]), context.get_value_type(ORDER))
+
+    return ORDER(view, types.int64), code
+
+
+@extending.overload_method(StrategyViewType, "wake_at")  # type: ignore[untyped-decorator]
+def _wake_at_method(view: Any, ns: Any) -> Any:
+    if not isinstance(ns, types.Integer):
+        raise numba.core.errors.TypingError(
+            f"view.wake_at(ns): ns must be an integer, in ns of the pipeline's clock, not {ns}"
+        )
+    signed = getattr(ns, "literal_type", ns).signed
+
+    def wake_at(view: Any, ns: Any) -> Any:
+        if signed and ns < 0:
+            raise ValueError("view.wake_at: ns must not be negative")
+        _wake_at(view, ns)
+
+    return wake_at
+
+
+@extending.overload_method(StrategyViewType, "order")  # type: ignore[untyped-decorator]
+def _order_method(view: Any, index: Any) -> Any:
+    if not isinstance(index, types.Integer):
+        raise numba.core.errors.TypingError(f"view.order(i): i must be an integer, not {index}")
+
+    def order(view: Any, index: Any) -> Any:
+        if index < 0 or np.int64(index) >= np.int64(view.order_capacity):
+            raise IndexError("view.order: there is no slot of this number")
+        return _order(view, index)
+
+    return order
+
+
+@extending.overload_method(StrategyViewType, "find")  # type: ignore[untyped-decorator]
+def _find_method(view: Any, order_id: Any) -> Any:
+    if not isinstance(order_id, types.Integer):
+        raise numba.core.errors.TypingError(
+            f"view.find(order_id): order_id must be an integer, not {order_id}"
+        )
+
+    def find(view: Any, order_id: Any) -> Any:
+        wanted = np.uint64(order_id)
+        for index in range(np.int64(view.order_capacity)):
+            each = _order(view, index)
+            if each.id == wanted and strategy_helpers.works(each):
+                return index
+        return -1
+
+    return find
+
+
+# The helpers check their own indices: numba compiles them apart from the strategy.
+for helper in strategy_helpers.COMPILED:
+    extending.register_jitable(helper)
+
+
 # --- compile ------------------------------------------------------------------------------------
 
 
@@ -156,6 +263,9 @@ def compiled_strategy(
     state: npt.NDArray[Any] | None,
     boundscheck: bool,
     kept: list[BaseException],
+    *,
+    reports: bool = False,
+    one_record: bool = False,
 ) -> Any:
     """Compile a function to a `numba.cfunc` of the published signature.
 
@@ -169,6 +279,10 @@ def compiled_strategy(
     kept : list
         Receives each exception that the function raises. The caller keeps it alive as long as the
         result.
+    reports : bool
+        Whether it takes reports and timers, and so the longer view.
+    one_record : bool
+        Whether `state` is one record, which the function gets as such and not as an array.
 
     Raises
     ------
@@ -179,12 +293,16 @@ def compiled_strategy(
     """
     if boundscheck and config.BOUNDSCHECK == 0:
         raise StrategyError(
-            "NUMBA_BOUNDSCHECK=0 turns the bounds checks off: unset it, or pass boundscheck=False"
+            "NUMBA_BOUNDSCHECK=0 turns the bounds checks off: unset it, or pass boundscheck=False",
+            code="bounds",
         )
-    entry = signature(None if state is None else state.dtype)
+    entry = signature(None if state is None else state.dtype, reports=reports)
     body = numba.njit(error_model="numpy", boundscheck=boundscheck)(function)
-    arguments = [TRANSACTION, BOOK_VIEW, types.Array(TRANSACTION, 1, "C", aligned=False)]
-    if state is not None:
+    view = VIEW if reports else BOOK_VIEW
+    arguments = [TRANSACTION, view, types.Array(TRANSACTION, 1, "C", aligned=False)]
+    if one_record:
+        arguments.append(entry.args[4].dtype)
+    elif state is not None:
         arguments.append(types.Array(entry.args[4].dtype, state.ndim, "C", aligned=False))
     body.compile(tuple(arguments))
     result = body.overloads[tuple(arguments)]
@@ -197,6 +315,16 @@ def compiled_strategy(
 
         def strategy(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
             return call(room, carray(record, 1)[0], carray(book, 1)[0], carray(out, room))
+    elif one_record:
+
+        def strategy(record, book, out, room, user_data):  # type: ignore[no-untyped-def]
+            return call(
+                room,
+                carray(record, 1)[0],
+                carray(book, 1)[0],
+                carray(out, room),
+                carray(user_data, 1)[0],
+            )
     else:
         shape = state.shape
 
@@ -219,7 +347,8 @@ def _require_integer(name: str, returned: Any) -> None:
     if not (isinstance(returned, types.Literal) and isinstance(returned.literal_value, int)):
         raise StrategyError(
             f"{name} returns {returned}: every path of it must return how many transactions it "
-            "wrote"
+            "wrote",
+            code="returns",
         )
 
 
@@ -304,12 +433,13 @@ def _refuse_unsafe(name: str, result: Any, boundscheck: bool, seen: set[int]) ->
     typed = result.type_annotation
     if isinstance(typed, str):  # it comes from numba's cache, which keeps no types
         raise StrategyError(
-            f"{name} comes from numba's cache and cannot be checked: compile it without cache=True"
+            f"{name} comes from numba's cache and cannot be checked: compile it without cache=True",
+            code="compile",
         )
     _refuse_mixed_choice(name, typed)
     for block in typed.blocks.values():
         for statement in block.body:
-            _refuse_write_to_view(name, typed, statement)
+            _refuse_write(name, typed, statement)
             value = getattr(statement, "value", None)
             if isinstance(value, numba_ir.Expr):
                 _refuse_mixed(name, typed, value)
@@ -317,12 +447,15 @@ def _refuse_unsafe(name: str, result: Any, boundscheck: bool, seen: set[int]) ->
                     _refuse_unsafe_call(name, typed, value, boundscheck, seen)
 
 
-def _refuse_write_to_view(name: str, typed: Any, statement: Any) -> None:
+def _refuse_write(name: str, typed: Any, statement: Any) -> None:
     writes = numba_ir.SetAttr | numba_ir.SetItem | numba_ir.StaticSetItem
     if isinstance(statement, writes):
         target = typed.typemap.get(statement.target.name)
-        if isinstance(target, BookViewType):
-            raise StrategyError(f"{_place(name, statement.loc)} writes to book, which is read-only")
+        if isinstance(target, ReadOnlyType):
+            raise StrategyError(
+                f"{_place(name, statement.loc)} writes to {target.word}, which is read-only",
+                code="read_only",
+            )
 
 
 def _refuse_unsafe_call(
@@ -340,7 +473,8 @@ def _refuse_unsafe_call(
             raise StrategyError(
                 f"{_place(name, call.loc)} calls {helper_name}, which uses arrays and checks no "
                 "bounds: compile it with numba.njit(boundscheck=True), or the strategy with "
-                "boundscheck=False"
+                "boundscheck=False",
+                code="bounds",
             )
     _refuse_unsafe(helper_name, result, boundscheck, seen)
 
@@ -417,7 +551,8 @@ def _refuse_mixed_choice(name: str, typed: Any) -> None:
 def _float_error(name: str, loc: Any, what: str) -> StrategyError:
     return StrategyError(
         f"{_place(name, loc)} {what}: numba would do that in floating point, which is exact only "
-        "to 2**53; make both uint64 or both int64, such as np.uint64(x) or a state of np.uint64"
+        "to 2**53; make both uint64 or both int64, such as np.uint64(x) or a state of np.uint64",
+        code="floating",
     )
 
 

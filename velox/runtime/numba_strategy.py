@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable
 from typing import Any, overload
@@ -13,7 +14,7 @@ from velox.errors import StrategyError
 from velox.runtime.signature import strategy_signature
 from velox.runtime.strategy import Strategy
 
-__all__ = ["numba_strategy"]
+__all__ = ["compiled", "numba_strategy"]
 
 ARGUMENTS = ("record", "book", "out", "state")
 LONGEST = 200
@@ -23,17 +24,26 @@ Function = Callable[..., int]
 
 @overload
 def numba_strategy(
-    function: Function, *, state: npt.NDArray[Any] | None = None, boundscheck: bool = True
+    function: Function,
+    *,
+    state: npt.NDArray[Any] | None = None,
+    boundscheck: bool = True,
+    reports: bool = False,
 ) -> Strategy: ...
 @overload
 def numba_strategy(
-    function: None = None, *, state: npt.NDArray[Any] | None = None, boundscheck: bool = True
+    function: None = None,
+    *,
+    state: npt.NDArray[Any] | None = None,
+    boundscheck: bool = True,
+    reports: bool = False,
 ) -> Callable[[Function], Strategy]: ...
 def numba_strategy(
     function: Function | None = None,
     *,
     state: npt.NDArray[Any] | None = None,
     boundscheck: bool = True,
+    reports: bool = False,
 ) -> Strategy | Callable[[Function], Strategy]:
     """Compile a Python function to a `Strategy`; a decorator, with or without arguments.
 
@@ -52,6 +62,10 @@ def numba_strategy(
     boundscheck : bool
         Whether an index outside `out`, `state` or another array raises IndexError. Without it such
         an index reads or overwrites other memory: other orders, or the process.
+    reports : bool
+        Whether the function also takes reports of its orders, and timers. Their kinds are 16 and
+        above. `book` is then one record of STRATEGY_VIEW_DTYPE, with ``order``, ``find`` and
+        ``wake_at``. `velox.strategy.compile` does this by default.
 
     Returns
     -------
@@ -96,22 +110,53 @@ def numba_strategy(
     ...     return 1
     """
     if function is None:
-        return lambda given: numba_strategy(given, state=state, boundscheck=boundscheck)
+        return lambda given: numba_strategy(
+            given, state=state, boundscheck=boundscheck, reports=reports
+        )
+    return compiled(function, state, boundscheck=boundscheck, reports=reports)
+
+
+def compiled(
+    function: Function,
+    state: npt.NDArray[Any] | None,
+    *,
+    boundscheck: bool,
+    reports: bool,
+    one_record: bool = False,
+) -> Strategy:
+    """Compile a function as `numba_strategy` says.
+
+    Parameters
+    ----------
+    function : callable
+    state : ndarray or None
+    boundscheck, reports : bool
+    one_record : bool
+        Whether the function gets the state as one record, and not as an array.
+
+    Returns
+    -------
+    Strategy
+    """
     if not callable(function):
-        raise StrategyError(f"{function!r} is no function that numba could compile")
-    if not isinstance(boundscheck, bool):
-        raise StrategyError(f"boundscheck = {boundscheck!r}: must be True or False")
+        raise StrategyError(
+            f"{function!r} is no function that numba could compile", code="function"
+        )
+    for name, value in (("boundscheck", boundscheck), ("reports", reports)):
+        if not isinstance(value, bool):
+            raise StrategyError(f"{name} = {value!r}: must be True or False", code="argument")
     strategy_signature(None if state is None else _checked(state).dtype)
     _require_arguments(function, len(ARGUMENTS) - (state is None))
     kept: list[BaseException] = []
-    strategy = Strategy(_compiled(function, state, boundscheck, kept), user_data=state)
+    made = _compiled(function, state, boundscheck, kept, reports=reports, one_record=one_record)
+    strategy = Strategy(made, user_data=state)
     strategy._keeps_exceptions(kept)
     return strategy
 
 
 def _checked(state: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not isinstance(state, np.ndarray) or state.dtype.hasobject:
-        raise StrategyError("state must be an array of numbers or of plain records")
+        raise StrategyError("state must be an array of numbers or of plain records", code="memory")
     return state
 
 
@@ -120,15 +165,19 @@ def _compiled(
     state: npt.NDArray[Any] | None,
     boundscheck: bool,
     kept: list[BaseException],
+    **options: bool,
 ) -> Any:
     from velox.runtime.numba_compiler import compiled_strategy  # noqa: PLC0415 - it imports numba
 
     try:
-        return compiled_strategy(function, state, boundscheck, kept)
+        return compiled_strategy(function, state, boundscheck, kept, **options)
     except StrategyError:
         raise
     except Exception as error:  # whatever comes out of a compiler
-        raise StrategyError(f"numba cannot compile {_name(function)}: {_gist(error)}") from error
+        raise StrategyError(
+            f"numba cannot compile {_name(function)}{_place(function, error)}: {_gist(error)}",
+            code="compile",
+        ) from error
 
 
 def _require_arguments(function: Function, count: int) -> None:
@@ -136,7 +185,8 @@ def _require_arguments(function: Function, count: int) -> None:
         inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError) as error:
         raise StrategyError(
-            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}"
+            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}",
+            code="function",
         ) from None
 
 
@@ -144,11 +194,31 @@ def _name(function: Function) -> str:
     return str(getattr(function, "__qualname__", repr(function)))
 
 
+def _place(function: Function, error: Exception) -> str:
+    """Return the file and line that numba refused, as far as that is known."""
+    if (loc := getattr(error, "loc", None)) is not None:
+        return f" ({loc.filename}:{loc.line})"
+    code = getattr(function, "__code__", None)
+    if code is None or not isinstance(error, KeyError):
+        return ""
+    # A record has no such field, and numba says no more than its name.
+    for each in dis.get_instructions(code):
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR") and repr(each.argval) in str(
+            error
+        ):
+            line = each.positions.lineno if each.positions else code.co_firstlineno
+            return f" ({code.co_filename}:{line})"
+    return ""
+
+
 def _gist(error: Exception) -> str:
     """Return the line of numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if not line.startswith("Failed in")), "")
     # What a called function refuses stands further down.
-    found = next((line for line in lines if line.startswith("TypingError: ")), found)
+    refused = (line for line in lines if line.startswith("TypingError: "))
+    found = next((line for line in refused if "Failed in" not in line), found)
+    if isinstance(error, KeyError):
+        return f"a record has no field {lines[-1] if lines else ''}"
     found = f"{type(error).__name__}: {found.removeprefix('TypingError: ')}"
     return found if len(found) <= LONGEST else found[:LONGEST] + "…"

@@ -16,22 +16,31 @@ from velox.core.choices import ClockSource
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument
+from velox.core.limits import Limits
 from velox.core.order_book import Books, OrderBook
-from velox.core.ring import BundleRing, TransactionRing
+from velox.core.orders import OrderTable
+from velox.core.ring import BundleRing, ReportRing, TransactionRing
+from velox.core.risk import RiskGate
 from velox.errors import ConfigError, PipelineError, StageGroupError
 from velox.runtime.book_stage import BookStage
 from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.checks import ChecksumChecks, DepthChecks
+from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.hardware import describe_machine, usable_cpus
+from velox.runtime.hiccups import Hiccups
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
+from velox.runtime.lateness import lateness_warning
 from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for, refuse_other_scales
+from velox.runtime.order_report import OrderReport, order_report
 from velox.runtime.output import Output
 from velox.runtime.placement import Plan, plan
 from velox.runtime.report import Report, Statistics, markets_of
+from velox.runtime.report_port import ReportPort
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
+from velox.runtime.snapshot import RingState, RunnerState, Snapshot, markets_now
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import ROOM, Strategy
 from velox.runtime.threads import Latch, RunnerThreads
@@ -97,10 +106,13 @@ class Pipeline:
     output : Output, optional
         Where bundles go; `DiscardOutput` if not given.
     strategy : Strategy, numba.cfunc, ctypes function, PyCapsule or int, optional
-        It is called after each applied record and writes the records to emit. The default forwards
-        each applied record.
+        It is called after each applied record and writes the records to emit. One that takes
+        reports is also called for each report and timer. The default forwards each applied record.
     books : Books, OrderBook, or sequence of Instrument, optional
         The markets. By default, books that fit what the ingress trades in.
+    risk : RiskGate or Limits, optional
+        Limits the orders of a strategy that takes reports, and tracks them and the account. The
+        strategy's view then has its orders and its position. One gate is for one pipeline.
     checks : DepthChecks or ChecksumChecks, optional
         What the books must hold, and when, while an ingress replays a recording.
     config : PipelineConfig, optional
@@ -112,9 +124,10 @@ class Pipeline:
 
     Notes
     -----
-    Thread-safety: `start`, `stop`, `run` and `report` belong to one thread; `statistics` may be
-    called from any. A pipeline runs once, in the process that starts it: after a fork, the child
-    has none of its threads, and its `stop` does nothing.
+    Thread-safety: `start`, `run` and `step` belong to one thread, and so does `stop` with placement
+    ``"invoker"``. Everything else may be called from any thread: `stop` any number of times,
+    `report` after the stop, the others also while it runs. A pipeline runs once, in the process
+    that starts it: after a fork, the child has none of its threads, and its `stop` does nothing.
 
     Examples
     --------
@@ -132,6 +145,7 @@ class Pipeline:
         *,
         strategy: object = None,
         books: Books | OrderBook | Sequence[Instrument] | None = None,
+        risk: RiskGate | Limits | None = None,
         checks: DepthChecks | ChecksumChecks | None = None,
         config: PipelineConfig | None = None,
     ) -> None:
@@ -139,10 +153,10 @@ class Pipeline:
         self.ingresses = _checked_ingresses(ingress, config.lanes)
         self.output = _checked_output(output)
         self.books = books_for(self.ingresses, config, given=books)
-        if strategy is not None:
-            refuse_other_scales(self.books.values(), field="strategy")
         if strategy is not None and not isinstance(strategy, Strategy):
             strategy = Strategy(strategy)
+        self._report_port = self._checked_feedback(strategy)
+        self.risk: RiskGate | None = self._checked_risk(risk)
         if strategy is not None and config.transaction_capacity < ROOM:
             raise ConfigError(
                 f"must be at least {ROOM} with a strategy, which can emit {ROOM} records in one "
@@ -167,7 +181,9 @@ class Pipeline:
             ],
         )
         self._runners = self._make_runners()
-        self._threads = RunnerThreads([] if self.plan.placement == "invoker" else self._runners)
+        self._threads = RunnerThreads(
+            [] if self.plan.placement == "invoker" else self._runners, strict=config.strict
+        )
         self._state = "new"
         self._process = os.getpid()
         self._start_ns: int | None = None
@@ -177,6 +193,39 @@ class Pipeline:
         self._errors: list[Exception] = []
 
     # Building
+
+    def _checked_feedback(self, strategy: Strategy | None) -> ReportPort | None:
+        """Return where reports come in, if the strategy takes any."""
+        if strategy is None or not strategy.reports:
+            if strategy is not None:
+                # Its view does not tell the scale.
+                refuse_other_scales(self.books.values(), field="strategy")
+            if self.config.timer_ns is not None:
+                raise ConfigError(
+                    "needs a strategy that takes reports and timers",
+                    field="timer_ns",
+                    value=self.config.timer_ns,
+                )
+            return None
+        if self.config.lanes > 1:
+            raise ConfigError(
+                "must be 1 with a strategy that takes reports",
+                field="lanes",
+                value=self.config.lanes,
+            )
+        ring = ReportRing(self.config.report_capacity, huge_pages=self.config.huge_pages)
+        return ReportPort(ring, [each.market for each in self.books.values()])
+
+    def _checked_risk(self, risk: RiskGate | Limits | None) -> RiskGate | None:
+        """Return the gate, made of limits if those are given."""
+        if risk is not None and self._report_port is None:
+            raise ConfigError(
+                "needs a strategy that takes reports, which tell what became of its orders",
+                field="risk",
+            )
+        if risk is None or isinstance(risk, RiskGate):
+            return risk
+        return RiskGate(OrderTable(), risk)
 
     def _plan_threads(self) -> None:
         names = stage_names(self.config.lanes)
@@ -247,6 +296,9 @@ class Pipeline:
                 self.clock,
                 self._control,
                 strategy=self._strategy,
+                reports=None if self._report_port is None else self._report_port.ring,
+                timer_ns=config.timer_ns,
+                gate=self.risk,
                 verifier=verifier,
                 batch=config.batch,
                 on_bad_order=config.on_bad_order,
@@ -269,11 +321,14 @@ class Pipeline:
         self.output.instruments = tuple(each.instrument for each in self.books.values())
         self._stages["bundle"] = self._bundle_stage
         self._stages["output"] = self.output
-        self._rings: dict[str, TransactionRing | BundleRing] = {
+        self._rings: dict[str, TransactionRing | BundleRing | ReportRing] = {
             **{f"{each.name}": each.ring for each in self.ingresses},
             **{f"orderbook{i if config.lanes > 1 else ''}": r for i, r in enumerate(to_bundle)},
             "bundle": bundles,
         }
+
+        if self._report_port is not None:
+            self._rings["reports"] = self._report_port.ring
 
     def _transaction_ring(self) -> TransactionRing:
         return TransactionRing(self.config.transaction_capacity, huge_pages=self.config.huge_pages)
@@ -289,7 +344,7 @@ class Pipeline:
         return [
             Runner(
                 each.name,
-                [self._stages[name] for name in each.stages],
+                self._stages_of(each.stages),
                 self.clock,
                 idle=self.plan.idle,
                 cpu=each.cpu,
@@ -298,15 +353,25 @@ class Pipeline:
             for each in self.plan.runners
         ]
 
+    def _stages_of(self, names: Sequence[str]) -> list[Stage]:
+        """Return the stages of one thread. The output's follower comes behind the bundles."""
+        stages = [self._stages[name] for name in names]
+        if "bundle" in names and self.output.follower is not None:
+            stages.insert(names.index("bundle") + 1, self.output.follower)
+        return stages
+
     # Running
 
     def start(self) -> None:
         """Start the threads. Returns once each is pinned and about to run.
 
+        A thread that the system refuses to pin runs unpinned; `warnings` then says so.
+
         Raises
         ------
         PipelineError
-            The pipeline was started before, or a thread could not be pinned.
+            The pipeline was started before, or a thread could not be pinned and the configuration
+            is `strict`.
         CaptureError
             The output's file could not be created.
         """
@@ -321,6 +386,8 @@ class Pipeline:
                 begun.append(stage)
             self._start_ns = self.clock.now()
             self._threads.start()
+            if self._threads.unpinned:
+                self.plan = self.plan.without_pins(self._threads.unpinned)
             # A program that forgets to stop still ends in order.
             atexit.register(self.stop)
         except BaseException:
@@ -541,9 +608,74 @@ class Pipeline:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """tuple of str: Advice that is known before the start. `report` has it too."""
+        """tuple of str: Advice that is known so far: more may come with `start` and `report`."""
         refusal = self.huge_pages.refusal
         return self.plan.warnings if refusal is None else (*self.plan.warnings, refusal)
+
+    @property
+    def reports(self) -> ReportPort:
+        """ReportPort: Where the executor of the strategy's orders pushes its reports.
+
+        Raises
+        ------
+        PipelineError
+            The strategy takes no reports.
+        """
+        if self._report_port is None:
+            raise PipelineError("reports of a pipeline whose strategy takes none")
+        return self._report_port
+
+    def feedback(self) -> Feedback | None:
+        """Account for the reports and timers; None if the strategy takes none.
+
+        Any thread may call it. The counts add up once the pipeline has stopped.
+        """
+        if self._report_port is None:
+            return None
+        heard = self._book_stages[0].heard
+        ring = self._report_port.ring.statistics()
+        return Feedback(
+            pushed=ring.pushed,
+            heard=heard.pop("heard"),
+            refused=heard,
+            left=ring.pushed - ring.popped,
+            full=ring.full,
+            timers=self._book_stages[0].timers,
+        )
+
+    def orders(self) -> OrderReport | None:
+        """Account for the strategy's orders; None without a risk gate.
+
+        Any thread may call it. The counts add up once the pipeline has stopped.
+        """
+        if self.risk is None:
+            return None
+        markets = [each.market for each in self.books.values()]
+        return order_report(self.risk, markets, untold=self._book_stages[0].untold)
+
+    def settle(self) -> int:
+        """Take the reports that arrived after the pipeline had stopped, without the strategy.
+
+        Call it as often as you like after `stop`, until the last order has its end.
+
+        Returns
+        -------
+        int
+            How many reports were taken.
+
+        Raises
+        ------
+        PipelineError
+            The pipeline has not been stopped.
+        """
+        if self._state != "stopped":
+            raise PipelineError("settle of a pipeline that has not been stopped")
+        return self._book_stages[0].settle()
+
+    @property
+    def pins_refused(self) -> bool:
+        """bool: Whether the system has refused to pin a thread, which runs without."""
+        return bool(self._threads.unpinned)
 
     def statistics(self) -> Statistics:
         """Read the counters, also while the pipeline runs.
@@ -631,8 +763,41 @@ class Pipeline:
             "total": self.output.total.snapshot(),
         }
 
-    def report(self) -> Report:
+    def snapshot(self) -> Snapshot:
+        """Read everything that a screen or a monitor shows, also while the pipeline runs.
+
+        Returns
+        -------
+        Snapshot
+
+        Notes
+        -----
+        Thread-safety: any thread. It takes some 0.1 ms of the calling thread, and no runner waits
+        for it.
+        """
+        latency = self.latency()
+        ledger = self.ledger()
+        return Snapshot(
+            state=self._state,
+            elapsed_s=self._elapsed_ns() / 1e9,
+            ledger=ledger,
+            forwarding=self._strategy is None,
+            latency=latency,
+            rings=tuple(RingState.of(name, ring) for name, ring in self._rings.items()),
+            runners=tuple(RunnerState.of(each) for each in self._runners),
+            markets=markets_now(self.books),
+            late_count=sum(each.late_count for each in self.ingresses),
+            timeouts=sum(each.timeouts for each in self._book_stages),
+        )
+
+    def report(self, hiccups: Sequence[Hiccups] = ()) -> Report:
         """Report the run.
+
+        Parameters
+        ----------
+        hiccups : sequence of Hiccups
+            The host's, measured after the run. A warning about late records tells them apart from
+            a rate that is too high.
 
         Returns
         -------
@@ -664,11 +829,19 @@ class Pipeline:
             timeouts=sum(each.timeouts for each in self._book_stages),
             verification=book_stage.verifier.result() if book_stage.verifier else None,
             forwarding=self._strategy is None,
-            warnings=(*self.warnings, *self._warnings(ledger)),
+            warnings=(*self.warnings, *self._warnings(ledger, hiccups)),
             markets=markets_of(self.books),
+            strategy=self._strategy_source(),
+            feedback=self.feedback(),
+            orders=self.orders(),
         )
 
-    def _warnings(self, ledger: Ledger) -> list[str]:
+    def _strategy_source(self) -> StrategySource | None:
+        if self._strategy is None:
+            return None
+        return self._strategy.source or StrategySource(self._strategy.name)
+
+    def _warnings(self, ledger: Ledger, hiccups: Sequence[Hiccups]) -> list[str]:
         warnings = []
         if ledger.dropped:
             share = ledger.dropped / ledger.generated
@@ -676,21 +849,26 @@ class Pipeline:
                 f"{ledger.dropped} records ({share:.2%}) were dropped because the ingress ring was "
                 "full: lower the rate, enlarge transaction_capacity, or choose on_full='block'"
             )
-        behind_ns = max(each.behind_ns for each in self.ingresses)
-        # A host that takes the core away once costs some ms. A rate that is too high costs more the
-        # longer the run takes.
-        if behind_ns > max(20_000_000, self._elapsed_ns() // 100):
-            warnings.append(
-                f"the ingress ended {behind_ns / 1e6:.1f} ms behind its schedule: the rate is more "
-                "than this placement carries"
-            )
+        behind = max(self.ingresses, key=lambda each: each.behind_ns)
+        lateness = lateness_warning(
+            behind.behind_ns, self._elapsed_ns(), behind.late.snapshot(), hiccups
+        )
+        if lateness is not None:
+            warnings.append(lateness)
         for reason, number in ledger.rejected.items():
             if number:
                 warnings.append(f"the book rejected {number} records: {reason}")
         for reason, number in ledger.blocked.items():
             if number:
-                warnings.append(
-                    f"{number} records of the strategy were blocked: {reason}; "
-                    "on_bad_order='stop' names the first"
-                )
+                hint = "" if reason.startswith("risk_") else "; on_bad_order='stop' names the first"
+                warnings.append(f"{number} records of the strategy were blocked: {reason}{hint}")
+        feedback = self.feedback()
+        for reason, number in (feedback.refused if feedback else {}).items():
+            if number:
+                warnings.append(f"{number} reports were refused: {reason}")
+        orders = self.orders()
+        if orders is not None and orders.untold:
+            warnings.append(
+                f"the strategy did not hear of {orders.untold} blocked orders: it made too many"
+            )
         return warnings

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from velox.core.histogram import LatencyHistogram
 from velox.core.order_book import Books
 from velox.core.records import from_fixed
+from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
+from velox.runtime.order_report import OrderReport
 from velox.runtime.placement import Plan
 from velox.runtime.report_text import (
     MARKETS_SHOWN,
@@ -151,6 +153,12 @@ class Report:
         What a person can act on.
     markets : tuple of MarketReport
         In the order of their ids.
+    strategy : StrategySource or None
+        What the strategy was; None for the default.
+    feedback : Feedback or None
+        The reports and timers of a strategy that takes them.
+    orders : OrderReport or None
+        The strategy's orders and its account, with a risk gate.
     """
 
     ledger: Ledger
@@ -167,6 +175,9 @@ class Report:
     forwarding: bool = True
     warnings: tuple[str, ...] = ()
     markets: tuple[MarketReport, ...] = ()
+    strategy: StrategySource | None = None
+    feedback: Feedback | None = None
+    orders: OrderReport | None = None
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), *(f"warning: {each}" for each in self.warnings)]).strip()
@@ -199,6 +210,9 @@ class Report:
         for number, market in enumerate(self.markets[:MARKETS_SHOWN]):
             lines.append(row("" if number else "market", str(market)))
         lines += more_markets(len(self.markets))
+        if self.strategy is not None:
+            lines.append(row("strategy", str(self.strategy)))
+        lines += self.order_lines()
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -208,6 +222,16 @@ class Report:
             lines += ["", *verification(self.verification)]
         return lines
 
+    def order_lines(self) -> list[str]:
+        """Return what the strategy heard of its orders, and its account; empty if it heard none."""
+        lines = []
+        if self.feedback is not None:
+            lines.append(row("reports", str(self.feedback)))
+        if self.orders is not None:
+            lines.append(row("orders", str(self.orders)))
+            lines += [row("", each) for each in self.orders.lines()]
+        return lines
+
     @property
     def throughput_per_s(self) -> float:
         """float: Records delivered a second."""
@@ -215,10 +239,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """bool: Whether the ledger balances and no check of a verification failed."""
+        """bool: Whether ledger and reports balance, and no check of a verification failed."""
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
-        return all(each.holds for each in equations) and not mismatched
+        heard = self.feedback is None or self.feedback.balanced
+        ordered = self.orders is None or self.orders.balanced
+        return all(each.holds for each in equations) and heard and ordered and not mismatched
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
@@ -237,8 +263,13 @@ class Report:
             "full": self.full,
             "timeouts": self.timeouts,
             "markets": [each.to_dict() for each in self.markets],
+            "strategy": self.strategy.to_dict() if self.strategy else None,
             "warnings": list(self.warnings),
         }
+        if self.feedback is not None:
+            result["feedback"] = self.feedback.to_dict()
+        if self.orders is not None:
+            result["orders"] = self.orders.to_dict()
         if self.verification is not None:
             result["verify"] = {
                 "checked": self.verification.checked,

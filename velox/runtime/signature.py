@@ -22,13 +22,15 @@ STRATEGY_CTYPE = ctypes.CFUNCTYPE(
 )
 
 
-def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
+def strategy_signature(user_data: np.dtype[Any] | None = None, *, reports: bool = False) -> Any:
     """The numba signature of a strategy, for ``@numba.cfunc``.
 
     Parameters
     ----------
     user_data : numpy.dtype, optional
         The dtype of the elements of the strategy's `user_data`; bytes if not given.
+    reports : bool
+        Whether the strategy takes reports and timers. `book` is then the longer view.
 
     Returns
     -------
@@ -53,4 +55,4 @@ def strategy_signature(user_data: np.dtype[Any] | None = None) -> Any:
         raise StrategyError("numba is not installed: pip install 'numba>=0.61'") from error
     from velox.runtime.numba_compiler import signature  # noqa: PLC0415 - it imports numba
 
-    return signature(user_data)
+    return signature(user_data, reports=reports)

@@ -22,8 +22,14 @@ cdef extern from "Python.h":
 
 cdef extern from "velox/strategy.h":
     const char *CAPSULE_NAME "VELOX_STRATEGY_CAPSULE"
+    const char *FEEDBACK_CAPSULE_NAME "VELOX_FEEDBACK_CAPSULE"
     enum:
         PUBLISHED_ROOM "VELOX_STRATEGY_ROOM"
+        PUBLISHED_VERSION "VELOX_VIEW_VERSION"
+    ctypedef struct published_strategy_view "velox_view":
+        pass
+    ctypedef struct published_order "velox_order":
+        pass
     ctypedef struct published_view "velox_book_view":
         pass
     ctypedef struct published_transaction "velox_transaction":
@@ -39,6 +45,16 @@ cdef void assert_layout() noexcept nogil:
     STATIC_ASSERT(<size_t>&(<book_view *>NULL).position == 32)
     STATIC_ASSERT(<size_t>&(<book_view *>NULL).book == 64)
     STATIC_ASSERT(<size_t>&(<book_view *>NULL).depth == 72)
+    STATIC_ASSERT(sizeof(order_slot) == sizeof(published_order))
+    STATIC_ASSERT(sizeof(order_slot) == 64)
+    STATIC_ASSERT(<size_t>&(<order_slot *>NULL).state == 40)
+    STATIC_ASSERT(sizeof(strategy_view) == sizeof(published_strategy_view))
+    STATIC_ASSERT(sizeof(strategy_view) == 256)
+    STATIC_ASSERT(<size_t>&(<strategy_view *>NULL).inventory == 96)
+    STATIC_ASSERT(<size_t>&(<strategy_view *>NULL).orders == 136)
+    STATIC_ASSERT(<size_t>&(<strategy_view *>NULL).timer_at_ns == 152)
+    STATIC_ASSERT(<size_t>&(<strategy_view *>NULL).reserved == 176)
+    STATIC_ASSERT(VIEW_VERSION == PUBLISHED_VERSION)
 
 
 assert_layout()
@@ -49,6 +65,7 @@ KEPT_EXCEPTIONS = 1 << 16
 # How many records a strategy may emit at one record.
 ROOM = STRATEGY_ROOM
 PARAMETERS = 5
+VIEW_PARAMETER = 1
 ROOM_PARAMETER = 3
 
 
@@ -136,7 +153,8 @@ cdef int require_elements(object function, object dtype) except -1:
     if from_dtype(dtype) != element:
         raise StrategyError(
             f"user_data is an array of {dtype}, and {function._pyfunc.__name__} takes it for one "
-            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)")
+            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)",
+            code="elements")
     return 0
 
 
@@ -147,7 +165,7 @@ cdef int require_alike(object former, object user_data) except -1:
             and user_data.shape == former.shape):
         raise StrategyError(
             f"user_data: the strategy was made for an array of {former.dtype} and shape "
-            f"{former.shape}")
+            f"{former.shape}", code="memory")
     return 0
 
 
@@ -161,10 +179,21 @@ cdef size_t address_of(object function) except 0:
     else:
         raise StrategyError(
             f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule "
-            f"named {CAPSULE_NAME.decode()!r}, the address of a C function, or a Strategy")
+            f"named {CAPSULE_NAME.decode()!r} or {FEEDBACK_CAPSULE_NAME.decode()!r}, the address "
+            "of a C function, or a Strategy", code="function")
     if not address or not 0 < address < 2**64:
-        raise StrategyError(f"{function!r}: {address!r} is the address of no function")
+        raise StrategyError(f"{function!r}: {address!r} is the address of no function",
+                            code="function")
     return address
+
+
+cdef bint takes_view(object function) except -1:
+    """Whether a function of numba's is declared with the long view."""
+    declared = getattr(getattr(function, "_sig", None), "args", None)
+    if declared is None or len(declared) != PARAMETERS:
+        return False
+    element = getattr(declared[VIEW_PARAMETER], "dtype", None)
+    return getattr(element, "name", None) == "velox_view"
 
 
 @cython.final
@@ -177,18 +206,28 @@ cdef class Strategy:
         int32_t f(const velox_transaction *record, const velox_book_view *book,
                   velox_transaction *out, uint32_t room, void *user_data)
 
+    A strategy that takes reports also gets what became of its orders, and timers, through the same
+    function. Its signature is ``velox_feedback_strategy``: `book` is then a ``velox_view``.
+
     Parameters
     ----------
     function : numba.cfunc, ctypes function, PyCapsule, int or Strategy
-        A capsule's name must be ``"velox_strategy/2"``; its context is the `user_data`. An int is
-        the address of a function.
+        A capsule's name must be ``"velox_strategy/2"``, or ``"velox_strategy/3"`` for a strategy
+        that takes reports; its context is the `user_data`. An int is the address of a function.
     user_data : ndarray, int or None
         What the function gets as its last argument: a writable array's memory, or an address. For a
         Strategy that has an array already, None or one of the same dtype and shape.
+    reports : bool, optional
+        Whether the function takes reports and timers. By default it does if it is declared so: by
+        the capsule's name, or by a numba signature of ``strategy_signature(reports=True)``. A
+        ctypes function or an address says nothing, so by default it takes none.
 
     Attributes
     ----------
     name : str
+    reports : bool
+    source : StrategySource or None
+        Where it comes from, if `velox.strategy.load` loaded it.
 
     Raises
     ------
@@ -205,46 +244,94 @@ cdef class Strategy:
     process: no check can prevent that.
     """
 
-    def __init__(self, function, user_data=None):
+    def __init__(self, function, user_data=None, *, reports=None):
+        cdef const char *capsule_name
+        if reports is not None and not isinstance(reports, bool):
+            raise StrategyError(
+                f"reports = {reports!r}: must be True, False or None", code="argument")
+        declared = None             # whether what was given says that it takes reports
         if isinstance(function, Strategy):
+            declared = function.reports
             self.function = (<Strategy>function).function
+            self.feedback = (<Strategy>function).feedback
             self.user_data = (<Strategy>function).user_data
             self.name = (<Strategy>function).name
+            self.source = (<Strategy>function).source
         elif PyCapsule_CheckExact(function):
-            if PyCapsule_GetName(function) == NULL \
-                    or PyCapsule_GetName(function) != bytes(CAPSULE_NAME):
+            capsule_name = PyCapsule_GetName(function)
+            if capsule_name == NULL or capsule_name not in (
+                    bytes(CAPSULE_NAME), bytes(FEEDBACK_CAPSULE_NAME)):
                 raise StrategyError(
-                    f"the capsule's name must be {CAPSULE_NAME.decode()!r}; it is {function!r}")
-            self.function = <strategy_function>PyCapsule_GetPointer(function, CAPSULE_NAME)
+                    f"the capsule's name must be {CAPSULE_NAME.decode()!r} or "
+                    f"{FEEDBACK_CAPSULE_NAME.decode()!r}; it is {function!r}", code="function")
+            declared = capsule_name == bytes(FEEDBACK_CAPSULE_NAME)
+            self.take(PyCapsule_GetPointer(function, capsule_name), declared)
             self.user_data = PyCapsule_GetContext(function)
             self.name = "capsule"
         else:
-            self.function = <strategy_function>address_of(function)
+            if hasattr(function, "_sig"):
+                declared = takes_view(function)
+            self.take(<void *>address_of(function), bool(declared if reports is None else reports))
             self.name = getattr(getattr(function, "_pyfunc", function), "__name__",
                                 type(function).__name__)
+        if reports is not None and declared is not None and reports != declared:
+            raise StrategyError(
+                f"reports = {reports}: {self.name} is declared "
+                f"{'with' if declared else 'without'} them")
         if isinstance(function, Strategy):
             for former in (<Strategy>function).kept:
                 if isinstance(former, np.ndarray):
                     require_alike(former, user_data)
         if isinstance(user_data, np.ndarray):
             if not (user_data.flags.c_contiguous and user_data.flags.writeable):
-                raise StrategyError("user_data must be a contiguous, writable array")
+                raise StrategyError("user_data must be a contiguous, writable array", code="memory")
             if user_data.dtype.hasobject:
-                raise StrategyError("user_data holds Python objects, which a strategy cannot touch")
+                raise StrategyError(
+                    "user_data holds Python objects, which a strategy cannot touch", code="memory")
             require_elements(function, user_data.dtype)
             self.user_data = <void *><size_t>user_data.ctypes.data
         elif isinstance(user_data, int) and not isinstance(user_data, bool):
             self.user_data = <void *><size_t>user_data
         elif user_data is not None:
             raise StrategyError(
-                f"user_data must be an array, an address or None, not {type(user_data).__name__}")
+                f"user_data must be an array, an address or None, not {type(user_data).__name__}",
+                code="memory")
         self.kept = (function, user_data)
         if isinstance(function, Strategy):
             self.exceptions = (<Strategy>function).exceptions
 
+    @property
+    def state(self):
+        """ndarray or None: The array that the function gets as its user data, if it is one."""
+        for each in self.kept:
+            if isinstance(each, np.ndarray):
+                return each
+            if isinstance(each, Strategy):
+                return (<Strategy>each).state
+        return None
+
+    def _keeps(self, owner):
+        """Keep an object alive as long as the strategy."""
+        self.kept = (*self.kept, owner)
+
+    cdef void take(self, void *address, bint reports) noexcept:
+        if reports:
+            self.feedback = <feedback_function>address
+        else:
+            self.function = <strategy_function>address
+
+    @property
+    def reports(self):
+        """bool: Whether it also takes reports of its orders, and timers."""
+        return self.feedback != NULL
+
     def _keeps_exceptions(self, list exceptions not None):
         """Say where the function puts what it raises; for `velox.numba_strategy`."""
         self.exceptions = exceptions
+
+    def _comes_from(self, source):
+        """Say what the strategy is, and what it was given; for the report of a run."""
+        self.source = source
 
     cdef object exception_of(self, int answer):
         """The exception that an answer stands for, or None."""
@@ -263,4 +350,10 @@ cdef Strategy new_strategy(strategy_function function, void *user_data, object o
     strategy.user_data = user_data
     strategy.name = "cython"
     strategy.kept = (owner,)
+    return strategy
+
+
+cdef Strategy new_feedback_strategy(feedback_function function, void *user_data, object owner):
+    cdef Strategy strategy = new_strategy(NULL, user_data, owner)
+    strategy.feedback = function
     return strategy

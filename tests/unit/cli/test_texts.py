@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import velox
-from velox.cli.options import WITHOUT_OPTION, option_of
+from velox.cli.options import option_of
 from velox.cli.parser import COMMANDS, parsers
 from velox.config import PipelineConfig
 
@@ -102,9 +102,6 @@ def test_every_setting_is_an_option_of_a_run_with_its_default_in_the_help() -> N
     _, run = parsers("run")
     options = {action.dest: action for action in run._actions}
     for name, setting in PipelineConfig.settings().items():
-        if name in WITHOUT_OPTION:
-            assert name not in options
-            continue
         action = options[name]
         assert action.option_strings == [option_of(name)]
         assert setting.help in (action.help or "")
@@ -116,7 +113,7 @@ def test_every_setting_is_an_option_of_a_run_with_its_default_in_the_help() -> N
 def test_a_replay_has_every_setting_but_the_lanes() -> None:
     _, replay = parsers("replay")
     missing = set(PipelineConfig.settings()) - {action.dest for action in replay._actions}
-    assert missing == {"lanes", *WITHOUT_OPTION}
+    assert missing == {"lanes"}
 
 
 def test_the_table_of_settings_is_made_from_their_definitions() -> None:

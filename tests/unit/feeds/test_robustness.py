@@ -126,7 +126,69 @@ KRAKEN = lines(
     },
     stamp="17000000000 ",
 )
-SESSIONS = {"bybit": BYBIT, "kraken": KRAKEN}
+COINBASE_EVENTS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "l2_data",
+        {
+            "type": "snapshot",
+            "product_id": "A",
+            "updates": [
+                {"side": "bid", "price_level": "1.4", "new_quantity": "1"},
+                {"side": "offer", "price_level": "1.6", "new_quantity": "2"},
+            ],
+        },
+    ),
+    ("heartbeats", {"heartbeat_counter": 5}),
+    (
+        "l2_data",
+        {
+            "type": "update",
+            "product_id": "A",
+            "updates": [{"side": "bid", "price_level": "1.4", "new_quantity": "0"}],
+        },
+    ),
+    (
+        "market_trades",
+        {
+            "type": "update",
+            "trades": [
+                {"product_id": "A", "trade_id": "7", "side": "BUY", "price": "1.6", "size": "1"}
+            ],
+        },
+    ),
+]
+COINBASE = lines(
+    *(
+        {
+            "channel": channel,
+            "timestamp": "2023-02-09T20:32:50.714964855Z",
+            "sequence_num": number,
+            "events": [event],
+        }
+        for number, (channel, event) in enumerate(COINBASE_EVENTS)
+    ),
+    stamp="17000000000 ",
+)
+HYPERLIQUID_LEVELS = [[{"px": "1.4", "sz": "1", "n": 1}], [{"px": "1.6", "sz": "2", "n": 2}]]
+HYPERLIQUID = lines(
+    {
+        "channel": "subscriptionResponse",
+        "data": {"method": "subscribe", "subscription": {"type": "l2Book", "coin": "B"}},
+    },
+    {"channel": "l2Book", "data": {"coin": "A", "time": 17, "levels": HYPERLIQUID_LEVELS}},
+    {"channel": "bbo", "data": {"coin": "A", "time": 17, "bbo": [None, HYPERLIQUID_LEVELS[1][0]]}},
+    {
+        "channel": "trades",
+        "data": [{"coin": "A", "side": "B", "px": "1.6", "sz": "1", "time": 18, "tid": 7}],
+    },
+    stamp="17000000000 ",
+)
+SESSIONS = {
+    "bybit": BYBIT,
+    "coinbase": COINBASE,
+    "hyperliquid": HYPERLIQUID,
+    "kraken": KRAKEN,
+}
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:

@@ -58,8 +58,8 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
             f"--verify: {options.paths[0]} holds nothing to compare a book with; it needs "
-            "LOBSTER's orderbook file, Binance's bookTicker, the checksums of OKX or Kraken, or "
-            "Bybit's orderbook.1 beside a deeper topic"
+            "LOBSTER's orderbook file, Binance's bookTicker, the checksums of OKX or Kraken, "
+            "Bybit's orderbook.1 beside a deeper topic, or Hyperliquid's bbo beside l2Book"
         )
     tell(recording)
     instruments = recording.instruments

@@ -195,7 +195,8 @@ def load(
         Stop after the venue event that reaches this number of transactions. Events are never cut,
         so a few more may come.
     depth : int, optional
-        The most levels a side of each depth check. LOBSTER's default is 10.
+        The most levels a side of each depth check; for LOBSTER, whose default is 10. A format
+        whose checks have no such limit refuses it.
     **options
         The options of the format: see the function ``read`` of its module, such as
         ``velox.feeds.binance.read``.
@@ -231,14 +232,7 @@ def load(
     for name, value in (("limit", limit), ("depth", depth)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")
-    if isinstance(paths, str | os.PathLike):
-        paths = (paths,)
-    try:
-        files = tuple(Path(path) for path in paths)
-    except TypeError:
-        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
-    if not files:
-        raise ConfigError("paths = (): at least one file is needed")
+    files = _files_of(paths)
     if format is None:
         format = recognise(files)
     name, chosen = _chosen(format)
@@ -251,8 +245,27 @@ def load(
             _refuse_another_format(path, name)
     source = Source(files, Faults(skip=on_error == "skip"), limit, depth)
     if chosen.built_in:
-        return chosen.read(source, **options)
-    return _checked(name, source, chosen, options)
+        recording = chosen.read(source, **options)
+    else:
+        recording = _checked(name, source, chosen, options)
+    if depth is not None and not source.depth_read:
+        raise ConfigError(
+            f"depth = {depth}: format {name!r} does not take it; its checks are as the recording "
+            "has them"
+        )
+    return recording
+
+
+def _files_of(paths: PathLike | Iterable[PathLike]) -> tuple[Path, ...]:
+    if isinstance(paths, str | os.PathLike):
+        paths = (paths,)
+    try:
+        files = tuple(Path(path) for path in paths)
+    except TypeError:
+        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
+    if not files:
+        raise ConfigError("paths = (): at least one file is needed")
+    return files
 
 
 def _checked(name: str, source: Source, chosen: _Format, options: dict[str, Any]) -> Recording:

@@ -114,7 +114,7 @@ class Faults:
             self.note(origin.error(error))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """The arguments that `load` passes to a format.
 
@@ -126,14 +126,24 @@ class Source:
         Where the format reports each line that it cannot read.
     limit : int or None
         Stop after the venue event that reaches this number of transactions.
-    depth : int or None
-        The most levels a side of each depth check; None means the format's default.
+    asked_depth : int or None
+        The most levels a side of each depth check; None means the format's default. A format reads
+        it as `depth`.
+    depth_read : bool
+        Whether the format has read `depth`. A depth that nobody reads is refused by `load`.
     """
 
     paths: tuple[Path, ...]
     faults: Faults = field(default_factory=lambda: Faults(skip=False))
     limit: int | None = None
-    depth: int | None = None
+    asked_depth: int | None = None
+    depth_read: bool = False
+
+    @property
+    def depth(self) -> int | None:
+        """int or None: The most levels a side of each depth check."""
+        self.depth_read = True
+        return self.asked_depth
 
     def reached(self, count: int) -> bool:
         """Whether `count` transactions are enough."""
