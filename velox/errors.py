@@ -41,6 +41,7 @@ __all__ = [
     "ThreadError",
     "TransactionTooLargeError",
     "TransportError",
+    "UnknownMarketError",
     "UnrepresentableError",
     "VeloxError",
 ]
@@ -182,6 +183,11 @@ class RingError(_ValueFaultError, RuntimeError):
 @dataclass(eq=False, repr=False)
 class BookError(_ValueFaultError, ValueError):
     """A book that cannot be built with these arguments, or is used by a second writer."""
+
+
+@dataclass(eq=False, repr=False)
+class UnknownMarketError(BookError, KeyError):
+    """A market of which there is no book."""
 
 
 @dataclass(eq=False, repr=False)

@@ -212,11 +212,7 @@ class Report:
         lines += more_markets(len(self.markets))
         if self.strategy is not None:
             lines.append(row("strategy", str(self.strategy)))
-        if self.feedback is not None:
-            lines.append(row("reports", str(self.feedback)))
-        if self.orders is not None:
-            lines.append(row("orders", str(self.orders)))
-            lines += [row("", each) for each in self.orders.lines()]
+        lines += self.order_lines()
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -224,6 +220,16 @@ class Report:
             lines += ["", *beside]
         if self.verification is not None:
             lines += ["", *verification(self.verification)]
+        return lines
+
+    def order_lines(self) -> list[str]:
+        """Return what the strategy heard of its orders, and its account; empty if it heard none."""
+        lines = []
+        if self.feedback is not None:
+            lines.append(row("reports", str(self.feedback)))
+        if self.orders is not None:
+            lines.append(row("orders", str(self.orders)))
+            lines += [row("", each) for each in self.orders.lines()]
         return lines
 
     @property

@@ -64,6 +64,14 @@ OKX = b"wss://venue <-> 1.5\n" + lines(
     stamp="17.25: ",
 )
 
+TARDIS = (
+    b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+    b"venue,A,1700000000000000,1700000000000001,true,bid,1.5,2\n"
+    b"venue,A,1700000000000000,1700000000000001,true,ask,1.6,1e-3\n"
+    b"venue,A,1700000000000002,1700000000000003,false,bid,1.5,0\n"
+    b"other,B,1700000000000002,1700000000000003,true,bid,1.25,7\n"
+    b"venue,A,1700000000000004,1700000000000005,true,ask,1.75,7\n"
+)
 BYBIT = lines(
     {"success": True, "ret_msg": "", "op": "subscribe"},
     {
@@ -280,6 +288,17 @@ def test_any_bytes_as_binance(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, on_error: Literal["stop", "skip"]
 ) -> None:
     check([content], "binance", on_error, tmp_path_factory, trades=True)
+
+
+@robust
+@given(mutations(TARDIS), on_errors, st.sampled_from(["clear", "continue"]))
+def test_any_bytes_as_tardis(
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    on_error: Literal["stop", "skip"],
+    on_gap: str,
+) -> None:
+    check([content], "tardis", on_error, tmp_path_factory, on_gap=on_gap)
 
 
 @robust

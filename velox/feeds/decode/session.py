@@ -102,6 +102,14 @@ class BookState:
         Updates that came before the first snapshot.
     waiting_since : hashable
         Where the first of these came from.
+    venue_time : int
+        The venue's time of the newest message that was applied, where the session notes it.
+    redundant : bool
+        Whether a message was repeated: several connections were recorded.
+    held : dict
+        Updates that came too early, by the id of the message that they continue.
+    held_since : int
+        When the first of these came.
     ids, positions : array of int
         The id of each state of the book that a ticker may state too, and the sink's count then.
     ticker_ids, tickers : array of int
@@ -116,6 +124,10 @@ class BookState:
     sequence: int | None = None
     waiting: int = 0
     waiting_since: Origin = None
+    venue_time: int = 0
+    redundant: bool = False
+    held: dict[int, Any] = field(default_factory=dict)
+    held_since: int = 0
     recent: Recent = field(default_factory=Recent)
     recent_trades: Recent = field(default_factory=Recent)
     ids: array[int] = field(default_factory=lambda: array("Q"))
@@ -150,6 +162,8 @@ class BookSession:
         How many messages were ignored, by the name of the channel, the event or the reason.
     gaps : int
         Places where messages are missing.
+    reordered : int
+        Messages that came after messages that they precede, and were applied in their place.
     books : dict
         By name: `BookState`.
     time : int or None
@@ -186,6 +200,7 @@ class BookSession:
         self.lot = lot
         self.ignored: Counter[str] = Counter()
         self.gaps = 0
+        self.reordered = 0
         self.books: dict[str, BookState] = {}
         self.time: int | None = None
         # The venue's own time of the message that is being read; 0 if it has none.

@@ -111,6 +111,7 @@ def assembled(
         levels=levels,
         ignored=session.ignored,
         gaps=session.gaps,
+        reordered=session.reordered,
         checks=checks or of_tickers,
         more=numbers_of(tickers),
         what=what,
