@@ -76,3 +76,6 @@ cdef class KrakenChecksum(BookChecksum):
     def __cinit__(self):
         self.function = kraken_checksum
         self.levels = KRAKEN_LEVELS
+
+    def __reduce__(self):
+        return KrakenChecksum, ()

@@ -265,6 +265,29 @@ def test_a_bad_line_is_named_or_skipped_and_no_book_is_silently_wrong(
     assert len(sizes(recording)) == (1 if is_book else 2)
 
 
+def test_a_message_that_cannot_be_read_empties_only_the_books_that_it_changes(
+    tmp_path: Path,
+) -> None:
+    good = event("update", [("bid", "1.5", "1")], "B")
+    bad = event("update", [("bid", "x", "1")], "C")
+    last = event("update", [("bid", "1.5", "1")], "D")
+    messages = [opening(number, name) for number, name in enumerate("ABCD")]
+    messages += [message(4, "l2_data", good, bad, last)]
+    messages += [update(5 + number, "2", name) for number, name in enumerate("ABCD")]
+    path = written(tmp_path / "feed", lines_of(*messages))
+    recording = load(path, on_error="skip")
+    records = recording.transactions[24:]
+    sets = records[records["kind"] == Kind.SET]
+    assert sets[["market", "size"]].tolist() == [(1, 1), (0, 2), (1, 2)]
+    clears = records[records["kind"] == Kind.CLEAR]
+    assert clears["market"].tolist() == [2, 2, 3, 3]
+    assert recording.ignored == {"update without a snapshot": 2}
+    without_events = messages[4].replace('"events"', '"event"')
+    messages[4] = without_events
+    emptied = load(written(tmp_path / "none", lines_of(*messages)), on_error="skip")
+    assert emptied.ignored == {"update without a snapshot": 4}
+
+
 def test_what_is_no_book_is_counted_by_name(tmp_path: Path) -> None:
     others = [
         '{"type":"error","message":"authentication failure"}',

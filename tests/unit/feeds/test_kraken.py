@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import doctest
 import json
+import pickle
 import random
 import zlib
 from decimal import Decimal
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import velox.feeds.kraken_checksum
 from tests.unit.feeds.venue import (
     Book,
     Change,
@@ -334,6 +337,15 @@ def test_the_checksum_is_of_ten_levels_asks_first(bids: int, asks: int) -> None:
             levels[side].append((f"{price / 10:.1f}", f"{Decimal(size).scaleb(-8):.8f}"))
     expected = checksum_of(*levels)
     assert KrakenChecksum().of(book) == expected - (2**32 if expected >= 2**31 else 0)
+
+
+def test_the_checksum_survives_a_pickle_and_its_example_runs() -> None:
+    copy = pickle.loads(pickle.dumps(KrakenChecksum()))
+    assert isinstance(copy, KrakenChecksum)
+    assert copy.levels == 10
+    outcome = doctest.testmod(velox.feeds.kraken_checksum)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def texts(side: list[Change], places: Places) -> list[Level]:

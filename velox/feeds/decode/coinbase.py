@@ -54,13 +54,7 @@ class CoinbaseSession(BookSession):
         if not self._follows(message, channel, origin):
             return
         if channel == "l2_data":
-            try:
-                for event in objects_of(message, "events"):
-                    self._book(event, origin)
-            except MalformedError:
-                # Its number is used up, so nothing later would tell that its changes are missing.
-                self._clear_all()
-                raise
+            self._books(message, origin)
         elif channel == "market_trades" and self.trades:
             for event in objects_of(message, "events"):
                 self._trades(event)
@@ -93,9 +87,29 @@ class CoinbaseSession(BookSession):
             self._clear_all()
         return True
 
-    def _clear_all(self) -> None:
-        for book in self.books.values():
-            if book.opened:
+    def _books(self, message: dict[str, Any], origin: Hashable) -> None:
+        """Read the events of a message.
+
+        If one cannot be read, the books of the rest are emptied: the message's number is used up,
+        so nothing later would tell that its changes are missing.
+        """
+        try:
+            events = objects_of(message, "events")
+        except MalformedError:
+            self._clear_all()
+            raise
+        for index, event in enumerate(events):
+            try:
+                self._book(event, origin)
+            except MalformedError:
+                self._clear_all([each.get("product_id") for each in events[index:]])
+                raise
+
+    def _clear_all(self, names: list[Any] | None = None) -> None:
+        """Empty the books with these names. If one of the names is invalid, empty all books."""
+        every = names is None or not all(type(each) is str for each in names)
+        for name, book in self.books.items():
+            if book.opened and (every or name in (names or ())):
                 self._clear(book)
 
     def _book(self, event: dict[str, Any], origin: Hashable) -> None:
