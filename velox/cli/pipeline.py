@@ -51,18 +51,15 @@ LOOK_AGAIN_S = 0.05
 STEPS_AT_ONCE = 64
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
+def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, until: str) -> None:
     """Give a parser the options that `configuration` and `drive` read."""
-    replays = duration is None
     where = parser.add_argument_group("where it runs")
     for name in ("placement", "cpus", "pin", "idle", "strict", "clock", "huge_pages"):
         add_setting(where, name)
     what = parser.add_argument_group("what it does")
-    until = "until the recording ends" if replays else "%(default)g"
     what.add_argument(
         "--duration",
         type=positive,
-        default=duration,
         metavar="S",
         help=f"seconds to run (default: {until})",
     )

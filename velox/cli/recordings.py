@@ -57,6 +57,14 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "what depth messages without a stream name are: auto, diff or partial",
         },
     ),
+    "view": (
+        "--view",
+        {
+            "metavar": "WORD",
+            "help": "which rows count, and at which time: local (when they arrived here), or "
+            "exchange (when they happened there)",
+        },
+    ),
     "on_gap": (
         "--on-gap",
         {
@@ -194,7 +202,8 @@ def loaded(
         with signals.immediate():
             recordings = [
                 feeds.load(
-                    *(paths, format),
+                    paths,
+                    format,
                     on_error=options.on_error,
                     limit=options.limit,
                     depth=depth,

@@ -55,6 +55,7 @@ def test_the_command_of_the_readme_rests_fills_and_cancels_orders(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "synthetic flow, 1,000/s, Poisson" in done.stdout
     chain = chain_of(path)
     assert chain["balanced"]
     assert chain["unknown"] == 0

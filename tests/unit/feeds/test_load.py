@@ -124,6 +124,26 @@ def test_the_content_tells_the_format(tmp_path: Path, format: str) -> None:
         assert np.array_equal(load(file_of(tmp_path, content)).transactions, told.transactions)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Older interfaces of venues whose newer ones are read.
+        ['{"connectionID":1,"event":"systemStatus","status":"online","version":"1.8.3"}'],
+        ['1.5: {"channelID":5,"channelName":"trade","event":"subscriptionStatus","pair":"A/B"}'],
+        ['wss://ws.kraken.com <- 1.5: {"event":"subscribe","pair":["A/B"]}', "1.5: [5,{},1,2]"],
+        ['1.5: {"event":"heartbeat"}'],
+        ['{"type":"l2update","product_id":"A-B","changes":[["buy","1.5","2"]]}'],
+        ['https://venue/products -> 1.5: [{"id":"A","base":"B","quote":"C","d":1,"e":2}]'],
+        ['configuration: {"trades":["A","B","C"],"l2_book":["A","B","C","D"]}'],
+    ],
+)
+def test_a_recording_of_no_known_format_is_not_taken_for_one(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    with pytest.raises(FeedError, match="the content does not tell"):
+        load(file_of(tmp_path, "".join(f"{line}\n" for line in lines).encode()))
+
+
 def test_a_line_that_could_be_of_two_formats_leaves_it_to_the_next(tmp_path: Path) -> None:
     reply = b'{"code":0,"msg":"","id":3}\n'
     recording = load(file_of(tmp_path, reply + EXAMPLES["okx"]))

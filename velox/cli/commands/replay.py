@@ -46,7 +46,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         help="most levels on each side that --verify compares (default: 10)",
     )
     add_reading_options(replay.add_argument_group("how it is read"))
-    add_pipeline_options(replay, duration=None)
+    add_pipeline_options(replay, replays=True, until="until the recording ends")
     replay.set_defaults(command=_replay)
 
 
