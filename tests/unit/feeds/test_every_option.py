@@ -25,6 +25,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "tick_size": (3, 1),
     "lot_size": ("0.0001", "7"),
     "time_unit": ("us",),
+    "view": ("exchange",),
     "name": ("another name",),
     "instruments": ([Instrument(name="another", market=0, tick_size=2)],),
     "levels": (64,),

@@ -337,7 +337,7 @@ def test_what_hftbacktest_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_the_command_line_converts_both_ways(tmp_path: Path) -> None:
     path = written(tmp_path, row(DEPTH | BUY, 100.25, 3.0), row(DEPTH | SELL, 101.5, 2.0, at=1))
     npy, npz = tmp_path / "a.npy", tmp_path / "b.npz"
-    assert main(["convert", str(path), "-o", str(npy), "--option", "view=exchange"]) == 0
+    assert main(["convert", str(path), "-o", str(npy), "--view", "exchange"]) == 0
     assert main(["convert", str(npy), "-o", str(npz)]) == 0
     assert book_of(load(npz)) == book_of(load(path))
     assert main(["replay", str(npz), "--placement", "invoker", "--hiccups", "0", "--quiet"]) == 0

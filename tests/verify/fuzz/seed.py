@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from velox import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind, LatencyHistogram, MarketFlow
+from velox.feeds.files.hftbacktest import EVENT_DTYPE
 from velox.runtime.capture import header
 from velox.telemetry import encode_histogram
 
@@ -141,6 +143,59 @@ def okx() -> bytes:
         {"arg": argument, "action": "snapshot", "data": [opening]},
         {"arg": argument, "action": "update", "data": [change]},
     )
+
+
+def tardis() -> bytes:
+    rows = [
+        "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount",
+        "venue,A,1700000000000000,1700000000000001,true,bid,1.5,2",
+        "venue,A,1700000000000000,1700000000000001,true,ask,1.6,1e-3",
+        "venue,A,1700000000000002,1700000000000003,false,bid,1.5,0",
+        "venue,A,1700000000000004,1700000000000005,true,bid,1.25,2",
+        "venue,A,1700000000000004,1700000000000005,true,ask,1.75,7",
+    ]
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def dbn() -> bytes:
+    """Orders of one instrument, in Databento's version 1."""
+    name = b"A".ljust(22, b"\0")
+    mapping = name + struct.pack("<III", 1, 20231101, 20231201) + b"7".ljust(22, b"\0")
+    metadata = b"X".ljust(16, b"\0") + struct.pack("<H4Q", 0, 0, 0, 0, 0) + b"\1\0\0" + bytes(47)
+    metadata += struct.pack("<5I", 0, 0, 0, 0, 1) + mapping
+    records = [
+        (0, "R", "N", 2**63 - 1, 0, 128),
+        (1, "A", "B", 99, 5, 128),
+        (2, "A", "A", 101, 5, 128),
+        (9, "T", "A", 99, 2, 0),
+        (1, "F", "B", 99, 2, 0),
+        (1, "C", "B", 99, 2, 128),
+        (2, "M", "A", 102, 3, 132),
+        (3, "A", "B", 98, 1, 128),
+    ]
+    content = b"DBN\1" + struct.pack("<I", len(metadata)) + metadata
+    for number, (identity, action, side, price, size, flags) in enumerate(records):
+        time = 1_700_000_000_000_000_000 + number
+        units = price if price > 10**9 else price * 250_000_000
+        content += struct.pack("<BBHIQ", 14, 0xA0, 1, 7, time)
+        content += struct.pack("<QqIBB", identity, units, size, flags, 0)
+        content += action.encode() + side.encode() + struct.pack("<QiI", time + 9, 0, number)
+    return content
+
+
+def hftbacktest(px: float = 1.75) -> bytes:
+    both, buy, sell = 3 << 30, 1 << 29, 1 << 28
+    rows = [
+        (4 | both | buy, 1, 2, 1.5, 2.5, 0, 0, 0),
+        (4 | both | sell, 1, 2, px, 2.5, 0, 0, 0),
+        (1 | 1 << 31 | buy, 2, 3, 1.25, 1.0, 0, 0, 0),
+        (2 | both | buy, 3, 4, 1.75, 1.0, 9, 0, 0),
+        (3 | both | buy, 4, 5, 1.5, 0.0, 0, 0, 0),
+        (1 | both | buy, 5, 6, 1.25, 1.0, 0, 0, 0),
+    ]
+    file = io.BytesIO()
+    np.savez(file, data=np.array(rows, EVENT_DTYPE))
+    return file.getvalue()
 
 
 def bybit() -> bytes:
@@ -277,6 +332,9 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "redundant": b"\0" + redundant_okx(),
             "books5": b"\1" + books5(),
         },
+        "tardis": {"stop": b"\0" + tardis(), "skip": b"\1" + tardis()},
+        "dbn": {"orders": b"\0" + dbn(), "skip_trades": b"\5" + dbn()},
+        "hftbacktest": {"levels": b"\0" + hftbacktest(), "skip": b"\1" + hftbacktest(px=0.1 + 0.2)},
         "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
         "coinbase": {"stop": b"\0" + coinbase(), "skip_trades": b"\5" + coinbase()},
         "hyperliquid": {"stop": b"\0" + hyperliquid(), "skip_trades": b"\5" + hyperliquid()},

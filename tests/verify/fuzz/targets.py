@@ -185,6 +185,22 @@ def okx(data: bytes) -> None:
     )
 
 
+def tardis(data: bytes) -> None:
+    chosen = data[0] if data else 0
+    read_as("tardis", data, on_gap=("clear", "continue")[chosen >> 3 & 1])
+
+
+def dbn(data: bytes) -> None:
+    chosen = data[0] if data else 0
+    gaps = ("clear", "continue", "stop", "clear")[chosen >> 3 & 3]
+    read_as("dbn", data, trades=bool(chosen & 4), on_gap=gaps)
+
+
+def hftbacktest(data: bytes) -> None:
+    chosen = data[0] if data else 0
+    read_as("hftbacktest", data, view=("local", "exchange")[chosen >> 3 & 1])
+
+
 def bybit(data: bytes) -> None:
     session_as("bybit", data, (None, "orderbook.50", "orderbook.1", None))
 
@@ -316,6 +332,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "lobster": lobster,
     "binance": binance,
     "okx": okx,
+    "tardis": tardis,
+    "dbn": dbn,
+    "hftbacktest": hftbacktest,
     "bybit": bybit,
     "coinbase": coinbase,
     "hyperliquid": hyperliquid,
