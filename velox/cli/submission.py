@@ -306,6 +306,8 @@ class SubmissionRun:
     ) -> None:
         self.description = destination.describe(opened)
         self._resume_command = destination.resume_command
+        # The local cluster ends with the run, and so does its book.
+        self._is_local = destination.config is None
         self._opened = opened
         self._console = console
         self._submitter = opened.submitter
@@ -422,7 +424,7 @@ class SubmissionRun:
                 f"{statistics.last_error}"
             )
         resting = self._submitter.resting
-        if resting and self._opened.on_exit == "leave":
+        if resting and self._opened.on_exit == "leave" and not self._is_local:
             warnings.append(f'{resting:,} orders rest in the book, as on_exit = "leave" says')
         if statistics.unnumbered:
             warnings.append(

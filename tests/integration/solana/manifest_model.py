@@ -157,6 +157,11 @@ class ModelChain:
     def get_block_height(self, commitment: str = "confirmed") -> int:
         return self.height
 
+    label: ClassVar = "model"
+
+    def get_slot(self, commitment: str = "confirmed") -> int:
+        return self.height
+
     def get_slot_and_height(self, commitment: str = "confirmed") -> tuple[int, int]:
         return self.height, self.height
 
