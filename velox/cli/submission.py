@@ -66,6 +66,9 @@ CHUNK = 256
 PRICED = 4096
 # The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
+# Failed orders are worth a warning if there are so many, and more than one in so many of all.
+LEAST_FAILED = 10
+MOST_FAILED_SHARE = 10
 # Signatures whose status is requested at once.
 STATUSES = 256
 
@@ -413,6 +416,12 @@ class SubmissionRun:
             warnings.append(
                 f"{ledger.shed:,} orders were shed: more came than {takes}. A larger queue would "
                 "only make them older"
+            )
+        failed = sum(ledger.failed.values())
+        if failed >= LEAST_FAILED and failed * MOST_FAILED_SHARE > ledger.delivered:
+            reason, count = max(ledger.failed.items(), key=lambda each: each[1])
+            warnings.append(
+                f"{failed:,} of {ledger.delivered:,} orders failed; {count:,} of them as: {reason}"
             )
         if ledger.unknown:
             resume = self._resume_command

@@ -150,7 +150,7 @@ class ModelChain:
     def get_balance(self, pubkey: Pubkey) -> int:
         return self.balance
 
-    def get_latest_blockhash(self) -> Blockhash:
+    def get_latest_blockhash(self, commitment: str = "confirmed") -> Blockhash:
         value = Hash(self.height.to_bytes(32, "little"))
         return Blockhash(value, self.height + 150, self.height)
 

@@ -15,10 +15,11 @@ from solders.hash import Hash
 
 from tests.support import orders
 from tests.unit.solana.orders.test_queue import ADD, CANCEL
-from velox.errors import EndpointRefusedError, JournalError
+from velox.errors import EndpointRefusedError, JournalError, RateLimitedError, RpcError
 from velox.solana.journal.file import SubmissionJournal, read_journal
 from velox.solana.journal.records import Ended
-from velox.solana.net.address import require_loopback
+from velox.solana.net.address import Address, require_loopback
+from velox.solana.net.answer import Peer
 from velox.solana.net.transport import HttpRequest, HttpResponse
 from velox.solana.orders.in_flight import Signed, reason_of
 from velox.solana.orders.outcomes import Outcome
@@ -170,3 +171,40 @@ def test_a_process_with_a_key_cannot_be_dumped() -> None:
         "assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
+def test_the_first_transaction_passes_a_preflight_at_its_commitment(
+    commitment: str, tmp_path: Path
+) -> None:
+    with market_of("box") as cluster:
+        cluster.tick(60)
+        options = {"commitment": commitment, "skip_preflight": False, "attempts": 1}
+        trader = Trader(cluster, tmp_path / "journal", options=options)
+        asked: list[str] = []
+
+        def handler(request: HttpRequest, forward: Any) -> HttpResponse:
+            if method_of(request) == "getLatestBlockhash":
+                asked.append(json.loads(request.content)["params"][0]["commitment"])
+            return forward()  # type: ignore[no-any-return]
+
+        trader.network.handler = handler
+        trader.send((ADD, 1, PRICE, 5, 0, 0))
+        assert trader.outcomes() == {Outcome.LANDED: 1}
+        assert set(asked) == {commitment}
+        trader.abandon()
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "limited"),
+    [
+        (429, "slow down", True),
+        (-32007, "50/second request limit reached", True),
+        (-32007, "Slot 5 was skipped", False),
+    ],
+)
+def test_limits_under_status_200_are_limits(code: int, message: str, limited: bool) -> None:
+    peer = Peer(Address.parse("http://127.0.0.1:1"))
+    document = {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}}
+    with pytest.raises(RateLimitedError if limited else RpcError):
+        peer.result("getSlot", 1, document)

@@ -80,7 +80,11 @@ from velox.solana.orders.queue import (
 from velox.solana.orders.reports import MAX_LOTS, MAX_PRICE, Reporter
 from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
-from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.blockhash import (
+    BLOCKHASH_VALID_BLOCKS,
+    FINALIZED_BLOCKS,
+    BlockhashCache,
+)
 from velox.solana.submit.fill_watch import FillWatch, Holding
 from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
@@ -103,8 +107,6 @@ Task: TypeAlias = Callable[[int], int]
 MAX_SUBMISSIONS_PER_STEP: Final = 16
 # How far a slot may be ahead of the newest that we know of: a minute at 400 ms.
 SLOTS_AHEAD: Final = 150
-# Blocks above a block that is final.
-FINALIZED_BLOCKS: Final = 32
 # More orders than any transaction holds.
 MAX_BATCH: Final = 1 << 10
 # The longest deadline of `close`, in seconds: about thirty years.
@@ -323,7 +325,9 @@ class Submitter:
             commitment=options.commitment,
             note=self._note,
         )
-        self._blockhashes = BlockhashCache(rpc)
+        self._blockhashes = BlockhashCache(
+            rpc, commitment="confirmed" if options.skip_preflight else options.commitment
+        )
         self._height = 0
         self._newest_slot = 0
         # Whether the last status request learned the height. Nothing is signed by an old height.
