@@ -135,14 +135,20 @@ def submission(
     options: argparse.Namespace,
     signals: Signals,
     screen: Screen,
+    *,
+    tells: bool,
 ) -> Iterator[PipelineRun | None]:
-    """Open the submission of a run; None if its orders are not submitted."""
+    """Open the submission of a run; None if its orders are not submitted.
+
+    `tells` says whether the run's strategy takes reports.
+    """
     if destination is None:
         yield None
         return
     with ExitStack() as stack:
         with signals.immediate():
-            run = stack.enter_context(destination.run(_console(options, signals, screen)))
+            console = _console(options, signals, screen)
+            run = stack.enter_context(destination.run(console, tells=tells))
         yield run
 
 
@@ -204,7 +210,7 @@ def carry(
     read, written = files_of(destination)
     refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with json_file(options.json) as file:
+    with json_file(options.json, signals) as file:
         result = command(_console(options, signals, screen))
         screen.say("", *result.ledger.format().splitlines(), *result.closing)
         for warning in result.warnings:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import velox
@@ -16,8 +18,9 @@ from velox.cli.chain import (
     finish,
     submission,
 )
+from velox.cli.monitoring import metrics_server, url_of
 from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
-from velox.cli.results import histogram_log, json_file, refuse_sharing
+from velox.cli.results import JsonResult, LogResult, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
@@ -28,12 +31,13 @@ from velox.runtime.ingress import Ingress
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
 from velox.runtime.strategy import Strategy
 from velox.runtime.strategy_loader import load
-from velox.telemetry import Course, HistogramLog, document, terminal, write_document
+from velox.telemetry import Course, document, terminal
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
@@ -47,18 +51,15 @@ LOOK_AGAIN_S = 0.05
 STEPS_AT_ONCE = 64
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
+def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, until: str) -> None:
     """Give a parser the options that `configuration` and `drive` read."""
-    replays = duration is None
     where = parser.add_argument_group("where it runs")
-    for name in ("placement", "cpus", "idle", "strict", "clock", "huge_pages"):
+    for name in ("placement", "cpus", "pin", "idle", "strict", "clock", "huge_pages"):
         add_setting(where, name)
     what = parser.add_argument_group("what it does")
-    until = "until the recording ends" if replays else "%(default)g"
     what.add_argument(
         "--duration",
         type=positive,
-        default=duration,
         metavar="S",
         help=f"seconds to run (default: {until})",
     )
@@ -108,6 +109,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         type=path,
         metavar="PATH",
         help="write the latencies of each second in HdrHistogram's log format",
+    )
+    result.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve metrics to Prometheus while it runs, as in 127.0.0.1:9464; port 0: any",
     )
     add_hiccups_option(result)
     result.add_argument("--quiet", action="store_true", help="do not print a line each second")
@@ -181,33 +187,30 @@ def drive(
     refuse_sharing(
         [*written, *_results(options)], [*read, *(("recording", each) for each in paths)]
     )
-    screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
+    errors: list[str] = []
+    screen = Screen(sys.stderr if options.json == "-" else sys.stdout, errors)
     with (
-        json_file(options.json) as file,
-        submission(destination, options, signals, screen) as submitting,
+        JsonResult(options.json, signals) as json,
+        submission(
+            destination,
+            options,
+            signals,
+            screen,
+            tells=strategy is not None and strategy.reports,
+        ) as submitting,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(
             ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
         )
-        log = stack.enter_context(histogram_log(options.hlog))
-        screen.say(
-            *terminal.opening(
-                version=velox.__version__,
-                machine=describe_machine(),
-                plan=pipeline.plan,
-                clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
-                huge_pages=pipeline.huge_pages,
-                source=source,
-            )
-        )
-        for warning in pipeline.warnings:
-            warn(warning)
-        if submitting is not None:
-            screen.say(f"to          {submitting.description}")
+        log = stack.enter_context(LogResult(options.hlog, signals, errors))
+        told = _open(pipeline, source, screen, submitting)
         course = Course()
+        metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
+        if metrics is not None:
+            screen.say(f"metrics     {url_of(metrics)}")
         pipeline.start()
-        errors: list[str] = []
+        told = _warn_of(pipeline.warnings, told)
         try:
             if submitting is not None:
                 submitting.start()
@@ -215,27 +218,26 @@ def drive(
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
-        report = pipeline.report()
-        course.finish(pipeline.statistics(), report.latency["transit"])
-        if log is not None:
-            log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
+        latency = pipeline.latency()
+        course.finish(pipeline.statistics(), latency["transit"])
+        log.write_interval(latency, pipeline.statistics().elapsed_s)
+        stack.close()
         hiccups = _hiccups_of(pipeline, options.hiccups)
+        report = pipeline.report(hiccups)
         screen.say(*terminal.closing(report, hiccups))
         reading = None if recording is None else recording.to_dict()
         if reading is not None:
             screen.say(*terminal.recording_lines(reading))
-        chain = finish(submitting, report, screen, errors) if submitting is not None else None
-        for warning in report.warnings[len(pipeline.warnings) :]:
-            warn(warning)
-        if report.verification is not None and report.verification.mismatched:
-            errors.append(
-                f"the book differs from the recording's check at {report.verification.mismatched} "
-                f"of {report.verification.checked} events"
-            )
+        chain = None
+        if submitting is not None:
+            chain = finish(submitting, report, screen, errors)
+            report = _settled(pipeline, submitting, report, screen)
+        _warn_of(report.warnings, told)
+        errors += _mismatches(report)
         if options.capture is not None and not errors:
             screen.say(f"captured {report.ledger.delivered_bundles} bundles in {options.capture}")
-        if file is not None:
-            value = document(
+        json.write(
+            lambda: document(
                 report,
                 command="run" if isinstance(ingresses[0], PoissonIngress) else "replay",
                 version=velox.__version__,
@@ -248,11 +250,64 @@ def drive(
                 recording=reading,
                 config=config,
                 seconds=course.to_list(),
-            )
-            write_document(value, file)
+            ),
+            errors,
+        )
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _warn_of(warnings: Sequence[str], told: Sequence[str] = ()) -> Sequence[str]:
+    """Print the warnings that were not told yet, and return all of them."""
+    for warning in warnings:
+        if warning not in told:
+            warn(warning)
+    return warnings
+
+
+def _open(
+    pipeline: Pipeline, source: str, screen: Screen, submitting: PipelineRun | None
+) -> Sequence[str]:
+    """Print what is about to run, and let the strategy hear of its orders.
+
+    Returns the warnings that were printed.
+    """
+    screen.say(
+        *terminal.opening(
+            version=velox.__version__,
+            machine=describe_machine(),
+            plan=pipeline.plan,
+            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+            huge_pages=pipeline.huge_pages,
+            source=source,
+        )
+    )
+    told = _warn_of(pipeline.warnings)
+    if submitting is not None:
+        submitting.attach(pipeline)
+        screen.say(f"to          {submitting.description}")
+    return told
+
+
+def _mismatches(report: Report) -> list[str]:
+    """Say how often the book differed from the recording's check."""
+    found = report.verification
+    if found is None or not found.mismatched:
+        return []
+    return [
+        f"the book differs from the recording's check at {found.mismatched} of {found.checked} "
+        "events"
+    ]
+
+
+def _settled(pipeline: Pipeline, submitting: PipelineRun, report: Report, screen: Screen) -> Report:
+    """Return the report with what was heard of the orders after the pipeline had stopped."""
+    if not submitting.settle(pipeline):
+        return report
+    settled = pipeline.report()
+    screen.say("", *settled.order_lines())
+    return replace(report, feedback=settled.feedback, orders=settled.orders)
 
 
 def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:
@@ -269,7 +324,7 @@ def _watch(
     options: argparse.Namespace,
     signals: Signals,
     screen: Screen,
-    log: HistogramLog | None,
+    log: LogResult,
     *,
     course: Course,
     submitting: SubmissionRun | None,
@@ -285,8 +340,7 @@ def _watch(
             course.add(statistics, latency["transit"])
             if not options.quiet:
                 screen.say(terminal.progress(int(now - begin), statistics))
-            if log is not None:
-                log.write_interval(latency, until_s=statistics.elapsed_s)
+            log.write_interval(latency, statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()
@@ -323,8 +377,11 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
         return ()
     ran_on = {each.cpu for each in pipeline.plan.runners}
     pinned = sorted(cpu for cpu in ran_on if cpu is not None) if None not in ran_on else []
+    may_pin = pinned or (pipeline.config.pin and not pipeline.pins_refused)
     try:
-        return measure_hiccups(pinned or None, duration, clock=pipeline.clock)
+        return measure_hiccups(
+            pinned or (None if may_pin else [None]), duration, clock=pipeline.clock
+        )
     except (ConfigError, PipelineError) as error:
         # The CPUs that this process may use can change. The report of the run is still valid.
         warn(f"cannot measure hiccups: {one_line(error)}")

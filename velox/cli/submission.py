@@ -38,12 +38,15 @@ from velox.solana import (
 from velox.solana.files import open_regular
 from velox.solana.journal.file import journal_files, read_journal
 from velox.solana.journal.records import Capture
+from velox.solana.orders.strategy_reports import StrategyReports
 
 if TYPE_CHECKING:
     from solders.signature import Signature
 
+    from velox.runtime.pipeline import Pipeline
     from velox.solana.assembly import Statement
     from velox.solana.config import ChainConfig
+    from velox.solana.orders.outcomes import Observer
     from velox.testing.venue import MarketPlan
 
 __all__ = [
@@ -212,7 +215,9 @@ class Destination:
         self._plan = MarketPlan.of(instrument, price)
 
     @contextmanager
-    def open(self, console: Console) -> Iterator[assembly.Submission]:
+    def open(
+        self, console: Console, observer: Observer | None = None
+    ) -> Iterator[assembly.Submission]:
         """Open a submission, and close it at the end."""
 
         def on_open(journal: SubmissionJournal) -> None:
@@ -224,12 +229,14 @@ class Destination:
                 )
 
         if self.config is not None:
-            opened = assembly.open_submission(self.config, self._journal, on_open=on_open)
+            opened = assembly.open_submission(self.config, self._journal, observer, on_open=on_open)
         else:
             from velox.testing.submission import local_submission  # noqa: PLC0415 - loads an SVM
 
             market = (self._plan or True) if self.trades_locally else False
-            opened = local_submission(self._journal, on_open=on_open, market=market)
+            opened = local_submission(
+                self._journal, observer=observer, on_open=on_open, market=market
+            )
         with opened as submission:
             if self._forwards and self.config is not None and not self.config.accept_forwarded:
                 assembly.require_local_genesis(self.config, submission.genesis)
@@ -249,10 +256,18 @@ class Destination:
         return f"{way}, payer {submission.payer}"
 
     @contextmanager
-    def run(self, console: Console) -> Iterator[PipelineRun]:
-        """Open a submission for the bundles of a pipeline."""
-        with self.open(console) as submission:
-            yield PipelineRun(self, submission, console)
+    def run(self, console: Console, *, tells: bool = False) -> Iterator[PipelineRun]:
+        """Open a submission for the bundles of a pipeline.
+
+        Parameters
+        ----------
+        console : Console
+        tells : bool
+            Whether the pipeline's strategy takes reports, and hears of its orders.
+        """
+        reports = StrategyReports() if tells else None
+        with self.open(console, None if reports is None else reports.observe) as submission:
+            yield PipelineRun(self, submission, console, reports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +321,7 @@ class SubmissionRun:
         opened: assembly.Submission,
         source: Source,
         console: Console,
+        reports: StrategyReports | None = None,
     ) -> None:
         self.description = destination.describe(opened)
         self._resume_command = destination.resume_command
@@ -314,10 +330,13 @@ class SubmissionRun:
         self._opened = opened
         self._console = console
         self._submitter = opened.submitter
-        self._workers = SubmissionWorkers(source, self._submitter)
-        self._reports: ReportFile | None = None
+        self._heard = reports
+        self._workers = SubmissionWorkers(source, self._submitter, reports=reports)
+        self._report_file: ReportFile | None = None
         if destination.reports is not None:
-            self._reports = ReportFile(destination.reports)
+            self._report_file = ReportFile(destination.reports)
+            if reports is not None:
+                reports.on_executions = self._report_file.write
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -356,9 +375,11 @@ class SubmissionRun:
 
     def _take_reports(self) -> None:
         """Take the reports, so that none is lost, and write them if a file was named."""
+        if self._heard is not None:
+            return  # the worker takes them, for the strategy and for the file
         reports = self._submitter.reports()
-        if self._reports is not None:
-            self._reports.write(reports)
+        if self._report_file is not None:
+            self._report_file.write(reports)
 
     def closing_lines(self) -> list[str]:
         """Return what is held at each market with an account, for the user."""
@@ -396,8 +417,8 @@ class SubmissionRun:
         lost = self._submitter.statistics().lost_reports
         if lost:
             failed.append(f"{lost:,} execution reports were lost: nobody took them in time")
-        if self._reports is not None:
-            self._reports.close()
+        if self._report_file is not None and self._heard is None:
+            self._report_file.close()
         return ledger, failed
 
     def statement(self) -> Statement | None:
@@ -464,10 +485,37 @@ class PipelineRun(SubmissionRun):
     """
 
     def __init__(
-        self, destination: Destination, opened: assembly.Submission, console: Console
+        self,
+        destination: Destination,
+        opened: assembly.Submission,
+        console: Console,
+        reports: StrategyReports | None = None,
     ) -> None:
         self.output = PullOutput()
-        super().__init__(destination, opened, self.output, console)
+        super().__init__(destination, opened, self.output, console, reports)
+
+    def attach(self, pipeline: Pipeline) -> None:
+        """Let the pipeline's strategy hear what becomes of its orders."""
+        if self._heard is not None:
+            self._heard.attach(pipeline.reports)
+
+    def settle(self, pipeline: Pipeline) -> bool:
+        """Give a pipeline that has stopped the reports that came later; call it after `finish`.
+
+        Returns
+        -------
+        bool
+            Whether its strategy takes reports at all.
+        """
+        if self._heard is None:
+            return False
+        self._heard.pump(self._submitter.reports())
+        pipeline.settle()
+        while self._heard.waiting and self._heard.pump(self._submitter.reports()):
+            pipeline.settle()
+        if self._report_file is not None:
+            self._report_file.close()
+        return True
 
 
 class _Bundles:

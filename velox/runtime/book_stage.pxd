@@ -6,7 +6,8 @@ from velox.core.atomic cimport atomic_u64
 from velox.core.book cimport books
 from velox.core.clock cimport clock_source
 from velox.core.order_book cimport Books
-from velox.core.records cimport STATUSES, Transaction
+from velox.core.records cimport STATUSES, Report, Transaction
+from velox.core.risk cimport RiskGate, risk_gate
 from velox.core.ring cimport ReportRing, report_ring, transaction_ring
 from velox.runtime.stage cimport Stage, control, stage
 from velox.runtime.strategy cimport (
@@ -20,6 +21,9 @@ from velox.runtime.verify cimport Verifier, verifier
 
 cdef enum:
     VIEWS = 256                     # one for each market that there can be
+
+cdef enum:
+    TOLD_BLOCKS = 1024              # blocks that the strategy has not heard of yet; a power of two
 
 # Why a report did not reach the strategy.
 cdef enum:
@@ -82,6 +86,12 @@ cdef struct book_stage:
     uint64_t timers                 # fired so far
     atomic_u64 heard[REPORT_STATUSES]   # reports taken; the stage's own thread writes these
     atomic_u64 fired
+    # With a gate alone:
+    risk_gate *gate                 # NULL: what the strategy emits is neither limited nor tracked
+    Report *blocks                  # a ring of TOLD_BLOCKS: what the strategy is to hear of
+    uint64_t blocks_head
+    uint64_t blocks_tail
+    atomic_u64 untold               # blocks that found no room in it
 
 
 cdef class BookStage(Stage):
@@ -90,5 +100,7 @@ cdef class BookStage(Stage):
     cdef readonly Strategy strategy
     cdef readonly Verifier verifier
     cdef readonly ReportRing reports
+    cdef readonly RiskGate gate
     cdef int make_views(self, Books books) except -1
+    cdef int use_gate(self, RiskGate gate) except -1
     cdef object bad_order_error(self)

@@ -3,6 +3,7 @@ from typing import Self, final
 from velox.core.clock import Clock
 from velox.core.order_book import Books
 from velox.core.ring import ReportRing, TransactionRing
+from velox.core.risk import RiskGate
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import Strategy
 from velox.runtime.verify import Verifier
@@ -22,6 +23,7 @@ class BookStage(Stage):
         strategy: Strategy | None = None,
         reports: ReportRing | None = None,
         timer_ns: int | None = None,
+        gate: RiskGate | None = None,
         verifier: Verifier | None = None,
         batch: int = 256,
         on_bad_order: str = "block",
@@ -48,6 +50,10 @@ class BookStage(Stage):
     def timeouts(self) -> int: ...
     @property
     def reports(self) -> ReportRing | None: ...
+    @property
+    def gate(self) -> RiskGate | None: ...
+    @property
+    def untold(self) -> int: ...
     @property
     def heard(self) -> dict[str, int]: ...
     @property

@@ -5,7 +5,7 @@ from cython cimport unlikely
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from velox.core.atomic cimport count, load_acquire, load_relaxed
+from velox.core.atomic cimport count, load_relaxed
 from velox.core.book cimport (
     book,
     book_top,
@@ -21,12 +21,16 @@ from velox.core.clock cimport Clock, clock_now
 from velox.core.grid cimport tick_grid_divide, tick_grid_holds
 from velox.core.memory cimport allocate, release_memory
 from velox.core.order_book cimport Books
+from velox.core.orders cimport OUTCOME_LAST_SHOWN, market_account, saturated
 from velox.core.records cimport (
+    KIND_ADD,
+    KIND_BLOCKED,
     KIND_CLEAR,
     KIND_EXECUTE,
     KIND_SET_WIDE,
     KINDS,
     SIDE_ASK,
+    SIDE_BID,
     STATUS_APPLIED,
     STATUS_KIND,
     STATUS_MARKET,
@@ -40,6 +44,21 @@ from velox.core.records cimport (
     REPORT_KINDS_END,
     Report,
     Transaction,
+)
+from velox.core.risk cimport (
+    BLOCK_KIND,
+    BLOCK_LOTS,
+    BLOCK_NO_LIMITS,
+    BLOCK_NONE,
+    BLOCK_PRICE,
+    BLOCK_PRICE_STEP,
+    BLOCK_SIDE,
+    RiskGate,
+    risk_begin,
+    risk_mark,
+    risk_report,
+    risk_screen,
+    risk_touch,
 )
 from velox.core.ring cimport (
     ReportRing,
@@ -190,6 +209,28 @@ cdef int fail(book_stage *self, int made) noexcept nogil:
     return -1
 
 
+cdef int stop_at(book_stage *self, uint8_t fault, int index, const Transaction *order,
+                 int made) noexcept nogil:
+    """Stop the run at a bad record."""
+    self.bad_reason = fault
+    self.bad_index = index
+    self.bad_order = order[0]
+    return fail(self, made)
+
+
+cdef uint32_t fault_reason(uint8_t fault) noexcept nogil:
+    """The reason of the gate that is nearest to the fault of a record."""
+    if fault == STATUS_KIND:
+        return BLOCK_KIND
+    if fault == STATUS_SIDE:
+        return BLOCK_SIDE
+    if fault == STATUS_MARKET:
+        return BLOCK_NO_LIMITS
+    if fault == STATUS_SIZE:
+        return BLOCK_LOTS
+    return BLOCK_PRICE if fault == STATUS_PRICE else BLOCK_PRICE_STEP
+
+
 cdef int screen(book_stage *self, const Transaction *record, Transaction *out, int made,
                 int first) noexcept nogil:
     """Block each bad record of what the strategy made, the first of which is at `first`.
@@ -208,12 +249,75 @@ cdef int screen(book_stage *self, const Transaction *record, Transaction *out, i
                 out[passed].ingress_ts_ns = record.ingress_ts_ns
             passed += 1
         elif self.stops_at_bad_order:
-            self.bad_reason = fault
-            self.bad_index = i
-            self.bad_order = out[i]
-            return fail(self, made)
+            return stop_at(self, fault, i, &out[i], made)
         else:
             count(&self.blocked[fault], 1)
+    wipe(out + passed, made - passed)
+    count(&self.emitted, made)
+    count(&self.passed, passed)
+    return passed
+
+
+cdef void show_account(book_stage *self, strategy_view *view) noexcept nogil:
+    """Write what the account has of a market into its view."""
+    cdef const market_account *account = &self.gate.accounts[view.book.market]
+    view.inventory = saturated(account.inventory)
+    view.cash = saturated(account.cash)
+    view.fees = saturated(account.fees)
+    view.open_bid = account.open[SIDE_BID]
+    view.open_ask = account.open[SIDE_ASK]
+    view.inventory_lots = view.inventory
+    if account.base_unit != 1:
+        view.inventory_lots = saturated(account.inventory // account.base_unit)
+
+
+cdef void note_block(book_stage *self, const Transaction *order, uint32_t reason) noexcept nogil:
+    """Keep a block for the strategy, which hears of it when reports are heard."""
+    cdef Report *report
+    if self.blocks_head - self.blocks_tail == TOLD_BLOCKS:
+        # A strategy that answers each block with another order would never be done.
+        count(&self.untold, 1)
+        return
+    report = &self.blocks[self.blocks_head & (TOLD_BLOCKS - 1)]
+    self.blocks_head += 1
+    memset(report, 0, sizeof(Report))
+    report.record = order[0]
+    report.record.kind = KIND_BLOCKED
+    report.record.flags = 0
+    report.record.ingress_ts_ns = self.now_ns
+    report.ahead = -1
+    report.reason = reason
+
+
+cdef int limit(book_stage *self, const Transaction *record, Transaction *out,
+               int made) noexcept nogil:
+    """Let what the strategy made pass the gate; what passes moves up, and its room is wiped.
+
+    Returns how many passed, or -1 if this was the strategy's last call.
+    """
+    cdef int i
+    cdef int passed = 0
+    cdef uint8_t fault
+    cdef uint32_t reason
+    for i in range(made):
+        fault = STATUS_APPLIED if order_is_good(self, &out[i]) else order_fault(self, &out[i])
+        if unlikely(fault != STATUS_APPLIED):
+            if self.stops_at_bad_order:
+                return stop_at(self, fault, i, &out[i], made)
+            count(&self.blocked[fault], 1)
+            note_block(self, &out[i], fault_reason(fault))
+            continue
+        reason = risk_screen(self.gate, &out[i])
+        if reason != BLOCK_NONE:
+            note_block(self, &out[i], reason)
+            continue
+        if out[i].kind == KIND_ADD:
+            show_account(self, self.view_of[out[i].market])
+        if passed != i:
+            out[passed] = out[i]
+        if out[passed].ingress_ts_ns == 0:
+            out[passed].ingress_ts_ns = record.ingress_ts_ns
+        passed += 1
     wipe(out + passed, made - passed)
     count(&self.emitted, made)
     count(&self.passed, passed)
@@ -236,6 +340,8 @@ cdef inline int ask(book_stage *self, const Transaction *record, any_view *view,
         # Less one, so that 0 is the latest time.
         if unlikely(view.timer_at_ns - 1 < self.wanted_ns - 1):
             want_timer(self, view)
+        if self.gate != NULL and made > 0 and made <= <int>self.room:
+            return limit(self, record, out, made)
     else:
         made = self.strategy(record, view, out, self.room, self.user_data)
     if unlikely(made < 0 or made > <int>self.room):
@@ -351,6 +457,9 @@ cdef uint64_t consult(book_stage *self, outlet *outside, const Transaction *firs
             view.feed_state = FEED_CROSSED * (
                 (top.ask_price != 0) & (top.bid_price >= top.ask_price)
             ) | FEED_UNKNOWN * (record.kind == KIND_CLEAR)
+            if self.gate != NULL:
+                risk_touch(self.gate, record.market, top.bid_price, top.ask_price, view.feed_state,
+                           record.ingress_ts_ns)
             goes_on = outlet_ask(self, &out, record, view)
         else:
             goes_on = outlet_ask(self, &out, record, &view.book)
@@ -387,17 +496,49 @@ cdef uint8_t hear_one(book_stage *self, outlet *out, Report *report) noexcept no
     """Give one report to the strategy. Returns its status, to be counted."""
     cdef Transaction *record = &report.record
     cdef strategy_view *view = self.view_of[record.market]
+    cdef uint32_t outcome
     if record.kind < REPORT_KINDS or record.kind >= REPORT_KINDS_END or record.kind == KIND_TIMER:
         return REPORT_KIND
     if view == NULL:
         return REPORT_MARKET
     if record.ingress_ts_ns == 0:
         record.ingress_ts_ns = self.now_ns
+    if self.gate != NULL:
+        outcome = risk_report(self.gate, report, &view.order_slot)
+        show_account(self, view)
+        if outcome > OUTCOME_LAST_SHOWN:
+            view.order_slot = UINT32_MAX
+            return REPORT_HEARD
     if not self.silent:
         view.book.position = self.taken
         view.book.now_ns = self.now_ns
         outlet_tell(self, out, record, view)
+    view.order_slot = UINT32_MAX
     return REPORT_HEARD
+
+
+cdef uint64_t tell_blocks(book_stage *self, outlet *out) noexcept nogil:
+    """Tell the strategy of the orders that were blocked before this call; returns how many.
+
+    Returns 0 if an answer was blocked too. Otherwise a strategy that sends each blocked order again
+    would keep the stage busy for ever, and a virtual clock would not move.
+    """
+    cdef uint64_t last = self.blocks_head
+    cdef uint64_t told = 0
+    cdef strategy_view *view
+    cdef Report block
+    while self.blocks_tail != last and not self.silent and outlet_open(self, out):
+        # A copy: the slot may be taken again during the call.
+        block = self.blocks[self.blocks_tail & (TOLD_BLOCKS - 1)]
+        self.blocks_tail += 1
+        view = self.view_of[block.record.market]
+        if view == NULL:
+            view = &self.views[0]       # of a market that there is not
+        view.book.position = self.taken
+        view.book.now_ns = self.now_ns
+        outlet_tell(self, out, &block.record, view)
+        told += 1
+    return told if self.blocks_head == last else 0
 
 
 cdef uint64_t hear(book_stage *self, outlet *out) noexcept nogil:
@@ -417,6 +558,8 @@ cdef uint64_t hear(book_stage *self, outlet *out) noexcept nogil:
         count(&self.heard[hear_one(self, out, first + done)], 1)
         done += 1
     report_ring_release(self.reports, done)
+    if self.gate != NULL:
+        done += tell_blocks(self, out)
     return done
 
 
@@ -499,8 +642,9 @@ cdef bint all_heard(book_stage *self) noexcept nogil:
         if not transaction_ring_drained(self.input):
             return False
         self.ending = True
-        # Acquire: the producer's writes to these reports come before our reads.
-        self.last_report = load_acquire(&self.reports.head)
+        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. A report
+        # that was pushed before the input was closed counts, since the look at `closed` acquires.
+        self.last_report = load_relaxed(&self.reports.head)
     # Relaxed: only this thread writes tail.
     return load_relaxed(&self.reports.tail) == self.last_report
 
@@ -510,6 +654,7 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
     cdef book_stage *self = <book_stage *>pointer
     cdef outlet out
     cdef uint64_t available, n, step, moved
+    cdef uint32_t view
     cdef uint64_t done = 0
     cdef bint slow
     cdef const Transaction *first = transaction_ring_peek(self.input, self.batch, &available)
@@ -517,6 +662,8 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
     out.free = out.filled = 0
     books_poll(self.books)
     self.now_ns = clock_now(self.clock)
+    if self.gate != NULL:
+        risk_begin(self.gate, self.now_ns)
     moved = hear(self, &out)
     while done < available:
         n = min(available - done, <uint64_t>HEAR_EACH)
@@ -532,13 +679,19 @@ cdef int feedback_do_work(void *pointer) noexcept nogil:
         self.taken += step
         while self.verifier != NULL and verifier_next(self.verifier) == self.taken:
             verifier_check(self.verifier)
-        if done < available and report_ring_length(self.reports) > 0:
+        if done < available and (report_ring_length(self.reports) > 0
+                                 or self.blocks_head != self.blocks_tail):
             moved += hear(self, &out)
     transaction_ring_release(self.input, done)
+    if self.gate != NULL and self.gate.marks:
+        for view in range(self.view_count):
+            risk_mark(self.gate, <uint8_t>self.views[view].book.market)
     if available == 0 and all_heard(self):
         transaction_ring_publish(self.output, out.filled)
         transaction_ring_close(self.output)
         self.stage.finished = True
+        count(&self.untold, self.blocks_head - self.blocks_tail)
+        self.blocks_tail = self.blocks_head
         return <int>moved
     if not self.ending:
         moved += fire_timers(self, &out)
@@ -610,6 +763,8 @@ cdef class BookStage(Stage):
         Where reports come from, for a strategy that takes them.
     timer_ns : int, optional
         The period of the timers of a strategy that takes reports.
+    gate : RiskGate, optional
+        Limits and tracks the orders of a strategy that takes reports. Without one they are neither.
     verifier : Verifier, optional
     batch : int
         The most records that one call moves.
@@ -629,7 +784,7 @@ cdef class BookStage(Stage):
     def __cinit__(self, TransactionRing input not None, TransactionRing output not None,
                   Books books not None, Clock clock not None, Control control not None, *,
                   Strategy strategy=None, ReportRing reports=None, timer_ns=None,
-                  Verifier verifier=None, batch=256,
+                  RiskGate gate=None, Verifier verifier=None, batch=256,
                   on_bad_order="block", room=STRATEGY_ROOM, name="orderbook"):
         if batch < 1:
             raise ConfigError("must be at least 1", field="batch", value=batch)
@@ -649,6 +804,10 @@ cdef class BookStage(Stage):
         if timer_ns is not None and not feedback:
             raise ConfigError(
                 "needs a strategy that takes reports and timers", field="timer_ns", value=timer_ns)
+        if gate is not None and not feedback:
+            raise ConfigError(
+                "needs a strategy that takes reports, which tell what became of its orders",
+                field="gate", value=gate)
         input.attach_consumer()
         output.attach_producer()
         if reports is not None:
@@ -656,6 +815,7 @@ cdef class BookStage(Stage):
         self.name = name
         self.kept = [input, output, clock, control]
         self.reports = reports
+        self.gate = gate
         self.books = books
         self.strategy = strategy
         self.verifier = verifier
@@ -686,6 +846,8 @@ cdef class BookStage(Stage):
             self.book_stage.period_ns = 0 if timer_ns is None else timer_ns
             self.stage.do_work = feedback_do_work
             self.stage.deadline = feedback_deadline
+        if gate is not None:
+            self.use_gate(gate)
         self.stage.self = self.book_stage
 
     cdef int make_views(self, Books books) except -1:
@@ -709,9 +871,27 @@ cdef class BookStage(Stage):
             view.order_slot = UINT32_MAX
         return 0
 
+    cdef int use_gate(self, RiskGate gate) except -1:
+        """Screen what the strategy emits, and show it its orders and its account."""
+        cdef uint32_t i
+        cdef strategy_view *view
+        self.book_stage.blocks = <Report *>allocate(TOLD_BLOCKS * sizeof(Report))
+        if self.book_stage.blocks == NULL:
+            raise MemoryError("no memory for blocked orders")
+        self.book_stage.gate = gate.gate
+        for i in range(self.book_stage.view_count):
+            view = &self.book_stage.views[i]
+            view.orders = gate.orders.table.slots
+            view.order_capacity = gate.orders.table.capacity
+            # Until the first record of a market its feed is not known.
+            risk_touch(gate.gate, <uint8_t>view.book.market, 0, 0, FEED_UNKNOWN, 0)
+            show_account(self.book_stage, view)
+        return 0
+
     def __dealloc__(self):
         if self.book_stage != NULL:
             release_memory(self.book_stage.views)
+            release_memory(self.book_stage.blocks)
         release_memory(self.book_stage)
 
     def begin(self):
@@ -776,11 +956,21 @@ cdef class BookStage(Stage):
 
     @property
     def blocked(self):
-        """dict of str to int: Records that no book could take, by the name of the `Rejection`."""
-        return {
+        """dict of str to int: Records blocked: those that no book could take, by the name of the
+        `Rejection`, and those that the gate blocked, by ``risk_`` and the name of the `Block`.
+        """
+        blocked = {
             reason.name.lower(): load_relaxed(&self.book_stage.blocked[<int>reason])
             for reason in BAD_FIELD
         }
+        if self.gate is not None:
+            blocked |= {f"risk_{name}": n for name, n in self.gate.blocked.items()}
+        return blocked
+
+    @property
+    def untold(self):
+        """int: Blocked orders of which the strategy did not hear, because it made too many."""
+        return load_relaxed(&self.book_stage.untold)
 
     @property
     def passed(self):

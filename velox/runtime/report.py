@@ -13,6 +13,7 @@ from velox.core.records import from_fixed
 from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.huge_pages import HugePages
 from velox.runtime.ledger import Ledger
+from velox.runtime.order_report import OrderReport
 from velox.runtime.placement import Plan
 from velox.runtime.report_text import (
     MARKETS_SHOWN,
@@ -156,6 +157,8 @@ class Report:
         What the strategy was; None for the default.
     feedback : Feedback or None
         The reports and timers of a strategy that takes them.
+    orders : OrderReport or None
+        The strategy's orders and its account, with a risk gate.
     """
 
     ledger: Ledger
@@ -174,6 +177,7 @@ class Report:
     markets: tuple[MarketReport, ...] = ()
     strategy: StrategySource | None = None
     feedback: Feedback | None = None
+    orders: OrderReport | None = None
 
     def __str__(self) -> str:
         return "\n".join([*self.lines(), *(f"warning: {each}" for each in self.warnings)]).strip()
@@ -208,8 +212,7 @@ class Report:
         lines += more_markets(len(self.markets))
         if self.strategy is not None:
             lines.append(row("strategy", str(self.strategy)))
-        if self.feedback is not None:
-            lines.append(row("reports", str(self.feedback)))
+        lines += self.order_lines()
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -217,6 +220,16 @@ class Report:
             lines += ["", *beside]
         if self.verification is not None:
             lines += ["", *verification(self.verification)]
+        return lines
+
+    def order_lines(self) -> list[str]:
+        """Return what the strategy heard of its orders, and its account; empty if it heard none."""
+        lines = []
+        if self.feedback is not None:
+            lines.append(row("reports", str(self.feedback)))
+        if self.orders is not None:
+            lines.append(row("orders", str(self.orders)))
+            lines += [row("", each) for each in self.orders.lines()]
         return lines
 
     @property
@@ -230,7 +243,8 @@ class Report:
         equations = self.ledger.equations(forwarding=self.forwarding)
         mismatched = self.verification.mismatched if self.verification else 0
         heard = self.feedback is None or self.feedback.balanced
-        return all(each.holds for each in equations) and heard and not mismatched
+        ordered = self.orders is None or self.orders.balanced
+        return all(each.holds for each in equations) and heard and ordered and not mismatched
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
@@ -254,6 +268,8 @@ class Report:
         }
         if self.feedback is not None:
             result["feedback"] = self.feedback.to_dict()
+        if self.orders is not None:
+            result["orders"] = self.orders.to_dict()
         if self.verification is not None:
             result["verify"] = {
                 "checked": self.verification.checked,

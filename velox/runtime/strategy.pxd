@@ -17,6 +17,7 @@ and is made by `new_feedback_strategy`.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from velox.core.orders cimport order_slot
 from velox.core.records cimport Transaction
 
 # The same layout as in velox/include/velox/strategy.h, which explains it.
@@ -32,21 +33,6 @@ cdef struct book_view:
     void *book
     int64_t (*depth)(void *book, uint8_t side, int64_t n,
                      int64_t *prices, int64_t *quantities) noexcept nogil
-
-cdef struct order_slot:
-    uint64_t id
-    int64_t price
-    uint32_t leaves
-    uint32_t filled
-    int64_t ahead
-    uint64_t sent_ns
-    uint8_t state
-    uint8_t side
-    uint8_t flags
-    uint8_t market
-    uint32_t reason
-    uint64_t venue_ns
-    uint64_t sequence
 
 cdef struct strategy_view:
     book_view book

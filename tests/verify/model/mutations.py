@@ -27,6 +27,7 @@ MAILBOX = "velox/core/mailbox.pxd"
 BOOK_STAGE = "velox/runtime/book_stage.pyx"
 BOOK = "velox/core/shared_book"
 ORDER_BOOK = "velox/core/book.pyx"
+BELL = "velox/runtime/bell.pxd"
 
 MUTANTS = [
     Mutant(
@@ -281,6 +282,40 @@ MUTANTS = [
         "        out.free =", ("strategy",),
     ),
     Mutant(
+        "reports are given back before they are heard", BOOK_STAGE,
+        "    first = report_ring_peek(self.reports, most, &available)\n",
+        "    first = report_ring_peek(self.reports, most, &available)\n"
+        "    report_ring_release(self.reports, available)\n", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard before there is room for the answer", BOOK_STAGE,
+        "(self.silent or outlet_open(self, out))", "outlet_open(self, out) < 2", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard twice", BOOK_STAGE,
+        "    report_ring_release(self.reports, done)\n    return done\n",
+        "    report_ring_release(self.reports, done // 2)\n    return done\n", ("feedback",),
+    ),
+    Mutant(
+        "the stage ends before the last reports", BOOK_STAGE,
+        "    return load_relaxed(&self.reports.tail) == self.last_report\n",
+        "    return True\n", ("feedback",),
+    ),
+    Mutant(
+        "the last report is looked up before the input has ended", BOOK_STAGE,
+        "        if not transaction_ring_drained(self.input):\n            return False\n",
+        "        self.last_report = load_relaxed(&self.reports.head)\n"
+        "        if not transaction_ring_drained(self.input):\n            return False\n"
+        "        self.ending = True\n"
+        "        return load_relaxed(&self.reports.tail) == self.last_report\n", ("feedback",),
+    ),
+    Mutant(
+        "answers to reports stay unpublished", BOOK_STAGE,
+        "        moved += fire_timers(self, &out)\n"
+        "    transaction_ring_publish(self.output, out.filled)\n",
+        "        moved += fire_timers(self, &out)\n", ("feedback",),
+    ),
+    Mutant(
         "the bit is set after the level", BOOK + ".pxd",
         "            if not shared_book_announce(book, words, 1, rank, &lost):\n"
         "                return STATUS_TIMEOUT\n",
@@ -343,5 +378,28 @@ MUTANTS = [
         "    if unlikely(quantity[0] > most):\n"
         "        return STATUS_UNDERFLOW if taken else STATUS_OVERFLOW\n", "",
         ("shared_book",),
+    ),
+    Mutant(
+        "the bell is armed before the descriptor is lowered", BELL,
+        "    descriptor_lower(self.readable)\n",
+        "    bell_arm(self)\n    descriptor_lower(self.readable)\n", ("bell",),
+    ),
+    Mutant(
+        "the last ring is taken back", BELL,
+        "        descriptor_raise(self.raised)\n    else:\n", "        pass\n    else:\n",
+        ("bell",),
+    ),
+    Mutant(
+        "the last ring is only for an armed bell", BELL,
+        "    if load_relaxed(&self.ring.closed):\n        descriptor_raise(self.raised)\n"
+        "        self.stage.finished",
+        "    if load_relaxed(&self.ring.closed):\n        self.stage.finished", ("bell",),
+    ),
+    Mutant(
+        "the descriptor is lowered while bundles are there", BELL,
+        "    if load_acquire(&self.armed) or (\n"
+        "            load_relaxed(&self.ring.head) != load_relaxed(&self.ring.tail)):\n"
+        "        return\n",
+        "    if load_acquire(&self.armed):\n        return\n", ("bell",),
     ),
 ]  # fmt: skip
