@@ -115,6 +115,14 @@ CHECKS = (
         environment={"VELOX_KILLS": "200"},
     ),
     Check(
+        "trading",
+        "orders, fills and sums of random runs with a crowd, faults and crashes equal the chain's",
+        "python -m pytest -q -p no:cacheprovider tests/integration/solana/test_fills.py "
+        "-k 'random_run or after_a_crash'",
+        rounds=50,
+        environment={"VELOX_MARKET_SEED": "{seed}"},
+    ),
+    Check(
         "market",
         "the market program and the real one do the same",
         "python -m tests.verify.market --count 20000 --seed {seed}",

@@ -69,6 +69,9 @@ CHUNK = 256
 PRICED = 4096
 # The shortest time between two warnings about endpoints, in seconds.
 WARN_AGAIN_S = 5.0
+# Failed orders are worth a warning if there are so many, and more than one in so many of all.
+LEAST_FAILED = 10
+MOST_FAILED_SHARE = 10
 # Signatures whose status is requested at once.
 STATUSES = 256
 
@@ -322,6 +325,8 @@ class SubmissionRun:
     ) -> None:
         self.description = destination.describe(opened)
         self._resume_command = destination.resume_command
+        # The local cluster ends with the run, and so does its book.
+        self._is_local = destination.config is None
         self._opened = opened
         self._console = console
         self._submitter = opened.submitter
@@ -433,6 +438,12 @@ class SubmissionRun:
                 f"{ledger.shed:,} orders were shed: more came than {takes}. A larger queue would "
                 "only make them older"
             )
+        failed = sum(ledger.failed.values())
+        if failed >= LEAST_FAILED and failed * MOST_FAILED_SHARE > ledger.delivered:
+            reason, count = max(ledger.failed.items(), key=lambda each: each[1])
+            warnings.append(
+                f"{failed:,} of {ledger.delivered:,} orders failed; {count:,} of them as: {reason}"
+            )
         if ledger.unknown:
             resume = self._resume_command
             how = f"'{resume}' asks for it" if resume else "their cluster ended with the run"
@@ -443,7 +454,7 @@ class SubmissionRun:
                 f"{statistics.last_error}"
             )
         resting = self._submitter.resting
-        if resting and self._opened.on_exit == "leave":
+        if resting and self._opened.on_exit == "leave" and not self._is_local:
             warnings.append(f'{resting:,} orders rest in the book, as on_exit = "leave" says')
         if statistics.unnumbered:
             warnings.append(

@@ -24,6 +24,7 @@ from velox.solana.net.tips import FixedTip, FloorPercentileTip, TipFloorClient, 
 from velox.solana.orders.outcomes import Observer
 from velox.solana.submit.submitter import Submitter
 from velox.solana.tx.carrier import Carrier
+from velox.solana.tx.process import protect_memory
 from velox.solana.tx.signer import KeypairSigner
 from velox.solana.tx.spend import SignerPolicy
 from velox.solana.venues.manifest.carrier import ManifestCarrier
@@ -142,6 +143,8 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
         max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
         max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
     )
+    # Before the key is read: a dump of this process would hold it.
+    protect_memory()
     table = config.signer
     kill_file = config.relative(table.kill_file) if table.kill_file else None
     if table.key_fd >= 0:
@@ -160,6 +163,7 @@ def rpc_of(config: ChainConfig, *, retries: int = 0) -> RpcClient:
             timeout_s=config.cluster.timeout_s,
             retries=retries,
             allow_mainnet=config.cluster.allow_mainnet,
+            allow_plaintext=config.cluster.allow_plaintext,
         )
 
 
@@ -180,6 +184,7 @@ def block_engine_of(config: ChainConfig) -> BlockEngineClient | None:
             burst=engine.burst,
             timeout_s=config.cluster.timeout_s,
             allow_mainnet=config.cluster.allow_mainnet,
+            allow_plaintext=config.cluster.allow_plaintext,
         )
 
 
@@ -187,7 +192,11 @@ def tip_floor_of(config: ChainConfig) -> TipFloorClient:
     """Return a client of the service that publishes landed tips."""
     url = config.tip.floor_url or TIP_FLOOR_URL
     with _naming(config, "tip.floor_url"):
-        return TipFloorClient(url, allow_mainnet=config.cluster.allow_mainnet)
+        return TipFloorClient(
+            url,
+            allow_mainnet=config.cluster.allow_mainnet,
+            allow_plaintext=config.cluster.allow_plaintext,
+        )
 
 
 _FORWARDED = (
@@ -262,6 +271,8 @@ def _auth_of(path: str) -> Secret:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & ~0o600:
             raise KeyFileError("must be a regular file of mode 0600 or stricter", path=path)
+        if status.st_uid != os.geteuid():
+            raise KeyFileError("another user owns it", path=path)
         text = os.read(descriptor, MAX_AUTH_BYTES).decode("ascii", "replace").strip()
     finally:
         os.close(descriptor)

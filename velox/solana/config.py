@@ -65,6 +65,8 @@ class ClusterConfig:
         The node's URL.
     allow_mainnet : bool
         Whether endpoints may be on other machines.
+    allow_plaintext : bool
+        Whether endpoints on other machines may be reached by http, in clear.
     timeout_s : float
         The time limit of one request, in seconds.
     """
@@ -74,10 +76,11 @@ class ClusterConfig:
 
     rpc: str = field(repr=False)
     allow_mainnet: bool = False
+    allow_plaintext: bool = False
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        check_types(self, {str: ("rpc",), bool: ("allow_mainnet",)})
+        check_types(self, {str: ("rpc",), bool: ("allow_mainnet", "allow_plaintext")})
         check_numbers(self, {"timeout_s": (0.001, 600.0)})
 
 

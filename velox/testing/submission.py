@@ -106,7 +106,10 @@ def local_submission(
         if on_open is not None:
             on_open(opened)
         capacity = QueueConfig().capacity
-        submit_options = SubmitOptions(**{"poll_ns": slot_ns, **options})
+        submit_options = SubmitOptions(
+            # The cluster ends with the submission, so nothing stays in its book.
+            **{"poll_ns": slot_ns, "on_exit": "leave", **options}
+        )
         submitter = Submitter(
             rpc,
             None,

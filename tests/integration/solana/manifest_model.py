@@ -150,11 +150,16 @@ class ModelChain:
     def get_balance(self, pubkey: Pubkey) -> int:
         return self.balance
 
-    def get_latest_blockhash(self) -> Blockhash:
+    def get_latest_blockhash(self, commitment: str = "confirmed") -> Blockhash:
         value = Hash(self.height.to_bytes(32, "little"))
         return Blockhash(value, self.height + 150, self.height)
 
     def get_block_height(self, commitment: str = "confirmed") -> int:
+        return self.height
+
+    label: ClassVar = "model"
+
+    def get_slot(self, commitment: str = "confirmed") -> int:
         return self.height
 
     def get_slot_and_height(self, commitment: str = "confirmed") -> tuple[int, int]:

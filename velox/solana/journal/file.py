@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -286,6 +287,7 @@ class SubmissionJournal:
         while True:
             fd = open_regular(self._real, os.O_RDWR | os.O_CREAT)
             try:
+                self._refuse_others(os.fstat(fd))
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(fd), os.stat(self._real)):
@@ -296,6 +298,16 @@ class SubmissionJournal:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
                 raise JournalError("another process has it open", path=self.path) from None
+
+    def _refuse_others(self, status: os.stat_result) -> None:
+        """Refuse a file that another user could have written."""
+        if status.st_uid != os.geteuid():
+            raise JournalError(f"belongs to user {status.st_uid}, not to you", path=self.path)
+        if status.st_mode & 0o022:
+            raise JournalError(
+                f"its mode {stat.S_IMODE(status.st_mode):04o} lets others write it; use chmod 600",
+                path=self.path,
+            )
 
     def _read(self) -> bytes:
         data = bytearray()

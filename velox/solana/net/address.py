@@ -133,7 +133,7 @@ class Address:
         return self.label
 
 
-def require_loopback(url: str, allow_mainnet: bool) -> Address:
+def require_loopback(url: str, allow_mainnet: bool, allow_plaintext: bool = False) -> Address:
     """Parse a URL, and refuse one of another machine unless `allow_mainnet` is set.
 
     Parameters
@@ -143,6 +143,9 @@ def require_loopback(url: str, allow_mainnet: bool) -> Address:
     allow_mainnet : bool
         Whether another machine is allowed.
 
+    allow_plaintext : bool
+        Whether it may be another machine's over http. The key in its URL then travels in clear.
+
     Returns
     -------
     Address
@@ -151,13 +154,20 @@ def require_loopback(url: str, allow_mainnet: bool) -> Address:
     Raises
     ------
     EndpointRefusedError
-        `url` is not such a URL, or it is another machine's and `allow_mainnet` is false.
+        `url` is not such a URL, or it is another machine's and `allow_mainnet` is false, or over
+        http and `allow_plaintext` is false.
     """
     address = Address.parse(url)
     if not (allow_mainnet or address.is_loopback):
         raise EndpointRefusedError(
             address.label,
             "not on this machine; allow_mainnet = true lets real funds be spent there",
+        )
+    if address.scheme == "http" and not (allow_plaintext or address.is_loopback):
+        raise EndpointRefusedError(
+            address.label,
+            "not https, so that its key and every order would travel in clear; "
+            "allow_plaintext = true allows it",
         )
     return address
 

@@ -27,7 +27,10 @@ MAX_RETRY_AFTER_S: Final = 60.0
 _MAX_TEXTS: Final = 100_000
 # Levels of nested JSON. The `repr` of a deeper document could overflow the stack.
 _MAX_DEPTH: Final = 100
-_RATE_LIMIT_CODES: Final = frozenset({-32097, -32429})  # Jito's, and that of some RPC providers
+# Jito's, and those of some RPC providers, which give them under status 200 too.
+_RATE_LIMIT_CODES: Final = frozenset({429, -32097, -32429})
+# Some providers use it for a limit. By the node itself it means a skipped slot.
+_LIMIT_OR_SKIPPED: Final = -32007
 _RETRY_AFTER: Final = re.compile(r"retry after ([0-9]{1,9}) ?ms", re.IGNORECASE)
 _Key = TypeVar("_Key", Pubkey, Hash, Signature)
 
@@ -252,7 +255,8 @@ class Peer:
         if type(code) is not int or abs(code) > UINT64_MAX:
             code = None
         text = message if isinstance(message, str) else json.dumps(self.redact(message))
-        if code in _RATE_LIMIT_CODES:
+        limited = code == _LIMIT_OR_SKIPPED and "limit" in text.lower()
+        if code in _RATE_LIMIT_CODES or limited:
             return RateLimitedError(self.label, retry_after_s(text))
         return RpcError(
             self.label, method, code, self.printable(text), self.redact(error.get("data"))

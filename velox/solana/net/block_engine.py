@@ -250,6 +250,8 @@ class BlockEngineClient:
         The source of jitter.
     allow_mainnet : bool
         Whether the regions may be on other machines.
+    allow_plaintext : bool
+        Whether another machine may be reached by http.
     transport : callable
         Makes the `velox.solana.net.transport.Transport` to each region.
 
@@ -272,6 +274,7 @@ class BlockEngineClient:
         clock: Callable[[], int] = time.monotonic_ns,
         rng: random.Random | None = None,
         allow_mainnet: bool = False,
+        allow_plaintext: bool = False,
         transport: TransportFactory = HttpTransport,
     ) -> None:
         urls = [regions] if isinstance(regions, str) else list(regions)
@@ -284,6 +287,7 @@ class BlockEngineClient:
                     url,
                     timeout_s=timeout_s,
                     allow_mainnet=allow_mainnet,
+                    allow_plaintext=allow_plaintext,
                     headers=None if secret is None else {"x-jito-auth": secret},
                     max_response_bytes=1 << 20,
                     clock=clock,

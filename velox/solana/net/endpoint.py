@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
 
 from velox.errors import ConfigError, EndpointRefusedError, RateLimitedError, TransportError
 from velox.solana.net.address import Secret, require_loopback
@@ -24,6 +26,28 @@ from velox.solana.net.transport import (
 )
 
 __all__ = ["Endpoint"]
+
+#: The longest answers, by method; those of others are bounded by the endpoint. Parsing takes much
+#: longer than reading, and many times the memory.
+MAX_RESPONSE_BYTES: Final = MappingProxyType(
+    dict.fromkeys(
+        (
+            "getBalance",
+            "getBlockHeight",
+            "getEpochInfo",
+            "getGenesisHash",
+            "getLatestBlockhash",
+            "getSlot",
+            "getTipAccounts",
+            "sendBundle",
+        ),
+        1 << 14,
+    )
+    # A refusal after a preflight has logs.
+    | {"sendTransaction": 1 << 17, "simulateTransaction": 1 << 18}
+    | {"getSignatureStatuses": 1 << 17, "getTransaction": 1 << 18}
+    | {"getSignaturesForAddress": 1 << 20}
+)
 
 # Where a long error page may say how long to wait.
 _RETRY_TEXT_BYTES = 4096
@@ -43,6 +67,8 @@ class Endpoint(Peer):
         Seconds from the start of a call to the last byte of its answer.
     allow_mainnet : bool
         Whether it may be on another machine.
+    allow_plaintext : bool
+        Whether another machine may be reached by http.
     headers : mapping of str to Secret, optional
         Sent with every request. They need https, except to this machine.
     max_response_bytes : int
@@ -76,6 +102,7 @@ class Endpoint(Peer):
         *,
         timeout_s: float = 5.0,
         allow_mainnet: bool = False,
+        allow_plaintext: bool = False,
         headers: Mapping[str, Secret] | None = None,
         max_response_bytes: int = 16 << 20,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -84,7 +111,7 @@ class Endpoint(Peer):
     ) -> None:
         if not 0 < timeout_s < float("inf"):
             raise ConfigError(f"timeout_s: must be a positive number of seconds, not {timeout_s}")
-        address = require_loopback(url, allow_mainnet)
+        address = require_loopback(url, allow_mainnet, allow_plaintext)
         self._headers = dict(headers or {})
         if self._headers and address.scheme == "http" and not address.is_loopback:
             raise EndpointRefusedError(address.label, "credentials need https")
@@ -205,6 +232,7 @@ class Endpoint(Peer):
                 *((name, secret.reveal()) for name, secret in self._headers.items()),
             ),
             body,
+            MAX_RESPONSE_BYTES.get(method),
         )
         # The error is raised outside of the handler, so that it does not hold the request.
         try:

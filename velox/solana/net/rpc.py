@@ -68,6 +68,8 @@ class RpcClient:
         Monotonic nanoseconds, for `wait_s`.
     allow_mainnet : bool
         Whether the node may be on another machine.
+    allow_plaintext : bool
+        Whether another machine may be reached by http.
     transport : callable
         Makes the `velox.solana.net.transport.Transport` to the node.
 
@@ -89,6 +91,7 @@ class RpcClient:
         rng: random.Random | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         allow_mainnet: bool = False,
+        allow_plaintext: bool = False,
         transport: TransportFactory = HttpTransport,
     ) -> None:
         self._rng = rng or random.Random()
@@ -96,6 +99,7 @@ class RpcClient:
             url,
             timeout_s=timeout_s,
             allow_mainnet=allow_mainnet,
+            allow_plaintext=allow_plaintext,
             clock=clock,
             rng=self._rng,
             transport=transport,

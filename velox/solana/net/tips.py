@@ -122,6 +122,8 @@ class TipFloorClient:
         Seconds for one exchange.
     allow_mainnet : bool
         Whether it may be on another machine.
+    allow_plaintext : bool
+        Whether another machine may be reached by http.
     transport : callable
         Makes the `velox.solana.net.transport.Transport` to it.
 
@@ -137,12 +139,14 @@ class TipFloorClient:
         *,
         timeout_s: float = 2.0,
         allow_mainnet: bool = False,
+        allow_plaintext: bool = False,
         transport: TransportFactory = HttpTransport,
     ) -> None:
         self._endpoint = Endpoint(
             url,
             timeout_s=timeout_s,
             allow_mainnet=allow_mainnet,
+            allow_plaintext=allow_plaintext,
             max_response_bytes=1 << 16,
             transport=transport,
         )

@@ -52,12 +52,15 @@ class HttpRequest:
     headers : tuple of (str, str)
     content : bytes
         The body.
+    max_response_bytes : int or None
+        The longest body of its response, if that is less than the transport takes.
     """
 
     verb: str
     target: str = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     content: bytes = field(repr=False)
+    max_response_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,9 @@ class HttpTransport:
             port=self._address.port,
             target=request.target,
         )
+        most = self._max_response_bytes
+        if request.max_response_bytes is not None:
+            most = min(most, request.max_response_bytes)
         # The error is raised outside of the handler: an httpcore error holds the request, and so
         # its headers.
         try:
@@ -174,15 +180,15 @@ class HttpTransport:
                 compressed = headers.get("content-encoding", "identity").lower() != "identity"
                 for chunk in () if compressed else response.iter_stream():
                     content += chunk
-                    if len(content) > self._max_response_bytes:
+                    if len(content) > most:
                         break
             why = ""
         except _FAILURES as error:
             why = _why(error, timeout_s)
         if not why and compressed:
             why = "the answer is compressed, which was not requested"
-        if not why and len(content) > self._max_response_bytes:
-            why = f"the answer has more than {self._max_response_bytes} bytes"
+        if not why and len(content) > most:
+            why = f"the answer has more than {most} bytes"
         if why:
             raise ExchangeFailedError(why)
         return HttpResponse(status, headers, bytes(content))

@@ -294,8 +294,15 @@ def reason_of(err: Any) -> str:
     'InstructionError(3, Custom(6))'
     >>> reason_of("AccountNotFound")
     'AccountNotFound'
+    >>> reason_of("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
     """
-    return _words(err)[:MAX_REASON]
+    # A node chose the text: it must not move a terminal's cursor, or begin a line of its own.
+    shown = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in _words(err)[:MAX_REASON]
+    )
+    return shown[:MAX_REASON]
 
 
 def _words(value: Any) -> str:

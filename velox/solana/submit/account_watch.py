@@ -106,7 +106,7 @@ class AccountWatch:
         *,
         commitment: Commitment,
         poll_ns: int,
-        note: Callable[[VeloxError], None],
+        note: Callable[[VeloxError | str], None],
         round_polls: int = POLLS_A_ROUND,
         fills: FillWatch | None = None,
     ) -> None:
@@ -184,6 +184,12 @@ class AccountWatch:
     def routes(self) -> list[int]:
         """list of int: The routes that have an account."""
         return list(self._accounts)
+
+    def start_at(self, slot: int) -> None:
+        """Read no state older than the journal's slot, unless the chain is not that far."""
+        if self._slot > slot:
+            self._note(f"the journal's slot {self._slot} is ahead of the chain at {slot}: ignored")
+            self._slot = 0
 
     def executed(self, slot: int) -> None:
         """Note a slot at which one of our transactions was executed: older reads are stale."""

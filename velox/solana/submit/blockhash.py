@@ -7,12 +7,14 @@ from typing import Final
 
 from velox.errors import ConfigError, TransportError
 from velox.solana.net.rpc import RpcClient
-from velox.solana.net.rpc_types import Blockhash
+from velox.solana.net.rpc_types import Blockhash, OutcomeCommitment
 
 __all__ = ["BLOCKHASH_VALID_BLOCKS", "BlockhashCache"]
 
 #: A blockhash is valid for this many blocks. Blocks, not slots.
 BLOCKHASH_VALID_BLOCKS: Final = 150
+# Blocks above a block that is final.
+FINALIZED_BLOCKS: Final = 32
 # The most blocks by which a fetched blockhash may be older than the newest block.
 MOST_BEHIND: Final = 31
 
@@ -32,6 +34,10 @@ class BlockhashCache:
         Blocks after which another is fetched: 0 to 149. A transaction signed with it has at least
         ``150 - max_age_blocks`` blocks left to land.
 
+    commitment : {"confirmed", "finalized"}
+        The level of the blockhash: that at which a preflight simulates, or the node would not know
+        it there. A finalized one is 32 blocks older.
+
     Raises
     ------
     ConfigError
@@ -42,13 +48,21 @@ class BlockhashCache:
     Thread-safety: any thread.
     """
 
-    def __init__(self, rpc: RpcClient, max_age_blocks: int = 20) -> None:
+    def __init__(
+        self,
+        rpc: RpcClient,
+        max_age_blocks: int = 20,
+        *,
+        commitment: OutcomeCommitment = "confirmed",
+    ) -> None:
         if not 0 <= max_age_blocks < BLOCKHASH_VALID_BLOCKS:
             raise ConfigError(
                 f"max_age_blocks = {max_age_blocks}: must be 0 to {BLOCKHASH_VALID_BLOCKS - 1}"
             )
         self._rpc = rpc
-        self._max_age_blocks = max_age_blocks
+        self._commitment: OutcomeCommitment = commitment
+        self._older = FINALIZED_BLOCKS if commitment == "finalized" else 0
+        self._max_age_blocks = max_age_blocks + self._older
         self._lock = threading.Lock()
         self._held: Blockhash | None = None
 
@@ -74,11 +88,11 @@ class BlockhashCache:
             return self._fetch(block_height)
 
     def _fetch(self, block_height: int) -> Blockhash:
-        fetched, held = self._rpc.get_latest_blockhash(), self._held
+        fetched, held = self._rpc.get_latest_blockhash(self._commitment), self._held
         # One address may serve many nodes, and some lag behind others.
         younger = fetched if held is None or _born(fetched) >= _born(held) else held
         ahead, behind = _born(fetched) - block_height, block_height - _born(younger)
-        if ahead > BLOCKHASH_VALID_BLOCKS or behind > MOST_BEHIND:
+        if ahead > BLOCKHASH_VALID_BLOCKS or behind > MOST_BEHIND + self._older:
             raise TransportError(
                 self._rpc.label,
                 "getLatestBlockhash",

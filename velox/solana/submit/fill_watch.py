@@ -36,8 +36,10 @@ MOST_TRIES: Final = 20
 # Signatures in one answer, and the most answers for one scan.
 PAGE: Final = 1000
 MOST_PAGES: Final = 10
+# How far the first state may be newer than the slot that the node named.
+EARLY_SLOTS: Final = 4
 # Signatures that are remembered as processed.
-REMEMBERED: Final = 1 << 13
+REMEMBERED: Final = 1 << 12
 # The codes of nodes that keep no history of accounts.
 _NO_HISTORY: Final = frozenset({-32601, -32010, -32011})
 _NO_SIGNATURE: Final = Signature.default()
@@ -130,6 +132,22 @@ class _Books:
         base, quote = self.at(self.slot)
         return self.state.base_atoms - base, self.state.quote_atoms - quote
 
+    def drop_early(self) -> bool:
+        """Return whether what seems to lack was part of the first state already.
+
+        A node may answer from a state that is newer than the slot that it names. The first
+        transactions after that slot are then counted twice.
+        """
+        difference, base, quote = self.difference(), 0, 0
+        for slot, base_atoms, quote_atoms in self.changes:
+            if slot > self.since + EARLY_SLOTS:
+                break
+            base += base_atoms
+            quote += quote_atoms
+            if difference == (-base, -quote):
+                return True
+        return False
+
     def agree(self) -> None:
         """Take the present state as the new first one."""
         self.changes = deque(each for each in self.changes if each[0] > self.slot)
@@ -216,7 +234,9 @@ class FillWatch:
 
     def signed(self, signature: Signature) -> None:
         """Note one of our transactions: its fills come from its own result."""
-        self._remember(signature)
+        # Before the accounts are read, it is not known which have a history.
+        if not self._books or any(each.has_history for each in self._books.values()):
+            self._remember(signature)
 
     def landed(
         self, route: int, signature: Signature, slot: int, result: TransactionResult
@@ -282,7 +302,7 @@ class FillWatch:
 
     def _give_up(self, books: _Books) -> None:
         """Note a difference that nothing explains, once it has lasted for some reads."""
-        if books.cut and self._summarise(books):
+        if books.drop_early() or (books.cut and self._summarise(books)):
             books.agree()
             return
         books.tries += 1

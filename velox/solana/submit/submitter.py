@@ -60,6 +60,7 @@ from velox.solana.net.rpc import MAX_STATUSES, RpcClient
 from velox.solana.net.rpc_types import Blockhash, SignatureStatus
 from velox.solana.net.tips import TipPolicy
 from velox.solana.orders.in_flight import (
+    COMMITMENTS,
     InFlight,
     Signed,
     SubmissionBatch,
@@ -79,7 +80,11 @@ from velox.solana.orders.queue import (
 from velox.solana.orders.reports import MAX_LOTS, MAX_PRICE, Reporter
 from velox.solana.orders.working import RestingOrder
 from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
-from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.blockhash import (
+    BLOCKHASH_VALID_BLOCKS,
+    FINALIZED_BLOCKS,
+    BlockhashCache,
+)
 from velox.solana.submit.fill_watch import FillWatch, Holding
 from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
@@ -100,6 +105,8 @@ Task: TypeAlias = Callable[[int], int]
 
 # Submissions that are signed in one duty cycle. They share one sync of the disk.
 MAX_SUBMISSIONS_PER_STEP: Final = 16
+# How far a slot may be ahead of the newest that we know of: a minute at 400 ms.
+SLOTS_AHEAD: Final = 150
 # More orders than any transaction holds.
 MAX_BATCH: Final = 1 << 10
 # The longest deadline of `close`, in seconds: about thirty years.
@@ -318,8 +325,11 @@ class Submitter:
             commitment=options.commitment,
             note=self._note,
         )
-        self._blockhashes = BlockhashCache(rpc)
+        self._blockhashes = BlockhashCache(
+            rpc, commitment="confirmed" if options.skip_preflight else options.commitment
+        )
         self._height = 0
+        self._newest_slot = 0
         # Whether the last status request learned the height. Nothing is signed by an old height.
         self._height_is_new = False
         self._look_ns = self._sign_after_ns = self._examine_ns = clock()
@@ -346,6 +356,8 @@ class Submitter:
         # Routes on which nothing is sent before our unknown orders there are dealt with.
         self._unexamined: set[int] = set()
         self._introduce()
+        # An earlier process may have believed a false slot.
+        self._watch.start_at(self._newest_slot)
         self._recover()
         self._watch.begin()
         self._know_resting()
@@ -367,6 +379,7 @@ class Submitter:
                 f"{self._journal.path}: the journal is of {what} {getattr(found, what)}, expected "
                 f"{getattr(header, what)}: a journal belongs to one signer on one cluster"
             )
+        self._newest_slot, _ = self._rpc.get_slot_and_height("confirmed")
         if not self._rpc.get_balance(self._signer.pubkey):
             raise SubmitError(f"payer {self._signer.pubkey} has no lamports: fund it first")
 
@@ -854,8 +867,10 @@ class Submitter:
             dying: list[InFlight] = []
             for in_flight in self._in_flight.values():
                 if in_flight.status is None:
-                    old = in_flight.signed.last_valid_block_height < self._height
-                    (dying if old and not in_flight.seen else young).append(in_flight)
+                    last = in_flight.signed.last_valid_block_height
+                    # One that was seen is asked for in history once its last height is final.
+                    old = last + (FINALIZED_BLOCKS if in_flight.seen else 0) < self._height
+                    (dying if old else young).append(in_flight)
             done += self._look(young)
             done += self._finish_executed()
             if dying:
@@ -880,7 +895,16 @@ class Submitter:
         for first in range(0, len(transactions), MAX_STATUSES):
             some = [each.signed.signature for each in transactions[first : first + MAX_STATUSES]]
             statuses += self._rpc.get_signature_statuses(some, history, least_slot=least_slot)
-        for in_flight, status in zip(transactions, statuses, strict=True):
+        for in_flight, found in zip(transactions, statuses, strict=True):
+            status = found
+            if status is not None and not self._believes(status.slot):
+                self._note(
+                    f"{self._rpc.label}: a status of slot {status.slot}, ahead of the chain at "
+                    f"{self._newest_slot}"
+                )
+                continue
+            if status is not None and self._is_stale(status, in_flight, finalized):
+                status = self._from_history(in_flight)
             failed = status is not None and status.err is not None
             verdict = judge(
                 status,
@@ -903,6 +927,28 @@ class Submitter:
             else:
                 in_flight.status = status
         return done
+
+    def _believes(self, slot: int) -> bool:
+        """Return whether the chain can have reached a slot. One false slot must not blind us."""
+        if slot > self._newest_slot + SLOTS_AHEAD:
+            self._newest_slot = max(self._newest_slot, self._rpc.get_slot("confirmed"))
+        return slot <= self._newest_slot + SLOTS_AHEAD
+
+    def _is_stale(
+        self, status: SignatureStatus, in_flight: InFlight, finalized: int | None
+    ) -> bool:
+        """Return whether a node still calls a transaction processed that is final or gone."""
+        last = in_flight.signed.last_valid_block_height
+        low = COMMITMENTS[status.confirmation_status] < COMMITMENTS[self._options.commitment]
+        return low and finalized is not None and finalized > last
+
+    def _from_history(self, in_flight: InFlight) -> SignatureStatus | None:
+        """Return the status of a transaction by the ledger; None if that does not have it."""
+        commitment = self._options.commitment
+        info = self._rpc.get_transaction(in_flight.signed.signature, commitment)
+        if info is None or not self._believes(info.slot):
+            return None
+        return SignatureStatus(info.slot, None, info.err, "finalized")
 
     def _finish_executed(self) -> int:
         done = 0

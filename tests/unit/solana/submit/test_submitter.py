@@ -328,7 +328,7 @@ def test_the_next_process_signs_no_bytes_that_the_last_one_signed(
     for _ in range(2):
         harness = Harness(cluster, tmp_path / "journal", signer)
         # A lagging node, or a caching proxy, gives both the same one.
-        harness.rpc.get_latest_blockhash = lambda: blockhash  # type: ignore[method-assign]
+        harness.rpc.get_latest_blockhash = lambda *_: blockhash  # type: ignore[method-assign]
         harness.submitter.intake(bundles_of(adds(10)))
         harness.drive()
         assert harness.outcomes() == {Outcome.LANDED: 10}
