@@ -104,7 +104,9 @@ class Baseline:
     def __init__(self) -> None:
         command = shlex.split(os.environ.get("CC", "cc"))
         if shutil.which(command[0]) is None:
-            raise RuntimeError(f"no C compiler: {command[0]!r} is not there; CC names another")
+            raise RuntimeError(
+                f"no C compiler: {command[0]!r} was not found; CC can name another compiler"
+            )
         flags = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-Wall", "-Wextra"]
         if os.environ.get("VELOX_NATIVE") == "1":
             flags.append("-march=native")

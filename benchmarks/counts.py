@@ -1,7 +1,8 @@
 """Instructions a record, tracked over the commits by asv.
 
 Counts repeat within 0.05 % on any load, so that a step of 1 % in asv's graph is a change of the
-code. They depend on the compiler and the processor; a step of all rows at once is one of those.
+code. They depend on the compiler and the processor: if all rows step at once, one of the two has
+changed.
 """
 
 from __future__ import annotations

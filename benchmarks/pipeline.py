@@ -28,7 +28,7 @@ class Strategy(NsAnOperation):
 
     def setup(self, strategy: str, placement: str) -> None:
         super().setup()
-        # Not at the top: asv also runs on commits that do not have it, and all else works there.
+        # Imported here, since asv also runs commits that lack this name.
         from benchmarks import baseline  # noqa: PLC0415
 
         [variant] = (each for each in baseline.VARIANTS if each.strategy == strategy)

@@ -280,7 +280,7 @@ def processes(rounds: int, *, quick: bool) -> Iterator[Figure]:
     grown = Sample(tuple(grown / KIB for _, grown in memory))
     stated = memory[0][0] / KIB
     note = f"rings, books and histograms state {stated:,.0f} KiB"
-    # A page here or there is the interpreter's; what leaks grows with the transactions.
+    # The interpreter may take a few pages. A leak grows with the number of transactions.
     yield Figure("growth in steady state", "KiB", 64, grown, note=note)
 
 

@@ -361,7 +361,7 @@ def main(arguments: list[str]) -> int:
     """Do what the command line asks for, in the tree that PYTHONPATH names."""
     action, folder, *names = arguments
     tree, imported = Path(os.environ["PYTHONPATH"]).resolve(), Path(velox.__file__).resolve()
-    # Another velox than the one that was asked for would be measured without a word.
+    # Without this check, another velox than the requested one could be measured silently.
     require("the folder of velox", imported.parents[1], tree)
     if action == "prepare":
         _compile_strategies(Path(folder))

@@ -247,7 +247,7 @@ def order_to_chain() -> str:
     picture.text(240, top + 84, "Only the chain ends a Solana transaction.", "small")
     picture.text(240, top + 104, "An expired one may be signed anew, if configured so.", "small")
     picture.text(240, top + 132, "Before it is signed, an order can end as CONFLATED or", "small")
-    picture.text(240, top + 150, "SHED. If nobody can be asked any more, it is UNKNOWN.", "small")
+    picture.text(240, top + 150, "SHED. If no node can tell any more, it is UNKNOWN.", "small")
     return picture.svg()
 
 

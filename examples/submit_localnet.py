@@ -1,6 +1,6 @@
 """From a feed to executed transactions, offline: the orders of a pipeline land on a local cluster.
 
-Needs ``pip install -e '.[solana]'`` in the repository. For a real market, replace the synthetic
+Needs ``pip install -e '.[localnet]'`` in the repository. For a real market, replace the synthetic
 ingress by a feed, the memos by a venue's carrier, and the local cluster by an RPC node.
 """
 

@@ -14,28 +14,24 @@ from textwrap import wrap
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from velox.core.bundle import MAX_LANES
+from velox.core.choices import ClockSource, HugePages, OnCross, Publish
 from velox.core.instrument import MAX_LEVELS, MIN_LEVELS
+from velox.core.integers import INT32_MAX, INT64_MAX
 from velox.errors import ConfigError
 from velox.settings import suggestion
 
 __all__ = ["PipelineConfig", "Setting", "stage_names"]
 
-Clock: TypeAlias = Literal["auto", "tsc", "cntvct", "kernel", "virtual"]
-HugePages: TypeAlias = Literal["auto", "always", "never"]
 Idle: TypeAlias = Literal["spin", "yield", "backoff"]
 OnBadOrder: TypeAlias = Literal["block", "stop"]
-OnCross: TypeAlias = Literal["count", "reject", "uncross", "match"]
 OnFull: TypeAlias = Literal["block", "drop"]
 Placement: TypeAlias = Literal["auto", "invoker", "shared", "paired", "dedicated"]
-Publish: TypeAlias = Literal["record", "event"]
 Seal: TypeAlias = Literal["timeout", "idle"]
 
-MAX_LANES = 16
 MAX_CAPACITY = 1 << 24
 MAX_BATCH = 4096
-# The counts below reach C as int, the durations as int64_t.
-MAX_INT = 2**31 - 1
-MAX_INT64 = 2**63 - 1
+# Counts reach C as int, durations as int64_t.
 
 
 def stage_names(lanes: int) -> tuple[str, ...]:
@@ -140,7 +136,7 @@ class PipelineConfig:
     velox.errors.ConfigError: batch = 0: must be an integer, 1 to 4096
     """
 
-    placement: str | Mapping[str, int] = field(
+    placement: Placement | Mapping[str, int] = field(
         default="auto",
         metadata=_about(
             "which threads run the stages",
@@ -192,7 +188,7 @@ class PipelineConfig:
             "threads that may write the book; 2 or more use the shared, fixed-window book",
             "The book of one writer needs no locked instruction. It must be at least `lanes`.",
             low=1,
-            high=MAX_INT,
+            high=INT32_MAX,
             absent="lanes",
         ),
     )
@@ -243,7 +239,7 @@ class PipelineConfig:
             "period of the timers of a strategy that takes reports",
             "Each market has a timer of its own. A strategy can also ask for a timer itself.",
             low=1,
-            high=MAX_INT64,
+            high=INT64_MAX,
             unit="ns",
             absent="no period",
         ),
@@ -282,7 +278,7 @@ class PipelineConfig:
     )
     bundle_timeout_ns: int = field(
         default=100_000,
-        metadata=_about("longest time that a bundle stays open", low=1, high=MAX_INT64, unit="ns"),
+        metadata=_about("longest time that a bundle stays open", low=1, high=INT64_MAX, unit="ns"),
     )
     seal: Seal = field(
         default="timeout",
@@ -298,7 +294,7 @@ class PipelineConfig:
         default=256,
         metadata=_about("most items that a stage moves in one duty cycle", low=1, high=MAX_BATCH),
     )
-    clock: Clock = field(
+    clock: ClockSource = field(
         default="auto",
         metadata=_about(
             "where time comes from",
@@ -376,7 +372,7 @@ class PipelineConfig:
                     field="placement",
                 )
         placed = {
-            stage: _integer(f"placement[{stage!r}]", cpu, 0, MAX_INT)
+            stage: _integer(f"placement[{stage!r}]", cpu, 0, INT32_MAX)
             for stage, cpu in self.placement.items()
         }
         return MappingProxyType(placed)
@@ -395,7 +391,7 @@ class PipelineConfig:
                 "must be a list of CPU numbers, or None", field="cpus", value=self.cpus
             )
         checked = tuple(
-            _integer(f"cpus[{index}]", cpu, 0, MAX_INT) for index, cpu in enumerate(self.cpus)
+            _integer(f"cpus[{index}]", cpu, 0, INT32_MAX) for index, cpu in enumerate(self.cpus)
         )
         if not checked or len(set(checked)) < len(checked):
             raise ConfigError(

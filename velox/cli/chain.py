@@ -93,14 +93,20 @@ def submission(
     options: argparse.Namespace,
     signals: Signals,
     screen: Screen,
+    *,
+    tells: bool,
 ) -> Iterator[PipelineRun | None]:
-    """Open the submission of a run; None if its orders are not submitted."""
+    """Open the submission of a run; None if its orders are not submitted.
+
+    `tells` says whether the run's strategy takes reports.
+    """
     if destination is None:
         yield None
         return
     with ExitStack() as stack:
         with signals.immediate():
-            run = stack.enter_context(destination.run(_console(options, signals, screen)))
+            console = _console(options, signals, screen)
+            run = stack.enter_context(destination.run(console, tells=tells))
         yield run
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from velox.config import PipelineConfig
+from velox.core.integers import INT64_MAX
 
 __all__ = [
     "DEFAULT_RATE",
@@ -37,7 +38,7 @@ MOST_CPUS = 1 << 16
 # The limits and the default of MarketFlow.
 LEAST_RATE, MOST_RATE, DEFAULT_RATE = 1.0, 1e9, 100_000.0
 # The durations of a configuration are nanoseconds in 63 bits.
-MOST_US = (2**63 - 1) // 1000
+MOST_US = INT64_MAX // 1000
 
 
 def integer(text: str) -> int:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import velox
@@ -36,6 +37,7 @@ from velox.runtime.limits_file import load_limits
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
+from velox.runtime.report import Report
 from velox.runtime.sidecar import array_beside, sidecar_of
 from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
@@ -200,31 +202,6 @@ def risk_of(options: argparse.Namespace, config: PipelineConfig) -> Iterator[Ris
         signal.signal(signal.SIGUSR1, before)
 
 
-def _announce(
-    pipeline: Pipeline, screen: Screen, source: str, submitting: SubmissionRun | None
-) -> None:
-    """Print what is known before the start."""
-    screen.say(
-        *terminal.opening(
-            version=velox.__version__,
-            machine=describe_machine(),
-            plan=pipeline.plan,
-            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
-            huge_pages=pipeline.huge_pages,
-            source=source,
-        )
-    )
-    for warning in pipeline.warnings:
-        warn(warning)
-    if pipeline.risk is not None:
-        given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
-        screen.say(f"limits      {', '.join(given) or 'none'}")
-        if pipeline.risk.kill.killed:
-            warn(f"the kill switch is set: {pipeline.risk.kill.why}; no order leaves")
-    if submitting is not None:
-        screen.say(f"to          {submitting.description}")
-
-
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -253,7 +230,13 @@ def drive(
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     with (
         json_file(options.json) as file,
-        submission(destination, options, signals, screen) as submitting,
+        submission(
+            destination,
+            options,
+            signals,
+            screen,
+            tells=strategy is not None and strategy.reports,
+        ) as submitting,
         risk_of(options, config) as risk,
         ExitStack() as stack,
     ):
@@ -266,7 +249,7 @@ def drive(
             **parts,
         )
         log = stack.enter_context(histogram_log(options.hlog))
-        _announce(pipeline, screen, source, submitting)
+        _open(pipeline, source, screen, submitting)
         course = Course()
         pipeline.start()
         errors: list[str] = []
@@ -286,14 +269,13 @@ def drive(
         reading = None if recording is None else recording.to_dict()
         if reading is not None:
             screen.say(*terminal.recording_lines(reading))
-        chain = finish(submitting, report, screen, errors) if submitting is not None else None
+        chain = None
+        if submitting is not None:
+            chain = finish(submitting, report, screen, errors)
+            report = _settled(pipeline, submitting, report, screen)
         for warning in report.warnings[len(pipeline.warnings) :]:
             warn(warning)
-        if report.verification is not None and report.verification.mismatched:
-            errors.append(
-                f"the book differs from the recording's check at {report.verification.mismatched} "
-                f"of {report.verification.checked} events"
-            )
+        errors += _mismatches(report)
         if options.capture is not None and not errors:
             screen.say(f"captured {report.ledger.delivered_bundles} bundles in {options.capture}")
         if file is not None:
@@ -315,6 +297,50 @@ def drive(
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _open(pipeline: Pipeline, source: str, screen: Screen, submitting: PipelineRun | None) -> None:
+    """Print what is about to run, and let the strategy hear of its orders."""
+    screen.say(
+        *terminal.opening(
+            version=velox.__version__,
+            machine=describe_machine(),
+            plan=pipeline.plan,
+            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+            huge_pages=pipeline.huge_pages,
+            source=source,
+        )
+    )
+    for warning in pipeline.warnings:
+        warn(warning)
+    if pipeline.risk is not None:
+        given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
+        screen.say(f"limits      {', '.join(given) or 'none'}")
+        if pipeline.risk.kill.killed:
+            warn(f"the kill switch is set: {pipeline.risk.kill.why}; no order leaves")
+    if submitting is not None:
+        submitting.attach(pipeline)
+        screen.say(f"to          {submitting.description}")
+
+
+def _mismatches(report: Report) -> list[str]:
+    """Say how often the book differed from the recording's check."""
+    found = report.verification
+    if found is None or not found.mismatched:
+        return []
+    return [
+        f"the book differs from the recording's check at {found.mismatched} of {found.checked} "
+        "events"
+    ]
+
+
+def _settled(pipeline: Pipeline, submitting: PipelineRun, report: Report, screen: Screen) -> Report:
+    """Return the report with what was heard of the orders after the pipeline had stopped."""
+    if not submitting.settle(pipeline):
+        return report
+    settled = pipeline.report()
+    screen.say("", *settled.order_lines())
+    return replace(report, feedback=settled.feedback, orders=settled.orders)
 
 
 def _results(options: argparse.Namespace) -> list[tuple[str, str | None]]:

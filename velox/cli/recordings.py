@@ -35,7 +35,7 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "symbol": ("--symbol", {"metavar": "NAME", "help": "read this symbol only"}),
     "snapshot_symbol": (
         "--snapshot-symbol",
-        {"metavar": "NAME", "help": "whose the snapshots are that name no symbol"},
+        {"metavar": "NAME", "help": "the symbol of snapshots that name none"},
     ),
     "channel": (
         "--channel",

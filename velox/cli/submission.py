@@ -37,12 +37,15 @@ from velox.solana import (
 from velox.solana.files import open_regular
 from velox.solana.journal.file import journal_files, read_journal
 from velox.solana.journal.records import Capture
+from velox.solana.orders.strategy_reports import StrategyReports
 
 if TYPE_CHECKING:
     from solders.signature import Signature
 
+    from velox.runtime.pipeline import Pipeline
     from velox.solana.assembly import Statement
     from velox.solana.config import ChainConfig
+    from velox.solana.orders.outcomes import Observer
     from velox.testing.venue import MarketPlan
 
 __all__ = [
@@ -184,7 +187,9 @@ class Destination:
         self._plan = MarketPlan.of(instrument, price)
 
     @contextmanager
-    def open(self, console: Console) -> Iterator[assembly.Submission]:
+    def open(
+        self, console: Console, observer: Observer | None = None
+    ) -> Iterator[assembly.Submission]:
         """Open a submission, and close it at the end."""
 
         def on_open(journal: SubmissionJournal) -> None:
@@ -196,12 +201,14 @@ class Destination:
                 )
 
         if self.config is not None:
-            opened = assembly.open_submission(self.config, self._journal, on_open=on_open)
+            opened = assembly.open_submission(self.config, self._journal, observer, on_open=on_open)
         else:
             from velox.testing.submission import local_submission  # noqa: PLC0415 - loads an SVM
 
             market = (self._plan or True) if self.trades_locally else False
-            opened = local_submission(self._journal, on_open=on_open, market=market)
+            opened = local_submission(
+                self._journal, observer=observer, on_open=on_open, market=market
+            )
         with opened as submission:
             yield submission
 
@@ -219,10 +226,18 @@ class Destination:
         return f"{way}, payer {submission.payer}"
 
     @contextmanager
-    def run(self, console: Console) -> Iterator[PipelineRun]:
-        """Open a submission for the bundles of a pipeline."""
-        with self.open(console) as submission:
-            yield PipelineRun(self, submission, console)
+    def run(self, console: Console, *, tells: bool = False) -> Iterator[PipelineRun]:
+        """Open a submission for the bundles of a pipeline.
+
+        Parameters
+        ----------
+        console : Console
+        tells : bool
+            Whether the pipeline's strategy takes reports, and hears of its orders.
+        """
+        reports = StrategyReports() if tells else None
+        with self.open(console, None if reports is None else reports.observe) as submission:
+            yield PipelineRun(self, submission, console, reports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +288,15 @@ class SubmissionRun:
         opened: assembly.Submission,
         source: Source,
         console: Console,
+        reports: StrategyReports | None = None,
     ) -> None:
         self.description = destination.describe(opened)
         self._resume_command = destination.resume_command
         self._opened = opened
         self._console = console
         self._submitter = opened.submitter
-        self._workers = SubmissionWorkers(source, self._submitter)
+        self._reports = reports
+        self._workers = SubmissionWorkers(source, self._submitter, reports=reports)
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -393,10 +410,34 @@ class PipelineRun(SubmissionRun):
     """
 
     def __init__(
-        self, destination: Destination, opened: assembly.Submission, console: Console
+        self,
+        destination: Destination,
+        opened: assembly.Submission,
+        console: Console,
+        reports: StrategyReports | None = None,
     ) -> None:
         self.output = PullOutput()
-        super().__init__(destination, opened, self.output, console)
+        super().__init__(destination, opened, self.output, console, reports)
+
+    def attach(self, pipeline: Pipeline) -> None:
+        """Let the pipeline's strategy hear what becomes of its orders."""
+        if self._reports is not None:
+            self._reports.attach(pipeline.reports)
+
+    def settle(self, pipeline: Pipeline) -> bool:
+        """Give a pipeline that has stopped the reports that came later; call it after `finish`.
+
+        Returns
+        -------
+        bool
+            Whether its strategy takes reports at all.
+        """
+        if self._reports is None:
+            return False
+        pipeline.settle()
+        while self._reports.waiting and self._reports.pump(self._submitter.reports()):
+            pipeline.settle()
+        return True
 
 
 class _Bundles:

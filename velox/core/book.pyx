@@ -310,7 +310,7 @@ cdef uint8_t book_update_priced(book *self, const Transaction *record, uint64_t 
     if meets and self.on_cross == CROSS_REJECT:
         return STATUS_CROSSED
     # An order that trades in full leaves no level and must not move the window. It trades up to its
-    # own price, which is this key as the other side writes it.
+    # own price. The other side writes that price as this key.
     rests = quantity > 0 and not (
         meets and matches and ladder_covers(other, key ^ <uint64_t>INT64_MAX, record.size))
     if rests and held == 0 and not ladder_reserve(own, key):

@@ -26,6 +26,10 @@ cdef extern from *:
     """
     const uint64_t NO_DEADLINE "VELOX_NO_DEADLINE"
 
+# The most lanes of a pipeline: rings whose records one stage bundles.
+cpdef enum:
+    MAX_LANES = 16
+
 cdef struct bundle_builder:
     bundle_ring *ring
     histogram *hold                                 # accepted -> sealed, in ns

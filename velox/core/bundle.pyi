@@ -1,4 +1,4 @@
-from typing import final
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,8 @@ from velox.core.records import SealReason
 from velox.core.ring import BundleRing
 
 __all__ = ["BundleBuilder"]
+
+MAX_LANES: Final[int]
 
 @final
 class BundleBuilder:

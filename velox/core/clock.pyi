@@ -1,4 +1,6 @@
-from typing import Literal, final
+from typing import final
+
+from velox.core.choices import ClockSource
 
 __all__ = ["Clock", "judge_tsc"]
 
@@ -8,9 +10,7 @@ def judge_tsc(
 
 @final
 class Clock:
-    def __new__(
-        cls, source: Literal["auto", "tsc", "cntvct", "kernel", "virtual"] = "auto"
-    ) -> Clock: ...
+    def __new__(cls, source: ClockSource = "auto") -> Clock: ...
     @property
     def source(self) -> str: ...
     @property

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from threading import Lock
 
+from velox.core.choices import CLOCK_SOURCES
 from velox.errors import ConfigError
 
 __all__ = ["Clock", "judge_tsc"]
@@ -55,7 +56,6 @@ cdef enum:
     OVERHEAD_BATCHES = 32
     OVERHEAD_READINGS = 256
 
-SOURCES = ("auto", "tsc", "cntvct", "kernel", "virtual")
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 cdef struct clock_point:
@@ -272,8 +272,9 @@ cdef class Clock:
     """
 
     def __cinit__(self, source="auto"):
-        if source not in SOURCES:
-            raise ConfigError(f"must be one of {', '.join(SOURCES)}", field="source", value=source)
+        if source not in CLOCK_SOURCES:
+            raise ConfigError(
+                f"must be one of {', '.join(CLOCK_SOURCES)}", field="source", value=source)
         self.clock = <clock_source *>allocate(sizeof(clock_source))
         if self.clock == NULL:
             raise MemoryError

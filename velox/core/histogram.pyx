@@ -4,7 +4,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isnan
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -30,7 +30,9 @@ cdef enum:
     ROUNDS = 64
 
 cdef uint64_t NONE_YET = <uint64_t>-1
-cdef uint64_t LARGEST = (<uint64_t>1 << 63) - 1
+# The percentiles of `to_dict`.
+cdef dict FIGURES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9}
+cdef uint64_t LARGEST = <uint64_t>INT64_MAX
 
 HOUR_NS = 3_600_000_000_000
 
@@ -174,7 +176,10 @@ cdef void read_half(
 
 
 cdef bint read_idle(histogram *h, histogram_reading *reading) noexcept nogil:
-    """Add up both halves twice. False if the writer recorded in between, or is within a change."""
+    """Add up both halves twice.
+
+    False if the writer recorded meanwhile, or is in the middle of a change.
+    """
     # Acquire: the changes up to this version are seen whole.
     cdef uint64_t version = load_acquire(&h.version)
     cdef histogram_half *first = histogram_half_of(h, 0)
@@ -663,17 +668,21 @@ cdef class LatencyHistogram:
 
         Returns
         -------
-        dict of str to int
-            ``count``, and in nanoseconds ``p50``, ``p90``, ``p99``, ``p99_9``, ``max``; all 0 for
-            an empty histogram. A percentile is the end of its bucket, but never above ``max``.
+        dict of str to int or None
+            ``count``, and in nanoseconds ``p50``, ``p90``, ``p99``, ``p99_9``, ``max``. A
+            percentile is the end of its bucket, but never above ``max``. In an empty histogram
+            ``count`` is 0 and the others are None, since 0 is a time.
         """
         cdef Reading reading = self.read()
+        if reading.values.count == 0:
+            return {"count": 0, **dict.fromkeys(FIGURES), "max": None}
         return {
             "count": reading.values.count,
-            "p50": min(value_at(self.histogram, &reading.values, 50.0), reading.values.maximum),
-            "p90": min(value_at(self.histogram, &reading.values, 90.0), reading.values.maximum),
-            "p99": min(value_at(self.histogram, &reading.values, 99.0), reading.values.maximum),
-            "p99_9": min(value_at(self.histogram, &reading.values, 99.9), reading.values.maximum),
+            **{
+                name: min(value_at(self.histogram, &reading.values, percentile),
+                          reading.values.maximum)
+                for name, percentile in FIGURES.items()
+            },
             "max": reading.values.maximum,
         }
 

@@ -7,12 +7,15 @@ from decimal import Decimal
 from operator import index
 from typing import SupportsIndex
 
+from velox.core.integers import INT64_MAX
 from velox.errors import BookError
 
-__all__ = ["MAX_LEVELS", "MAX_PRICE_DECIMALS", "MIN_LEVELS", "Instrument"]
+__all__ = ["MAX_LEVELS", "MAX_PRICE_DECIMALS", "MIN_LEVELS", "PRICE_DECIMALS", "Instrument"]
 
 MIN_LEVELS = 64
 MAX_LEVELS = 1 << 18
+#: Decimals of a price, unless its market needs others.
+PRICE_DECIMALS = 4
 MAX_PRICE_DECIMALS = 18
 
 
@@ -45,7 +48,7 @@ class Instrument:
 
     name: str = "default"
     market: int = 0
-    price_decimals: int = 4
+    price_decimals: int = PRICE_DECIMALS
     tick_size: int = 1
     lot_size: Decimal = field(default=Decimal(1))
     levels: int = 1024
@@ -72,7 +75,7 @@ class Instrument:
                 field="price_decimals",
                 value=self.price_decimals,
             )
-        if not 1 <= self.tick_size < 2**63:
+        if not 1 <= self.tick_size <= INT64_MAX:
             raise BookError(
                 f"must be at least 1, in units of 1e-{self.price_decimals}",
                 field="tick_size",

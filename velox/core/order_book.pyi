@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, NamedTuple, final, overload
 import numpy as np
 import numpy.typing as npt
 
+from velox.core.choices import HugePages, OnCross, Publish
 from velox.core.instrument import Instrument
 
 __all__ = [
@@ -53,11 +54,11 @@ class OrderBook:
         price_decimals: int = 4,
         lot_size: Decimal = ...,
         writers: int | Literal["n"] = 1,
-        on_cross: Literal["count", "reject", "uncross", "match"] = "count",
-        publish: Literal["record", "event"] = "record",
+        on_cross: OnCross = "count",
+        publish: Publish = "record",
         cold_levels: int = 65536,
         depth_capacity: int = 64,
-        huge_pages: Literal["auto", "always", "never"] = "auto",
+        huge_pages: HugePages = "auto",
         market: int = 0,
         name: str = "default",
     ) -> OrderBook: ...

@@ -33,7 +33,10 @@ from velox.core.records cimport (
 from velox.core.shared_book cimport shared_book_bytes, shared_book_quantity
 from velox.core.top cimport book_top, top_line
 
-from velox.core.instrument import MAX_LEVELS, MAX_PRICE_DECIMALS, MIN_LEVELS, Instrument
+from velox.core.choices import CROSS_POLICIES, HUGE_PAGES, PUBLISH_POLICIES
+from velox.core.instrument import (
+    MAX_LEVELS, MAX_PRICE_DECIMALS, MIN_LEVELS, PRICE_DECIMALS, Instrument,
+)
 from velox.core.records import Kind, Rejection, Side
 from velox.errors import BookError, RecordError, RejectedError
 
@@ -140,10 +143,6 @@ class BookStatistics(NamedTuple):
     mailbox_fills: int
 
 
-cdef tuple CROSS_POLICIES = ("count", "reject", "uncross", "match")
-cdef tuple PUBLISH_POLICIES = ("record", "event")
-# In the order of `page_choice`.
-cdef tuple HUGE_PAGES = ("auto", "always", "never")
 cdef tuple REJECTION_NAMES = ("",) + tuple(reason.name.lower() for reason in Rejection)
 
 
@@ -336,7 +335,7 @@ cdef class OrderBook:
     (1002500, 1002600, 100, 0.5)
     """
 
-    def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, price_decimals=4,
+    def __cinit__(self, levels=1024, tick_size=1, base_price=None, *, price_decimals=PRICE_DECIMALS,
                   lot_size=Decimal(1), writers=1, on_cross="count", publish="record",
                   cold_levels=65536, depth_capacity=64, huge_pages="auto", market=0,
                   name="default"):

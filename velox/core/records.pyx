@@ -14,6 +14,8 @@ from libc.stdlib cimport malloc
 
 from velox.core.memory cimport STATIC_ASSERT, release_memory
 
+from velox.core.instrument import MAX_PRICE_DECIMALS, PRICE_DECIMALS
+from velox.core.integers import INT64_MAX
 from velox.errors import RecordError
 
 cdef extern from "numpy/arrayobject.h":
@@ -81,7 +83,7 @@ class Kind(IntEnum):
     ``CANCEL_REJECTED`` a cancel was refused; the order stays as it was
     ``EXPIRED``         `size` lots ran out of time; nothing is left
     ``BLOCKED``         the risk gate blocked the order: it never left; see `reason`
-    ``UNKNOWN``         nobody knows what became of `size` lots: they stay exposed
+    ``UNKNOWN``         the outcome of `size` lots cannot be known: they stay exposed
     ``TIMER``           time passed; only `ingress_ts_ns` and `market` mean something
     ``RESYNC``          orders and position as the venue has them; see `ReportFlags`
     =================== ============================================================
@@ -212,7 +214,7 @@ REPORT_RECORD_DTYPE = np.dtype([
     ("reserved", "<u8", (4,)),
 ])
 
-PRICE_SCALE = 10_000
+PRICE_SCALE = 10**PRICE_DECIMALS
 
 # C references to the same objects, which avoid the look-up of a module's global.
 cdef object transaction_dtype = TRANSACTION_DTYPE
@@ -409,12 +411,14 @@ def validate(transactions):
 
 cdef int price_places(object decimals) except -1:
     """Check how many decimals prices have."""
-    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 18:
-        raise RecordError("must be an integer from 0 to 18", field="decimals", value=decimals)
+    if isinstance(decimals, bool) or not isinstance(decimals, int) \
+            or not 0 <= decimals <= MAX_PRICE_DECIMALS:
+        raise RecordError(
+            f"must be an integer from 0 to {MAX_PRICE_DECIMALS}", field="decimals", value=decimals)
     return decimals
 
 
-def to_fixed(value, decimals=4):
+def to_fixed(value, decimals=PRICE_DECIMALS):
     """A decimal price as the integer of `Transaction.price`.
 
     Parameters
@@ -469,12 +473,12 @@ def to_fixed(value, decimals=4):
             if isinstance(value, float) else ""
         raise RecordError(f"has more than {places} decimals{hint}", field="price", value=value)
     scaled = -scaled if sign else scaled
-    if not -2**63 <= scaled < 2**63:
+    if not -INT64_MAX - 1 <= scaled <= INT64_MAX:
         raise RecordError(f"does not fit 64 bits at {places} decimals", field="price", value=value)
     return scaled
 
 
-def from_fixed(fixed, decimals=4):
+def from_fixed(fixed, decimals=PRICE_DECIMALS):
     """The decimal price that an integer of `Transaction.price` stands for.
 
     Parameters

@@ -4,6 +4,8 @@ from typing import Final, Literal, NamedTuple, Self, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
+from velox.core.choices import HugePages
+
 __all__ = ["BundleRing", "ReportRing", "RingStatistics", "TransactionRing"]
 
 MAX_CAPACITY: Final[int]
@@ -20,7 +22,7 @@ class TransactionRing:
         capacity: SupportsIndex = 4096,
         *,
         first_index: int = 0,
-        huge_pages: Literal["auto", "always", "never"] = "auto",
+        huge_pages: HugePages = "auto",
     ) -> Self: ...
     def push(self, items: npt.NDArray[np.void]) -> int: ...
     def pop(self, max_items: int | None = None) -> npt.NDArray[np.void]: ...
@@ -47,7 +49,7 @@ class BundleRing:
         capacity: SupportsIndex = 1024,
         *,
         first_index: int = 0,
-        huge_pages: Literal["auto", "always", "never"] = "auto",
+        huge_pages: HugePages = "auto",
     ) -> Self: ...
     def push(self, items: npt.NDArray[np.void]) -> int: ...
     def pop(self, max_items: int | None = None) -> npt.NDArray[np.void]: ...

@@ -385,7 +385,7 @@ cdef class SharedLadder:
 
     It is the part of a shared `OrderBook` that holds quantities. It has integer ticks and a fixed
     window, and knows no prices in currency and no crossing policy. Each update changes one level
-    and is linearizable. None is ever half applied.
+    and is linearizable. No record is ever half applied.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from velox.core.mailbox cimport depth_counts, depth_row
 from velox.feeds.crc32 cimport crc32_update
 from velox.runtime.checksum cimport BookChecksum
 
+from velox.core.instrument import PRICE_DECIMALS
 from velox.errors import RecordError
 
 __all__ = ["OkxChecksum"]
@@ -117,7 +118,7 @@ cdef class OkxChecksum(BookChecksum):
     341492853
     """
 
-    def __cinit__(self, price_decimals=4):
+    def __cinit__(self, price_decimals=PRICE_DECIMALS):
         if not isinstance(price_decimals, int) or not 0 <= price_decimals <= 18:
             raise RecordError(f"price_decimals = {price_decimals!r}: must be 0 to 18",
                               field="price_decimals")

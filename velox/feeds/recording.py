@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.instrument import Instrument
+from velox.core.integers import INT64_MAX
 from velox.core.records import from_fixed
 from velox.errors import RecordError
 from velox.feeds.decode.levels import KNOWN_DTYPE
@@ -137,7 +138,7 @@ class Recording:
         if not len(own):
             return KnownDepth(None, None, None)
         _, _, bid, ask, levels = own[-1].item()
-        return KnownDepth(bid or None, None if ask == 2**63 - 1 else ask, levels or None)
+        return KnownDepth(bid or None, None if ask == INT64_MAX else ask, levels or None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was read and what was left aside, ready for JSON.

@@ -14,6 +14,8 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from velox.feeds.decode import fields
+
 __all__ = ["DIFF", "END", "OTHER", "TRADE", "BinanceScanner"]
 
 # Results of `BinanceScanner.advance`: the end, a diff, a line for the Python decoder, a trade.
@@ -34,8 +36,8 @@ cdef enum:
 cdef int64_t POWERS[19]
 POWERS[:] = [10 ** exponent for exponent in range(19)]
 
-cdef int64_t MICROSECONDS_FROM = 10 ** 14
-cdef int64_t NANOSECONDS_FROM = 10 ** 17
+cdef int64_t MICROSECONDS_FROM = fields.MICROSECONDS_FROM
+cdef int64_t NANOSECONDS_FROM = fields.NANOSECONDS_FROM
 
 # The units of one symbol's numbers: `limit` is the first number that does not fit; `step` is 0 if
 # any number is allowed. `largest` is that of the lines that were read; `seen` also covers the line
@@ -494,9 +496,20 @@ cdef class BinanceScanner:
                 return each
         return NULL
 
+    cdef const char *symbol_of(self, const char *at, const char *end, symbol **of) noexcept nogil:
+        """Return the position after the symbol's key and name, or NULL if it is not known."""
+        cdef Py_ssize_t length
+        cdef const char *begin = literal(at, end, b',"s":"', 6)
+        if begin == NULL:
+            return NULL
+        at = name(begin, end, &length)
+        if at == NULL:
+            return NULL
+        of[0] = self.known(begin, length)
+        return at if of[0] != NULL else NULL
+
     cdef int scan_diff(self, const char *at, const char *end) noexcept nogil:
         cdef int64_t value
-        cdef Py_ssize_t length
         cdef const char *begin
         cdef symbol *of
         at = integer(at, &value)
@@ -505,14 +518,8 @@ cdef class BinanceScanner:
         at = self.transaction_time(at, end)
         if at == NULL:
             return CODE_OTHER
-        begin = literal(at, end, b',"s":"', 6)
-        if begin == NULL:
-            return CODE_OTHER
-        at = name(begin, end, &length)
+        at = self.symbol_of(at, end, &of)
         if at == NULL:
-            return CODE_OTHER
-        of = self.known(begin, length)
-        if of == NULL:
             return CODE_OTHER
         at = literal(at, end, b',"U":', 5)
         if at != NULL:
@@ -586,31 +593,22 @@ cdef class BinanceScanner:
     cdef int scan_ticker(self, const char *at, const char *end) noexcept nogil:
         cdef int64_t update, value
         cdef int64_t best[4]
-        cdef Py_ssize_t length
         cdef const char *begin
         cdef symbol *of
         at = integer(at, &update)
         if at == NULL:
             return CODE_OTHER
-        begin = literal(at, end, b',"s":"', 6)
-        if begin == NULL:
-            return CODE_OTHER
-        at = name(begin, end, &length)
+        at = self.symbol_of(at, end, &of)
         if at == NULL:
-            return CODE_OTHER
-        of = self.known(begin, length)
-        if of == NULL:
             return CODE_OTHER
         at = self.half(at, end, b',"b":"', b',"B":"', of, &best[0])
         if at != NULL:
             at = self.half(at, end, b',"a":"', b',"A":"', of, &best[2])
         if at == NULL:
             return CODE_OTHER
-        begin = literal(at, end, b',"T":', 5)
-        if begin != NULL:
-            at = integer(begin, &value)
-            if at == NULL:
-                return CODE_OTHER
+        at = optional_integer(at, end, b',"T":', 5)
+        if at == NULL:
+            return CODE_OTHER
         begin = literal(at, end, b',"E":', 5)
         if begin != NULL:
             at = integer(begin, &value)

@@ -5,7 +5,7 @@ from cython cimport unlikely
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from velox.core.atomic cimport count, load_acquire, load_relaxed
+from velox.core.atomic cimport count, load_relaxed
 from velox.core.book cimport (
     book,
     book_top,
@@ -642,8 +642,9 @@ cdef bint all_heard(book_stage *self) noexcept nogil:
         if not transaction_ring_drained(self.input):
             return False
         self.ending = True
-        # Acquire: the producer's writes to these reports come before our reads.
-        self.last_report = load_acquire(&self.reports.head)
+        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. A report
+        # that was pushed before the input was closed counts, since the look at `closed` acquires.
+        self.last_report = load_relaxed(&self.reports.head)
     # Relaxed: only this thread writes tail.
     return load_relaxed(&self.reports.tail) == self.last_report
 

@@ -2,18 +2,15 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from velox.core.bundle cimport bundle_builder
+from velox.core.bundle cimport MAX_LANES, bundle_builder
 from velox.core.clock cimport clock_source
 from velox.core.histogram cimport LatencyHistogram, histogram
 from velox.core.ring cimport transaction_ring
 from velox.runtime.stage cimport Stage, stage
 
-cdef enum:
-    MOST_LANES = 16
-
 cdef struct bundle_stage:
     stage *stage
-    transaction_ring *inputs[MOST_LANES]
+    transaction_ring *inputs[MAX_LANES]
     uint32_t input_count
     uint32_t next_input             # where the next call begins: no lane starves another
     const clock_source *clock

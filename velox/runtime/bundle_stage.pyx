@@ -124,9 +124,9 @@ cdef class BundleStage(Stage):
                   timeout_ns=100_000, seal_when_idle=False, batch=256):
         cdef TransactionRing ring
         inputs = tuple(inputs)
-        if not 1 <= len(inputs) <= MOST_LANES:
+        if not 1 <= len(inputs) <= MAX_LANES:
             raise ConfigError(
-                f"a bundle stage takes 1 to {MOST_LANES} rings, not {len(inputs)}", field="inputs")
+                f"a bundle stage takes 1 to {MAX_LANES} rings, not {len(inputs)}", field="inputs")
         for index, each in enumerate(inputs):
             if not isinstance(each, TransactionRing):
                 raise ConfigError(

@@ -20,7 +20,6 @@ from velox.core.histogram import LatencyHistogram
 from velox.errors import ConfigError, PipelineError
 from velox.runtime.gaps import shortest_step, watch
 from velox.runtime.hardware import format_cpus, usable_cpus
-from velox.runtime.report import figures
 from velox.runtime.stage import Control
 from velox.runtime.threads import start_thread
 
@@ -72,7 +71,7 @@ class Hiccups:
             "elapsed_s": self.elapsed_s,
             "taken_share": self.taken_share,
             "gaps_per_s": self.gaps_per_s,
-            "gap_ns": figures(self.gaps),
+            "gap_ns": self.gaps.to_dict(),
         }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velox.config import HugePages as When
+from velox.core.choices import HugePages as When
 from velox.runtime.hardware import read_if_possible
 
 __all__ = ["HugePages", "granted_bytes", "look"]

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from velox.core.records import SealReason
 from velox.errors import LedgerError
 
 __all__ = ["Equation", "Ledger"]
 
-SEAL_REASONS = ("size", "timeout", "idle", "drain")
+SEAL_REASONS = tuple(reason.name.lower() for reason in SealReason)
 
 
 @dataclass(frozen=True, slots=True)

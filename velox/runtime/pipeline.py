@@ -11,8 +11,8 @@ from math import isfinite
 from types import TracebackType
 from typing import NoReturn
 
-from velox.config import Clock as ClockSource
 from velox.config import PipelineConfig, stage_names
+from velox.core.choices import ClockSource
 from velox.core.clock import Clock
 from velox.core.histogram import LatencyHistogram
 from velox.core.instrument import Instrument

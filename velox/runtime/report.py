@@ -25,18 +25,7 @@ from velox.runtime.report_text import (
 )
 from velox.runtime.verify import Verification
 
-__all__ = ["MarketReport", "Report", "Statistics", "figures", "markets_of"]
-
-
-def figures(histogram: LatencyHistogram) -> dict[str, int | None]:
-    """Return the histogram's figures, ready for JSON.
-
-    Each is None if it is empty, since 0 is a time.
-    """
-    found = histogram.to_dict()
-    return {
-        name: value if found["count"] or name == "count" else None for name, value in found.items()
-    }
+__all__ = ["MarketReport", "Report", "Statistics", "markets_of"]
 
 
 class Statistics(NamedTuple):
@@ -223,11 +212,7 @@ class Report:
         lines += more_markets(len(self.markets))
         if self.strategy is not None:
             lines.append(row("strategy", str(self.strategy)))
-        if self.feedback is not None:
-            lines.append(row("reports", str(self.feedback)))
-        if self.orders is not None:
-            lines.append(row("orders", str(self.orders)))
-            lines += [row("", each) for each in self.orders.lines()]
+        lines += self.order_lines()
         if self.timeouts:
             lines.append(row("book busy", f"{self.timeouts:,} records were tried again"))
         lines += ["", *latency_table(self.latency)]
@@ -235,6 +220,16 @@ class Report:
             lines += ["", *beside]
         if self.verification is not None:
             lines += ["", *verification(self.verification)]
+        return lines
+
+    def order_lines(self) -> list[str]:
+        """Return what the strategy heard of its orders, and its account; empty if it heard none."""
+        lines = []
+        if self.feedback is not None:
+            lines.append(row("reports", str(self.feedback)))
+        if self.orders is not None:
+            lines.append(row("orders", str(self.orders)))
+            lines += [row("", each) for each in self.orders.lines()]
         return lines
 
     @property
@@ -255,7 +250,7 @@ class Report:
         """Return the report, ready for JSON."""
         result: dict[str, Any] = {
             "ledger": self.ledger.to_dict(),
-            "latency_ns": {name: figures(each) for name, each in self.latency.items()},
+            "latency_ns": {name: each.to_dict() for name, each in self.latency.items()},
             "throughput_per_s": self.throughput_per_s,
             "elapsed_s": self.elapsed_s,
             "placement": self.plan.placement,

@@ -23,7 +23,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-_MISSING = [name for name in ("solders", "httpcore", "websockets") if find_spec(name) is None]
+_MISSING = [name for name in ("solders", "httpcore") if find_spec(name) is None]
 if _MISSING:
     raise ImportError(
         f"velox.solana needs {', '.join(_MISSING)}: run pip install -e '.[solana]'",

@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args
 
 from solders.pubkey import Pubkey
 
+from velox.core.integers import INT64_MAX
 from velox.errors import ConfigError, MarketError
 from velox.settings import (
     check_choice,
@@ -43,8 +44,8 @@ __all__ = [
     "load_config",
 ]
 
-_U63: Final = 2**63 - 1
 _T = TypeVar("_T")
+TipRule: TypeAlias = Literal["fixed", "floor"]
 ORDER_TYPES: Final = MappingProxyType(
     {
         "limit": OrderType.LIMIT,
@@ -137,7 +138,7 @@ class TipConfig:
     # A key may have been pasted here, or a URL with one.
     PRIVATE: ClassVar = frozenset({"floor_url"})
 
-    policy: Literal["fixed", "floor"] = "fixed"
+    policy: TipRule = "fixed"
     lamports: int = MIN_TIP_LAMPORTS
     percentile: Percentile = 50
     minimum: int = MIN_TIP_LAMPORTS
@@ -145,9 +146,9 @@ class TipConfig:
     floor_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        check_choice(self, "policy", ("fixed", "floor"))
+        check_choice(self, "policy", get_args(TipRule))
         check_choice(self, "percentile", get_args(Percentile))
-        check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, _U63)})
+        check_integers(self, {"maximum": (MIN_TIP_LAMPORTS, INT64_MAX)})
         bounds = (MIN_TIP_LAMPORTS, self.maximum)
         check_integers(self, {"lamports": bounds, "minimum": bounds})
         check_types(self, {str: ("floor_url",)})
@@ -179,7 +180,9 @@ class SignerConfig:
 
     def __post_init__(self) -> None:
         check_types(self, {str: ("key_file", "kill_file")})
-        check_integers(self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, _U63)})
+        check_integers(
+            self, {"key_fd": (-1, 1 << 20), "max_spend_lamports_per_minute": (0, INT64_MAX)}
+        )
         if bool(self.key_file) == (self.key_fd >= 0):
             raise refusal(self, "key_file", self.key_file, "set either key_file or key_fd")
 

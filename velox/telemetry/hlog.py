@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from velox.core.histogram import LatencyHistogram
+from velox.core.integers import INT64_MAX
 from velox.errors import ConfigError, RecordError
 
 __all__ = ["HistogramLog", "decode_histogram", "encode_histogram"]
@@ -44,7 +45,7 @@ HEADER = struct.Struct(">IIIIQQd")
 WRAPPER = struct.Struct(">II")
 # A count of 64 bits takes this many bytes: eight of 7 bits, and one of 8 bits.
 LONGEST_NUMBER = 9
-LARGEST_COUNT = 2**63 - 1
+LARGEST_COUNT = INT64_MAX
 
 NS_A_MILLISECOND = 1_000_000
 # Characters that would end a tag or the line.

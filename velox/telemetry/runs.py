@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from velox.core.histogram import LatencyHistogram
+from velox.core.integers import INT64_MAX
 from velox.errors import FeedError, RecordError
 from velox.runtime.report import Statistics
 from velox.runtime.report_text import LATENCIES
@@ -110,4 +111,6 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= INT64_MAX
+    )

@@ -1,6 +1,10 @@
 """A Solana cluster, a market and a Jito block engine in this process, with faults to inject.
 
-Needs ``pip install -e '.[solana]'`` in the repository. A name is loaded when it is used first.
+Needs ``pip install -e '.[localnet]'`` in the repository. A name is loaded when it is used first.
+
+These modules model the chain independently. Where they state a rule, a layout or an error code that
+`velox.solana` states too, they state it on purpose, from the chain's own sources: a mistake in one
+of the two then shows in the tests.
 """
 
 from __future__ import annotations
@@ -40,10 +44,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    missing = [each for each in ("solders", "websockets") if find_spec(each) is None]
+    missing = [each for each in ("solders", "httpcore", "websockets") if find_spec(each) is None]
     if missing:
         raise ImportError(
-            f"velox.testing needs {', '.join(missing)}: run pip install -e '.[solana]'",
+            f"velox.testing needs {', '.join(missing)}: run pip install -e '.[localnet]'",
             name=missing[0],
         )
     return getattr(import_module(f"velox.testing.{_HOMES.get(name, 'faults')}"), name)

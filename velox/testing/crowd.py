@@ -18,6 +18,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from velox.core.units import NS_PER_S
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel
 from velox.solana.venues.manifest.account import MarketAccount, MarketOrder
@@ -43,7 +44,6 @@ MAX_LOTS: Final = 20
 TAKER_SHARE, PICKER_SHARE = 0.35, 0.15
 # At most so many actions in one block: a chain that stood still does not catch up at once.
 MAX_ACTIONS: Final = 64
-NS_PER_S: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,6 @@ class Crowd:
     def pubkeys(self) -> frozenset[Pubkey]:
         """The keys of all counterparties."""
         return frozenset((*self.makers, *self.takers, self.picker))
-
-    @property
-    def fair_price(self) -> float:
-        """The fair price, in units of 1e-4."""
-        return self._fair * self._plan.tick_size
 
     def act(self, chain: Chain) -> None:
         """Act as often as is due. The chain calls it after each block, under its lock."""

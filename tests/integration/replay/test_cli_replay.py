@@ -107,6 +107,6 @@ def test_a_replay_is_not_faster_than_its_speed(data: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     [messages] = (data / "lobster").glob("*_message_*")
     seconds = [float(line.partition(",")[0]) for line in messages.read_text().splitlines()]
-    # Never faster; how much slower is the machine's affair.
+    # Never faster. How much slower depends on the machine.
     elapsed_s = json.loads(path.read_text())["elapsed_s"]
     assert elapsed_s >= 0.999 * (seconds[-1] - seconds[0]) / 200

@@ -20,7 +20,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
-from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT, NOWHERE
+from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT
 from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
 from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
@@ -69,9 +69,9 @@ def market_account(orders: list[Resting], seated: Iterable[Pubkey] = ()) -> byte
     blocks = [
         struct.pack(
             "<IIIBB2x32sQQ16x",
-            NOWHERE,
-            at + 80 if at + 80 < 80 * len(seats) else NOWHERE,
-            NOWHERE,
+            NO_INDEX,
+            at + 80 if at + 80 < 80 * len(seats) else NO_INDEX,
+            NO_INDEX,
             0,
             1,
             bytes(trader),
@@ -84,7 +84,7 @@ def market_account(orders: list[Resting], seated: Iterable[Pubkey] = ()) -> byte
     def tree(some: list[Resting], parent: int) -> int:
         """Put them into a balanced tree, and return the index of its root."""
         if not some:
-            return NOWHERE
+            return NO_INDEX
         middle = len(some) // 2
         each, index = some[middle], 80 * len(blocks)
         blocks.append(b"")
@@ -96,7 +96,7 @@ def market_account(orders: list[Resting], seated: Iterable[Pubkey] = ()) -> byte
         return index
 
     roots = [
-        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NOWHERE)
+        tree(sorted(side, key=lambda each: (each.price, each.sequence)), NO_INDEX)
         for side in (
             [each for each in orders if each.is_bid],
             [each for each in orders if not each.is_bid],
@@ -104,8 +104,8 @@ def market_account(orders: list[Resting], seated: Iterable[Pubkey] = ()) -> byte
     ]
     mints = bytes(BASE_MINT) + bytes(QUOTE_MINT)
     head = struct.pack("<QBBB5x64s64xQI", MARKET_DISCRIMINANT, 0, 9, 6, mints, 0, 80 * len(blocks))
-    head += struct.pack("<IIII", roots[0], NOWHERE, roots[1], NOWHERE)
-    head += struct.pack("<II", 0 if seats else NOWHERE, NOWHERE)
+    head += struct.pack("<IIII", roots[0], NO_INDEX, roots[1], NO_INDEX)
+    head += struct.pack("<II", 0 if seats else NO_INDEX, NO_INDEX)
     return head.ljust(256, b"\0") + b"".join(blocks)
 
 

@@ -424,7 +424,7 @@ def test_what_is_not_known_after_a_resume_fails_it(tmp_path: Path, capsys: Any) 
         assert cli.main(["resume", str(config)]) == 0
 
 
-def test_a_cap_on_spending_is_told_and_not_taken_for_a_busy_chain(
+def test_a_spending_limit_is_reported_as_such_and_not_as_a_busy_chain(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = configuration(tmp_path, cluster)

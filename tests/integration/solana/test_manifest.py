@@ -31,8 +31,7 @@ from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.solana.venues.manifest.events import (
     FillLog,
     PlaceOrderLog,
-    decode_events,
-    events_of,
+    read_log,
     velox_price,
 )
 from velox.solana.venues.manifest.instructions import (
@@ -178,7 +177,7 @@ class Trader(Harness):
         return self.submitter.reports()
 
     def events(self) -> list[PlaceOrderLog | FillLog]:
-        return decode_events(events_of(self.cluster.executions[-1].logs))
+        return read_log(self.cluster.executions[-1].logs).events
 
 
 @pytest.fixture

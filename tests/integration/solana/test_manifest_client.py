@@ -123,7 +123,7 @@ def test_a_batch_update_is_the_clients_to_the_byte() -> None:
     assert ask(*questions) == ours
 
 
-def test_what_sets_a_market_up_is_the_clients_to_the_byte() -> None:
+def test_the_instructions_that_create_a_market_equal_the_clients() -> None:
     keys = hexed(payer=PAYER, market=MARKET)
     assert ask(
         {"ask": "claim_seat", **keys},

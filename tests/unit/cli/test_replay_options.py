@@ -1,4 +1,4 @@
-"""How ``velox replay`` reads a recording, and what it says of what it did not read."""
+"""How ``velox replay`` reads a recording, and how it reports the lines that it left out."""
 
 from __future__ import annotations
 

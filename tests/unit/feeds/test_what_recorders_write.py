@@ -473,7 +473,7 @@ WINDOW = (
     [
         "34200.1,1,1,10,300000,1",
         "34200.2,1,2,20,300200,1",  # a better bid: the old one leaves
-        "34200.3,4,2,20,300200,1",  # it is taken: one that nobody told of enters
+        "34200.3,4,2,20,300200,1",  # it is filled: a level enters that had no message
         "34200.4,1,3,5,299000,1",  # beyond the window
         "34200.5,2,9,3,300100,1",
     ],

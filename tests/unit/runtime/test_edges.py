@@ -32,7 +32,7 @@ from velox import (
     from_fixed,
     recover_capture,
 )
-from velox.config import MAX_LANES
+from velox.core.bundle import MAX_LANES
 from velox.errors import CaptureError, ConfigError, PipelineError, RecordError, RingError
 from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.runner import Runner

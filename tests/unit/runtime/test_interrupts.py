@@ -78,7 +78,7 @@ def test_a_latch_that_is_not_set_is_waited_for_no_longer_than_told() -> None:
 
 
 @pytest.mark.parametrize("placement", ["shared", "invoker"])
-def test_a_stop_interrupted_anywhere_is_made_whole_by_the_next(
+def test_the_next_stop_completes_one_that_was_interrupted_anywhere(
     tmp_path: Path, placement: Any
 ) -> None:
     config = PipelineConfig(placement=placement, idle="yield")

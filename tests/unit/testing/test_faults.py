@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -287,7 +287,7 @@ def test_stale_tip_accounts_are_accounts_that_no_longer_count() -> None:
         assert cluster.executions == ()
 
 
-def test_return_data_missing_is_a_transaction_without_what_its_program_returned() -> None:
+def test_missing_return_data_leaves_out_what_the_program_returned() -> None:
     # System and Memo return nothing; the token program tells an account's size.
     with only(Fault.RETURN_DATA_MISSING) as cluster:
         wallet, client, mint = Wallet(cluster), Client(cluster), Keypair.from_seed(bytes([3]) * 32)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("solders", reason="needs pip install -e '.[solana]'")
+pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_price
@@ -209,7 +209,7 @@ def test_the_transactions_of_an_account_are_listed_newest_first(cluster: LocalCl
     for lamports in (1, 2, 3):
         transaction = wallet.sign(wallet.pay(RECEIVER, lamports * SOL))
         names.append(client.send(transaction).result)
-        client.send(wallet.memo(f"of nobody else {lamports}"))
+        client.send(wallet.memo(f"unique {lamports}"))
         cluster.tick()
     cluster.tick()
 
@@ -403,7 +403,7 @@ def ear(cluster: LocalCluster) -> Iterator[Ear]:
         yield Ear(connection)
 
 
-def test_the_accounts_of_a_program_are_told_as_they_change(
+def test_changes_of_a_programs_accounts_are_notified(
     cluster: LocalCluster, wallet: Wallet, ear: Ear
 ) -> None:
     client, holder = Client(cluster), str(HOLDER.pubkey())

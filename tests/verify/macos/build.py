@@ -1,7 +1,7 @@
 """Compiles and links every extension module for macOS on Apple Silicon, by ``setup.py``'s flags.
 
-``python build.py TREE ZIG NUMPY``: a copy of the sources, in which the modules are left, and where
-ziglang and NumPy's wheel for macOS are unpacked.
+Usage: ``python build.py TREE ZIG NUMPY``. TREE is a copy of the sources; the modules are written
+into it. ZIG and NUMPY are the folders in which ziglang and NumPy's wheel for macOS are unpacked.
 """
 
 from __future__ import annotations

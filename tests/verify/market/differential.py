@@ -145,7 +145,7 @@ class Session:
 
     def compare(self, theirs: Outcome, mine: Outcome) -> str | None:
         """Return the difference, or None."""
-        # What failed changed nothing; what it logged and called before is compared all the same.
+        # A failed instruction changes nothing; its logs and calls are compared too.
         for name in ("error", "events", "answer", "calls"):
             if getattr(theirs, name) != getattr(mine, name):
                 return f"{name}: {getattr(theirs, name)} / {getattr(mine, name)}"

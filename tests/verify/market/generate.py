@@ -254,7 +254,7 @@ class Generator:
             at = rng.randrange(len(accounts))
             key = rng.choice(
                 [
-                    address("nobody"),
+                    address("stranger"),
                     PROGRAM,
                     SYSTEM,
                     world.market,
@@ -276,7 +276,7 @@ class Generator:
             at = rng.randrange(len(accounts))
             before = accounts[at]
             accounts[at] = AccountMeta(before.pubkey, before.is_signer, False)
-        # Somebody else may pay the fee: else the trader's rights come from that.
+        # Another account pays the fee; otherwise the trader's rights would come from paying it.
         return Step(
             f"damaged {step.kind} {roll}",
             step.payer if rng.random() < 0.5 else world.fees,

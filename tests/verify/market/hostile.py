@@ -76,7 +76,7 @@ class HostileWorld(MarketWorld):
         }.items():
             self.svm.set_account(address(name), account)
         self.impostors: dict[str, Pubkey] = {
-            "nobody": address("nobody"),
+            "stranger": address("stranger"),
             "another trader": self.traders[1],
             "program": PROGRAM,
             "system": SYSTEM,

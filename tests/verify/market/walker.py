@@ -161,8 +161,8 @@ def read(data: bytes) -> Book:
     Raises
     ------
     InvalidMarketError
-        The account is not what the layout says: a tree that is none, a block in two places or in
-        none, an order of nobody, a best order that is not the best.
+        The account breaks the layout: links that form no tree, a block in two places or in none,
+        an order without a trader, or a wrong best order.
     """
     expect(len(data) >= HEADER_BYTES, f"{len(data)} bytes")
     (discriminant,) = struct.unpack_from("<Q", data)

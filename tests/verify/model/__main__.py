@@ -32,7 +32,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--walks", type=int, help="random executions of each configuration")
     parser.add_argument("--replay", metavar="CHOICES", help="one execution, of one configuration")
     parser.add_argument(
-        "--sequential", action="store_true", help="interleavings alone, as if memory were simple"
+        "--sequential",
+        action="store_true",
+        help="explore interleavings alone, as if memory were sequentially consistent",
     )
     options = parser.parse_args(given)
     # The mutants have names of their own, and look at them themselves.

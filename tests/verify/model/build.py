@@ -226,7 +226,7 @@ def run(command: Sequence[str], directory: Path) -> None:
 
 
 def base_tree() -> Tree:
-    """The sources as they are, compiled."""
+    """Compile the sources unchanged."""
     tree = Tree(BUILD / "tree")
     tree.lay_out()
     runtime_library()

@@ -310,8 +310,10 @@ def tidy(line: str) -> str:
 
 
 def trace(events: Sequence[Event], accesses: Sequence[int]) -> list[str]:
-    """The execution, one line an operation; loads one after the other of what nobody has touched
-    are told as one."""
+    """Return the execution, one line an operation.
+
+    Consecutive loads of memory that no thread has written share one line.
+    """
     codes = [event.code for event in events if event.code] + list(accesses)
     lines = source_lines(codes)
     rows: list[str] = []

@@ -65,9 +65,9 @@ EXPECTED = {
     "strong swaps": Expectation({1, 10}, 2),
     "weak swaps": Expectation({0, 1, 10}, 5),
     "wait": Expectation({1}, 1),
-    "wait for nobody": Expectation(None, message="nobody can go on: T1 waits for x"),
+    "wait for no store": Expectation(None, message="no thread can go on: T1 waits for x"),
     "relax": Expectation({1}, 2),
-    "relax for nobody": Expectation(None, message="T1 spins for ever"),
+    "relax for no store": Expectation(None, message="T1 spins for ever"),
     "bounded relax": Expectation({0, 1}, 3),
     "plain beside atomic": Expectation(None, message="data race: T1 reads x"),
 }

@@ -209,7 +209,7 @@ MUTANTS = [
         "        if state != BOOK_READING:\n            break\n", ("book",),
     ),
     Mutant(
-        "a reader gives the book back to nobody, though a writer waits for it", ORDER_BOOK,
+        "a reader leaves the book idle, though a writer waits for it", ORDER_BOOK,
         "        store_release(&self.access.state, BOOK_WRITING)\n",
         "        store_release(&self.access.state, BOOK_IDLE)\n", ("book",),
     ),
@@ -281,6 +281,43 @@ MUTANTS = [
         "what was made before the run ended is lost", BOOK_STAGE,
         "        transaction_ring_publish(self.output, out.filled)\n        out.free =",
         "        out.free =", ("strategy",),
+    ),
+    Mutant(
+        "reports are given back before they are heard", BOOK_STAGE,
+        "    first = report_ring_peek(self.reports, most, &available)\n",
+        "    first = report_ring_peek(self.reports, most, &available)\n"
+        "    report_ring_release(self.reports, available)\n", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard before there is room for the answer", BOOK_STAGE,
+        "(self.silent or outlet_open(self, out))", "outlet_open(self, out) < 2", ("feedback",),
+    ),
+    Mutant(
+        "a report is heard twice", BOOK_STAGE,
+        "    report_ring_release(self.reports, done)\n    return done\n",
+        "    report_ring_release(self.reports, done // 2)\n    return done\n", ("feedback",),
+    ),
+    Mutant(
+        "the stage ends before the last reports", BOOK_STAGE,
+        "    return load_relaxed(&self.reports.tail) == self.last_report\n",
+        "    return True\n", ("feedback",),
+    ),
+    Mutant(
+        "the last report is looked up before the input has ended", BOOK_STAGE,
+        "        if not transaction_ring_drained(self.input):\n            return False\n"
+        "        self.ending = True\n"
+        "        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. A report\n"
+        "        # that was pushed before the input was closed counts, since the look at `closed` acquires.\n"
+        "        self.last_report = load_relaxed(&self.reports.head)\n",
+        "        self.last_report = load_relaxed(&self.reports.head)\n"
+        "        if not transaction_ring_drained(self.input):\n            return False\n"
+        "        self.ending = True\n", ("feedback",),
+    ),
+    Mutant(
+        "answers to reports stay unpublished", BOOK_STAGE,
+        "        moved += fire_timers(self, &out)\n"
+        "    transaction_ring_publish(self.output, out.filled)\n",
+        "        moved += fire_timers(self, &out)\n", ("feedback",),
     ),
     Mutant(
         "the bit is set after the level", BOOK + ".pxd",

@@ -1,7 +1,7 @@
-"""Runs that a real SIGINT ends: in a process of their own, at a transaction of the draw's choice.
+"""Runs that a real SIGINT ends, each in a process of its own, at the transaction of its draw.
 
-The process reads one draw a line. At the target it writes ``now``; whoever started it then sends
-the signals, says ``sent``, and reads ``ok`` and a count, or what went wrong.
+The process reads one draw a line. At the target it writes ``now``. Its parent then sends the
+signals, writes ``sent``, and reads ``ok`` and a count, or a message that says what went wrong.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Interrupts:
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 with contextlib.suppress(KeyboardInterrupt):
-                    # In this order: what comes between the two would be lost.
+                    # In this order: a signal between the two lines would be lost otherwise.
                     self.armed = True
                     self.begun = True
                     run.drive(True)

@@ -117,7 +117,7 @@ def test_a_stop_at_any_moment_of_a_replay_at_full_rate_loses_nothing(
     for attempt in range(rounds(4)):
         path = tmp_path / f"{attempt}.npy"
         moment = int(generator.expovariate(1 / 3_000))
-        # Without a strategy the book stage has a way of its own to pass records on.
+        # Without a strategy the book stage passes records on by separate code.
         looks = generator.random() < 0.5
         pipeline = NearTheWrap(
             ReplayIngress(records),
@@ -275,7 +275,7 @@ def test_every_element_is_what_it_was_wherever_it_is_taken(
 
 @pytest.mark.parametrize("placement", THREADED)
 @pytest.mark.parametrize("field", ["price", "size", "flags", "side", "id"])
-def test_an_element_that_is_not_what_it_was_is_seen_at_the_book(
+def test_a_corrupted_element_is_found_at_the_book(
     placement: Any, field: str, library: ctypes.CDLL
 ) -> None:
     records = patterned(500)
@@ -291,7 +291,7 @@ def test_an_element_that_is_not_what_it_was_is_seen_at_the_book(
 
 
 @pytest.mark.parametrize("field", ["price", "size", "flags", "side", "id"])
-def test_an_element_that_is_not_what_it_was_is_seen_in_its_bundle(field: str) -> None:
+def test_a_corrupted_element_is_found_in_its_bundle(field: str) -> None:
     output = PullOutput()
     records = patterned(16)
     records[field][7] ^= 1

@@ -31,6 +31,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from velox.core.integers import INT64_MAX
 from velox.core.records import Side
 from velox.feeds.decode.decimals import Grown
 from velox.feeds.decode.fields import (
@@ -42,7 +43,7 @@ from velox.feeds.decode.fields import (
     name_of,
     parse_json,
 )
-from velox.feeds.decode.levels import I64_MAX, Levels, Market, Sink, require_uncrossed
+from velox.feeds.decode.levels import Levels, Market, Sink, require_uncrossed
 from velox.feeds.decode.malformed import MalformedError, shown
 from velox.feeds.decode.session import OnGap, Report
 from velox.feeds.scan import END, OTHER, TRADE, BinanceScanner
@@ -405,7 +406,7 @@ class BinanceSession:
         number = self._scanned.index(symbol)
         prices, sizes = symbol.market.prices, symbol.market.sizes
         self._scanner.set_prices(number, prices.places, prices.limit, prices.step or 0)
-        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, I64_MAX), sizes.step or 0)
+        self._scanner.set_sizes(number, sizes.places, min(sizes.limit, INT64_MAX), sizes.step or 0)
 
     def grown(self, market: Market, grown: Grown) -> None:
         """Convert the tickers that are kept to the finer unit of their market."""

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+from velox.core.integers import UINT64_MAX
 from velox.core.records import Side
 from velox.feeds.decode.fields import epoch_ns, integer, member, name_of, obj
 from velox.feeds.decode.levels import Levels
@@ -175,7 +176,7 @@ def _book_message(book: BookState, depth: int, name: str, message: dict[str, Any
 def _identity(text: str) -> int:
     """A trade's id as 64 bits: its number, or the first half of its UUID."""
     if text.isascii() and text.isdecimal():
-        if len(text) > 20 or int(text) >= 2**64:
+        if len(text) > 20 or int(text) > UINT64_MAX:
             raise MalformedError(f"{shown(text)} does not fit 64 bits", "i")
         return int(text)
     try:

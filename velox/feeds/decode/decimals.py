@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from velox.core.records import PRICE_SCALE
+from velox.core.instrument import MAX_PRICE_DECIMALS
+from velox.core.integers import INT64_MAX
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
-    "LARGEST_PLACES",
     "PRICE_LIMIT",
-    "PRICE_PLACES",
     "SIZE_LIMIT",
     "Grown",
     "Numbers",
@@ -24,13 +23,9 @@ __all__ = [
     "to_units",
 ]
 
-# Decimals of a price unless its market needs more.
-PRICE_PLACES = len(str(PRICE_SCALE)) - 1
-# 18 decimals is the finest unit of any venue's asset.
-LARGEST_PLACES = 18
 # A book uses the largest 64-bit integer for "no price", so no price may be that large.
-PRICE_LIMIT = 2**63 - 1
-SIZE_LIMIT = 2**63
+PRICE_LIMIT = INT64_MAX
+SIZE_LIMIT = INT64_MAX + 1
 
 _DECIMAL = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 
@@ -124,7 +119,7 @@ class Numbers(dict[str, int]):
     __slots__ = ("largest", "limit", "most", "places", "seen", "step", "what")
 
     def __init__(
-        self, what: str, places: int, *, most: int = LARGEST_PLACES, step: int | None = None
+        self, what: str, places: int, *, most: int = MAX_PRICE_DECIMALS, step: int | None = None
     ) -> None:
         super().__init__()
         self.what = what

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
 
+from velox.core.integers import INT64_MAX, UINT64_MAX
+from velox.core.units import NS_PER_MS
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
     "KEEP_ALIVES",
-    "NS_PER_MS",
     "TIME_LIMIT",
     "epoch_ns",
     "integer",
@@ -34,9 +35,8 @@ __all__ = [
 NAME_LIMIT = 64
 # Messages of some venues that are words, not JSON.
 KEEP_ALIVES = (b"ping", b"pong")
-NS_PER_MS = 1_000_000
 # All times stay under this, so that they also fit a signed 64-bit integer.
-TIME_LIMIT = 2**63
+TIME_LIMIT = INT64_MAX + 1
 
 _SECONDS = re.compile(rb"([0-9]{1,12})(?:\.([0-9]{1,40}))?")
 _RFC3339 = re.compile(
@@ -46,8 +46,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 # The unit of an epoch time in ns, by the size of the number. Milliseconds reach the lower limit in
 # the year 5138; microseconds passed it in 1973.
-_MICROSECONDS_FROM = 10**14
-_NANOSECONDS_FROM = 10**17
+MICROSECONDS_FROM = 10**14
+NANOSECONDS_FROM = 10**17
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -111,7 +111,7 @@ def integer(message: dict[str, Any], field: str, *, lowest: int = 0) -> int:
     value = member(message, field)
     if type(value) is not int:
         raise MalformedError(f"{shown(value)} is not an integer", field)
-    if not lowest <= value < 2**64:
+    if not lowest <= value <= UINT64_MAX:
         raise MalformedError(f"{shown(value)} is not from {lowest} to 2**64 - 1", field)
     return value
 
@@ -121,7 +121,7 @@ def integer_text(message: dict[str, Any], field: str) -> int:
     value = member(message, field)
     if type(value) is not str or not value.isdecimal() or not value.isascii():
         raise MalformedError(f"{shown(value)} is not an id", field)
-    if len(value) > 20 or int(value) >= 2**64:
+    if len(value) > 20 or int(value) > UINT64_MAX:
         raise MalformedError(f"{shown(value)} does not fit 64 bits", field)
     return int(value)
 
@@ -152,9 +152,9 @@ def obj(message: dict[str, Any], field: str) -> dict[str, Any]:
 
 def epoch_ns(value: int, field: str) -> int:
     """Return a venue's time since 1970 in nanoseconds. Its unit is found from its size."""
-    if value < _MICROSECONDS_FROM:
+    if value < MICROSECONDS_FROM:
         time = value * NS_PER_MS
-    elif value < _NANOSECONDS_FROM:
+    elif value < NANOSECONDS_FROM:
         time = value * 1_000
     else:
         time = value

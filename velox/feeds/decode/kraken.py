@@ -14,8 +14,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from velox.core.instrument import MAX_PRICE_DECIMALS
+from velox.core.integers import INT32_MAX, UINT32_MAX
 from velox.core.records import Side
-from velox.feeds.decode.decimals import LARGEST_PLACES, Grown
+from velox.feeds.decode.decimals import Grown
 from velox.feeds.decode.fields import (
     integer_text,
     member,
@@ -196,9 +198,10 @@ class KrakenSession(BookSession):
         for pair in pairs if type(pairs) is list else ():
             if type(pair) is dict and pair.keys() >= {"symbol", "price_precision", "qty_precision"}:
                 places = integer_text(pair, "price_precision"), integer_text(pair, "qty_precision")
-                if max(places) > LARGEST_PLACES:
+                if max(places) > MAX_PRICE_DECIMALS:
                     raise MalformedError(
-                        f"{max(places)} decimals are more than {LARGEST_PLACES}", "price_precision"
+                        f"{max(places)} decimals are more than {MAX_PRICE_DECIMALS}",
+                        "price_precision",
                     )
                 self._precisions[name_of(pair, "symbol")] = places
 
@@ -225,7 +228,7 @@ class KrakenSession(BookSession):
         self.positions.append(self.sink.count)
         self.markets.append(book.market.id)
         checksum = picture.checksum
-        self.checksums.append(checksum - 2**32 if checksum >= 2**31 else checksum)
+        self.checksums.append(checksum - 2**32 if checksum > INT32_MAX else checksum)
         self.decimals.append(symbol.price_places << 8 | symbol.size_places)
 
     def _picture(
@@ -234,7 +237,7 @@ class KrakenSession(BookSession):
         bids = self._levels(book, symbol, data, "bids", opens=opens)
         asks = self._levels(book, symbol, data, "asks", opens=opens)
         checksum = integer_text(data, "checksum")
-        if checksum >= 2**32:
+        if checksum > UINT32_MAX:
             raise MalformedError(f"{checksum} does not fit 32 bits", "checksum")
         identity = None
         if "timestamp" in data:
@@ -317,8 +320,10 @@ class KrakenSession(BookSession):
         seen = symbol.price_places, symbol.size_places
         if symbol.told:
             return False
-        for price_places in range(seen[0], min(seen[0] + MORE_PRICE_PLACES, LARGEST_PLACES) + 1):
-            for size_places in range(seen[1], min(seen[1] + MORE_SIZE_PLACES, LARGEST_PLACES) + 1):
+        most_price = min(seen[0] + MORE_PRICE_PLACES, MAX_PRICE_DECIMALS)
+        most_size = min(seen[1] + MORE_SIZE_PLACES, MAX_PRICE_DECIMALS)
+        for price_places in range(seen[0], most_price + 1):
+            for size_places in range(seen[1], most_size + 1):
                 symbol.price_places, symbol.size_places = price_places, size_places
                 if _checksum(symbol, market) == checksum:
                     return True

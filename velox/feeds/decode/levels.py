@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from velox.core.instrument import Instrument
+from velox.core.instrument import PRICE_DECIMALS, Instrument
+from velox.core.integers import INT64_MAX, UINT32_MAX
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Side
 from velox.feeds.decode.decimals import (
-    PRICE_PLACES,
     Grown,
     Numbers,
     decimal_of,
@@ -30,8 +30,6 @@ __all__ = ["KNOWN_DTYPE", "LevelRecorder", "Levels", "Market", "Sink", "require_
 MARKETS_LIMIT = 256
 # Records that one trade may be split into.
 PIECES_LIMIT = 1 << 16
-U32_MAX = 2**32 - 1
-I64_MAX = 2**63 - 1
 
 # How deep a book is known, from a record on: all bids from `bid` up, all asks up to `ask`, and at
 # most `levels` a side. A bid of 0 or an ask of 2**63 - 1 means the whole side. 0 levels means no
@@ -292,7 +290,7 @@ class LevelRecorder:
         # The venue's time of each event.
         self._venue_times = array("Q")
         # The fewest decimals of a price, if they follow from the prices.
-        self._least_places = PRICE_PLACES
+        self._least_places = PRICE_DECIMALS
         # Rows of KNOWN_DTYPE.
         self._known: list[list[int]] = []
 
@@ -324,7 +322,7 @@ class LevelRecorder:
             raise MalformedError(
                 f"{shown(name)} is one market more than the {MARKETS_LIMIT} possible"
             )
-        prices = Numbers("price", PRICE_PLACES if places is None else places, step=tick)
+        prices = Numbers("price", PRICE_DECIMALS if places is None else places, step=tick)
         if places is not None:
             prices.most = places
         if lot is None:
@@ -352,7 +350,7 @@ class LevelRecorder:
         known to be empty. If the source always gives the best `levels` of a side, that many levels
         are known, at any price.
         """
-        bid, ask = 0, I64_MAX
+        bid, ask = 0, INT64_MAX
         if not levels:
             bid = min(market.present(bids)[0], default=bid)
             ask = max(market.present(asks)[0], default=ask)
@@ -417,7 +415,7 @@ class LevelRecorder:
             for row in self._known:
                 if row[1] == market.id:
                     row[2] *= grown.factor
-                    if row[3] != I64_MAX:
+                    if row[3] != INT64_MAX:
                         row[3] *= grown.factor
         for listener in self.listeners:
             listener(market, grown)
@@ -435,7 +433,7 @@ class LevelRecorder:
         MalformedError
             A price of another market does not fit 63 bits at that scale.
         """
-        places = max((grid.places for grid in self.grids()), default=PRICE_PLACES)
+        places = max((grid.places for grid in self.grids()), default=PRICE_DECIMALS)
         for market in self.markets:
             factor = 10 ** (places - market.prices.places) if market.prices.places < places else 1
             if market.prices.largest * factor >= market.prices.limit:
@@ -505,7 +503,7 @@ class LevelRecorder:
         for market, grid in enumerate(grids):
             own = rows["market"] == market
             rows["bid"][own] //= grid.divisor
-            finite = own & (rows["ask"] != I64_MAX)
+            finite = own & (rows["ask"] != INT64_MAX)
             rows["ask"][finite] //= grid.divisor
         return rows
 
@@ -538,7 +536,7 @@ class LevelRecorder:
         transactions["price"] = prices
         transactions["size"] = sizes
         transactions["flags"][np.frombuffer(self._last_of_event, np.int64)] |= _LAST
-        wide = np.flatnonzero(sizes > U32_MAX)
+        wide = np.flatnonzero(sizes > UINT32_MAX)
         is_trade = transactions["kind"][wide] == _TRADE
         wide_trades, wide = wide[is_trade], wide[~is_trade]
         transactions["size"][wide] = 0
@@ -573,7 +571,7 @@ class LevelRecorder:
     ) -> tuple[npt.NDArray[np.void], Callable[[Any], npt.NDArray[np.int64]]]:
         """Split each trade that is too large for one record into several records."""
         pieces = np.ones(len(transactions), np.int64)
-        pieces[wide] = (sizes[wide] - 1) // U32_MAX + 1
+        pieces[wide] = (sizes[wide] - 1) // UINT32_MAX + 1
         for index in wide[pieces[wide] > PIECES_LIMIT].tolist():
             market = self.markets[int(transactions["market"][index])]
             report(
@@ -588,8 +586,8 @@ class LevelRecorder:
         split = np.repeat(transactions, pieces)
         for index in wide[pieces[wide] > 0].tolist():
             first, end = int(ends[index]), int(ends[index + 1])
-            split["size"][first:end] = U32_MAX
-            split["size"][end - 1] = sizes[index] - U32_MAX * (end - first - 1)
+            split["size"][first:end] = UINT32_MAX
+            split["size"][end - 1] = sizes[index] - UINT32_MAX * (end - first - 1)
             split["flags"][first : end - 1] &= 0xFF ^ _LAST
 
         def moved(positions: Any) -> npt.NDArray[np.int64]:

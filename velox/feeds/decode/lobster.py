@@ -16,6 +16,7 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
+from velox.core.integers import INT64_MAX, UINT32_MAX, UINT64_MAX
 from velox.core.records import Flags, Kind, Side
 from velox.feeds.decode.decimals import PRICE_LIMIT
 from velox.feeds.decode.fields import nanoseconds
@@ -27,7 +28,6 @@ __all__ = ["CENT", "Message", "MessageParser", "Record", "Row", "RowParser", "Wi
 CENT = 100
 # The price of an unused level of a row.
 NO_ASK, NO_BID = 9_999_999_999, -9_999_999_999
-U32_MAX = 2**32 - 1
 
 # Limit order; partial cancellation, deletion; execution of a visible and of a hidden order; cross
 # trade; trading halt.
@@ -94,7 +94,7 @@ class Row(NamedTuple):
 
 
 def _set(side: int, price: int, size: int, flags: int, time: int) -> Record:
-    if size <= U32_MAX:
+    if size <= UINT32_MAX:
         return (0, price, size, side, int(Kind.SET), flags, 0, time)
     return (size, price, 0, side, int(Kind.SET_WIDE), flags, 0, time)
 
@@ -161,12 +161,14 @@ class MessageParser:
             )
         lowest = 0 if code == _CROSS else 1
         # A trade without an order in the book has an id of 0 or less.
-        identity = _bounded(order_id, "order id", -(2**63) if kind is Kind.TRADE else 0, 2**64 - 1)
+        identity = _bounded(
+            order_id, "order id", -INT64_MAX - 1 if kind is Kind.TRADE else 0, UINT64_MAX
+        )
         message = Message(
             time,
             int(kind),
             max(identity, 0),
-            _bounded(size, "size", lowest, U32_MAX),
+            _bounded(size, "size", lowest, UINT32_MAX),
             _bounded(price, "price", lowest, PRICE_LIMIT - 1),
             side,
         )
@@ -245,8 +247,8 @@ class RowParser:
             prices, sizes = prices[:used], sizes[:used]
             if not used:
                 return prices, sizes
-        if min(sizes) <= 0 or max(sizes) >= 2**63:
-            level = next(i for i, size in enumerate(sizes) if not 0 < size < 2**63)
+        if min(sizes) <= 0 or max(sizes) > INT64_MAX:
+            level = next(i for i, size in enumerate(sizes) if not 0 < size <= INT64_MAX)
             raise MalformedError(f"{sizes[level]} is not a size", f"{name} size {level + 1}")
         if not self._good_prices.issuperset(prices):
             self._require_good(name, prices)

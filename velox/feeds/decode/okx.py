@@ -12,8 +12,10 @@ from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from velox.core.instrument import MAX_PRICE_DECIMALS, PRICE_DECIMALS
+from velox.core.integers import INT32_MAX, INT64_MAX
 from velox.core.records import Side
-from velox.feeds.decode.decimals import LARGEST_PLACES, PRICE_PLACES, parsed, to_units
+from velox.feeds.decode.decimals import parsed, to_units
 from velox.feeds.decode.fields import (
     integer,
     integer_text,
@@ -283,7 +285,7 @@ def _checksum(data: dict[str, Any]) -> int:
     OKX announced in May 2026 that the field stays and is always 0, so a 0 says nothing.
     """
     checksum = data.get("checksum", 0)
-    if type(checksum) is not int or not -(2**31) <= checksum < 2**31:
+    if type(checksum) is not int or not -INT32_MAX - 1 <= checksum <= INT32_MAX:
         raise MalformedError(f"{shown(checksum)} is not a signed 32-bit integer", "checksum")
     return checksum
 
@@ -292,22 +294,22 @@ def _tick_of(name: str, grid: _Grid) -> tuple[int, int]:
     """Decimals of the prices of an instrument, and its tick in that unit."""
     try:
         _, places = parsed(grid.tick)
-        places = max(places, PRICE_PLACES)
-        if places > LARGEST_PLACES:
-            raise MalformedError(f"{shown(grid.tick)} is finer than 1e-{LARGEST_PLACES}")
+        places = max(places, PRICE_DECIMALS)
+        if places > MAX_PRICE_DECIMALS:
+            raise MalformedError(f"{shown(grid.tick)} is finer than 1e-{MAX_PRICE_DECIMALS}")
         tick = to_units(grid.tick, places)
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "tickSz") from None
-    if not 0 < tick < 2**63:
+    if not 0 < tick <= INT64_MAX:
         raise MalformedError(f"{name}: {shown(grid.tick)} is not a valid tick", "tickSz")
     return places, tick
 
 
 def _lot_of(name: str, grid: _Grid) -> Decimal:
     try:
-        units = to_units(grid.lot, LARGEST_PLACES)
+        units = to_units(grid.lot, MAX_PRICE_DECIMALS)
     except MalformedError as error:
         raise MalformedError(f"{name}: {error.why}", "lotSz") from None
-    if not 0 < units < 10 ** (2 * LARGEST_PLACES):
+    if not 0 < units < 10 ** (2 * MAX_PRICE_DECIMALS):
         raise MalformedError(f"{name}: {shown(grid.lot)} is not a valid lot", "lotSz")
     return Decimal(grid.lot)

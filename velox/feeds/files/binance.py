@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from velox.feeds.decode.binance import BinanceSession, DepthStream
 from velox.feeds.decode.levels import LevelRecorder
@@ -98,7 +98,7 @@ def read(
 ) -> Recording:
     """Read recorded Binance streams.
 
-    Diffs wait until a snapshot comes that they continue. From then on each must continue the
+    Diffs wait for a snapshot that they continue. From then on each must continue the
     previous one. If one does not, and no snapshot bridges the difference, there is a gap. Tickers
     (`bookTicker`) with the update id of a diff become depth checks of one level. A ticker whose
     price lies beyond the snapshot's range, where the book may lack levels, is a check only if the
@@ -164,9 +164,9 @@ def read(
         symbol=checked_name("symbol", symbol),
         snapshot_symbol=checked_name("snapshot_symbol", snapshot_symbol),
         depth_stream=cast(
-            DepthStream, checked_choice("depth_stream", depth_stream, ("auto", "diff", "partial"))
+            DepthStream, checked_choice("depth_stream", depth_stream, get_args(DepthStream))
         ),
-        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
+        on_gap=cast(OnGap, checked_choice("on_gap", on_gap, get_args(OnGap))),
         trades=bool(trades),
         places=None if price_decimals is None else checked_decimals(price_decimals),
         tick=None if tick_size is None else checked_tick(tick_size),

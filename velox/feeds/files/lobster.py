@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from velox.core.instrument import Instrument
+from velox.core.integers import INT64_MAX
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import FeedError
-from velox.feeds.decode.levels import I64_MAX, KNOWN_DTYPE
+from velox.feeds.decode.levels import KNOWN_DTYPE
 from velox.feeds.decode.lobster import (
     CENT,
     MessageParser,
@@ -323,7 +324,7 @@ class _Pair:
         if row is not None and self.time is not None:
             reader = self.reader
             levels = self.parse_row.levels
-            reader.known.append((len(reader.records), 0, 0, I64_MAX, levels))
+            reader.known.append((len(reader.records), 0, 0, INT64_MAX, levels))
             reader.records += row.records(self.time)
             self.window.open(row)
 

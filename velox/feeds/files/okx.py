@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def read(
     """
     if channel is not None:
         checked_choice("channel", channel, CHANNELS)
-    checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))
+    checked_choice("on_gap", on_gap, get_args(OnGap))
     levels = checked_levels(levels)
     recorder = LevelRecorder()
     session = OkxSession(

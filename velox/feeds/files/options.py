@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from velox.core.instrument import Instrument
+from velox.core.instrument import MAX_PRICE_DECIMALS, Instrument
+from velox.core.integers import INT64_MAX
 from velox.errors import BookError, ConfigError
-from velox.feeds.decode.decimals import LARGEST_PLACES
 
 __all__ = [
     "checked_choice",
@@ -21,16 +21,17 @@ __all__ = [
 
 def checked_decimals(price_decimals: object) -> int:
     """Validate the number of decimals of prices."""
-    if type(price_decimals) is not int or not 0 <= price_decimals <= LARGEST_PLACES:
+    if type(price_decimals) is not int or not 0 <= price_decimals <= MAX_PRICE_DECIMALS:
         raise ConfigError(
-            f"price_decimals = {price_decimals!r}: must be an integer from 0 to {LARGEST_PLACES}"
+            f"price_decimals = {price_decimals!r}: must be an integer from 0 to "
+            f"{MAX_PRICE_DECIMALS}"
         )
     return price_decimals
 
 
 def checked_tick(tick_size: object) -> int:
     """Validate a tick size in the smallest unit of a price."""
-    if type(tick_size) is not int or not 1 <= tick_size < 2**63:
+    if type(tick_size) is not int or not 1 <= tick_size <= INT64_MAX:
         raise ConfigError(
             f"tick_size = {tick_size!r}: must be an integer of at least 1, in the smallest unit "
             "of a price"
@@ -53,7 +54,8 @@ def checked_lot(lot_size: object) -> Decimal:
         raise ConfigError(f"lot_size = {lot_size!r}: must be positive")
     if not is_lot(lot):
         raise ConfigError(
-            f"lot_size = {lot_size!r}: must be from 1e-{LARGEST_PLACES} to 1e{LARGEST_PLACES}"
+            f"lot_size = {lot_size!r}: must be from 1e-{MAX_PRICE_DECIMALS} to "
+            f"1e{MAX_PRICE_DECIMALS}"
         )
     return lot
 
@@ -66,7 +68,7 @@ def is_lot(lot: Decimal) -> bool:
         if digit:
             break
         finest += 1
-    return finest >= -LARGEST_PLACES and lot.adjusted() <= LARGEST_PLACES
+    return finest >= -MAX_PRICE_DECIMALS and lot.adjusted() <= MAX_PRICE_DECIMALS
 
 
 def checked_name(name: str, value: object) -> str | None:

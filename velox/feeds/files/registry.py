@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -24,9 +24,11 @@ from velox.feeds.decode.malformed import MalformedError
 from velox.feeds.files.source import Faults, Source, first_line, first_lines, require_file
 from velox.feeds.recording import Recording
 
-__all__ = ["GROUP", "formats", "load", "options_of", "recognise", "register"]
+__all__ = ["GROUP", "OnError", "formats", "load", "options_of", "recognise", "register"]
 
 Reader = Callable[..., Recording]
+# What happens with a line that cannot be read.
+OnError: TypeAlias = Literal["stop", "skip"]
 PathLike = str | os.PathLike[str]
 
 # The entry-point group of readers in other packages.
@@ -166,7 +168,7 @@ def load(
     paths: PathLike | Iterable[PathLike],
     format: str | Reader | None = None,
     *,
-    on_error: Literal["stop", "skip"] = "stop",
+    on_error: OnError = "stop",
     limit: int | None = None,
     depth: int | None = None,
     **options: Any,
@@ -218,8 +220,9 @@ def load(
     >>> recording.transactions[["price", "size", "ingress_ts_ns"]][-1].item()
     (308700, 200, 34200500000000)
     """
-    if on_error not in ("stop", "skip"):
-        raise ConfigError(f"on_error = {on_error!r}: must be 'stop' or 'skip'")
+    if on_error not in get_args(OnError):
+        words = " or ".join(map(repr, get_args(OnError)))
+        raise ConfigError(f"on_error = {on_error!r}: must be {words}")
     for name, value in (("limit", limit), ("depth", depth)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")

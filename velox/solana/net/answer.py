@@ -15,6 +15,7 @@ from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.integers import UINT64_MAX
 from velox.errors import RateLimitedError, RpcError, TransportError
 from velox.solana.net.address import Address, Secret
 
@@ -23,7 +24,6 @@ __all__ = ["MAX_RETRY_AFTER_S", "Answer", "Peer", "retry_after_s"]
 #: The longest wait, in seconds, that an endpoint can impose by a "Retry after".
 MAX_RETRY_AFTER_S: Final = 60.0
 
-_U64_MAX: Final = 2**64 - 1
 _MAX_TEXTS: Final = 100_000
 # Levels of nested JSON. The `repr` of a deeper document could overflow the stack.
 _MAX_DEPTH: Final = 100
@@ -92,7 +92,7 @@ class Answer:
             raise self.invalid(f"has {len(self.value)} elements; at most {at_most} are allowed")
         return [self._child(item, f"[{i}]") for i, item in enumerate(self.value)]
 
-    def integer(self, at_most: int = _U64_MAX) -> int:
+    def integer(self, at_most: int = UINT64_MAX) -> int:
         """Return an integer from 0 to `at_most`."""
         if type(self.value) is not int or not 0 <= self.value <= at_most:
             raise self._expected(f"an integer from 0 to {at_most}")
@@ -249,7 +249,7 @@ class Peer:
         if not isinstance(error, dict):
             error = {"message": error}
         code, message = error.get("code"), error.get("message")
-        if type(code) is not int or abs(code) > _U64_MAX:
+        if type(code) is not int or abs(code) > UINT64_MAX:
             code = None
         text = message if isinstance(message, str) else json.dumps(self.redact(message))
         if code in _RATE_LIMIT_CODES:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Self, TypeVar, cast
+from typing import Final, Self, TypeVar, cast, get_args
 
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -570,7 +570,7 @@ def _bundle_status(answer: Answer, name: str) -> BundleStatus:
         name,
         tuple(item.signature() for item in answer["transactions"].items(MAX_BUNDLE_TRANSACTIONS)),
         answer["slot"].integer(),
-        cast(Commitment, status.one_of("processed", "confirmed", "finalized")),
+        cast(Commitment, status.one_of(*get_args(Commitment))),
         None if outcome is None or outcome.value == {"Ok": None} else outcome.value,
     )
 

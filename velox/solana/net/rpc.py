@@ -6,7 +6,7 @@ import base64
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Self, TypeVar, cast
+from typing import Final, Self, TypeVar, cast, get_args
 
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -21,6 +21,7 @@ from velox.solana.net.rpc_types import (
     Account,
     Blockhash,
     Commitment,
+    OutcomeCommitment,
     SignatureStatus,
     Simulation,
     TransactionInfo,
@@ -395,7 +396,7 @@ class RpcClient:
         return self._ask("getSignatureStatuses", params, read)
 
     def get_transaction(
-        self, signature: Signature, commitment: Literal["confirmed", "finalized"] = "confirmed"
+        self, signature: Signature, commitment: OutcomeCommitment = "confirmed"
     ) -> TransactionInfo | None:
         """Return the outcome of a transaction; None if the node does not know it."""
 
@@ -428,7 +429,7 @@ def _status(answer: Answer) -> SignatureStatus:
         rooted = answer["confirmations"].value is None
         commitment = "finalized" if rooted else "processed"
     else:
-        commitment = status.one_of("processed", "confirmed", "finalized")
+        commitment = status.one_of(*get_args(Commitment))
     return SignatureStatus(
         answer["slot"].integer(),
         confirmations,

@@ -15,6 +15,7 @@ __all__ = [
     "Account",
     "Blockhash",
     "Commitment",
+    "OutcomeCommitment",
     "SignatureStatus",
     "Simulation",
     "TransactionInfo",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 Commitment = Literal["processed", "confirmed", "finalized"]
+# The commitments at which an outcome counts.
+OutcomeCommitment = Literal["confirmed", "finalized"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from velox.core.integers import UINT32_MAX
 from velox.core.records import BUNDLE_DTYPE, TRANSACTION_DTYPE, Kind
 from velox.errors import ConfigError
 from velox.solana.orders.outcomes import Outcome, Tally
@@ -69,7 +70,6 @@ MEETS_OURS = "meets_ours"
 DEFAULT_CAPACITY: Final = 8192
 MAX_CAPACITY: Final = 1 << 20
 # The largest size that a record can hold.
-MAX_SIZE = (1 << 32) - 1
 # Module globals: the loops over orders use them, and they are cheaper than enumeration members.
 _ADD, _CANCEL = int(Kind.ADD), int(Kind.CANCEL)
 _UNSENT, _IN_FLIGHT, _GONE = State.UNSENT, State.IN_FLIGHT, State.GONE
@@ -171,7 +171,7 @@ class QueuedOrder:
         """Return the lots to send, after netting."""
         if self.placing is not None:
             return self.placing.planned
-        return min(sum(amount for _, amount in self.touches), MAX_SIZE)
+        return min(sum(amount for _, amount in self.touches), UINT32_MAX)
 
     def place_nothing(self) -> None:
         """Change this entry into the cancellation of the order that it would have replaced."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from solders.signature import Signature
 
+from velox.core.integers import INT64_MAX, UINT32_MAX
 from velox.solana.tx.carrier import Carrier, Fill, TransactionResult
 from velox.venue import REPORT_DTYPE, ReportKind
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LOTS", "MAX_PRICE", "OrderIdMap", "Reporter", "report"]
 
 #: The greatest price and the greatest number of lots that a record holds.
-MAX_PRICE, MAX_LOTS = 2**63 - 1, 2**32 - 1
+MAX_PRICE, MAX_LOTS = INT64_MAX, UINT32_MAX
 
 
 def report(

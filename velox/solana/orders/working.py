@@ -7,6 +7,8 @@ from collections.abc import Container, Iterator
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
 
+from velox.core.integers import UINT64_MAX
+
 __all__ = ["Barrier", "Leaving", "RestingOrder", "State", "WorkingOrders"]
 
 
@@ -26,7 +28,7 @@ class State(IntEnum):
 # A module global is cheaper to look up than a member of an enumeration.
 _UNSENT, _GONE = State.UNSENT, State.GONE
 # Higher than any price.
-_FAR = 1 << 64
+_FAR = UINT64_MAX + 1
 
 
 class RestingOrder:
@@ -301,7 +303,7 @@ class WorkingOrders:
         order.sequence = sequence
         order.hint = None
 
-    def fill(self, market: int, sequence: int, lots: int, slot: int = 1 << 64) -> None:
+    def fill(self, market: int, sequence: int, lots: int, slot: int = _FAR) -> None:
         """Take filled lots off an order, if it is ours and rests.
 
         Ignored if the venue's account was read at `slot` or later: that state has the fill already.

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
+from velox.core.integers import INT32_MAX
 from velox.settings import check_choice, check_integers, check_types, refusal
+from velox.solana.net.rpc_types import OutcomeCommitment
 
 __all__ = ["SubmitOptions"]
+
+# How the compute units of a transaction are estimated.
+ComputeEstimate: TypeAlias = Literal["account", "simulation"]
+# What the start does with orders on the market that the journal does not know.
+UnknownOrders: TypeAlias = Literal["refuse", "adopt", "cancel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +74,18 @@ class SubmitOptions:
     window: int = 32
     attempts: int = 1
     atomic: bool = False
-    commitment: Literal["confirmed", "finalized"] = "confirmed"
+    commitment: OutcomeCommitment = "confirmed"
     poll_ns: int = 400_000_000
     resend_blocks: int = 4
     order_valid_slots: int = 0
     unit_price: int = 0
-    compute: Literal["account", "simulation"] = "account"
+    compute: ComputeEstimate = "account"
     compute_margin_percent: int = 25
     compute_retries: int = 3
     skip_preflight: bool = True
     rpc_fallback: bool = False
     isolate: bool = False
-    unknown_orders: Literal["refuse", "adopt", "cancel"] = "refuse"
+    unknown_orders: UnknownOrders = "refuse"
 
     def __post_init__(self) -> None:
         check_integers(
@@ -89,15 +96,15 @@ class SubmitOptions:
                 # A blockhash is valid for 30 to 60 s.
                 "poll_ns": (0, 10_000_000_000),
                 "resend_blocks": (1, 1 << 16),
-                "order_valid_slots": (0, 1 << 31),
+                "order_valid_slots": (0, INT32_MAX),
                 "unit_price": (0, 1 << 40),
                 "compute_margin_percent": (0, 1000),
                 "compute_retries": (0, 8),
             },
         )
         check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
-        check_choice(self, "commitment", ("confirmed", "finalized"))
-        check_choice(self, "compute", ("account", "simulation"))
-        check_choice(self, "unknown_orders", ("refuse", "adopt", "cancel"))
+        check_choice(self, "commitment", get_args(OutcomeCommitment))
+        check_choice(self, "compute", get_args(ComputeEstimate))
+        check_choice(self, "unknown_orders", get_args(UnknownOrders))
         if self.atomic and self.rpc_fallback:
             raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")

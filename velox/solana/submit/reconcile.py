@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from velox.errors import RpcError, VeloxError
 from velox.solana.journal.file import SubmissionJournal
 from velox.solana.journal.records import NOTHING_RESTS, REMAINS_DTYPE, RESTING_DTYPE, Remains
 from velox.solana.net.rpc import RpcClient
-from velox.solana.net.rpc_types import TransactionInfo
+from velox.solana.net.rpc_types import OutcomeCommitment, TransactionInfo
 from velox.solana.orders.in_flight import InFlight
 from velox.solana.orders.queue import OrderQueue
 from velox.solana.submit.account_watch import AccountWatch
@@ -59,7 +59,7 @@ class Reconciler:
         journal: SubmissionJournal,
         trader: Pubkey,
         *,
-        commitment: Literal["confirmed", "finalized"],
+        commitment: OutcomeCommitment,
         note: Callable[[VeloxError], None],
     ) -> None:
         self._rpc = rpc
@@ -67,7 +67,7 @@ class Reconciler:
         self._watch = watch
         self._journal = journal
         self._trader = trader
-        self._commitment: Literal["confirmed", "finalized"] = commitment
+        self._commitment: OutcomeCommitment = commitment
         self._note = note
         self.unnumbered = 0
         self.unread_events = 0

@@ -41,6 +41,7 @@ import numpy.typing as npt
 from solders.signature import Signature
 
 from velox.core.records import TRANSACTION_DTYPE, Kind
+from velox.core.units import NS_PER_S
 from velox.errors import (
     ConfigError,
     JournalError,
@@ -105,7 +106,6 @@ MOST_PAUSE_S: Final = 0.1
 MISSING_LOOKS: Final = 2
 # Unknown orders that an error names.
 MOST_NAMED: Final = 4
-NS: Final = 1_000_000_000
 # The ends of `reason_of` for a transaction that used all its compute units.
 _OUT_OF_UNITS: Final = ("ComputationalBudgetExceeded)", "ComputationalBudgetExceeded")
 # A program's own error, of the carrier's instruction, which is the last.
@@ -685,7 +685,7 @@ class Submitter:
                     del self._transaction_signer.recent[in_flight.signed.signature]
                 if built.temporary:
                     self._held = built.reason
-                    self._sign_after_ns = now + NS
+                    self._sign_after_ns = now + NS_PER_S
                     # Signed transactions count for the limit even if they are not sent, so the next
                     # bundle is not larger.
                     self._bundle_size = len(submission.transactions) or self._bundle_size
@@ -994,15 +994,15 @@ class Submitter:
         checked_deadline(deadline_s)
         if self._closed:
             return self.ledger()
-        until = self._clock() + round(deadline_s * NS)
-        pause_s = min(max(self._options.poll_ns / NS / 4, 0.001), MOST_PAUSE_S)
+        until = self._clock() + round(deadline_s * NS_PER_S)
+        pause_s = min(max(self._options.poll_ns / NS_PER_S / 4, 0.001), MOST_PAUSE_S)
 
         def left_s() -> float:
             nonlocal until
             now = self._clock()
             if now < until and hurry is not None and hurry():
                 until = now
-            return (until - now) / NS
+            return (until - now) / NS_PER_S
 
         self._left_s = left_s
         try:

@@ -15,6 +15,8 @@ from velox.errors import ConfigError, JournalError, SubmitError, ThreadError
 from velox.runtime.markets import refuse_other_scales
 from velox.runtime.threads import start_thread
 from velox.solana.orders.outcomes import ChainLedger
+from velox.solana.orders.queue import transactions_in
+from velox.solana.orders.strategy_reports import StrategyReports
 from velox.solana.submit.submitter import Submitter, checked_deadline
 
 __all__ = ["Source", "Stopping", "SubmissionWorkers"]
@@ -64,6 +66,8 @@ class SubmissionWorkers:
         decimals.
     submitter : Submitter
         From `start` to the end of `finish`, call only its `statistics` and `ledger`.
+    reports : StrategyReports, optional
+        Tells a pipeline what became of its orders. The submitter's observer must be its `observe`.
     sleep : callable
         Waits for so many seconds.
 
@@ -89,6 +93,7 @@ class SubmissionWorkers:
         source: Source,
         submitter: Submitter,
         *,
+        reports: StrategyReports | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not callable(getattr(source, "poll", None)):
@@ -99,6 +104,7 @@ class SubmissionWorkers:
         self._error: BaseException | None = None
         self._source = source
         self._submitter = submitter
+        self._reports = reports
         self._sleep = sleep
         self._taken_in = threading.Event()
         self._intake_thread = self._thread("velox-intake", self._take_in)
@@ -217,16 +223,30 @@ class SubmissionWorkers:
 
     def _intake(self, bundles: npt.NDArray[np.void]) -> None:
         try:
-            self._submitter.intake(bundles)
+            orders = transactions_in(bundles)
+            if self._reports is not None:
+                self._reports.taken_in(orders)
+            self._submitter.submit(orders)
         except Exception as error:
             # The rest is dropped, but still taken: the pipeline must be able to end.
             self._error = self._error or error
             self._taken_in.set()
 
     def _step(self) -> None:
-        while not self._taken_in.is_set():
-            if not self._submitter.step():
-                self._sleep(IDLE_S)
+        try:
+            while not self._taken_in.is_set():
+                worked = self._submitter.step()
+                if not worked + self._tell():
+                    self._sleep(IDLE_S)
+        finally:
+            if self._reports is not None:
+                self._reports.hand_over()
+
+    def _tell(self) -> int:
+        """Tell the pipeline what became of its orders; returns how many reports it took."""
+        if self._reports is None:
+            return 0
+        return self._reports.pump(self._submitter.reports())
 
     def _close(self, deadline_s: float, requests: Callable[[], int]) -> None:
         while self._step_thread.is_alive():
@@ -241,6 +261,9 @@ class SubmissionWorkers:
             send_waiting=lambda: self._sends(requests),
             hurry=lambda: requests() > 1,
         )
+        self._tell()
+        if self._reports is not None:
+            self._reports.hand_over()
 
     def _sends(self, requests: Callable[[], int]) -> bool:
         """Return whether orders that wait are still sent. Sets `stopping` once they are not."""

@@ -8,6 +8,7 @@ from typing import Final
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
+from velox.core.integers import UINT64_MAX
 from velox.errors import RecordError, TransactionTooLargeError
 from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 
@@ -87,7 +88,7 @@ def compute_unit_limit(units: int) -> Instruction:
 
 def compute_unit_price(micro_lamports: int) -> Instruction:
     """Offer a priority fee: millionths of a lamport (u64) for each unit of the limit."""
-    if not 0 <= micro_lamports < 2**64:
+    if not 0 <= micro_lamports <= UINT64_MAX:
         raise RecordError(
             f"micro_lamports = {micro_lamports}: must fit 64 bits", field="micro_lamports"
         )
@@ -110,7 +111,7 @@ def tip_transfer(
         Name the account `DONT_FRONT`, so that the engine puts no other transaction before this one
         in its bundle. The tip names it, since programs may refuse accounts that they do not know.
     """
-    if not 0 <= lamports < 2**64:
+    if not 0 <= lamports <= UINT64_MAX:
         raise RecordError(f"lamports = {lamports}: must fit 64 bits", field="lamports")
     accounts = [
         AccountMeta(payer, is_signer=True, is_writable=True),
@@ -126,7 +127,7 @@ def create_account(
 ) -> Instruction:
     """Make an account of `space` bytes that `owner` owns and `payer` funds; both sign."""
     for name, value in (("lamports", lamports), ("space", space)):
-        if not 0 <= value < 2**64:
+        if not 0 <= value <= UINT64_MAX:
             raise RecordError(f"{name} = {value}: must fit 64 bits", field=name)
     return Instruction(
         SYSTEM_PROGRAM,

@@ -21,13 +21,13 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.units import NS_PER_S
 from velox.errors import ConfigError, RecordError, SpendRefusedError
 from velox.solana.tx.key_file import open_key_file, read_keypair
 from velox.solana.tx.spend import SignerPolicy, SpendSummary, read_spend
 
 __all__ = ["KeypairSigner", "Signer"]
 
-_NS_PER_S = 1_000_000_000
 _WINDOW_S = 60
 
 
@@ -76,7 +76,7 @@ class _Window:
 
     def advance(self, now_ns: int) -> None:
         # If the clock jumps back, nothing is forgotten.
-        second = now_ns // _NS_PER_S
+        second = now_ns // NS_PER_S
         for passed in range(self._second + 1, min(second, self._second + len(self._buckets)) + 1):
             slot = passed % len(self._buckets)
             self.total -= self._buckets[slot]

@@ -30,6 +30,7 @@ from solders.message import CompileError, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from velox.core.integers import UINT64_MAX
 from velox.errors import RecordError, TransactionTooLargeError
 from velox.solana.tx.carrier import Cancel, Carrier
 from velox.solana.tx.instructions import (
@@ -360,9 +361,9 @@ class MessageTemplate:
                 f"the template has {self._payload_end - self._payload_at}",
                 field="orders",
             )
-        if not 0 <= unit_price < 2**64:
+        if not 0 <= unit_price <= UINT64_MAX:
             raise RecordError(f"unit_price = {unit_price}: must fit 64 bits", field="unit_price")
-        if not 0 <= tip_lamports < 2**64:
+        if not 0 <= tip_lamports <= UINT64_MAX:
             raise RecordError(
                 f"tip_lamports = {tip_lamports}: must fit 64 bits", field="tip_lamports"
             )

@@ -100,7 +100,7 @@ def test_a_size_is_never_negative_and_fits_a_given_lot() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 9)), min_size=1, max_size=20))
-def test_numbers_are_exact_in_whatever_unit_they_end(numbers: list[tuple[int, int]]) -> None:
+def test_numbers_are_exact_in_every_unit(numbers: list[tuple[int, int]]) -> None:
     prices = Numbers("price", 4)
     texts = [f"{Decimal(units).scaleb(-places):f}" for units, places in numbers]
     for text in texts:

@@ -513,7 +513,7 @@ def test_an_odd_error_is_an_error_all_the_same(code, message, expected):
     assert (caught.code, caught.message) == expected
 
 
-def test_an_error_that_is_only_words_is_one():
+def test_an_error_that_is_a_string_is_an_error():
     caught = failure(document({"id": 1, "error": "went away"}))
     assert isinstance(caught, RpcError)
     assert (caught.code, caught.message) == (None, "went away")

@@ -481,7 +481,7 @@ def test_an_add_fails_where_what_it_waited_for_stays() -> None:
     watched.push((ADD, 12, 100, 5, ASK, 0), (ADD, 13, 101, 5, ASK, 0))
     watched.lose(cancel)
     assert watched.ends[2] == (Outcome.FAILED, "meets_ours")
-    # From now on a match with it is on purpose.
+    # The cancel has failed, so a later order may match the old one.
     watched.push((ADD, 14, 100, 5, ASK, 0))
     assert watched.sent() == [(ADD, 13, 5), (ADD, 14, 5)]
 

@@ -89,7 +89,7 @@ def test_memos_are_found_in_logs_of_either_kind() -> None:
         f"Program log: Memo (len {len(text)})",
         f"Program log: {text}",
         f'Program log: Memo (len {len(text)}): "{text}"',
-        f"Program log: somebody else's {text}",
+        f"Program log: of another program: {text}",
         "Program log: hello",
     ]
     assert memos_in(logs) == [text, text]

@@ -256,7 +256,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VELOX_CLANG", "clang-of-nobody")
+    monkeypatch.setenv("VELOX_CLANG", "clang-that-is-missing")
     with pytest.raises(ProgramBuildError) as caught:
         build()
-    assert caught.value.path == "clang-of-nobody"
+    assert caught.value.path == "clang-that-is-missing"

@@ -1,9 +1,9 @@
-"""`OrderBook` with one writer at a time: who may touch the ladders, and what readers get of them.
+"""`OrderBook` with one writer at a time: which thread uses the ladders, and what readers get.
 
 Each event adds a better bid and replaces the asks, so far away that the windows of both sides move
-and bids go to the cold store. Claimed: what a reader gets is one whole event, and no older one than
-before; nobody reads a ladder that is being changed, and no two threads change it; a writer who was
-refused has changed nothing.
+and bids go to the cold store. It checks these claims: A reader gets one whole event, never an older
+one than before. No thread reads a ladder while another changes it, and no two threads change it at
+once. A writer that was refused has changed nothing.
 """
 
 from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint64_t

@@ -1,7 +1,8 @@
 """Two lanes into one book: the pipeline's own book stages, each with its rings, on one shared book.
 
-Claimed: whoever times out tries again, until each transaction is applied or refused, once; the book
-is the sum of what was applied; each lane passes on its own, in order, what was applied of it.
+It checks these claims: A stage that times out tries again, until each transaction is applied or
+refused exactly once. The book is the sum of the applied transactions. Each lane passes on its own
+applied transactions in order.
 """
 
 from libc.stdint cimport uint64_t

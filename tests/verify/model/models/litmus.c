@@ -167,9 +167,9 @@ static const litmus programs[] = {
     {"strong swaps", {swap_0, swap_1}, 2},
     {"weak swaps", {weak_swap_0, weak_swap_1}, 2},
     {"wait", {spin_0, spin_1}, 1},
-    {"wait for nobody", {nothing, spin_1}, 1},
+    {"wait for no store", {nothing, spin_1}, 1},
     {"relax", {spin_0, relax_1}, 1},
-    {"relax for nobody", {nothing, relax_1}, 1},
+    {"relax for no store", {nothing, relax_1}, 1},
     {"bounded relax", {spin_0, bounded_1}, 1},
     {"plain beside atomic", {mixed_0, mixed_1}, 1},
 };

@@ -62,7 +62,7 @@ cdef void source(plan *self, uint32_t lane) noexcept nogil:
         transaction_ring_publish(ring, 1)
         self.pushed[lane] += 1
     if self.stays_open:
-        # Once accepted, their time begins; once it is up, nothing more is needed.
+        # Their timeout begins when they are accepted, and seals the bundle when it has passed.
         while transaction_ring_length(ring) > 0:
             wait()
         clock_set_virtual(self.clock, self.now_ns)

@@ -1,10 +1,15 @@
 """The book that several threads write: levels by compare-and-swap, and the bitmap over them.
 
-Claimed: what each thread was told, and what is there in the end, is what some order of the updates
-comes to, in which each thread's come one after the other; a level that holds something is found,
-once everyone has returned, and already by whoever hears of the update while others go on; the best
-is never worse than a level that was there all the time, and was there itself; what did not come
-about is told; with enough tries everything comes about, whatever the clean-ups of others do.
+It checks these claims:
+
+- The results of all updates, and the levels at the end, equal those of some sequential order of the
+  updates. That order keeps the order of each thread's own updates.
+- When all threads have returned, every level that holds a quantity is found. A thread that learns
+  of a finished update finds its level even while other threads go on.
+- The best is a level that existed during the read. It is never worse than a level that existed
+  during all of the read.
+- An update that was not applied says so. With enough tries every update is applied, whatever the
+  clean-ups of other threads do.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -37,19 +42,19 @@ cdef struct writer:
     uint64_t steps
     step step[MOST_STEPS]
     uint8_t status[MOST_STEPS]
-    atomic_u64 done                     # steps that are complete, for whoever reads
+    atomic_u64 done                     # steps that are complete; the reader reads it
 
 cdef struct plan:
     shared_book *book
     uint64_t writers
     writer writer[WRITERS]
     uint64_t reads
-    bint told                           # the reader hears from the writers, beside the book
+    bint told                           # the writers tell the reader what is complete
     int64_t looked_at                   # a level whose quantity the reader asks for first, or -1
     bint never_empty                    # at every instant some level holds something
     bint filled_before[MOST_LEVELS]
     int64_t before[MOST_LEVELS]         # what each level held
-    bint clears                         # somebody empties a side, which is not one update
+    bint clears                         # a thread empties a side, which is several updates
     bint tidy                           # no clean-up runs out of tries
     bint never_late                     # nor does an update
 
@@ -133,7 +138,7 @@ cdef void read(void *state) noexcept nogil:
         found = shared_book_best(self.book, SIDE_ASK, &tick, &quantity)
         if found:
             check(quantity > 0, "the best holds something")
-            check(ever(self, tick), "the best is a level that somebody filled")
+            check(ever(self, tick), "the best is a level that a thread filled")
         check(seen == MOST_LEVELS or found and tick <= seen,
               "the best misses no level that this reader has seen, and that stays")
         check(found or not self.never_empty, "a side that is never empty has a best")

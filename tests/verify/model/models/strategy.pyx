@@ -1,8 +1,8 @@
-"""The book stage with a strategy, which writes into the output's own slots, and who takes from it.
+"""The book stage with a strategy that writes into the output's slots, and the output's consumer.
 
-Claimed: what the strategy makes comes out whole, in order, none of it twice, however full the ring
-is and wherever it ends; a slot is lent to the strategy empty, and by nobody who still reads it; the
-strategy is asked once about each applied transaction.
+It checks these claims: The consumer gets each record of the strategy once, whole and in order,
+however full the ring is and wherever it wraps. The strategy gets a slot only when it is empty and
+its reader has finished with it. The strategy is called once for each applied transaction.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t

@@ -412,7 +412,7 @@ static void read_store(uint32_t thread, location *word, uint32_t position, uint8
         return;
     if (!acquires(order))
         self->loaded_relaxed = true;
-    /* Nobody reads what the final check stores; and what has happened before, cannot depend on it. */
+    /* No thread reads what the final check stores, and earlier events cannot depend on it. */
     if (read->after_relaxed_load && thread != FINAL
         && self->seen.clock[read->thread] < read->clock) {
         /* It takes two to read each other's future, and two words: coherence forbids it in one. */

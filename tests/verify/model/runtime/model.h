@@ -36,8 +36,8 @@ void model_outcome(uint64_t value);                     /* a litmus test's regis
 /* A thread has looked, found nothing to do, and changed nothing that another can see. It goes on
    when one of the words that it looked at has a newer value. */
 void model_wait(void);
-/* What the pause instruction becomes in code under test: a look that found the very same as the
-   look before it, and changed nothing, waits as above. */
+/* What the pause instruction becomes in code under test. If the thread has read the same values as
+   before the last pause, and changed nothing, it waits as above. */
 void model_relax(void);
 /* What the tick counter becomes: the number of operations so far. */
 uint64_t model_ticks(void);

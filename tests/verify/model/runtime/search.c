@@ -612,7 +612,7 @@ static void wake_without_news(void)
     }
     for (uint32_t thread = 0; thread < planned; thread++)
         if (coroutines[thread].state == WAITING)
-            fail(MODEL_FAILED, 0, 0, "nobody can go on: %s waits for %s", thread_name(thread),
+            fail(MODEL_FAILED, 0, 0, "no thread can go on: %s waits for %s", thread_name(thread),
                  describe(coroutines[thread].looked[0].offset));
 }
 

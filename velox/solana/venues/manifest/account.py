@@ -32,13 +32,13 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from velox.errors import RecordError
+from velox.solana.venues.manifest.instructions import NO_INDEX
 
 __all__ = [
     "BLOCK_BYTES",
     "MARKET_DISCRIMINANT",
     "MARKET_HEADER_BYTES",
     "MARKET_PRICE_ONE",
-    "NOWHERE",
     "MarketAccount",
     "MarketOrder",
     "Seat",
@@ -49,7 +49,6 @@ MARKET_HEADER_BYTES: Final = 256
 # The discriminant of the program's struct MarketFixed.
 MARKET_DISCRIMINANT: Final = 4859840929024028656
 BLOCK_BYTES: Final = 80
-NOWHERE: Final = 2**32 - 1
 #: The price of one quote atom for one base atom.
 MARKET_PRICE_ONE: Final = 10**18
 
@@ -161,7 +160,7 @@ class MarketAccount:
     def best(self, *, is_bid: bool) -> MarketOrder | None:
         """Return the best bid or the best ask; None if there is none."""
         index = self._index(_BEST_BID if is_bid else _BEST_ASK)
-        return None if index == NOWHERE else self._order(index)
+        return None if index == NO_INDEX else self._order(index)
 
     def seats(self) -> dict[Pubkey, Seat]:
         """Return the seats by trader."""
@@ -176,8 +175,8 @@ class MarketAccount:
         above: list[int] = []
         left = len(self._data) // BLOCK_BYTES
         index = root
-        while above or index != NOWHERE:
-            while index != NOWHERE:
+        while above or index != NO_INDEX:
+            while index != NO_INDEX:
                 left -= 1
                 if left < 0:
                     raise RecordError("a tree of the market has a cycle", field="tree")

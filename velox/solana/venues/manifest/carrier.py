@@ -12,6 +12,7 @@ import numpy.typing as npt
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from velox.core.integers import UINT32_MAX, UINT64_MAX
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import MarketError, RecordError, UnrepresentableError
 from velox.solana.tx.carrier import (
@@ -45,8 +46,6 @@ from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, Mark
 
 __all__ = ["ManifestCarrier"]
 
-_U32 = 2**32 - 1
-_U64 = 2**64 - 1
 _CARRIED = frozenset({OrderType.LIMIT, OrderType.IMMEDIATE_OR_CANCEL, OrderType.POST_ONLY})
 _PRICE_DIGITS = 18
 # The version of the account's layout.
@@ -146,7 +145,7 @@ class ManifestCarrier(Carrier):
         self.order_type = order_type
         self._head = batch_update_head(trader_hint)
         # A price up to this one is its own mantissa.
-        self._plain_limit = _U32 if MIN_EXPONENT <= spec.exponent <= MAX_EXPONENT else 0
+        self._plain_limit = UINT32_MAX if MIN_EXPONENT <= spec.exponent <= MAX_EXPONENT else 0
 
     def payload_bytes(self, orders: int, cancels: int = 0, hinted: int = 0) -> int:
         return (
@@ -168,7 +167,7 @@ class ManifestCarrier(Carrier):
         cancels: Sequence[Cancel] = (),
         last_valid_slot: int = 0,
     ) -> bytes:
-        if not 0 <= last_valid_slot <= _U32:
+        if not 0 <= last_valid_slot <= UINT32_MAX:
             raise RecordError(
                 f"last_valid_slot = {last_valid_slot}: must fit 32 bits", field="last_valid_slot"
             )
@@ -184,7 +183,7 @@ class ManifestCarrier(Carrier):
                 raise _not_placed(index, market, side, kind, of_market)
             mantissa, exponent, atoms = price, spec.exponent, size * lot
             # Most prices and sizes need no more than this. The others are rescaled or refused.
-            if price % tick or not (0 < price <= self._plain_limit and 0 < atoms <= _U64):
+            if price % tick or not (0 < price <= self._plain_limit and 0 < atoms <= UINT64_MAX):
                 try:
                     mantissa, exponent = spec.price_to_chain(price)
                     atoms = spec.size_to_atoms(size)

@@ -48,7 +48,6 @@ __all__ = [
     "PlaceOrderLog",
     "ProgramLog",
     "decode_event",
-    "decode_events",
     "events_of",
     "order_numbers",
     "read_log",
@@ -162,7 +161,7 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
     """Read Manifest's part of a log. Unknown layouts are counted, not raised."""
     events: list[PlaceOrderLog | FillLog] = []
     answer, unread = None, 0
-    for kind, data in _lines_of(logs, MANIFEST_PROGRAM):
+    for kind, data in _lines_of(logs):
         if kind == _RETURN:
             answer = data
             continue
@@ -175,14 +174,14 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
     return ProgramLog(events, answer, unread)
 
 
-def events_of(logs: Iterable[str], program: Pubkey = MANIFEST_PROGRAM) -> list[bytes]:
-    """Return the data of the events that one program logged itself."""
-    return [data for kind, data in _lines_of(logs, program) if kind == _DATA]
+def events_of(logs: Iterable[str]) -> list[bytes]:
+    """Return the data of the events that Manifest itself logged."""
+    return [data for kind, data in _lines_of(logs) if kind == _DATA]
 
 
-def _lines_of(logs: Iterable[str], program: Pubkey) -> Iterator[tuple[str, bytes]]:
-    """Yield the kind and the bytes of each event and answer of one program."""
-    name, stack = str(program), list[str]()
+def _lines_of(logs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the kind and the bytes of each event and answer that Manifest itself logged."""
+    name, stack = str(MANIFEST_PROGRAM), list[str]()
     answer = f"{_RETURN}{name} "
     for line in logs:
         if line.startswith((_DATA, answer)):
@@ -241,17 +240,6 @@ def decode_event(data: bytes) -> PlaceOrderLog | FillLog | None:
         took,
         bool(buyer),
     )
-
-
-def decode_events(data: Iterable[bytes]) -> list[PlaceOrderLog | FillLog]:
-    """Return the placements and fills among events, in order. Other kinds are left out.
-
-    Raises
-    ------
-    RecordError
-        See `decode_event`.
-    """
-    return [event for each in data if (event := decode_event(each)) is not None]
 
 
 def order_numbers(

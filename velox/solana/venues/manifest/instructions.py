@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
+from velox.core.integers import UINT32_MAX, UINT64_MAX
 from velox.errors import RecordError
 from velox.solana.tx.carrier import Cancel
 from velox.solana.tx.instructions import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
@@ -73,7 +74,7 @@ MAX_RETURN_BYTES: Final = 1024
 #: The most orders whose numbers fit one answer.
 MAX_PLACED: Final = (MAX_RETURN_BYTES - _COUNT.size) // _PLACED.size
 # Manifest's index of nothing.
-NO_INDEX: Final = 2**32 - 1
+NO_INDEX: Final = UINT32_MAX
 _CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _BATCH_UPDATE = 0, 1, 2, 6
 
 
@@ -364,7 +365,7 @@ def deposit(
     token_program: Pubkey = TOKEN_PROGRAM,
 ) -> Instruction:
     """Move `atoms` (u64) of `mint` from the trader's token account into the market's vault."""
-    if not 0 <= atoms < 2**64:
+    if not 0 <= atoms <= UINT64_MAX:
         raise RecordError(f"atoms = {atoms}: must fit 64 bits", field="atoms")
     return Instruction(
         MANIFEST_PROGRAM,

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from solders.pubkey import Pubkey
 
-from velox.core.records import PRICE_SCALE, Kind
+from velox.core.instrument import PRICE_DECIMALS
+from velox.core.integers import INT64_MAX, UINT32_MAX, UINT64_MAX
+from velox.core.records import Kind
 from velox.errors import MarketError, UnrepresentableError
 
 __all__ = ["MAX_EXPONENT", "MIN_EXPONENT", "MarketSpec"]
@@ -22,11 +24,6 @@ __all__ = ["MAX_EXPONENT", "MIN_EXPONENT", "MarketSpec"]
 MIN_EXPONENT = -18
 MAX_EXPONENT = 8
 MAX_DECIMALS = 24
-
-_U32 = 2**32 - 1
-_I64 = 2**63 - 1
-_U64 = 2**64 - 1
-_PRICE_PLACES = len(str(PRICE_SCALE)) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +66,8 @@ class MarketSpec:
         ranges = {
             "base_decimals": (0, MAX_DECIMALS),
             "quote_decimals": (0, MAX_DECIMALS),
-            "lot_atoms": (1, _U64),
-            "tick_size": (1, _I64),
+            "lot_atoms": (1, UINT64_MAX),
+            "tick_size": (1, INT64_MAX),
             "velox_market": (0, 255),
         }
         for name, (least, most) in ranges.items():
@@ -88,7 +85,7 @@ class MarketSpec:
                 field="quote_mint",
             )
         object.__setattr__(
-            self, "exponent", self.quote_decimals - self.base_decimals - _PRICE_PLACES
+            self, "exponent", self.quote_decimals - self.base_decimals - PRICE_DECIMALS
         )
 
     def price_to_chain(self, price: int) -> tuple[int, int]:
@@ -104,14 +101,14 @@ class MarketSpec:
         UnrepresentableError
             `price` is neither, or no mantissa and exponent equal it.
         """
-        if not 0 < price <= _I64:
+        if not 0 < price <= INT64_MAX:
             raise self._refusal("price", price, "must be positive and fit 63 bits")
         if price % self.tick_size:
             raise self._refusal(
                 "price", price, f"must be a multiple of the tick size {self.tick_size}"
             )
         mantissa, exponent = price, self.exponent
-        while mantissa > _U32 or exponent < MIN_EXPONENT:
+        while mantissa > UINT32_MAX or exponent < MIN_EXPONENT:
             mantissa, rest = divmod(mantissa, 10)
             exponent += 1
             if rest:
@@ -123,7 +120,7 @@ class MarketSpec:
         while exponent > MAX_EXPONENT:
             mantissa *= 10
             exponent -= 1
-            if mantissa > _U32:
+            if mantissa > UINT32_MAX:
                 raise self._refusal(
                     "price",
                     price,
@@ -142,7 +139,7 @@ class MarketSpec:
         if lots <= 0:
             raise self._refusal("size", lots, "must be positive")
         atoms = lots * self.lot_atoms
-        if atoms > _U64:
+        if atoms > UINT64_MAX:
             raise self._refusal("size", lots, f"{atoms} base atoms do not fit 64 bits")
         return atoms
 
@@ -169,10 +166,10 @@ class MarketSpec:
             & (price > 0)
             & (price % self.tick_size == 0)
             & (size > 0)
-            & (size <= _U64 // self.lot_atoms)
+            & (size <= UINT64_MAX // self.lot_atoms)
         )
         if MIN_EXPONENT <= self.exponent <= MAX_EXPONENT:
-            unsure = np.flatnonzero(fine & (price > _U32))
+            unsure = np.flatnonzero(fine & (price > UINT32_MAX))
         else:
             unsure = np.flatnonzero(fine)
         for index in unsure.tolist():

@@ -323,7 +323,7 @@ status create_vault(struct account *payer, struct account *vault, struct account
         pass(1, vault, 1, 1);
         TRY(call(&system_program, 2, 52, &seeds));
     } else {
-        /* Somebody has sent lamports there. */
+        /* The account holds lamports that were sent to it before. */
         if (rent > *vault->lamports)
             TRY(pay(payer, vault, rent - *vault->lamports));
         word[0] = 8; /* Allocate */

@@ -7,7 +7,7 @@
 struct tree {
     u8 *blocks;
     u32 *root;
-    u32 *best; /* the rightmost node, kept up to date; 0 where nobody asks for it */
+    u32 *best; /* the rightmost node, kept up to date; 0 if the tree needs none */
 };
 
 static inline struct node *node_at(u8 *blocks, u32 index)

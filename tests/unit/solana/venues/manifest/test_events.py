@@ -13,8 +13,7 @@ from velox.solana.tx.instructions import MEMO_PROGRAM
 from velox.solana.venues.manifest.events import (
     FillLog,
     PlaceOrderLog,
-    decode_events,
-    events_of,
+    decode_event,
     order_numbers,
     read_log,
     velox_price,
@@ -66,8 +65,9 @@ def logged(*data: bytes, program: Pubkey = MANIFEST_PROGRAM, depth: int = 1) -> 
 
 def test_a_placement_is_decoded() -> None:
     assert len(PLACED) == 120
-    (placed,) = decode_events([PLACED])
-    assert placed == PlaceOrderLog(MARKET, TRADER, PRICE, 1_000_000, 42, 80, 0, 2, True)
+    assert decode_event(PLACED) == PlaceOrderLog(
+        MARKET, TRADER, PRICE, 1_000_000, 42, 80, 0, 2, True
+    )
     assert velox_price(SOL_USDC, PRICE) == 1_500_000
 
 
@@ -76,8 +76,9 @@ def test_a_placement_is_decoded() -> None:
 )
 def test_a_fill_is_decoded(data: bytes, length: int) -> None:
     assert len(data) == length
-    (fill,) = decode_events([data])
-    assert fill == FillLog(MARKET, OTHER, TRADER, PRICE, 1_000_000, 150_000, 7, 42, True)
+    assert decode_event(data) == FillLog(
+        MARKET, OTHER, TRADER, PRICE, 1_000_000, 150_000, 7, 42, True
+    )
 
 
 def test_prices_of_any_decimals_are_exact_where_they_can_be() -> None:
@@ -95,25 +96,24 @@ def test_prices_of_any_decimals_are_exact_where_they_can_be() -> None:
 
 
 def test_events_of_other_kinds_are_left_out_and_those_of_another_length_refused() -> None:
-    assert decode_events([b"", b"\x00" * 120]) == []
+    assert [decode_event(each) for each in (b"", b"\x00" * 120)] == [None, None]
     for data in (PLACED[:-1], FILLED + b"\0"):
         with pytest.raises(RecordError) as caught:
-            decode_events([data])
+            decode_event(data)
         assert caught.value.field == "length"
 
 
 def test_only_what_the_program_itself_logged_is_heard() -> None:
     forged = logged(PLACED, program=MEMO_PROGRAM)
-    assert events_of(forged) == []
-    inside = logged(FILLED, program=MEMO_PROGRAM, depth=2)
+    nothing = ([], None, 0)
+    assert read_log(forged) == nothing
     lines = logged(PLACED)
-    lines[1:1] = inside
-    assert events_of(lines) == [PLACED]
-    assert events_of(inside, MEMO_PROGRAM) == [FILLED]
+    lines[1:1] = logged(FILLED, program=MEMO_PROGRAM, depth=2)
+    assert read_log(lines).events == [decode_event(PLACED)]
     failed = [f"Program {MANIFEST_PROGRAM} invoke [1]", f"Program {MANIFEST_PROGRAM} failed: x"]
-    assert events_of([*failed, *logged(PLACED)[1:2]]) == []
-    assert events_of(["Program data: ", "Program log: Program data: AAAA"]) == []
-    assert events_of([*logged()[:1], "Program data: AA AA"]) == []
+    assert read_log([*failed, *logged(PLACED)[1:2]]) == nothing
+    assert read_log(["Program data: ", "Program log: Program data: AAAA"]) == nothing
+    assert read_log([*logged()[:1], "Program data: AA AA"]) == nothing
 
 
 def test_numbers_come_from_the_answer_or_else_from_the_log() -> None:
@@ -121,7 +121,7 @@ def test_numbers_come_from_the_answer_or_else_from_the_log() -> None:
     assert order_numbers([answer], [], 2, TRADER) == [(41, True, 80), (42, False, None)]
     found = order_numbers([None, b"\x09", answer], [], 2, TRADER)
     assert found == [(41, True, 80), (42, False, None)]
-    events = decode_events([PLACED, FILLED])
+    events = read_log(logged(PLACED, FILLED)).events
     assert order_numbers([], events, 1, TRADER) == [(42, True, 80)]
     assert order_numbers([None, b"\x09"], events, 1, TRADER) == [(42, True, 80)]
     assert order_numbers([answer], events, 3, TRADER) is None
@@ -140,5 +140,5 @@ def test_a_log_is_read_as_far_as_it_can_be() -> None:
         f"Program {MEMO_PROGRAM} success",
     ]
     log = read_log(lines)
-    assert log == (decode_events([PLACED, FILLED]), answer, 1)
+    assert log == ([decode_event(PLACED), decode_event(FILLED)], answer, 1)
     assert read_log([]) == ([], None, 0)

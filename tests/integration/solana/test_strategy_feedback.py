@@ -1,0 +1,53 @@
+"""A strategy on a local chain hears what became of its orders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from velox import cli
+
+pytest.importorskip("numba")
+pytest.importorskip("solders")
+
+SOURCE = """
+import numpy as np
+from velox import strategy
+
+state = strategy.state(next_id=np.uint64(1), heard=np.zeros(32, np.int64), sent=0)
+
+@strategy.compile(state=state)
+def quote(record, view, out, state):
+    state.heard[record.kind] += 1
+    if record.kind != strategy.TIMER or view.bid_quantity == 0:
+        return 0
+    n = strategy.add(out, 0, state.next_id, strategy.BID, view.bid_price, 1, record.market)
+    state.next_id += np.uint64(1)
+    state.sent += 1
+    return n
+"""
+
+
+@pytest.mark.parametrize("where", ["localnet", "localnet:memo"])
+def test_each_order_that_lands_is_heard_of(tmp_path: Path, where: str) -> None:
+    (tmp_path / "quotes.py").write_text(SOURCE, encoding="utf-8")
+    document = tmp_path / "run.json"
+    status = cli.main([
+        *("run", "--submit", where, "--duration", "1", "--rate", "2000", "--timer-us", "50000"),
+        *("--strategy", f"{tmp_path / 'quotes.py'}:quote", "--quiet", "--hiccups", "0"),
+        *("--json", str(document)),
+    ])  # fmt: skip
+    assert status == 0
+    found = json.loads(document.read_text("utf-8"))
+    feedback, chain = found["feedback"], found["ledger"]["chain"]
+    assert feedback["balanced"]
+    assert feedback["left"] == 0
+    assert feedback["timers"] > 0
+    assert chain["landed"] > 0
+    if where == "localnet:memo":
+        assert feedback["heard"] == chain["landed"]
+    else:
+        # What rests or takes is placed first, and each fill is told.
+        assert feedback["heard"] >= chain["landed"]
