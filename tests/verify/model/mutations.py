@@ -29,6 +29,7 @@ BOOK = "velox/core/shared_book"
 RISK = "velox/core/risk.pxd"
 KILL = "velox/core/kill.pxd"
 ORDER_BOOK = "velox/core/book.pyx"
+BELL = "velox/runtime/bell.pxd"
 
 MUTANTS = [
     Mutant(
@@ -306,8 +307,10 @@ MUTANTS = [
         "the last report is looked up before the input has ended", BOOK_STAGE,
         "        if not transaction_ring_drained(self.input):\n            return False\n"
         "        self.ending = True\n"
-        "        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. A report\n"
-        "        # that was pushed before the input was closed counts, since the look at `closed` acquires.\n"
+        "        # Relaxed: a report is read only after `report_ring_peek` has acquired the head. "
+        "A report\n"
+        "        # that was pushed before the input was closed counts, since the look at `closed` "
+        "acquires.\n"
         "        self.last_report = load_relaxed(&self.reports.head)\n",
         "        self.last_report = load_relaxed(&self.reports.head)\n"
         "        if not transaction_ring_drained(self.input):\n            return False\n"
@@ -417,5 +420,28 @@ MUTANTS = [
         "    if unlikely(quantity[0] > most):\n"
         "        return STATUS_UNDERFLOW if taken else STATUS_OVERFLOW\n", "",
         ("shared_book",),
+    ),
+    Mutant(
+        "the bell is armed before the descriptor is lowered", BELL,
+        "    descriptor_lower(self.readable)\n",
+        "    bell_arm(self)\n    descriptor_lower(self.readable)\n", ("bell",),
+    ),
+    Mutant(
+        "the last ring is taken back", BELL,
+        "        descriptor_raise(self.raised)\n    else:\n", "        pass\n    else:\n",
+        ("bell",),
+    ),
+    Mutant(
+        "the last ring is only for an armed bell", BELL,
+        "    if load_relaxed(&self.ring.closed):\n        descriptor_raise(self.raised)\n"
+        "        self.stage.finished",
+        "    if load_relaxed(&self.ring.closed):\n        self.stage.finished", ("bell",),
+    ),
+    Mutant(
+        "the descriptor is lowered while bundles are there", BELL,
+        "    if load_acquire(&self.armed) or (\n"
+        "            load_relaxed(&self.ring.head) != load_relaxed(&self.ring.tail)):\n"
+        "        return\n",
+        "    if load_acquire(&self.armed):\n        return\n", ("bell",),
     ),
 ]  # fmt: skip
