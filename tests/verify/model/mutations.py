@@ -263,16 +263,16 @@ MUTANTS = [
     ),
     Mutant(
         "a strategy's room goes beyond the ring's end", BOOK_STAGE,
-        "    if out.free < self.room:\n", "    if out.free == 0:\n", ("strategy",),
+        "    if unlikely(out.free < self.room):\n", "    if out.free == 0:\n", ("strategy",),
     ),
     Mutant(
         "a slot is lent as it was left", BOOK_STAGE,
-        "        wipe(out.slots + out.filled + self.clean, wiped - self.clean)\n", "",
+        "    wipe(out.slots + out.filled + self.clean, wiped - self.clean)\n", "",
         ("strategy",),
     ),
     Mutant(
         "what lies aside is not wiped", BOOK_STAGE,
-        "        wipe(self.aside, made)\n", "", ("strategy",),
+        "    wipe(self.aside, made)\n", "", ("strategy",),
     ),
     Mutant(
         "what was returned counts as wiped", BOOK_STAGE,
@@ -295,8 +295,8 @@ MUTANTS = [
     ),
     Mutant(
         "a report is heard twice", BOOK_STAGE,
-        "    report_ring_release(self.reports, done)\n    return done\n",
-        "    report_ring_release(self.reports, done // 2)\n    return done\n", ("feedback",),
+        "    report_ring_release(self.reports, done)\n    if self.gate",
+        "    report_ring_release(self.reports, done // 2)\n    if self.gate", ("feedback",),
     ),
     Mutant(
         "the stage ends before the last reports", BOOK_STAGE,
