@@ -38,6 +38,7 @@ COMMANDS = {
     "hiccups": "Measure how long the host interrupts each CPU.",
     "report": "Make a page of one or several runs, for a browser.",
     "diff": "Compare runs: by how much each figure differs.",
+    "kill": "Block every order of the runs that use a kill switch.",
     "doctor": "Examine this host, and name what makes latencies long.",
 }
 

@@ -44,6 +44,12 @@ def test_the_market_maker_trades_on_a_local_chain(tmp_path: Path) -> None:
     assert found["feedback"]["balanced"]
     assert found["feedback"]["heard"] > 0
     assert found["ledger"]["chain"]["landed"] > 0
+    orders = found["orders"]
+    assert orders["balanced"]
+    assert orders["counts"]["placed"] > 0
+    # The account is in atoms. Fills that another trader made are not all heard of yet.
+    assert orders["accounts"]["0"]["inventory"] % 1_000_000 == 0
+    assert not orders["accounts"]["0"]["doubtful"]
 
 
 @pytest.mark.parametrize("where", ["localnet", "localnet:memo"])

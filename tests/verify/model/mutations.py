@@ -26,6 +26,8 @@ TOP = "velox/core/top.pxd"
 MAILBOX = "velox/core/mailbox.pxd"
 BOOK_STAGE = "velox/runtime/book_stage.pyx"
 BOOK = "velox/core/shared_book"
+RISK = "velox/core/risk.pxd"
+KILL = "velox/core/kill.pxd"
 ORDER_BOOK = "velox/core/book.pyx"
 
 MUTANTS = [
@@ -368,6 +370,41 @@ MUTANTS = [
     Mutant(
         "the best is not looked at again", BOOK + ".pyx",
         "if walk_held(&walk):", "if walk_held(&walk) or book != NULL:", ("shared_book",),
+    ),
+    Mutant(
+        "the gate says that it uses a block before it has taken it", RISK,
+        "    self.limits = block\n", "    store_release(&self.in_use, block.number + 1)\n"
+        "    self.limits = block\n", ("gate",),
+    ),
+    Mutant(
+        "the gate never says which limits it uses", RISK,
+        "    store_release(&self.in_use, block.number)\n", "    pass\n", ("gate",),
+    ),
+    Mutant(
+        "limits are published without an order", RISK,
+        "    store_release(&self.newest,", "    store_relaxed(&self.newest,", ("gate",),
+        "store_relaxed",
+    ),
+    Mutant(
+        "the gate goes on with its first limits", RISK,
+        "    if likely(block == self.limits):", "    if likely(self.limits != NULL):", ("gate",),
+    ),
+    Mutant(
+        "the kill is a load and a store", KILL,
+        "    return cas_strong_release_else_relaxed(&self.state, &state, KILL_SET)",
+        "    if load_relaxed(&self.state) != state:\n        return False\n"
+        "    store_release(&self.state, KILL_SET)\n    return True",
+        ("gate",), "store_release",
+    ),
+    Mutant(
+        "the switch is armed whatever it is", KILL,
+        "    return cas_strong_acquire_else_relaxed(&self.state, &seen, KILL_ARMED)",
+        "    store_release(&self.state, KILL_ARMED)\n    return True",
+        ("gate",), "store_release",
+    ),
+    Mutant(
+        "anything but a set switch lets pass", KILL,
+        "load_relaxed(&self.state) == KILL_ARMED", "load_relaxed(&self.state) != 0", ("gate",),
     ),
     Mutant(
         "an underflow is applied", "velox/core/effect.pxd",
