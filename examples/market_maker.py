@@ -29,7 +29,7 @@ state = strategy.state(
 
 
 @strategy.compile(state=state)
-def quote(record, view, out, state):
+def quote(record, view, out, state):  # noqa: PLR0912 - compiled as one
     """Replace each quote whose price is no longer the wanted one."""
     market = record.market
     if market >= MARKETS:

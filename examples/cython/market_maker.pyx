@@ -8,7 +8,7 @@ from velox.core.records cimport (
     KIND_ADD, KIND_BLOCKED, KIND_CANCEL, KIND_PLACED, KIND_TIMER, Transaction,
 )
 from velox.core.orders cimport ORDER_FREE, ORDER_GONE, ORDER_SENT, order_slot
-from velox.runtime.strategy cimport Strategy, new_feedback_strategy, strategy_view
+from velox.runtime.strategy cimport new_feedback_strategy, strategy_view
 
 cdef enum:
     MARKETS = 2
