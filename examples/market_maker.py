@@ -29,13 +29,13 @@ state = strategy.state(
 
 
 @strategy.compile(state=state)
-def quote(record, view, out, state):
+def quote(record, view, out, state):  # noqa: PLR0912 - compiled as one
     """Replace each quote whose price is no longer the wanted one."""
     market = record.market
     if market >= MARKETS:
         return 0
     ids, prices = state.ids[market], state.prices[market]
-    if record.kind >= strategy.FIRST_REPORT and record.kind != strategy.TIMER:
+    if record.kind > strategy.PLACED and record.kind != strategy.TIMER:
         for side in range(2):
             if record.id == ids[side] and view.find(record.id) < 0:
                 prices[side] = 0  # the quote has ended

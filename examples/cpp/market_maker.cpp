@@ -71,7 +71,7 @@ int32_t quote(const velox_transaction *record, velox_view *view, velox_transacti
         return 0;
     uint64_t *ids = state.ids[market];
     int64_t *prices = state.prices[market];
-    if (record->kind >= VELOX_PLACED && record->kind != VELOX_TIMER) {
+    if (record->kind > VELOX_PLACED && record->kind != VELOX_TIMER) {
         for (int side = 0; side < 2; side++)
             if (record->id == ids[side] && !find(*view, record->id))
                 prices[side] = 0;   // the quote has ended

@@ -5,10 +5,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from velox.core.records cimport (
-    KIND_ADD, KIND_BLOCKED, KIND_CANCEL, KIND_TIMER, REPORT_KINDS, Transaction,
+    KIND_ADD, KIND_BLOCKED, KIND_CANCEL, KIND_PLACED, KIND_TIMER, Transaction,
 )
 from velox.core.orders cimport ORDER_FREE, ORDER_GONE, ORDER_SENT, order_slot
-from velox.runtime.strategy cimport Strategy, new_feedback_strategy, strategy_view
+from velox.runtime.strategy cimport new_feedback_strategy, strategy_view
 
 cdef enum:
     MARKETS = 2
@@ -66,7 +66,7 @@ cdef int32_t quote(const Transaction *record, strategy_view *view, Transaction *
         return 0
     ids = state.ids[market]
     prices = state.prices[market]
-    if record.kind >= REPORT_KINDS and record.kind != KIND_TIMER:
+    if record.kind > KIND_PLACED and record.kind != KIND_TIMER:
         for side in range(2):
             if record.id == ids[side] and find(view, record.id) == NULL:
                 prices[side] = 0        # the quote has ended

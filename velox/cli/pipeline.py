@@ -183,8 +183,17 @@ def strategy_of(options: argparse.Namespace) -> Strategy | None:
 
 
 @contextmanager
-def risk_of(options: argparse.Namespace, config: PipelineConfig) -> Iterator[RiskGate | None]:
-    """Give the risk gate that was asked for, or None; until the end, SIGUSR1 sets its switch.
+def risk_of(
+    options: argparse.Namespace,
+    config: PipelineConfig,
+    *,
+    tells: bool,
+    submitting: PipelineRun | None,
+) -> Iterator[RiskGate | None]:
+    """Give the risk gate of a run, or None; until the end, SIGUSR1 sets its switch.
+
+    A strategy that takes reports always has one, which tracks its orders and its account. Without
+    ``--limits`` it checks what needs no limit, such as ids in use.
 
     Raises
     ------
@@ -193,14 +202,15 @@ def risk_of(options: argparse.Namespace, config: PipelineConfig) -> Iterator[Ris
     ConfigError
         The file of the kill switch cannot be used.
     """
-    if options.limits is None and options.kill is None:
+    if options.limits is None and options.kill is None and not tells:
         yield None
         return
     limits = Limits() if options.limits is None else load_limits(options.limits)
     switch = KillSwitch() if options.kill is None else open_kill_switch(options.kill)
     before = kill_on_signal(switch)
     try:
-        yield RiskGate(OrderTable(config.order_capacity), limits, switch)
+        units = {} if submitting is None else submitting.base_units
+        yield RiskGate(OrderTable(config.order_capacity, base_units=units), limits, switch)
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -225,6 +235,7 @@ def drive(
         refuse_other_scales(books, field="submit")
         destination.expect(priced_markets(ingresses, books))
     strategy = strategy_of(options)
+    tells = strategy is not None and strategy.reports
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -239,9 +250,9 @@ def drive(
             options,
             signals,
             screen,
-            tells=strategy is not None and strategy.reports,
+            tells=tells,
         ) as submitting,
-        risk_of(options, config) as risk,
+        risk_of(options, config, tells=tells, submitting=submitting) as risk,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(
