@@ -49,6 +49,7 @@ TIMEOUT_NS = 10**10
 STAGES = "*do_work*"
 APPLY = "__pyx_pw_*OrderBook_*apply"
 PUSH_AND_POP = "__pyx_pw_*ring_push_pop"
+GATE = "__pyx_pw_*gate_check"
 RECORD = "__pyx_pw_*LatencyHistogram_*record_many"
 ADD = "__pyx_pw_*BundleBuilder_*add"
 
@@ -193,6 +194,47 @@ def _binance(inputs: Inputs) -> Work:
     return work
 
 
+def _gate(inputs: Inputs) -> Work:
+    """Check orders that pass, one side after the other, against every limit but duplicates.
+
+    The loop is a module of `velox.bench`, as in `_ring`.
+    """
+    try:
+        from velox.bench.loops import gate_check  # noqa: PLC0415
+    except ImportError as missing:
+        raise UnavailableError(f"this revision has no risk gate: {missing}") from missing
+    rounds = COUNTED if inputs.counting else 4_000_000
+    together = 4000
+    orders = np.zeros(together, velox.TRANSACTION_DTYPE)
+    turn = np.arange(together)
+    orders["id"], orders["side"], orders["size"] = 1 + turn, turn & 1, 1 + turn % 50
+    orders["price"] = np.where(turn & 1, 1_001_000 - turn % 500, 999_000 + turn % 500)
+    limits = velox.Limits(
+        each=velox.MarketLimits(
+            max_order_lots=100,
+            max_notional=10**12,
+            collar=5_000,
+            max_position=10**15,
+            max_open_orders=4096,
+            max_loss=10**15,
+            max_drawdown=10**15,
+        ),
+    )
+
+    def work() -> Done:
+        elapsed_ns = 0
+        for _ in range(rounds // together):
+            gate = velox.RiskGate(velox.OrderTable(4096), limits)
+            gate.begin(10**9)
+            gate.touch(0, 999_900, 1_000_100)
+            # The first order of each side computes the envelope.
+            require("orders blocked", int(gate.screen(orders[:2]).sum()), 0)
+            elapsed_ns += gate_check(gate, orders)
+        return rounds // together * together, elapsed_ns
+
+    return work
+
+
 def _ring(inputs: Inputs) -> Work:
     """Push one record and pop it again, in C.
 
@@ -293,6 +335,7 @@ WORKLOADS = {
     "paired": Workload("pipeline, two threads", partial(_pipeline, placement="paired"), runs=3),
     "binance": Workload("book apply, Binance", _binance, APPLY, reads="binance"),
     "ring": Workload("ring push and pop", _ring, PUSH_AND_POP),
+    "gate": Workload("risk gate, an order that passes", _gate, GATE),
     "histogram": Workload("histogram record", _histogram, RECORD),
     "bundle": Workload("bundle add", _bundle, ADD),
     "load": Workload("load, Binance", _load, reads="binance", runs=1),

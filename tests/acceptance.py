@@ -108,6 +108,12 @@ CHECKS = (
         rounds=20,
     ),
     Check(
+        "gate",
+        "random orders and reports: no limit is passed, by a sum of its own",
+        "python -m tests.verify.gate --orders 12500000 --seed {seed}",
+        rounds=80,
+    ),
+    Check(
         "kills",
         "kill -9 at any moment: no order is executed twice",
         "python -m pytest -q -p no:cacheprovider tests/integration/solana/test_kill.py",

@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 SLOW = {
     *("integration", "verify", "unit/bench", "unit/cli/test_main.py", "unit/core/test_cimport.py"),
     *("unit/runtime/test_contracts.py", "unit/runtime/test_interrupts.py"),
+    *("unit/runtime/test_example_strategies.py", "unit/runtime/test_strategy_namespace.py"),
     *("unit/runtime/test_numba_strategy.py", "unit/test_measuring.py", "unit/testing"),
 }
 # Tests that stay together on one worker: threads that spin would hold each other up, and a costly

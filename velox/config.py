@@ -275,6 +275,15 @@ class PipelineConfig:
             power_of_two=True,
         ),
     )
+    order_capacity: int = field(
+        default=64,
+        metadata=_about(
+            "orders that a strategy with limits can have live at once",
+            low=64,
+            high=4096,
+            power_of_two=True,
+        ),
+    )
     bundle_timeout_ns: int = field(
         default=100_000,
         metadata=_about("longest time that a bundle stays open", low=1, high=INT64_MAX, unit="ns"),

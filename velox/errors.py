@@ -24,6 +24,7 @@ __all__ = [
     "JournalError",
     "KeyFileError",
     "LedgerError",
+    "LimitsError",
     "LocalnetError",
     "MarketError",
     "PipelineError",
@@ -218,6 +219,32 @@ class ConfigError(_ValueFaultError, ValueError):
     value : object
         Its value, where there is one to name.
     """
+
+
+@dataclass(eq=False, repr=False)
+class LimitsError(VeloxError, ValueError):
+    """A file of limits that cannot be used.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    faults : list of tuple
+        The line, or None, the key and what is wrong, of each fault.
+    """
+
+    path: str
+    faults: Sequence[tuple[int | None, str, str]]
+
+    def message_of(self) -> str:
+        return "; ".join(
+            ": ".join(
+                part
+                for part in (self.path if line is None else f"{self.path}:{line}", key, why)
+                if part
+            )
+            for line, key, why in self.faults
+        )
 
 
 @dataclass(eq=False, repr=False)

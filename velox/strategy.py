@@ -35,10 +35,10 @@ from velox.runtime.numba_strategy import compiled
 from velox.runtime.strategy import Strategy
 from velox.runtime.strategy_helpers import add, cancel, works
 from velox.runtime.strategy_loader import load, parameters_of
-from velox.runtime.strategy_view import ORDER_SLOT_DTYPE, STRATEGY_VIEW_DTYPE
+from velox.runtime.strategy_view import ORDER_DTYPE, STRATEGY_VIEW_DTYPE
 
 __all__ = [
-    "ORDER_SLOT_DTYPE",
+    "ORDER_DTYPE",
     "STRATEGY_VIEW_DTYPE",
     "StrategySource",
     "add",
@@ -176,7 +176,7 @@ def compile(
     `view` has the fields of `STRATEGY_VIEW_DTYPE`, and:
 
     - ``view.depth(side, prices, quantities)`` as in `velox.numba_strategy`;
-    - ``view.order(i)``: slot `i` of the order table, of `ORDER_SLOT_DTYPE`, read-only. `i` is
+    - ``view.order(i)``: slot `i` of the order table, of `ORDER_DTYPE`, read-only. `i` is
       below ``view.order_capacity``; an IndexError otherwise;
     - ``view.find(id)``: the slot of a working order, or -1;
     - ``view.wake_at(ns)``: asks for a timer of this market at a time of the pipeline's clock. A

@@ -15,7 +15,7 @@ PACKAGES = str(Path(velox.__file__).parents[1])
 
 setup(
     ext_modules=cythonize(
-        ["total.pyx", "imbalance.pyx", "source_and_sink.pyx"],
+        ["total.pyx", "imbalance.pyx", "source_and_sink.pyx", "market_maker.pyx"],
         language_level=3,
         include_path=[PACKAGES],
     )

@@ -26,6 +26,10 @@ EXAMPLES: list[tuple[VeloxError, str]] = [
     (errors.BookError("must be 1 to 9", field="n", value=None), "n = None: must be 1 to 9"),
     (errors.RejectedError("ADD BID: PRICE", Rejection.PRICE), "ADD BID: PRICE"),
     (errors.ConfigError("must not be empty", field="books"), "books: must not be empty"),
+    (
+        errors.LimitsError("a.toml", [(3, "each.collar", "unknown"), (None, "", "is not TOML")]),
+        "a.toml:3: each.collar: unknown; a.toml: is not TOML",
+    ),
     (errors.FeedError("cut off", path="a.npy"), "a.npy: cut off"),
     (errors.FeedError("cut off", path="a.csv", line=3, field="price"), "a.csv:3: price: cut off"),
     (

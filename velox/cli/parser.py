@@ -43,6 +43,7 @@ COMMANDS = {
     "hiccups": "Measure how long the host interrupts each CPU.",
     "report": "Make a page of one or several runs, for a browser.",
     "diff": "Compare runs: by how much each figure differs.",
+    "kill": "Block every order of the runs that use a kill switch.",
     "monitoring": "Print the Grafana dashboard, or Prometheus's alert rules.",
     "doctor": "Examine this host, and name what makes latencies long.",
 }

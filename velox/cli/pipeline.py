@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,16 @@ from velox.cli.results import JsonResult, LogResult, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
+from velox.core.kill import KillSwitch
+from velox.core.limits import Limits
+from velox.core.orders import OrderTable
+from velox.core.risk import RiskGate
 from velox.errors import ConfigError, PipelineError, VeloxError
 from velox.runtime.hardware import describe_machine
 from velox.runtime.hiccups import Hiccups, measure_hiccups
 from velox.runtime.ingress import Ingress
+from velox.runtime.kill_file import kill_on_signal, open_kill_switch
+from velox.runtime.limits_file import load_limits
 from velox.runtime.markets import priced_markets, refuse_other_scales
 from velox.runtime.output import Output
 from velox.runtime.pipeline import Pipeline
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
     from velox.feeds import Recording
 
-__all__ = ["add_pipeline_options", "configuration", "drive", "strategy_of"]
+__all__ = ["add_pipeline_options", "configuration", "drive", "risk_of", "strategy_of"]
 
 # A request to stop is seen within this many seconds.
 LOOK_AGAIN_S = 0.05
@@ -85,8 +92,21 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, unti
         metavar="NAME=VALUE",
         help="a parameter of the strategy's state; can be given several times",
     )
-    for name in ("timer_ns", "on_bad_order", "report_capacity"):
+    for name in ("timer_ns", "on_bad_order", "report_capacity", "order_capacity"):
         add_setting(decides, name)
+    decides.add_argument(
+        "--limits",
+        type=path,
+        metavar="FILE.toml",
+        help="limit the orders of a strategy that takes reports; see docs/reference/risk.md",
+    )
+    decides.add_argument(
+        "--kill",
+        type=path,
+        metavar="FILE",
+        help="a kill switch that 'velox kill FILE' sets; it is made if there is none, and SIGUSR1 "
+        "sets it too",
+    )
     result = parser.add_argument_group("what it leaves")
     result.add_argument(
         "--capture", type=path, metavar="PATH", help="write the bundles to this .npy file"
@@ -162,6 +182,39 @@ def strategy_of(options: argparse.Namespace) -> Strategy | None:
     return load(options.strategy, given)
 
 
+@contextmanager
+def risk_of(
+    options: argparse.Namespace,
+    config: PipelineConfig,
+    *,
+    tells: bool,
+    submitting: PipelineRun | None,
+) -> Iterator[RiskGate | None]:
+    """Give the risk gate of a run, or None; until the end, SIGUSR1 sets its switch.
+
+    A strategy that takes reports always has one, which tracks its orders and its account. Without
+    ``--limits`` it checks what needs no limit, such as ids in use.
+
+    Raises
+    ------
+    LimitsError
+        The file of limits cannot be used.
+    ConfigError
+        The file of the kill switch cannot be used.
+    """
+    if options.limits is None and options.kill is None and not tells:
+        yield None
+        return
+    limits = Limits() if options.limits is None else load_limits(options.limits)
+    switch = KillSwitch() if options.kill is None else open_kill_switch(options.kill)
+    before = kill_on_signal(switch)
+    try:
+        units = {} if submitting is None else submitting.base_units
+        yield RiskGate(OrderTable(config.order_capacity, base_units=units), limits, switch)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -182,6 +235,7 @@ def drive(
         refuse_other_scales(books, field="submit")
         destination.expect(priced_markets(ingresses, books))
     strategy = strategy_of(options)
+    tells = strategy is not None and strategy.reports
     read, written = files_of(destination)
     paths = recording.source if recording is not None else ()
     refuse_sharing(
@@ -196,12 +250,18 @@ def drive(
             options,
             signals,
             screen,
-            tells=strategy is not None and strategy.reports,
+            tells=tells,
         ) as submitting,
+        risk_of(options, config, tells=tells, submitting=submitting) as risk,
         ExitStack() as stack,
     ):
         pipeline = Pipeline(
-            ingresses, _output(options, submitting), strategy=strategy, config=config, **parts
+            ingresses,
+            _output(options, submitting),
+            strategy=strategy,
+            risk=risk,
+            config=config,
+            **parts,
         )
         log = stack.enter_context(LogResult(options.hlog, signals, errors))
         told = _open(pipeline, source, screen, submitting)
@@ -284,6 +344,11 @@ def _open(
         )
     )
     told = _warn_of(pipeline.warnings)
+    if pipeline.risk is not None:
+        given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
+        screen.say(f"limits      {', '.join(given) or 'none'}")
+        if pipeline.risk.kill.killed:
+            warn(f"the kill switch is set: {pipeline.risk.kill.why}; no order leaves")
     if submitting is not None:
         submitting.attach(pipeline)
         screen.say(f"to          {submitting.description}")

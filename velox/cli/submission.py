@@ -494,6 +494,11 @@ class PipelineRun(SubmissionRun):
         self.output = PullOutput()
         super().__init__(destination, opened, self.output, console, reports)
 
+    @property
+    def base_units(self) -> dict[int, int]:
+        """dict of int to int: Units of the inventory in a lot, by market, for an `OrderTable`."""
+        return self._submitter.lot_atoms
+
     def attach(self, pipeline: Pipeline) -> None:
         """Let the pipeline's strategy hear what becomes of its orders."""
         if self._heard is not None:

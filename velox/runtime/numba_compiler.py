@@ -27,7 +27,7 @@ from velox.errors import StrategyError
 from velox.runtime import strategy_helpers
 from velox.runtime.book_view import BOOK_VIEW_DTYPE
 from velox.runtime.strategy import FIRST_KEPT, KEPT_EXCEPTIONS, exception_keeper
-from velox.runtime.strategy_view import ORDER_SLOT_DTYPE, STRATEGY_VIEW_DTYPE
+from velox.runtime.strategy_view import ORDER_DTYPE, STRATEGY_VIEW_DTYPE
 
 __all__ = ["BOOK_VIEW", "ORDER", "TRANSACTION", "VIEW", "compiled_strategy", "signature"]
 
@@ -92,7 +92,7 @@ for each in (BookViewType, StrategyViewType, OrderType):
 TRANSACTION = numba.from_dtype(TRANSACTION_DTYPE)
 BOOK_VIEW = BookViewType(numba.from_dtype(BOOK_VIEW_DTYPE), "velox_book_view", "book")
 VIEW = StrategyViewType(numba.from_dtype(STRATEGY_VIEW_DTYPE), "velox_view", "view")
-ORDER = OrderType(numba.from_dtype(ORDER_SLOT_DTYPE), "velox_order", "an order of the table")
+ORDER = OrderType(numba.from_dtype(ORDER_DTYPE), "velox_order", "an order of the table")
 
 
 def signature(user_data: np.dtype[Any] | None, *, reports: bool = False) -> Any:

@@ -225,7 +225,7 @@ class Pipeline:
             )
         if risk is None or isinstance(risk, RiskGate):
             return risk
-        return RiskGate(OrderTable(), risk)
+        return RiskGate(OrderTable(self.config.order_capacity), risk)
 
     def _plan_threads(self) -> None:
         names = stage_names(self.config.lanes)

@@ -1,7 +1,7 @@
 """Functions that a compiled strategy calls: they write orders and read the table.
 
 numba compiles them into the strategy. Python itself can call them too, with arrays of
-`TRANSACTION_DTYPE` and records of `ORDER_SLOT_DTYPE`. They check their own indices, whatever the
+`TRANSACTION_DTYPE` and records of `ORDER_DTYPE`. They check their own indices, whatever the
 strategy's `boundscheck` is.
 """
 
@@ -98,7 +98,7 @@ def works(order: Any) -> bool:
 
     Parameters
     ----------
-    order : record of ORDER_SLOT_DTYPE
+    order : record of ORDER_DTYPE
 
     Returns
     -------

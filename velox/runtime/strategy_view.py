@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from velox.core.orders import ORDER_DTYPE
 from velox.runtime.book_view import BOOK_VIEW_DTYPE
 
-__all__ = ["ORDER_SLOT_DTYPE", "STRATEGY_VIEW_DTYPE"]
+__all__ = ["ORDER_DTYPE", "STRATEGY_VIEW_DTYPE"]
 
 # velox_view of velox/strategy.h, byte for byte; the book view is its head.
 STRATEGY_VIEW_DTYPE = np.dtype(
@@ -26,24 +27,5 @@ STRATEGY_VIEW_DTYPE = np.dtype(
         ("market_ns", "<u8"),
         ("inventory_lots", "<i8"),
         ("reserved", "<u8", (10,)),
-    ]
-)
-
-# velox_order of velox/strategy.h, byte for byte.
-ORDER_SLOT_DTYPE = np.dtype(
-    [
-        ("id", "<u8"),
-        ("price", "<i8"),
-        ("leaves", "<u4"),
-        ("filled", "<u4"),
-        ("ahead", "<i8"),
-        ("sent_ns", "<u8"),
-        ("state", "u1"),
-        ("side", "u1"),
-        ("flags", "u1"),
-        ("market", "u1"),
-        ("reason", "<u4"),
-        ("venue_ns", "<u8"),
-        ("sequence", "<u8"),
     ]
 )

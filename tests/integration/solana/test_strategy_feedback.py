@@ -30,6 +30,28 @@ def quote(record, view, out, state):
 """
 
 
+def test_the_market_maker_trades_on_a_local_chain(tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[3] / "examples" / "market_maker.py"
+    document = tmp_path / "run.json"
+    status = cli.main([
+        *("run", "--submit", "localnet", "--duration", "1.5", "--rate", "300"),
+        *("--strategy", f"{example}:quote", "--param", "half_spread=2", "--quiet"),
+        *("--hiccups", "0", "--json", str(document)),
+    ])  # fmt: skip
+    assert status == 0
+    found = json.loads(document.read_text("utf-8"))
+    assert found["strategy"]["parameters"]["half_spread"] == 2
+    assert found["feedback"]["balanced"]
+    assert found["feedback"]["heard"] > 0
+    assert found["ledger"]["chain"]["landed"] > 0
+    orders = found["orders"]
+    assert orders["balanced"]
+    assert orders["counts"]["placed"] > 0
+    # The account is in atoms. Fills that another trader made are not all heard of yet.
+    assert orders["accounts"]["0"]["inventory"] % 1_000_000 == 0
+    assert not orders["accounts"]["0"]["doubtful"]
+
+
 @pytest.mark.parametrize("where", ["localnet", "localnet:memo"])
 def test_each_order_that_lands_is_heard_of(tmp_path: Path, where: str) -> None:
     (tmp_path / "quotes.py").write_text(SOURCE, encoding="utf-8")

@@ -78,10 +78,10 @@ def test_the_dtypes_are_those_of_the_header(tmp_path: Path) -> None:
     fields = strategy.STRATEGY_VIEW_DTYPE.fields or {}
     assert view == [offset for _, offset in list(fields.values())[book:]]  # type: ignore[misc]
     order = list((ctypes.c_uint64 * 13).in_dll(library, "order"))
-    slots = strategy.ORDER_SLOT_DTYPE.fields or {}
+    slots = strategy.ORDER_DTYPE.fields or {}
     assert order == [offset for _, offset in slots.values()]  # type: ignore[misc]
     assert strategy.STRATEGY_VIEW_DTYPE.itemsize == 256
-    assert strategy.ORDER_SLOT_DTYPE.itemsize == 64
+    assert strategy.ORDER_DTYPE.itemsize == 64
 
 
 def test_a_state_is_one_record_of_typed_fields() -> None:

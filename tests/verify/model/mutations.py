@@ -26,6 +26,8 @@ TOP = "velox/core/top.pxd"
 MAILBOX = "velox/core/mailbox.pxd"
 BOOK_STAGE = "velox/runtime/book_stage.pyx"
 BOOK = "velox/core/shared_book"
+RISK = "velox/core/risk.pxd"
+KILL = "velox/core/kill.pxd"
 ORDER_BOOK = "velox/core/book.pyx"
 BELL = "velox/runtime/bell.pxd"
 
@@ -261,16 +263,16 @@ MUTANTS = [
     ),
     Mutant(
         "a strategy's room goes beyond the ring's end", BOOK_STAGE,
-        "    if out.free < self.room:\n", "    if out.free == 0:\n", ("strategy",),
+        "    if unlikely(out.free < self.room):\n", "    if out.free == 0:\n", ("strategy",),
     ),
     Mutant(
         "a slot is lent as it was left", BOOK_STAGE,
-        "        wipe(out.slots + out.filled + self.clean, wiped - self.clean)\n", "",
+        "    wipe(out.slots + out.filled + self.clean, wiped - self.clean)\n", "",
         ("strategy",),
     ),
     Mutant(
         "what lies aside is not wiped", BOOK_STAGE,
-        "        wipe(self.aside, made)\n", "", ("strategy",),
+        "    wipe(self.aside, made)\n", "", ("strategy",),
     ),
     Mutant(
         "what was returned counts as wiped", BOOK_STAGE,
@@ -293,8 +295,8 @@ MUTANTS = [
     ),
     Mutant(
         "a report is heard twice", BOOK_STAGE,
-        "    report_ring_release(self.reports, done)\n    return done\n",
-        "    report_ring_release(self.reports, done // 2)\n    return done\n", ("feedback",),
+        "    report_ring_release(self.reports, done)\n    if self.gate",
+        "    report_ring_release(self.reports, done // 2)\n    if self.gate", ("feedback",),
     ),
     Mutant(
         "the stage ends before the last reports", BOOK_STAGE,
@@ -302,12 +304,9 @@ MUTANTS = [
         "    return True\n", ("feedback",),
     ),
     Mutant(
-        "the last report is looked up before the input has ended", BOOK_STAGE,
-        "        if not transaction_ring_drained(self.input):\n            return False\n",
-        "        self.last_report = load_relaxed(&self.reports.head)\n"
-        "        if not transaction_ring_drained(self.input):\n            return False\n"
-        "        self.ending = True\n"
-        "        return load_relaxed(&self.reports.tail) == self.last_report\n", ("feedback",),
+        "the last report is the last one seen", BOOK_STAGE,
+        "        self.last_report = load_relaxed(&self.reports.head)\n",
+        "        self.last_report = self.reports.cached_head\n", ("feedback",),
     ),
     Mutant(
         "answers to reports stay unpublished", BOOK_STAGE,
@@ -372,6 +371,41 @@ MUTANTS = [
     Mutant(
         "the best is not looked at again", BOOK + ".pyx",
         "if walk_held(&walk):", "if walk_held(&walk) or book != NULL:", ("shared_book",),
+    ),
+    Mutant(
+        "the gate says that it uses a block before it has taken it", RISK,
+        "    self.limits = block\n", "    store_release(&self.in_use, block.number + 1)\n"
+        "    self.limits = block\n", ("gate",),
+    ),
+    Mutant(
+        "the gate never says which limits it uses", RISK,
+        "    store_release(&self.in_use, block.number)\n", "    pass\n", ("gate",),
+    ),
+    Mutant(
+        "limits are published without an order", RISK,
+        "    store_release(&self.newest,", "    store_relaxed(&self.newest,", ("gate",),
+        "store_relaxed",
+    ),
+    Mutant(
+        "the gate goes on with its first limits", RISK,
+        "    if likely(block == self.limits):", "    if likely(self.limits != NULL):", ("gate",),
+    ),
+    Mutant(
+        "the kill is a load and a store", KILL,
+        "    return cas_strong_release_else_relaxed(&self.state, &state, KILL_SET)",
+        "    if load_relaxed(&self.state) != state:\n        return False\n"
+        "    store_release(&self.state, KILL_SET)\n    return True",
+        ("gate",), "store_release",
+    ),
+    Mutant(
+        "the switch is armed whatever it is", KILL,
+        "    return cas_strong_acquire_else_relaxed(&self.state, &seen, KILL_ARMED)",
+        "    store_release(&self.state, KILL_ARMED)\n    return True",
+        ("gate",), "store_release",
+    ),
+    Mutant(
+        "anything but a set switch lets pass", KILL,
+        "load_relaxed(&self.state) == KILL_ARMED", "load_relaxed(&self.state) != 0", ("gate",),
     ),
     Mutant(
         "an underflow is applied", "velox/core/effect.pxd",

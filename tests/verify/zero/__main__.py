@@ -82,6 +82,9 @@ def scenarios() -> Iterator[Scenario]:
             yield Scenario(
                 ingress, "discard", "velox_looks_deep", {"placement": "paired", **changes}
             )
+    for placement in ("shared", "paired"):
+        for ingress in ("poisson", "paced"):
+            yield Scenario(ingress, "discard", "velox_guarded", {"placement": placement})
     for loud in ("velox_allocates", "velox_locks", "velox_calls_the_kernel"):
         yield Scenario("poisson", "discard", loud, {"placement": "shared"})
 
@@ -101,10 +104,16 @@ class Measured:
         }
         self.output = outputs[scenario.output]()
         function = getattr(strategies(), scenario.strategy) if scenario.strategy else None
+        risk = None
+        if scenario.strategy == "velox_guarded":
+            function = velox.Strategy(function, reports=True)
+            limits = velox.MarketLimits(max_order_lots=5, max_position=40, duplicate_ns=1)
+            risk = velox.RiskGate(velox.OrderTable(64), velox.Limits(each=limits, max_loss=10**9))
         self.pipeline = velox.Pipeline(
             self.ingresses,
             self.output,
             strategy=function,
+            risk=risk,
             books=self.book(scenario) if scenario.config.get("writers", 1) > 1 else None,
             config=velox.PipelineConfig.from_mapping(scenario.config),
         )

@@ -30,6 +30,21 @@ STRATEGY(velox_allocates, kept = malloc(24); free(kept))
 STRATEGY(velox_locks, pthread_mutex_lock(&mutex); pthread_mutex_unlock(&mutex))
 STRATEGY(velox_calls_the_kernel, syscall(SYS_getppid))
 
+/* Sends an order of its own at every second record and cancels it at the next. */
+int32_t velox_guarded(const velox_transaction *record, velox_view *view, velox_transaction *out,
+                      uint32_t room, void *user_data)
+{
+    (void)room, (void)user_data;
+    if (record->kind >= VELOX_PLACED || view->book.bid_price == 0)
+        return 0;
+    out[0].id = 1 + view->book.position / 2;
+    out[0].price = view->book.bid_price;
+    out[0].size = 1;
+    out[0].market = record->market;
+    out[0].kind = view->book.position & 1 ? VELOX_CANCEL : VELOX_ADD;
+    return 1;
+}
+
 /* Waits until `counter` has grown by `wanted`, or for `most` turns of the scheduler; returns by how
    much it grew, or -1 if `beat` moved: another thread of Python ran. Called with the GIL held. */
 int64_t velox_hold(const uint64_t *counter, const uint64_t *beat, uint64_t wanted, uint64_t most)

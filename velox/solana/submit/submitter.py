@@ -1275,6 +1275,16 @@ class Submitter:
         """bool: Whether nothing waits and nothing is in flight."""
         return not (len(self._queue) or self._in_flight or self._to_sign_again)
 
+    @property
+    def lot_atoms(self) -> dict[int, int]:
+        """dict of int to int: Base atoms of a lot, by market; of those whose carrier says so."""
+        carriers = [self._routes[index].carrier for index in range(len(self._routes))]
+        return {
+            each.market: each.lot_atoms
+            for each in carriers
+            if each.market is not None and each.lot_atoms
+        }
+
     def reports(self) -> Array:
         """Return the execution reports since the last call.
 

@@ -8,11 +8,14 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from velox.core.memory cimport HUGE_PAGES_AUTO
-from velox.core.records cimport Bundle, Transaction
+from velox.core.records cimport Bundle, Report, Transaction
 from velox.core.ring cimport (
     bundle_ring, bundle_ring_claim, bundle_ring_close, bundle_ring_drained, bundle_ring_length,
     bundle_ring_new, bundle_ring_peek, bundle_ring_pop, bundle_ring_publish, bundle_ring_push,
     bundle_ring_release, bundle_ring_room, bundle_ring_slots,
+    report_ring, report_ring_claim, report_ring_close, report_ring_drained, report_ring_length,
+    report_ring_new, report_ring_peek, report_ring_pop, report_ring_publish, report_ring_push,
+    report_ring_release, report_ring_room, report_ring_slots,
     transaction_ring, transaction_ring_claim, transaction_ring_close, transaction_ring_drained,
     transaction_ring_length, transaction_ring_new, transaction_ring_peek, transaction_ring_pop,
     transaction_ring_publish, transaction_ring_push, transaction_ring_release,
@@ -29,6 +32,7 @@ cdef enum:
 cdef struct plan:
     transaction_ring *transactions
     bundle_ring *bundles
+    report_ring *reports
     uint64_t items
     uint64_t batch
     uint64_t taken
@@ -213,6 +217,87 @@ cdef void all_bundles_taken(void *state) noexcept nogil:
     check(bundle_ring_length(self.bundles) == 0, "the ring ends empty")
 
 
+# Reports: the same.
+
+cdef void push_reports(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef Report items[MOST]
+    cdef uint64_t number, done = 0, n
+    memset(items, 0, sizeof(items))
+    for number in range(self.items):
+        pattern(&items[number].record, number)
+    while done < self.items:
+        n = report_ring_push(self.reports, &items[done], min(self.batch, self.items - done))
+        if n == 0:
+            wait()
+        done += n
+    report_ring_close(self.reports)
+
+
+cdef void claim_reports(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef Report *slots
+    cdef uint64_t done = 0, granted, index, room
+    while done < self.items:
+        room = report_ring_room(self.reports, 1)
+        slots = report_ring_claim(self.reports, min(self.batch, self.items - done), &granted)
+        check(granted > 0 or room == 0, "where there is room, there is a slot")
+        if granted == 0:
+            wait()
+            continue
+        for index in range(granted):
+            pattern(&slots[index].record, done + index)
+        report_ring_publish(self.reports, granted)
+        done += granted
+    report_ring_close(self.reports)
+
+
+cdef void pop_reports(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef Report items[MOST]
+    cdef uint64_t n, index
+    while True:
+        n = report_ring_pop(self.reports, items, self.batch)
+        for index in range(n):
+            check(is_pattern(&items[index].record, self.taken),
+                  "the items come whole and in order")
+            self.taken += 1
+        if n == 0:
+            if report_ring_drained(self.reports):
+                break
+            wait()
+
+
+cdef void peek_reports(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    cdef Report *slots
+    cdef uint64_t granted, index
+    while True:
+        slots = report_ring_peek(self.reports, self.batch, &granted)
+        for index in range(granted):
+            check(is_pattern(&slots[index].record, self.taken),
+                  "the items come whole and in order")
+            self.taken += 1
+        if granted > 0:
+            report_ring_release(self.reports, granted)
+        elif report_ring_drained(self.reports):
+            break
+        else:
+            wait()
+
+
+cdef void watch_reports(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    self.length = report_ring_length(self.reports)
+
+
+cdef void all_reports_taken(void *state) noexcept nogil:
+    cdef plan *self = <plan *>state
+    check(self.taken == self.items, "every item is taken")
+    check(self.length <= self.items, "the length is never more than was pushed")
+    check(report_ring_length(self.reports) == 0, "the ring ends empty")
+
+
 def prepare(record, capacity, items, batch=1, in_place=False, first=0, watched=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     self.items = items
@@ -231,7 +316,7 @@ def prepare(record, capacity, items, batch=1, in_place=False, first=0, watched=F
         if watched:
             model_thread("watcher", watch_transactions, self)
         model_finish(all_transactions_taken, self)
-    else:
+    elif record == "bundles":
         self.bundles = bundle_ring_new(capacity, first % 2**64, HUGE_PAGES_AUTO)
         model_name(self.bundles, "ring")
         model_name(&self.bundles.head, "ring.head")
@@ -244,3 +329,16 @@ def prepare(record, capacity, items, batch=1, in_place=False, first=0, watched=F
         if watched:
             model_thread("watcher", watch_bundles, self)
         model_finish(all_bundles_taken, self)
+    else:
+        self.reports = report_ring_new(capacity, first % 2**64, HUGE_PAGES_AUTO)
+        model_name(self.reports, "ring")
+        model_name(&self.reports.head, "ring.head")
+        model_name(&self.reports.closed, "ring.closed")
+        model_name(&self.reports.full, "ring.full")
+        model_name(&self.reports.tail, "ring.tail")
+        model_name(report_ring_slots(self.reports), "ring.slots")
+        model_thread("producer", claim_reports if in_place else push_reports, self)
+        model_thread("consumer", peek_reports if in_place else pop_reports, self)
+        if watched:
+            model_thread("watcher", watch_reports, self)
+        model_finish(all_reports_taken, self)
