@@ -57,14 +57,6 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "what depth messages without a stream name are: auto, diff or partial",
         },
     ),
-    "view": (
-        "--view",
-        {
-            "metavar": "WORD",
-            "help": "which rows count, and at which time: local (when they arrived here), or "
-            "exchange (when they happened there)",
-        },
-    ),
     "on_gap": (
         "--on-gap",
         {

@@ -111,7 +111,7 @@ def test_a_loop_that_rejects_has_no_speed() -> None:
 
 def test_without_a_compiler_there_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O3")
-    with pytest.raises(RuntimeError, match="no C compiler: 'no-such-compiler' is not there"):
+    with pytest.raises(RuntimeError, match="no C compiler: 'no-such-compiler' was not found"):
         baseline.Baseline()
 
 
