@@ -86,7 +86,20 @@ CHECKS = (
         "fuzz",
         "any bytes give a valid result or a typed error",
         "python -m tests.verify.fuzz all --seed {seed} --seconds 6",
-        rounds=80,
+        rounds=100,
+    ),
+    Check(
+        "fuzz-bounds",
+        "the same under AddressSanitizer and UBSan: no read outside a buffer",
+        "tests/verify/stress/sanitized address,undefined "
+        "-m tests.verify.fuzz all --without-atheris --seed {seed} --seconds 6",
+        rounds=100,
+    ),
+    Check(
+        "lines",
+        "the scanner and the careful form read the same of 10^6 mutated lines",
+        "python -m tests.verify.fuzz.lines --lines 50000 --seed {seed}",
+        rounds=20,
     ),
     Check(
         "strategies",

@@ -158,6 +158,14 @@ class PipelineConfig:
             absent="chosen from the CPUs that the process may use",
         ),
     )
+    pin: bool = field(
+        default=True,
+        metadata=_about(
+            "pin each thread to its CPU",
+            "If the system refuses, the thread runs unpinned and the pipeline warns; with `strict` "
+            "it does not start. A `cpus` or a mapping in `placement` needs it.",
+        ),
+    )
     idle: Idle = field(
         default="spin",
         metadata=_about(
@@ -172,8 +180,8 @@ class PipelineConfig:
     strict: bool = field(
         default=False,
         metadata=_about(
-            "refuse more spinning threads than usable CPUs",
-            "Without it, such threads yield, and the pipeline warns.",
+            "refuse more spinning threads than usable CPUs, and a thread that cannot be pinned",
+            "Without it, the former yield, the latter runs unpinned, and the pipeline warns.",
         ),
     )
     lanes: int = field(
@@ -348,6 +356,9 @@ class PipelineConfig:
 
         object.__setattr__(self, "placement", self._checked_placement())
         object.__setattr__(self, "cpus", self._checked_cpus())
+        if not self.pin and (self.cpus is not None or not isinstance(self.placement, str)):
+            name = "placement" if self.cpus is None else "cpus"
+            raise ConfigError(f"must be True, since {name} names CPUs", field="pin", value=False)
 
     @property
     def shares_book(self) -> bool:

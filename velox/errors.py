@@ -42,6 +42,7 @@ __all__ = [
     "ThreadError",
     "TransactionTooLargeError",
     "TransportError",
+    "UnknownMarketError",
     "UnrepresentableError",
     "VeloxError",
 ]
@@ -166,12 +167,28 @@ class RecordError(_ValueFaultError, ValueError):
 
 @dataclass(eq=False, repr=False)
 class RingError(_ValueFaultError, RuntimeError):
-    """A wrong use of a ring, such as a second producer or consumer, or a push after `close`."""
+    """A wrong use of a ring, such as a second producer or consumer, or a push after `close`.
+
+    Attributes
+    ----------
+    code : str or None
+        ``"producer"`` or ``"consumer"`` if that side belongs to another thread or to a pipeline,
+        ``"peeking"`` while a peek is open, ``"closed"`` for a push after `close`; None if `field`
+        names a wrong argument.
+    """
+
+    _: KW_ONLY
+    code: str | None = None
 
 
 @dataclass(eq=False, repr=False)
 class BookError(_ValueFaultError, ValueError):
     """A book that cannot be built with these arguments, or is used by a second writer."""
+
+
+@dataclass(eq=False, repr=False)
+class UnknownMarketError(BookError, KeyError):
+    """A market of which there is no book."""
 
 
 @dataclass(eq=False, repr=False)
@@ -333,12 +350,17 @@ class StrategyError(PipelineError):
     reason : str or None
         Why no book could take a record that it emitted, if that is what is wrong: the lower-case
         name of a `velox.Rejection`.
+    code : str or None
+        The kind of fault of a strategy that cannot be used: ``"argument"``, ``"bounds"``,
+        ``"compile"``, ``"elements"``, ``"floating"``, ``"function"``, ``"memory"``,
+        ``"read_only"`` or ``"returns"``.
     """
 
     _: KW_ONLY
     returned: int | None = None
     position: int | None = None
     reason: str | None = None
+    code: str | None = None
 
     def message_of(self) -> str:
         if self.position is None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import velox
-from velox.cli.options import path
+from velox.cli.options import count, path
 from velox.cli.results import json_file, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, warn
 from velox.cli.signals import Signals
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from velox.solana.assembly import Statement
 
 __all__ = [
+    "add_amounts",
     "add_journal_option",
+    "add_market_options",
     "add_results",
     "carry",
     "destination",
@@ -45,13 +47,45 @@ __all__ = [
 
 
 def add_journal_option(parser: argparse._ActionsContainer) -> None:
-    """Give a parser ``--journal``."""
+    """Give a parser ``--journal`` and ``--reports``."""
     parser.add_argument(
         "--journal",
         type=path,
         metavar="PATH",
         help="the journal of what was signed (default: the configuration's)",
     )
+    parser.add_argument(
+        "--reports",
+        type=path,
+        metavar="FILE",
+        help="write execution reports while it runs: .npy, or else one JSON object a line",
+    )
+
+
+def add_market_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the commands for one market."""
+    parser.add_argument(
+        "config", type=path, metavar="CONFIG.toml", help="a configuration with a [[market]]"
+    )
+    parser.add_argument(
+        "--market",
+        type=count,
+        metavar="N",
+        help="the market with this velox_market, if there are several",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="simulate it on the node, and sign nothing"
+    )
+
+
+def add_amounts(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--base`` and ``--quote``."""
+    for name in ("base", "quote"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="AMOUNT",
+            help=f"how much of the {name} token, in its units, or 'all'",
+        )
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -67,19 +101,27 @@ def destination_of(options: argparse.Namespace) -> Destination | None:
     if options.submit is None:
         if options.journal is not None:
             raise ConfigError(f"journal = {options.journal!r}: only with --submit")
+        if options.reports is not None:
+            raise ConfigError(f"reports = {options.reports!r}: only with --submit")
         return None
     if getattr(options, "capture", None) is not None:
         raise ConfigError(
             "--capture and --submit cannot be combined: capture first, then `velox submit FILE`"
         )
-    return destination(options.submit, options.journal)
+    return destination(options.submit, options.journal, options.reports, forwards=True)
 
 
-def destination(where: str, journal: str | None) -> Destination:
+def destination(
+    where: str,
+    journal: str | None,
+    reports: str | None = None,
+    *,
+    forwards: bool = False,
+) -> Destination:
     """Return the destination that ``localnet…`` or a configuration's path names."""
     with needs_solana():
         from velox.cli.submission import Destination  # noqa: PLC0415 - loads slowly
-    return Destination(where, journal)
+    return Destination(where, journal, reports, forwards=forwards)
 
 
 def files_of(destination: Destination | None) -> tuple[Files, Files]:
@@ -135,7 +177,7 @@ def finish(run: SubmissionRun, report: Report, screen: Screen, errors: list[str]
     """Follow every order to its outcome, and print the ledger and the venue's accounts."""
     ledger, failed = run.finish()
     errors += failed
-    screen.say("", *ledger.format().splitlines())
+    screen.say("", *ledger.format().splitlines(), *run.closing_lines())
     for warning in run.warnings():
         warn(warning)
     try:
@@ -168,9 +210,9 @@ def carry(
     read, written = files_of(destination)
     refuse_sharing([*written, ("json", options.json)], [*inputs, *read])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with json_file(options.json) as file:
+    with json_file(options.json, signals) as file:
         result = command(_console(options, signals, screen))
-        screen.say("", *result.ledger.format().splitlines())
+        screen.say("", *result.ledger.format().splitlines(), *result.closing)
         for warning in result.warnings:
             warn(warning)
         errors = list(result.failed)

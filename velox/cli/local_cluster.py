@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import threading
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from velox.cli.screen import Say
 from velox.errors import ConfigError
+from velox.runtime.markets import priced_markets
 from velox.runtime.placement import counted
+from velox.runtime.sources import PoissonIngress
 
 if TYPE_CHECKING:
     from velox.testing.cluster import LocalCluster
@@ -145,14 +148,14 @@ def run(options: argparse.Namespace, say: Say) -> int:
         port=options.port,
         seed=options.seed,
         rate_per_s=options.rate or None,
-        market=market,
+        market=market or False,
     ) as cluster:
         for pubkey, lamports in funds:
             cluster.fund(pubkey, lamports)
         for trader in traders:
             cluster.market.admit(trader)
         try:
-            say(*_opening(cluster, with_market=market is not False))
+            say(*_opening(cluster, with_market=market is not None))
             threading.Event().wait(options.duration)
         except KeyboardInterrupt:
             say("")
@@ -168,6 +171,16 @@ def _opening(cluster: LocalCluster, *, with_market: bool) -> list[str]:
             f"market        {spec.market}",
             f"base mint     {spec.base_mint}, {spec.base_decimals} decimals",
             f"quote mint    {spec.quote_mint}, {spec.quote_decimals} decimals",
+            "For the configuration of --submit:",
+            "    [[market]]",
+            f'    market = "{spec.market}"',
+            f'    base_mint = "{spec.base_mint}"',
+            f'    quote_mint = "{spec.quote_mint}"',
+            f"    base_decimals = {spec.base_decimals}",
+            f"    quote_decimals = {spec.quote_decimals}",
+            f"    lot_atoms = {spec.lot_atoms}",
+            f"    tick_size = {spec.tick_size}",
+            '    order_type = "limit"',
         ]
     return [
         f"rpc           {cluster.url}",
@@ -227,7 +240,7 @@ def _pubkey(option: str, text: str, name: str) -> Any:
         raise ConfigError(f"{option} = {text!r}: {name!r} is not a public key: {error}") from None
 
 
-def _market_plan(options: argparse.Namespace) -> bool | MarketPlan:
+def _market_plan(options: argparse.Namespace) -> MarketPlan | None:
     from velox.testing import MarketPlan  # noqa: PLC0415
 
     if not options.market:
@@ -235,12 +248,15 @@ def _market_plan(options: argparse.Namespace) -> bool | MarketPlan:
             value = getattr(options, name)
             if value not in (None, []):
                 raise ConfigError(f"{name} = {value!r}: needs --market")
-        return False
+        return None
+    # Trading begins where the synthetic flow of `velox run` does, so that they meet.
+    ((instrument, price),) = priced_markets([PoissonIngress()])
+    plan = MarketPlan.of(instrument, price)
     if options.crowd is None:
-        return True
+        return plan
     if not 0 <= options.crowd <= MOST_ACTIONS:
         raise ConfigError(f"crowd = {options.crowd!r}: must be 0 to {MOST_ACTIONS}")
-    return MarketPlan(crowd_rate_per_s=options.crowd)
+    return replace(plan, crowd_rate_per_s=options.crowd)
 
 
 def _lamports(sol: str) -> int:

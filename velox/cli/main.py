@@ -8,7 +8,15 @@ import sys
 from collections.abc import Sequence
 
 from velox.cli.parser import parse
-from velox.cli.screen import FAILED, INTERRUPTED, UNUSABLE, complain, one_line, silence
+from velox.cli.screen import (
+    FAILED,
+    INTERRUPTED,
+    STDOUT,
+    UNUSABLE,
+    complain,
+    one_line,
+    silence,
+)
 from velox.cli.signals import Signals
 from velox.errors import LedgerError, ThreadError, VeloxError
 
@@ -47,8 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             complain("interrupted; nothing was done")
             return INTERRUPTED
-        except BrokenPipeError:
+        except BrokenPipeError as error:
             silence(sys.stdout)
+            if error.filename not in (None, STDOUT):
+                complain(one_line(error))
             return FAILED
         except (VeloxError, OSError, MemoryError) as error:
             complain(one_line(error))

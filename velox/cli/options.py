@@ -191,7 +191,10 @@ def add_setting(
     """
     setting = PipelineConfig.settings()[name]
     if setting.type == "bool":
-        parser.add_argument(option_of(name), action="store_true", default=None, help=setting.help)
+        action, text = ("store_false", "do not ") if setting.default else ("store_true", "")
+        parser.add_argument(
+            option_of(name), action=action, dest=name, default=None, help=text + setting.help
+        )
         return
     plain = str if setting.choices else integer
     metavar = "WORD" if setting.choices else "N"
@@ -212,14 +215,18 @@ def add_setting(
 
 
 def option_of(name: str) -> str:
-    """Return the option of a setting of a pipeline.
+    """Return the option of a setting of a pipeline. A setting that is on has one to turn it off.
 
     Examples
     --------
-    >>> option_of("bundle_timeout_ns")
-    '--bundle-timeout-us'
+    >>> option_of("bundle_timeout_ns"), option_of("pin")
+    ('--bundle-timeout-us', '--no-pin')
     """
-    return _SPECIAL[name][0] if name in _SPECIAL else f"--{name.replace('_', '-')}"
+    if name in _SPECIAL:
+        return _SPECIAL[name][0]
+    setting = PipelineConfig.settings()[name]
+    off = "no-" if setting.type == "bool" and setting.default else ""
+    return f"--{off}{name.replace('_', '-')}"
 
 
 def parameter(text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "parse", "parsers"]
 
 # What each command does. Each command has a module of its name in `velox.cli.commands`, with a
-# function `add_NAME`.
+# function `add_NAME`; a hyphen becomes an underscore.
 COMMANDS = {
     "run": "Run the pipeline on synthetic flow; the default command.",
     "replay": "Run the pipeline on recorded market data.",
@@ -32,6 +32,11 @@ COMMANDS = {
     "submit": "Send the orders of a capture to Solana.",
     "resume": "Follow the orders that an earlier run or submit left unresolved.",
     "status": "Show the contents of a submission journal.",
+    "market": "Show a market's book, and the payer's seat, balances and orders.",
+    "claim-seat": "Claim a seat for the payer on a market.",
+    "deposit": "Move tokens of the payer into a market.",
+    "withdraw": "Move the payer's free tokens out of a market.",
+    "cancel-all": "Cancel every order of the payer on the markets of a configuration.",
     "tips": "Show a block engine's tip accounts and the tips that landed.",
     "localnet": "Serve a local Solana cluster and block engine on 127.0.0.1.",
     "bench": "Measure the cost of each part on this machine.",
@@ -39,6 +44,7 @@ COMMANDS = {
     "report": "Make a page of one or several runs, for a browser.",
     "diff": "Compare runs: by how much each figure differs.",
     "kill": "Block every order of the runs that use a kill switch.",
+    "monitoring": "Print the Grafana dashboard, or Prometheus's alert rules.",
     "doctor": "Examine this host, and name what makes latencies long.",
 }
 
@@ -117,6 +123,7 @@ def parsers(asked: str) -> tuple[_Parser, _Parser]:
             name, help=summary, description=summary, prog=f"velox {name}", allow_abbrev=False
         )
         if name == asked:
-            getattr(import_module(f"velox.cli.commands.{name}"), f"add_{name}")(command)
+            module = name.replace("-", "_")
+            getattr(import_module(f"velox.cli.commands.{module}"), f"add_{module}")(command)
             chosen = command
     return parser, chosen

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from velox.cli.chain import (
     finish,
     submission,
 )
+from velox.cli.monitoring import metrics_server, url_of
 from velox.cli.options import add_hiccups_option, add_setting, parameter, path, positive
-from velox.cli.results import histogram_log, json_file, refuse_sharing
+from velox.cli.results import JsonResult, LogResult, refuse_sharing
 from velox.cli.screen import FAILED, GOOD, Screen, complain, one_line, warn
 from velox.cli.signals import Signals
 from velox.config import PipelineConfig
@@ -43,7 +44,7 @@ from velox.runtime.sinks import CaptureOutput, DiscardOutput
 from velox.runtime.sources import PoissonIngress
 from velox.runtime.strategy import Strategy
 from velox.runtime.strategy_loader import load
-from velox.telemetry import Course, HistogramLog, document, terminal, write_document
+from velox.telemetry import Course, document, terminal
 
 if TYPE_CHECKING:
     from velox.cli.submission import PipelineRun, SubmissionRun
@@ -57,18 +58,15 @@ LOOK_AGAIN_S = 0.05
 STEPS_AT_ONCE = 64
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | None) -> None:
+def add_pipeline_options(parser: argparse.ArgumentParser, *, replays: bool, until: str) -> None:
     """Give a parser the options that `configuration` and `drive` read."""
-    replays = duration is None
     where = parser.add_argument_group("where it runs")
-    for name in ("placement", "cpus", "idle", "strict", "clock", "huge_pages"):
+    for name in ("placement", "cpus", "pin", "idle", "strict", "clock", "huge_pages"):
         add_setting(where, name)
     what = parser.add_argument_group("what it does")
-    until = "until the recording ends" if replays else "%(default)g"
     what.add_argument(
         "--duration",
         type=positive,
-        default=duration,
         metavar="S",
         help=f"seconds to run (default: {until})",
     )
@@ -131,6 +129,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser, *, duration: float | N
         type=path,
         metavar="PATH",
         help="write the latencies of each second in HdrHistogram's log format",
+    )
+    result.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve metrics to Prometheus while it runs, as in 127.0.0.1:9464; port 0: any",
     )
     add_hiccups_option(result)
     result.add_argument("--quiet", action="store_true", help="do not print a line each second")
@@ -214,8 +217,11 @@ def risk_of(
 
 def _announce(
     pipeline: Pipeline, screen: Screen, source: str, submitting: PipelineRun | None
-) -> None:
-    """Print what is known before the start, and let the strategy hear of its orders."""
+) -> Sequence[str]:
+    """Print what is known before the start, and let the strategy hear of its orders.
+
+    Returns the warnings that were printed.
+    """
     screen.say(
         *terminal.opening(
             version=velox.__version__,
@@ -226,8 +232,7 @@ def _announce(
             source=source,
         )
     )
-    for warning in pipeline.warnings:
-        warn(warning)
+    told = _warn_of(pipeline.warnings)
     if pipeline.risk is not None:
         given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
         screen.say(f"limits      {', '.join(given) or 'none'}")
@@ -236,6 +241,7 @@ def _announce(
     if submitting is not None:
         submitting.attach(pipeline)
         screen.say(f"to          {submitting.description}")
+    return told
 
 
 def drive(
@@ -264,9 +270,10 @@ def drive(
     refuse_sharing(
         [*written, *_results(options)], [*read, *(("recording", each) for each in paths)]
     )
-    screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
+    errors: list[str] = []
+    screen = Screen(sys.stderr if options.json == "-" else sys.stdout, errors)
     with (
-        json_file(options.json) as file,
+        JsonResult(options.json, signals) as json,
         submission(destination, options, signals, screen, tells=tells) as submitting,
         risk_of(options, config, tells=tells, submitting=submitting) as risk,
         ExitStack() as stack,
@@ -279,11 +286,14 @@ def drive(
             config=config,
             **parts,
         )
-        log = stack.enter_context(histogram_log(options.hlog))
-        _announce(pipeline, screen, source, submitting)
+        log = stack.enter_context(LogResult(options.hlog, signals, errors))
+        told = _announce(pipeline, screen, source, submitting)
         course = Course()
+        metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
+        if metrics is not None:
+            screen.say(f"metrics     {url_of(metrics)}")
         pipeline.start()
-        errors: list[str] = []
+        told = _warn_of(pipeline.warnings, told)
         try:
             if submitting is not None:
                 submitting.start()
@@ -291,11 +301,12 @@ def drive(
         finally:
             # The capture is completed also after an error above.
             errors += _stop(pipeline)
-        report = pipeline.report()
-        course.finish(pipeline.statistics(), report.latency["transit"])
-        if log is not None:
-            log.write_interval(report.latency, until_s=max(report.elapsed_s, log.until_s))
+        latency = pipeline.latency()
+        course.finish(pipeline.statistics(), latency["transit"])
+        log.write_interval(latency, pipeline.statistics().elapsed_s)
+        stack.close()
         hiccups = _hiccups_of(pipeline, options.hiccups)
+        report = pipeline.report(hiccups)
         screen.say(*terminal.closing(report, hiccups))
         reading = None if recording is None else recording.to_dict()
         if reading is not None:
@@ -304,13 +315,12 @@ def drive(
         if submitting is not None:
             chain = finish(submitting, report, screen, errors)
             report = _settled(pipeline, submitting, report, screen)
-        for warning in report.warnings[len(pipeline.warnings) :]:
-            warn(warning)
+        _warn_of(report.warnings, told)
         errors += _mismatches(report)
         if options.capture is not None and not errors:
             screen.say(f"captured {report.ledger.delivered_bundles} bundles in {options.capture}")
-        if file is not None:
-            value = document(
+        json.write(
+            lambda: document(
                 report,
                 command="run" if isinstance(ingresses[0], PoissonIngress) else "replay",
                 version=velox.__version__,
@@ -323,11 +333,20 @@ def drive(
                 recording=reading,
                 config=config,
                 seconds=course.to_list(),
-            )
-            write_document(value, file)
+            ),
+            errors,
+        )
     for error in errors:
         complain(error)
     return GOOD if report.passed and not errors else FAILED
+
+
+def _warn_of(warnings: Sequence[str], told: Sequence[str] = ()) -> Sequence[str]:
+    """Print the warnings that were not told yet, and return all of them."""
+    for warning in warnings:
+        if warning not in told:
+            warn(warning)
+    return warnings
 
 
 def _mismatches(report: Report) -> list[str]:
@@ -364,7 +383,7 @@ def _watch(
     options: argparse.Namespace,
     signals: Signals,
     screen: Screen,
-    log: HistogramLog | None,
+    log: LogResult,
     *,
     course: Course,
     submitting: SubmissionRun | None,
@@ -380,8 +399,7 @@ def _watch(
             course.add(statistics, latency["transit"])
             if not options.quiet:
                 screen.say(terminal.progress(int(now - begin), statistics))
-            if log is not None:
-                log.write_interval(latency, until_s=statistics.elapsed_s)
+            log.write_interval(latency, statistics.elapsed_s)
             second = int(now - begin) + 1
         if submitting is not None:
             submitting.look()
@@ -418,8 +436,11 @@ def _hiccups_of(pipeline: Pipeline, duration: float) -> tuple[Hiccups, ...]:
         return ()
     ran_on = {each.cpu for each in pipeline.plan.runners}
     pinned = sorted(cpu for cpu in ran_on if cpu is not None) if None not in ran_on else []
+    may_pin = pinned or (pipeline.config.pin and not pipeline.pins_refused)
     try:
-        return measure_hiccups(pinned or None, duration, clock=pipeline.clock)
+        return measure_hiccups(
+            pinned or (None if may_pin else [None]), duration, clock=pipeline.clock
+        )
     except (ConfigError, PipelineError) as error:
         # The CPUs that this process may use can change. The report of the run is still valid.
         warn(f"cannot measure hiccups: {one_line(error)}")

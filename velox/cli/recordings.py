@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "metavar": "WORD",
             "help": "what depth messages without a stream name are: auto, diff or partial",
+        },
+    ),
+    "view": (
+        "--view",
+        {
+            "metavar": "WORD",
+            "help": "which rows count, and at which time: local (when they arrived here), or "
+            "exchange (when they happened there)",
         },
     ),
     "on_gap": (
@@ -107,6 +116,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+# Arguments of `load` itself.
+_ARGUMENTS = {"depth": "--depth", "limit": "--limit", "on_error": "--on-error"}
 # The fields of a --market, and how their text is read.
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "price_decimals": integer,
@@ -134,6 +145,11 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
         "--reader",
         metavar="MODULE:FUNCTION",
         help="read with a function of your own; MODULE may be in the current folder",
+    )
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="each PATH is a recording of its own: put them on one time line, with a market each",
     )
     parser.add_argument(
         "--on-error",
@@ -174,25 +190,56 @@ def loaded(
             raise ConfigError(f"--reader: {options.reader!r} is not of the form MODULE:FUNCTION")
         # As `python -m` does: the installed command does not look into the current folder.
         sys.path.insert(0, os.getcwd())
-    format = options.reader or options.format or format_of(options.paths)
-    given = reading_options(options, format)
-    with signals.immediate():
-        recording = feeds.load(
-            options.paths,
-            format,
-            on_error=options.on_error,
-            limit=options.limit,
-            depth=depth,
-            **given,
-        )
-    return recording, format
+    # With --merge each path is a recording of its own.
+    groups = [[each] for each in options.paths] if options.merge else [options.paths]
+    read = [options.reader or options.format or format_of(paths) for paths in groups]
+    given = [reading_options(options, each, others=read) for each in read]
+    try:
+        with signals.immediate():
+            recordings = [
+                feeds.load(
+                    paths,
+                    format,
+                    on_error=options.on_error,
+                    limit=options.limit,
+                    depth=depth,
+                    **more,
+                )
+                for paths, format, more in zip(groups, read, given, strict=True)
+            ]
+    except FeedError as error:
+        raise replace(error, why=_with_flags(error.why)) from None
+    except ConfigError as error:
+        raise ConfigError(_with_flags(str(error))) from None
+    if not options.merge:
+        return recordings[0], read[0]
+    return feeds.merge(*recordings), " + ".join(dict.fromkeys(read))
+
+
+def _with_flags(text: str) -> str:
+    """Name the flags of a command where a reader names its options in Python.
+
+    Examples
+    --------
+    >>> _with_flags("say time_unit='s', or snapshot_symbol; tick_size = 0: must be positive")
+    'say --time-unit s, or --snapshot-symbol; --tick-size 0: must be positive'
+    """
+    flags = {**{name: flag for name, (flag, _) in _OPTIONS.items()}, **_ARGUMENTS}
+    # A plain word may be a word of the sentence, or data: it is an option only before its value.
+    compound = "|".join(name for name in flags if "_" in name)
+    text = re.sub(
+        rf"\b({'|'.join(flags)}) ?= ?(?:'([^']*)'|([\w.-]+))",
+        lambda match: f"{flags[match[1]]} {match[2] if match[2] is not None else match[3]}",
+        text,
+    )
+    return re.sub(rf"(?<![-\w])({compound})\b", lambda match: flags[match[1]], text)
 
 
 def tell(recording: feeds.Recording) -> None:
     """Warn of what was skipped, and of what the recording lacks or contradicts."""
     if recording.skipped:
         lines = f"{recording.skipped:,} lines" if recording.skipped > 1 else "1 line"
-        warn(f"skipped {lines}; the first: {recording.problems[0]}")
+        warn(f"skipped {lines}; the first: {_with_flags(recording.problems[0])}")
     if recording.gaps:
         warn(f"{recording.gaps:,} gaps in the recording; the first: {recording.problems[0]}")
     if recording.contradictions:
@@ -241,8 +288,12 @@ def _more(text: str) -> tuple[str, Any]:
     return name, int(value) if re.fullmatch(r"-?[0-9]{1,30}", value, re.ASCII) else value
 
 
-def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
+def reading_options(
+    options: argparse.Namespace, format: str, *, others: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what was given for `velox.feeds.load`.
+
+    An option that only one of the `others` takes is left out.
 
     Raises
     ------
@@ -255,8 +306,11 @@ def reading_options(options: argparse.Namespace, format: str) -> dict[str, Any]:
             raise ConfigError(f"--option: {name} is given twice")
         given[name] = value
     taken = feeds.options_of(format)
-    for name in given:
-        if name not in taken:
+    elsewhere = {name for each in others for name in feeds.options_of(each)}
+    for name in list(given):
+        if name not in taken and name in elsewhere:
+            del given[name]
+        elif name not in taken:
             flags = [_flag_of(each) for each in taken]
             raise ConfigError(
                 f"{_flag_of(name)}: format {format!r} does not take it; it takes "

@@ -36,24 +36,38 @@ Say: TypeAlias = Callable[..., None]
 
 
 class Screen:
-    """The stream of the report. If its reader goes away, the run stops normally."""
+    """The stream of the report. If its reader goes away, the run stops normally.
 
-    def __init__(self, stream: TextIO) -> None:
+    Parameters
+    ----------
+    stream : text file
+    errors : list of str, optional
+        Gets a line if the stream cannot be written, such as on a full disk. The run then goes on
+        without it. If not given, `say` raises the error.
+    """
+
+    def __init__(self, stream: TextIO, errors: list[str] | None = None) -> None:
         self.stream = stream
         self.broken = False
+        self._errors = errors
+        self._lost = False
 
     def say(self, *lines: str) -> None:
         """Print lines without buffering; do nothing once the reader has gone."""
-        if self.broken:
+        if self.broken or self._lost:
             return
         try:
             with naming(STDOUT if self.stream is sys.stdout else STDERR):
                 print(*lines, sep="\n", file=self.stream, flush=True)
         except OSError as error:
-            self.broken = True
             silence(self.stream)
-            if not isinstance(error, BrokenPipeError):
+            if isinstance(error, BrokenPipeError):
+                self.broken = True
+                return
+            self._lost = True
+            if self._errors is None:
                 raise
+            self._errors.append(f"{one_line(error)}; the rest of the report is lost")
 
 
 def silence(stream: TextIO) -> None:

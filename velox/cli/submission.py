@@ -11,13 +11,14 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from velox.cli.report_file import ReportFile
 from velox.cli.screen import Say
 from velox.core.instrument import Instrument
 from velox.core.records import BUNDLE_DTYPE, Kind
@@ -121,6 +122,11 @@ class Destination:
         ``"localnet"``, ``"localnet:memo"``, or the path of a configuration.
     journal : str, optional
         The journal's path, instead of the configuration's.
+    reports : str, optional
+        Where to write execution reports.
+    forwards : bool
+        Whether the orders are recorded or generated flow. Unless the configuration has
+        ``accept_forwarded = true``, such orders go to a local cluster only.
 
     Attributes
     ----------
@@ -130,6 +136,8 @@ class Destination:
         Whether the orders go to the market of the local cluster.
     read, written : list of (str, str)
         The files that it reads and those that it writes: the name and path of each.
+    reports : str or None
+        Where execution reports are written.
     resume_command : str
         The command that follows the transactions that this process leaves in flight; empty for the
         local cluster.
@@ -140,19 +148,36 @@ class Destination:
         The configuration cannot be used.
     """
 
-    def __init__(self, where: str, journal: str | None = None) -> None:
+    def __init__(
+        self,
+        where: str,
+        journal: str | None = None,
+        reports: str | None = None,
+        *,
+        forwards: bool = False,
+    ) -> None:
         self.config: ChainConfig | None = None
         self.read: Files = []
         self.written: Files = []
         self.resume_command = ""
         self._journal = journal
+        self.reports = reports
+        self._forwards = forwards
         self._plan: MarketPlan | None = None
         self.trades_locally = where == LOCALNET
+        self._where(where, journal)
+        if reports is not None:
+            self.written = [*self.written, ("reports", reports)]
+
+    def _where(self, where: str, journal: str | None) -> None:
         if _is_local(where):
             if journal is not None:
                 self.written = journal_files(journal)
             return
         self.config = load_config(where)
+        if self._forwards and not self.config.accept_forwarded:
+            # Asked before a file or a connection is opened.
+            assembly.require_local(self.config)
         self.read = assembly.inputs_of(self.config)
         self.written = journal_files(assembly.journal_path_of(self.config, journal))
         again = ["velox", "resume", where, *(["--journal", journal] if journal else [])]
@@ -210,6 +235,8 @@ class Destination:
                 self._journal, observer=observer, on_open=on_open, market=market
             )
         with opened as submission:
+            if self._forwards and self.config is not None and not self.config.accept_forwarded:
+                assembly.require_local_genesis(self.config, submission.genesis)
             yield submission
 
     def describe(self, submission: assembly.Submission) -> str:
@@ -249,7 +276,9 @@ class SubmissionResult:
     ledger : ChainLedger
     warnings : list of str
     failed : list of str
-        Why it ended early; empty if it did not.
+        Why it failed or ended early; empty if it did not.
+    closing : list of str
+        What is held at the end.
     statement : Statement or None
         What the accounts of the venue show; None if nothing here reads them.
     """
@@ -257,6 +286,7 @@ class SubmissionResult:
     ledger: ChainLedger
     warnings: list[str]
     failed: list[str]
+    closing: list[str] = field(default_factory=list)
     statement: Statement | None = None
 
     @property
@@ -295,8 +325,13 @@ class SubmissionRun:
         self._opened = opened
         self._console = console
         self._submitter = opened.submitter
-        self._reports = reports
+        self._heard = reports
         self._workers = SubmissionWorkers(source, self._submitter, reports=reports)
+        self._report_file: ReportFile | None = None
+        if destination.reports is not None:
+            self._report_file = ReportFile(destination.reports)
+            if reports is not None:
+                reports.on_executions = self._report_file.write
         self._begin = self._warn_at = 0.0
         self._second = 1
         self._warned_of = ""
@@ -314,6 +349,7 @@ class SubmissionRun:
 
     def look(self) -> None:
         """Print the progress. Call it a few times a second, from one thread."""
+        self._take_reports()
         now, statistics = time.monotonic(), self._submitter.statistics()
         seconds = int(now - self._begin)
         if seconds >= self._second:
@@ -331,6 +367,18 @@ class SubmissionRun:
         if self._workers.stopping is not None and not self._said_stopping:
             self._said_stopping = True
             self._console.say(self._stopping(*self._workers.stopping))
+
+    def _take_reports(self) -> None:
+        """Take the reports, so that none is lost, and write them if a file was named."""
+        if self._heard is not None:
+            return  # the worker takes them, for the strategy and for the file
+        reports = self._submitter.reports()
+        if self._report_file is not None:
+            self._report_file.write(reports)
+
+    def closing_lines(self) -> list[str]:
+        """Return what is held at each market with an account, for the user."""
+        return [str(each) for each in self._submitter.holdings()]
 
     def _stopping(self, waiting: int, in_flight: int) -> str:
         why = f"{self._workers.error}; " if self._workers.error is not None else ""
@@ -352,8 +400,21 @@ class SubmissionRun:
                 watch=self.look,
             )
         except SubmitError as error:
+            self._take_reports()
             return self._submitter.ledger(), [str(error)]
-        return ledger, []
+        self._take_reports()
+        failed = [str(each) for each in self._submitter.holdings() if not each.holds]
+        resting = self._submitter.resting
+        if resting and self._opened.on_exit == "cancel":
+            failed.append(
+                f"{resting:,} orders still rest: their cancellation failed; see `velox cancel-all`"
+            )
+        lost = self._submitter.statistics().lost_reports
+        if lost:
+            failed.append(f"{lost:,} execution reports were lost: nobody took them in time")
+        if self._report_file is not None and self._heard is None:
+            self._report_file.close()
+        return ledger, failed
 
     def statement(self) -> Statement | None:
         """Return what the accounts of the venue show now; None if nothing here reads them."""
@@ -381,6 +442,9 @@ class SubmissionRun:
                 f"{statistics.errors:,} requests were refused or not answered; the last: "
                 f"{statistics.last_error}"
             )
+        resting = self._submitter.resting
+        if resting and self._opened.on_exit == "leave":
+            warnings.append(f'{resting:,} orders rest in the book, as on_exit = "leave" says')
         if statistics.unnumbered:
             warnings.append(
                 f"{statistics.unnumbered:,} orders were placed, but their numbers could not be "
@@ -426,8 +490,8 @@ class PipelineRun(SubmissionRun):
 
     def attach(self, pipeline: Pipeline) -> None:
         """Let the pipeline's strategy hear what becomes of its orders."""
-        if self._reports is not None:
-            self._reports.attach(pipeline.reports)
+        if self._heard is not None:
+            self._heard.attach(pipeline.reports)
 
     def settle(self, pipeline: Pipeline) -> bool:
         """Give a pipeline that has stopped the reports that came later; call it after `finish`.
@@ -437,11 +501,14 @@ class PipelineRun(SubmissionRun):
         bool
             Whether its strategy takes reports at all.
         """
-        if self._reports is None:
+        if self._heard is None:
             return False
+        self._heard.pump(self._submitter.reports())
         pipeline.settle()
-        while self._reports.waiting and self._reports.pump(self._submitter.reports()):
+        while self._heard.waiting and self._heard.pump(self._submitter.reports()):
             pipeline.settle()
+        if self._report_file is not None:
+            self._report_file.close()
         return True
 
 
@@ -583,7 +650,7 @@ def _carried(
     warnings = run.warnings()
     if source.left:
         warnings.append(f"{source.left:,} bundles were not taken in: it was stopped before")
-    return SubmissionResult(ledger, warnings, failed, run.statement())
+    return SubmissionResult(ledger, warnings, failed, run.closing_lines(), run.statement())
 
 
 def _bundles_of(path: str) -> tuple[npt.NDArray[np.void], Capture]:

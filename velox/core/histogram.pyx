@@ -3,7 +3,6 @@
 cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport isnan
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -14,6 +13,7 @@ from velox.core.atomic cimport (
 from velox.core.memory cimport STATIC_ASSERT, allocate
 from velox.core.process cimport forks
 
+from math import nan
 from threading import Lock
 
 import numpy as np
@@ -296,6 +296,18 @@ def checked_layout(lowest, highest, significant_digits):
     if (int(lowest) * 10 ** int(significant_digits)).bit_length() > 60:
         raise ConfigError(
             f"too large for {significant_digits} digits", field="lowest", value=lowest)
+
+
+def checked_percentile(percentile):
+    """Return it as a float from 0 to 100."""
+    try:
+        # Text is no number here, though float() reads it.
+        number = nan if isinstance(percentile, str | bytes | bool) else float(percentile)
+    except (TypeError, ValueError, OverflowError):
+        number = nan
+    if not 0.0 <= number <= 100.0:
+        raise ConfigError("must be a number from 0 to 100", field="percentile", value=percentile)
+    return number
 
 
 cdef cnp.ndarray checked_array(object values, str name, tuple dtypes):
@@ -632,11 +644,13 @@ cdef class LatencyHistogram:
             One is not within 0 to 100.
         """
         cdef Reading reading
-        for percentile in percentiles:
-            if isnan(percentile) or not 0.0 <= percentile <= 100.0:
-                raise ConfigError("must be 0 to 100", field="percentile", value=percentile)
+        try:
+            wanted = [checked_percentile(each) for each in percentiles]
+        except TypeError:
+            raise ConfigError(
+                "must be a sequence of numbers", field="percentiles", value=percentiles) from None
         reading = self.read()
-        return [value_at(self.histogram, &reading.values, percentile) for percentile in percentiles]
+        return [value_at(self.histogram, &reading.values, percentile) for percentile in wanted]
 
     def counts(self):
         """How many values each bucket holds.
@@ -670,8 +684,9 @@ cdef class LatencyHistogram:
         -------
         dict of str to int or None
             ``count``, and in nanoseconds ``p50``, ``p90``, ``p99``, ``p99_9``, ``max``. A
-            percentile is the end of its bucket, but never above ``max``. In an empty histogram
-            ``count`` is 0 and the others are None, since 0 is a time.
+            percentile is that of `percentile`. It may therefore lie above ``max``, which is exact,
+            by the width of a bucket. In an empty histogram ``count`` is 0 and the others are None,
+            since 0 is a time.
         """
         cdef Reading reading = self.read()
         if reading.values.count == 0:
@@ -679,8 +694,7 @@ cdef class LatencyHistogram:
         return {
             "count": reading.values.count,
             **{
-                name: min(value_at(self.histogram, &reading.values, percentile),
-                          reading.values.maximum)
+                name: value_at(self.histogram, &reading.values, percentile)
                 for name, percentile in FIGURES.items()
             },
             "max": reading.values.maximum,

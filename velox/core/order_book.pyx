@@ -38,7 +38,7 @@ from velox.core.instrument import (
     MAX_LEVELS, MAX_PRICE_DECIMALS, MIN_LEVELS, PRICE_DECIMALS, Instrument,
 )
 from velox.core.records import Kind, Rejection, Side
-from velox.errors import BookError, RecordError, RejectedError
+from velox.errors import BookError, RecordError, RejectedError, UnknownMarketError
 
 cnp.import_array()
 
@@ -956,7 +956,13 @@ cdef class Books:
         release_memory(self.table)
 
     def __getitem__(self, market):
-        return self.by_market[market]
+        try:
+            return self.by_market[market]
+        except (KeyError, TypeError):
+            known = ", ".join(map(str, self.by_market))
+            raise UnknownMarketError(
+                f"there are books of {known}" if known else "there is no book",
+                field="market", value=market) from None
 
     def __iter__(self):
         return iter(self.by_market)

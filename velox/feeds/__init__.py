@@ -7,9 +7,22 @@ and passes their lines to it.
 """
 
 from velox.feeds.decode.levels import KNOWN_DTYPE
-from velox.feeds.files import binance, bybit, kraken, lobster, npy, okx
+from velox.feeds.files import (
+    binance,
+    bybit,
+    coinbase,
+    dbn,
+    hftbacktest,
+    hyperliquid,
+    kraken,
+    lobster,
+    npy,
+    okx,
+    tardis,
+)
 from velox.feeds.files.registry import formats, load, options_of, recognise, register
 from velox.feeds.files.save import keep_venue_times, save, written_by_save
+from velox.feeds.merge import merge
 from velox.feeds.recording import KnownDepth, Recording
 
 __all__ = [
@@ -18,16 +31,22 @@ __all__ = [
     "Recording",
     "binance",
     "bybit",
+    "coinbase",
+    "dbn",
     "formats",
+    "hftbacktest",
+    "hyperliquid",
     "keep_venue_times",
     "kraken",
     "load",
     "lobster",
+    "merge",
     "npy",
     "okx",
     "options_of",
     "recognise",
     "register",
     "save",
+    "tardis",
     "written_by_save",
 ]

@@ -71,6 +71,9 @@ class Recording:
         heartbeats, acknowledgements, and repeated messages.
     gaps : int
         Places where messages are missing.
+    reordered : int
+        Messages that came after messages that they precede, and were applied in their place. That
+        happens where several connections were recorded.
     unknown : int
         Checks that are not in `checks`, since their prices lie beyond the known depth.
     contradictions : int
@@ -99,6 +102,7 @@ class Recording:
     contradictions: int = 0
     known: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, KNOWN_DTYPE))
     venue_ts_ns: npt.NDArray[np.uint64] = field(default_factory=lambda: _UNKNOWN)
+    reordered: int = 0
 
     def __post_init__(self) -> None:
         if self.venue_ts_ns is _UNKNOWN:
@@ -146,10 +150,10 @@ class Recording:
         Returns
         -------
         dict
-            ``source``, ``records``, ``checks``, ``skipped``, ``ignored``, ``gaps``, ``unknown``,
-            ``contradictions``, ``problems``, and ``known``: for each market its ``market``,
-            ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the end. These
-            prices are decimal text.
+            ``source``, ``records``, ``checks``, ``skipped``, ``ignored``, ``gaps``, ``reordered``,
+            ``unknown``, ``contradictions``, ``problems``, and ``known``: for each market its
+            ``market``, ``name``, and the ``bid``, ``ask`` and ``levels`` of `known_depth` at the
+            end. These prices are decimal text.
         """
         return {
             "source": [str(path) for path in self.source],
@@ -158,6 +162,7 @@ class Recording:
             "skipped": self.skipped,
             "ignored": dict(self.ignored),
             "gaps": self.gaps,
+            "reordered": self.reordered,
             "unknown": self.unknown,
             "contradictions": self.contradictions,
             "problems": list(self.problems),

@@ -36,6 +36,7 @@ from velox.feeds.files.options import (
 )
 from velox.feeds.files.source import Faults, Place, Source, blocks, numbered_lines
 from velox.feeds.files.unknown import within_the_known
+from velox.feeds.kraken_checksum import KrakenChecksum
 from velox.feeds.okx_checksum import OkxChecksum
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 
@@ -45,6 +46,7 @@ __all__ = [
     "DepthChecks",
     "Faults",
     "Grid",
+    "KrakenChecksum",
     "LevelRecorder",
     "Levels",
     "MalformedError",

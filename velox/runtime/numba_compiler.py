@@ -100,7 +100,9 @@ def signature(user_data: np.dtype[Any] | None, *, reports: bool = False) -> Any:
     try:
         element = types.uint8 if user_data is None else numba.from_dtype(user_data)
     except numba.core.errors.NumbaError as error:
-        raise StrategyError(f"user_data of {user_data}: numba knows no such elements") from error
+        raise StrategyError(
+            f"user_data of {user_data}: numba knows no such elements", code="elements"
+        ) from error
     pointer = types.CPointer
     view = VIEW if reports else BOOK_VIEW
     return types.int32(
@@ -291,7 +293,8 @@ def compiled_strategy(
     """
     if boundscheck and config.BOUNDSCHECK == 0:
         raise StrategyError(
-            "NUMBA_BOUNDSCHECK=0 turns the bounds checks off: unset it, or pass boundscheck=False"
+            "NUMBA_BOUNDSCHECK=0 turns the bounds checks off: unset it, or pass boundscheck=False",
+            code="bounds",
         )
     entry = signature(None if state is None else state.dtype, reports=reports)
     body = numba.njit(error_model="numpy", boundscheck=boundscheck)(function)
@@ -344,7 +347,8 @@ def _require_integer(name: str, returned: Any) -> None:
     if not (isinstance(returned, types.Literal) and isinstance(returned.literal_value, int)):
         raise StrategyError(
             f"{name} returns {returned}: every path of it must return how many transactions it "
-            "wrote"
+            "wrote",
+            code="returns",
         )
 
 
@@ -429,7 +433,8 @@ def _refuse_unsafe(name: str, result: Any, boundscheck: bool, seen: set[int]) ->
     typed = result.type_annotation
     if isinstance(typed, str):  # it comes from numba's cache, which keeps no types
         raise StrategyError(
-            f"{name} comes from numba's cache and cannot be checked: compile it without cache=True"
+            f"{name} comes from numba's cache and cannot be checked: compile it without cache=True",
+            code="compile",
         )
     _refuse_mixed_choice(name, typed)
     for block in typed.blocks.values():
@@ -448,7 +453,8 @@ def _refuse_write(name: str, typed: Any, statement: Any) -> None:
         target = typed.typemap.get(statement.target.name)
         if isinstance(target, ReadOnlyType):
             raise StrategyError(
-                f"{_place(name, statement.loc)} writes to {target.word}, which is read-only"
+                f"{_place(name, statement.loc)} writes to {target.word}, which is read-only",
+                code="read_only",
             )
 
 
@@ -467,7 +473,8 @@ def _refuse_unsafe_call(
             raise StrategyError(
                 f"{_place(name, call.loc)} calls {helper_name}, which uses arrays and checks no "
                 "bounds: compile it with numba.njit(boundscheck=True), or the strategy with "
-                "boundscheck=False"
+                "boundscheck=False",
+                code="bounds",
             )
     _refuse_unsafe(helper_name, result, boundscheck, seen)
 
@@ -544,7 +551,8 @@ def _refuse_mixed_choice(name: str, typed: Any) -> None:
 def _float_error(name: str, loc: Any, what: str) -> StrategyError:
     return StrategyError(
         f"{_place(name, loc)} {what}: numba would do that in floating point, which is exact only "
-        "to 2**53; make both uint64 or both int64, such as np.uint64(x) or a state of np.uint64"
+        "to 2**53; make both uint64 or both int64, such as np.uint64(x) or a state of np.uint64",
+        code="floating",
     )
 
 

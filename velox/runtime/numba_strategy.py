@@ -139,10 +139,12 @@ def compiled(
     Strategy
     """
     if not callable(function):
-        raise StrategyError(f"{function!r} is no function that numba could compile")
+        raise StrategyError(
+            f"{function!r} is no function that numba could compile", code="function"
+        )
     for name, value in (("boundscheck", boundscheck), ("reports", reports)):
         if not isinstance(value, bool):
-            raise StrategyError(f"{name} = {value!r}: must be True or False")
+            raise StrategyError(f"{name} = {value!r}: must be True or False", code="argument")
     strategy_signature(None if state is None else _checked(state).dtype)
     _require_arguments(function, len(ARGUMENTS) - (state is None))
     kept: list[BaseException] = []
@@ -154,7 +156,7 @@ def compiled(
 
 def _checked(state: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not isinstance(state, np.ndarray) or state.dtype.hasobject:
-        raise StrategyError("state must be an array of numbers or of plain records")
+        raise StrategyError("state must be an array of numbers or of plain records", code="memory")
     return state
 
 
@@ -173,7 +175,8 @@ def _compiled(
         raise
     except Exception as error:  # whatever comes out of a compiler
         raise StrategyError(
-            f"numba cannot compile {_name(function)}{_place(function, error)}: {_gist(error)}"
+            f"numba cannot compile {_name(function)}{_place(function, error)}: {_gist(error)}",
+            code="compile",
         ) from error
 
 
@@ -182,7 +185,8 @@ def _require_arguments(function: Function, count: int) -> None:
         inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError) as error:
         raise StrategyError(
-            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}"
+            f"{_name(function)}: {error}; a strategy takes {', '.join(ARGUMENTS[:count])}",
+            code="function",
         ) from None
 
 

@@ -62,6 +62,7 @@ cdef class Output(Stage):
     cdef readonly LatencyHistogram total
     cdef readonly BundleRing ring
     cdef public tuple instruments
+    cdef readonly Stage follower
     cdef Clock clock
     cdef Control control
 

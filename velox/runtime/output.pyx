@@ -33,6 +33,9 @@ cdef class Output(Stage):
         The ring that it takes from, once a pipeline has taken it.
     instruments : tuple of Instrument
         The markets of the records; the pipeline sets it before the start.
+    follower : Stage or None
+        A stage for the thread that seals the bundles, behind the stage that does so. It is there
+        once a pipeline has taken the output, and moves nothing.
 
     Notes
     -----
@@ -45,6 +48,7 @@ cdef class Output(Stage):
         self.name = "output"
         self.kept = []
         self.instruments = ()
+        self.follower = None
         self.delivery = LatencyHistogram()
         self.total = LatencyHistogram()
         # A subclass with a larger struct allocates that in place of this one.

@@ -27,8 +27,10 @@ from velox.runtime.bundle_stage import BundleStage
 from velox.runtime.checks import ChecksumChecks, DepthChecks
 from velox.runtime.feedback import Feedback, StrategySource
 from velox.runtime.hardware import describe_machine, usable_cpus
+from velox.runtime.hiccups import Hiccups
 from velox.runtime.huge_pages import look
 from velox.runtime.ingress import Ingress
+from velox.runtime.lateness import lateness_warning
 from velox.runtime.ledger import Ledger
 from velox.runtime.markets import books_for, refuse_other_scales
 from velox.runtime.order_report import OrderReport, order_report
@@ -38,6 +40,7 @@ from velox.runtime.report import Report, Statistics, markets_of
 from velox.runtime.report_port import ReportPort
 from velox.runtime.runner import Runner
 from velox.runtime.sinks import DiscardOutput
+from velox.runtime.snapshot import RingState, RunnerState, Snapshot, markets_now
 from velox.runtime.stage import Control, Stage
 from velox.runtime.strategy import ROOM, Strategy
 from velox.runtime.threads import Latch, RunnerThreads
@@ -121,9 +124,10 @@ class Pipeline:
 
     Notes
     -----
-    Thread-safety: `start`, `stop`, `run` and `report` belong to one thread; `statistics` may be
-    called from any. A pipeline runs once, in the process that starts it: after a fork, the child
-    has none of its threads, and its `stop` does nothing.
+    Thread-safety: `start`, `run` and `step` belong to one thread, and so does `stop` with placement
+    ``"invoker"``. Everything else may be called from any thread: `stop` any number of times,
+    `report` after the stop, the others also while it runs. A pipeline runs once, in the process
+    that starts it: after a fork, the child has none of its threads, and its `stop` does nothing.
 
     Examples
     --------
@@ -177,7 +181,9 @@ class Pipeline:
             ],
         )
         self._runners = self._make_runners()
-        self._threads = RunnerThreads([] if self.plan.placement == "invoker" else self._runners)
+        self._threads = RunnerThreads(
+            [] if self.plan.placement == "invoker" else self._runners, strict=config.strict
+        )
         self._state = "new"
         self._process = os.getpid()
         self._start_ns: int | None = None
@@ -338,7 +344,7 @@ class Pipeline:
         return [
             Runner(
                 each.name,
-                [self._stages[name] for name in each.stages],
+                self._stages_of(each.stages),
                 self.clock,
                 idle=self.plan.idle,
                 cpu=each.cpu,
@@ -347,15 +353,25 @@ class Pipeline:
             for each in self.plan.runners
         ]
 
+    def _stages_of(self, names: Sequence[str]) -> list[Stage]:
+        """Return the stages of one thread. The output's follower comes behind the bundles."""
+        stages = [self._stages[name] for name in names]
+        if "bundle" in names and self.output.follower is not None:
+            stages.insert(names.index("bundle") + 1, self.output.follower)
+        return stages
+
     # Running
 
     def start(self) -> None:
         """Start the threads. Returns once each is pinned and about to run.
 
+        A thread that the system refuses to pin runs unpinned; `warnings` then says so.
+
         Raises
         ------
         PipelineError
-            The pipeline was started before, or a thread could not be pinned.
+            The pipeline was started before, or a thread could not be pinned and the configuration
+            is `strict`.
         CaptureError
             The output's file could not be created.
         """
@@ -370,6 +386,8 @@ class Pipeline:
                 begun.append(stage)
             self._start_ns = self.clock.now()
             self._threads.start()
+            if self._threads.unpinned:
+                self.plan = self.plan.without_pins(self._threads.unpinned)
             # A program that forgets to stop still ends in order.
             atexit.register(self.stop)
         except BaseException:
@@ -590,7 +608,7 @@ class Pipeline:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """tuple of str: Advice that is known before the start. `report` has it too."""
+        """tuple of str: Advice that is known so far: more may come with `start` and `report`."""
         refusal = self.huge_pages.refusal
         return self.plan.warnings if refusal is None else (*self.plan.warnings, refusal)
 
@@ -653,6 +671,11 @@ class Pipeline:
         if self._state != "stopped":
             raise PipelineError("settle of a pipeline that has not been stopped")
         return self._book_stages[0].settle()
+
+    @property
+    def pins_refused(self) -> bool:
+        """bool: Whether the system has refused to pin a thread, which runs without."""
+        return bool(self._threads.unpinned)
 
     def statistics(self) -> Statistics:
         """Read the counters, also while the pipeline runs.
@@ -740,8 +763,41 @@ class Pipeline:
             "total": self.output.total.snapshot(),
         }
 
-    def report(self) -> Report:
+    def snapshot(self) -> Snapshot:
+        """Read everything that a screen or a monitor shows, also while the pipeline runs.
+
+        Returns
+        -------
+        Snapshot
+
+        Notes
+        -----
+        Thread-safety: any thread. It takes some 0.1 ms of the calling thread, and no runner waits
+        for it.
+        """
+        latency = self.latency()
+        ledger = self.ledger()
+        return Snapshot(
+            state=self._state,
+            elapsed_s=self._elapsed_ns() / 1e9,
+            ledger=ledger,
+            forwarding=self._strategy is None,
+            latency=latency,
+            rings=tuple(RingState.of(name, ring) for name, ring in self._rings.items()),
+            runners=tuple(RunnerState.of(each) for each in self._runners),
+            markets=markets_now(self.books),
+            late_count=sum(each.late_count for each in self.ingresses),
+            timeouts=sum(each.timeouts for each in self._book_stages),
+        )
+
+    def report(self, hiccups: Sequence[Hiccups] = ()) -> Report:
         """Report the run.
+
+        Parameters
+        ----------
+        hiccups : sequence of Hiccups
+            The host's, measured after the run. A warning about late records tells them apart from
+            a rate that is too high.
 
         Returns
         -------
@@ -773,7 +829,7 @@ class Pipeline:
             timeouts=sum(each.timeouts for each in self._book_stages),
             verification=book_stage.verifier.result() if book_stage.verifier else None,
             forwarding=self._strategy is None,
-            warnings=(*self.warnings, *self._warnings(ledger)),
+            warnings=(*self.warnings, *self._warnings(ledger, hiccups)),
             markets=markets_of(self.books),
             strategy=self._strategy_source(),
             feedback=self.feedback(),
@@ -785,7 +841,7 @@ class Pipeline:
             return None
         return self._strategy.source or StrategySource(self._strategy.name)
 
-    def _warnings(self, ledger: Ledger) -> list[str]:
+    def _warnings(self, ledger: Ledger, hiccups: Sequence[Hiccups]) -> list[str]:
         warnings = []
         if ledger.dropped:
             share = ledger.dropped / ledger.generated
@@ -793,14 +849,12 @@ class Pipeline:
                 f"{ledger.dropped} records ({share:.2%}) were dropped because the ingress ring was "
                 "full: lower the rate, enlarge transaction_capacity, or choose on_full='block'"
             )
-        behind_ns = max(each.behind_ns for each in self.ingresses)
-        # A host that takes the core away once costs some ms. A rate that is too high costs more the
-        # longer the run takes.
-        if behind_ns > max(20_000_000, self._elapsed_ns() // 100):
-            warnings.append(
-                f"the ingress ended {behind_ns / 1e6:.1f} ms behind its schedule: the rate is more "
-                "than this placement carries"
-            )
+        behind = max(self.ingresses, key=lambda each: each.behind_ns)
+        lateness = lateness_warning(
+            behind.behind_ns, self._elapsed_ns(), behind.late.snapshot(), hiccups
+        )
+        if lateness is not None:
+            warnings.append(lateness)
         for reason, number in ledger.rejected.items():
             if number:
                 warnings.append(f"the book rejected {number} records: {reason}")

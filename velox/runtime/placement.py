@@ -7,8 +7,8 @@ what.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from velox.config import Idle, PipelineConfig, stage_names
@@ -65,6 +65,26 @@ class Plan:
     why: str
     warnings: tuple[str, ...]
     oversubscribed: bool
+
+    def without_pins(self, refusals: Mapping[str, str]) -> Plan:
+        """Return the plan that is left once the system has refused to pin some runners.
+
+        Parameters
+        ----------
+        refusals : mapping of str to str
+            By the runner's name: what the system said.
+        """
+        runners = tuple(
+            replace(each, cpu=None) if each.name in refusals else each for each in self.runners
+        )
+        warnings = tuple(
+            f"{each.name} cannot be pinned to CPU {each.cpu} ({refusals[each.name]}): the "
+            "scheduler places it, so expect stalls; grant the process the right, or say so with "
+            "pin=False (--no-pin)"
+            for each in self.runners
+            if each.name in refusals
+        )
+        return replace(self, runners=runners, warnings=self.warnings + warnings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, ready for JSON."""
@@ -234,7 +254,7 @@ def _pin(
     placement: str, config: PipelineConfig, usable: UsableCpus, groups: list[tuple[str, ...]]
 ) -> list[int | None]:
     """Choose a CPU for each group of stages."""
-    if not usable.can_pin:
+    if not (usable.can_pin and config.pin):
         return [None] * len(groups)
     if not isinstance(config.placement, str):
         return [config.placement[group[0]] for group in groups]

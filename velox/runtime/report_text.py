@@ -67,14 +67,13 @@ def cells(texts: Sequence[str]) -> str:
 def percentile_cells(histogram: LatencyHistogram, percentiles: Sequence[float]) -> list[str]:
     """Write the percentiles of a histogram and its maximum; dashes if it is empty.
 
-    A percentile is the upper end of its bucket, less than 1 % above the value. It is cut off at
-    the maximum, which is exact.
+    A percentile is the upper end of its bucket, less than 1 % above the value. JSON, ``.hlog`` and
+    `LatencyHistogram.percentile` say the same number. The maximum is exact, so that a percentile
+    may lie above it by the width of a bucket.
     """
     if not histogram.count:
         return ["-"] * (len(percentiles) + 1)
-    most = histogram.max
-    found = histogram.percentiles(percentiles)
-    return [*(duration(min(value, most)) for value in found), duration(most)]
+    return [duration(value) for value in (*histogram.percentiles(percentiles), histogram.max)]
 
 
 def latency_table(latency: Mapping[str, LatencyHistogram]) -> list[str]:

@@ -1,16 +1,22 @@
 """Sinks of bundles: a counter, a capture file, and Python code that polls."""
 
 import os
+import time
 from collections import deque
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, EIO, errno
 
 from velox.core.atomic cimport count, give_core_away
 from velox.core.records cimport view_bundles
-from velox.core.ring cimport bundle_ring_peek, bundle_ring_release, checked_count
+from velox.core.ring cimport (
+    BundleRing, bundle_ring_length, bundle_ring_peek, bundle_ring_release, checked_count,
+)
+from velox.runtime.bell cimport Bell, bell_arm, bell_settle
+from velox.runtime.descriptor cimport descriptor_raise, descriptor_wait
 from velox.runtime.output cimport output_finish_if_drained, output_taken, output_transactions
-from velox.runtime.stage cimport control_stop
+from velox.runtime.stage cimport checked_timeout, control_stop
 
 from velox.errors import CaptureError, PipelineError
 from velox.runtime.capture import begin_capture, finish_capture
@@ -19,6 +25,9 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void *bytes, size_t size) noexcept
 
 __all__ = ["CaptureOutput", "DiscardOutput", "PullOutput"]
+
+# A wait for bundles looks for signals at least this often.
+cdef double LONGEST_WAIT_S = 1.0
 
 
 cdef int discard_do_work(void *pointer) noexcept nogil:
@@ -168,21 +177,29 @@ cdef class PullOutput(Output):
     def __init__(self):
         pass
 
-    def poll(self, max_bundles=None):
-        """Take the bundles that are ready.
+    def attach(self, BundleRing ring not None, *args, **kwargs):
+        """Join a pipeline; see `Output.attach`."""
+        Output.attach(self, ring, *args, **kwargs)
+        self.follower = self.bell = Bell(ring)
+
+    def poll(self, max_bundles=None, timeout=None):
+        """Take the bundles that are ready, or wait for some.
 
         Parameters
         ----------
         max_bundles : int, optional
             The most to take.
+        timeout : float, optional
+            If no bundle is ready, wait for one: at most so many seconds, without the GIL. The wait
+            also ends when the pipeline ends. Without it, or if it is 0, the call does not wait.
 
         Returns
         -------
         context manager
-            Entering it gives a read-only array of BUNDLE_DTYPE, shape (n,), which is empty if no
-            bundle is ready. The array lies in the ring. Leaving the ``with`` block returns its
-            memory to the pipeline, so copy what you need longer. If the block raises, the bundles
-            still count as delivered.
+            Entering it waits, and gives a read-only array of BUNDLE_DTYPE, shape (n,), which is
+            empty if no bundle is ready. The array lies in the ring. Leaving the ``with`` block
+            returns its memory to the pipeline, so copy what you need longer. If the block raises,
+            the bundles still count as delivered.
 
         Raises
         ------
@@ -190,13 +207,75 @@ cdef class PullOutput(Output):
             No pipeline in this process has this output, or another poll is open.
         RingError
             `max_bundles` is not a count.
+        ConfigError
+            `timeout` is negative or not a number.
 
         Notes
         -----
-        Thread-safety: one thread at a time; several may take turns. Bundles that are left when the
-        pipeline stops are kept for later polls.
+        Thread-safety: one thread at a time; several may take turns. A poll that waits has the turn.
+        Bundles that are left when the pipeline stops are kept for later polls. A signal is handled
+        during the wait, so Ctrl-C ends it.
         """
-        return Poll(self, max_bundles)
+        return Poll(self, max_bundles, timeout)
+
+    def fileno(self):
+        """Return a file descriptor that is readable when a poll would find something.
+
+        It is for ``select``, `selectors` and ``asyncio``'s ``add_reader``. It is readable while
+        bundles are ready, and for ever once the pipeline has ended; see `exhausted`. Sometimes it
+        is readable and the poll finds nothing. Do not read from it and do not close it: it closes
+        with this output.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        PipelineError
+            No pipeline has this output.
+
+        Notes
+        -----
+        An eventfd on Linux and a pipe elsewhere. It becomes readable in the duty cycle that seals a
+        bundle, or in the next one: with idle "backoff", the thread may sleep 1 ms before that.
+        Thread-safety: as `poll`.
+        """
+        if self.bell is None:
+            raise PipelineError("fileno of an output that no pipeline has")
+        self.use_bell()
+        return self.bell.fileno()
+
+    cdef void use_bell(self) noexcept:
+        if not self.awaited:
+            self.awaited = True
+            # It has not rung yet, whatever the ring holds.
+            bell_arm(self.bell.bell)
+
+    cdef void settle(self) noexcept:
+        """Arm the bell if the ring is empty. The caller has the turn, and the GIL."""
+        if self.awaited and not self.stage.finished:
+            bell_settle(self.bell.bell)
+
+    cdef bint ready(self) noexcept:
+        """Whether a poll finds bundles, or none will ever come. The caller has the turn."""
+        if self.backlog or bundle_ring_length(self.output.ring) > 0:
+            return True
+        output_finish_if_drained(self.output)
+        return self.stage.finished
+
+    cdef int wait(self, double seconds) except -1:
+        """Wait until `ready`, or until the time is up. The caller has the turn."""
+        cdef double end = time.monotonic() + seconds
+        cdef double left = seconds
+        self.use_bell()
+        while not self.ready() and left > 0:
+            self.settle()
+            with nogil:
+                descriptor_wait(self.bell.bell.readable, min(left, LONGEST_WAIT_S))
+            PyErr_CheckSignals()
+            left = end - time.monotonic()
+        return 0
 
     def begin(self):
         self.turn.stay()
@@ -204,6 +283,7 @@ cdef class PullOutput(Output):
     def end(self):
         # No more bundles will come. This holds also if the pipeline never ran.
         self.stage.finished = True
+        descriptor_raise(self.bell.bell.raised)
 
     @property
     def exhausted(self):
@@ -253,12 +333,14 @@ cdef class PullOutput(Output):
 cdef class Poll:
     cdef PullOutput source
     cdef object max_bundles
+    cdef object timeout
     cdef uint64_t lent
     cdef bint entered
 
-    def __cinit__(self, PullOutput source not None, max_bundles):
+    def __cinit__(self, PullOutput source not None, max_bundles, timeout):
         self.source = source
         self.max_bundles = max_bundles
+        self.timeout = timeout
 
     def __enter__(self):
         cdef uint64_t wanted
@@ -266,8 +348,11 @@ cdef class Poll:
         if self.source.ring is None:
             raise PipelineError("poll of an output that no pipeline has")
         wanted = self.source.output.ring.capacity
+        cdef double seconds = 0.0
         if self.max_bundles is not None:
             wanted = checked_count(self.max_bundles, "max_bundles")
+        if self.timeout is not None:
+            seconds = checked_timeout(self.timeout)
         if self.source.turn.is_forked():
             raise PipelineError("poll in a fork of the pipeline's process, which has its threads")
         while not self.source.turn.take():
@@ -277,6 +362,12 @@ cdef class Poll:
                 raise PipelineError("another poll is open; an output takes one at a time")
             with nogil:
                 give_core_away()
+        if seconds > 0:
+            try:
+                self.source.wait(seconds)
+            except BaseException:
+                self.source.turn.leave()
+                raise
         self.entered = True
         self.lent = 0
         if self.source.backlog:
@@ -301,5 +392,6 @@ cdef class Poll:
         if self.lent > 0:
             bundle_ring_release(self.source.output.ring, self.lent)
         self.lent = 0
+        self.source.settle()
         self.source.turn.leave()
         return False

@@ -3,7 +3,6 @@
 import operator
 import os
 import time
-from contextlib import suppress
 from math import isfinite
 
 import numpy as np
@@ -19,7 +18,7 @@ from velox.core.latency cimport elapsed_ns
 from velox.core.records cimport transactions_of
 from velox.core.ring cimport transaction_ring_claim, transaction_ring_publish
 from velox.runtime.ingress cimport ingress_finish, ingress_is_full, ingress_record_late
-from velox.runtime.stage cimport control_stopped
+from velox.runtime.stage cimport checked_timeout, control_stopped
 
 from velox.core.instrument import Instrument
 from velox.core.records import TRANSACTION_DTYPE, Kind, Side
@@ -413,15 +412,6 @@ cdef class ReplayIngress(Ingress):
 cdef enum:
     PATIENCE = 10_000
     SHORT_PATIENCE = 200
-
-
-cdef double checked_timeout(object timeout) except -1:
-    cdef double seconds = -1.0
-    with suppress(TypeError, ValueError, OverflowError):
-        seconds = float(timeout)
-    if isinstance(timeout, (bool, str)) or not seconds >= 0:
-        raise ConfigError("must be a number of seconds, or None", field="timeout", value=timeout)
-    return seconds
 
 
 cdef class PushIngress(Ingress):

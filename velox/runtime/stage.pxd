@@ -36,6 +36,10 @@ cdef inline bint control_stopped(const control *self) noexcept nogil:
     return load_relaxed(&self.stop) != 0
 
 
+# The seconds of a `timeout` that is not None, or a ConfigError.
+cdef double checked_timeout(object timeout) except -1
+
+
 @cython.final
 cdef class Control:
     cdef control *control

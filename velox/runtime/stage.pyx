@@ -7,7 +7,20 @@ from velox.core.atomic cimport cas_strong_acquire_else_relaxed, load_relaxed, st
 from velox.core.memory cimport allocate, release_memory
 from velox.core.process cimport forks
 
+from contextlib import suppress
+
+from velox.errors import ConfigError
+
 __all__ = ["Control", "Stage"]
+
+
+cdef double checked_timeout(object timeout) except -1:
+    cdef double seconds = -1.0
+    with suppress(TypeError, ValueError, OverflowError):
+        seconds = float(timeout)
+    if isinstance(timeout, (bool, str)) or not seconds >= 0:
+        raise ConfigError("must be a number of seconds, or None", field="timeout", value=timeout)
+    return seconds
 
 
 @cython.final

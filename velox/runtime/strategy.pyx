@@ -153,7 +153,8 @@ cdef int require_elements(object function, object dtype) except -1:
     if from_dtype(dtype) != element:
         raise StrategyError(
             f"user_data is an array of {dtype}, and {function._pyfunc.__name__} takes it for one "
-            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)")
+            f"of {element}: compile it with velox.strategy_signature(user_data.dtype)",
+            code="elements")
     return 0
 
 
@@ -164,7 +165,7 @@ cdef int require_alike(object former, object user_data) except -1:
             and user_data.shape == former.shape):
         raise StrategyError(
             f"user_data: the strategy was made for an array of {former.dtype} and shape "
-            f"{former.shape}")
+            f"{former.shape}", code="memory")
     return 0
 
 
@@ -179,9 +180,10 @@ cdef size_t address_of(object function) except 0:
         raise StrategyError(
             f"{function!r} is no strategy: pass a numba cfunc, a ctypes function, a PyCapsule "
             f"named {CAPSULE_NAME.decode()!r} or {FEEDBACK_CAPSULE_NAME.decode()!r}, the address "
-            "of a C function, or a Strategy")
+            "of a C function, or a Strategy", code="function")
     if not address or not 0 < address < 2**64:
-        raise StrategyError(f"{function!r}: {address!r} is the address of no function")
+        raise StrategyError(f"{function!r}: {address!r} is the address of no function",
+                            code="function")
     return address
 
 
@@ -245,7 +247,8 @@ cdef class Strategy:
     def __init__(self, function, user_data=None, *, reports=None):
         cdef const char *capsule_name
         if reports is not None and not isinstance(reports, bool):
-            raise StrategyError(f"reports = {reports!r}: must be True, False or None")
+            raise StrategyError(
+                f"reports = {reports!r}: must be True, False or None", code="argument")
         declared = None             # whether what was given says that it takes reports
         if isinstance(function, Strategy):
             declared = function.reports
@@ -260,7 +263,7 @@ cdef class Strategy:
                     bytes(CAPSULE_NAME), bytes(FEEDBACK_CAPSULE_NAME)):
                 raise StrategyError(
                     f"the capsule's name must be {CAPSULE_NAME.decode()!r} or "
-                    f"{FEEDBACK_CAPSULE_NAME.decode()!r}; it is {function!r}")
+                    f"{FEEDBACK_CAPSULE_NAME.decode()!r}; it is {function!r}", code="function")
             declared = capsule_name == bytes(FEEDBACK_CAPSULE_NAME)
             self.take(PyCapsule_GetPointer(function, capsule_name), declared)
             self.user_data = PyCapsule_GetContext(function)
@@ -281,16 +284,18 @@ cdef class Strategy:
                     require_alike(former, user_data)
         if isinstance(user_data, np.ndarray):
             if not (user_data.flags.c_contiguous and user_data.flags.writeable):
-                raise StrategyError("user_data must be a contiguous, writable array")
+                raise StrategyError("user_data must be a contiguous, writable array", code="memory")
             if user_data.dtype.hasobject:
-                raise StrategyError("user_data holds Python objects, which a strategy cannot touch")
+                raise StrategyError(
+                    "user_data holds Python objects, which a strategy cannot touch", code="memory")
             require_elements(function, user_data.dtype)
             self.user_data = <void *><size_t>user_data.ctypes.data
         elif isinstance(user_data, int) and not isinstance(user_data, bool):
             self.user_data = <void *><size_t>user_data
         elif user_data is not None:
             raise StrategyError(
-                f"user_data must be an array, an address or None, not {type(user_data).__name__}")
+                f"user_data must be an array, an address or None, not {type(user_data).__name__}",
+                code="memory")
         self.kept = (function, user_data)
         if isinstance(function, Strategy):
             self.exceptions = (<Strategy>function).exceptions

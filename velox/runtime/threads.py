@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -73,13 +74,22 @@ class RunnerThreads:
     Parameters
     ----------
     runners : sequence of Runner
+    strict : bool
+        Whether a runner that cannot be pinned prevents the start.
+
+    Attributes
+    ----------
+    unpinned : dict of str to str
+        What the system said of each runner that it refused to pin, by the runner's name.
 
     Notes
     -----
     The threads do not keep the interpreter alive. The caller must end them.
     """
 
-    def __init__(self, runners: Sequence[Runner]) -> None:
+    def __init__(self, runners: Sequence[Runner], *, strict: bool = True) -> None:
+        self.unpinned: dict[str, str] = {}
+        self._strict = strict
         self._settled = [Latch() for _ in runners]
         self._go = Latch()
         self._refusals: list[BaseException] = []
@@ -95,7 +105,15 @@ class RunnerThreads:
         try:
             runner.settle()
         except PipelineError as error:
-            self._refusals.append(error)
+            if self._strict:
+                self._refusals.append(error)
+            else:
+                cause = error.__cause__
+                self.unpinned[runner.name] = (
+                    os.strerror(cause.errno)
+                    if isinstance(cause, OSError) and cause.errno is not None
+                    else str(error)
+                )
         settled.set()
         self._go.wait()
         if not self._refusals:
@@ -108,7 +126,8 @@ class RunnerThreads:
         Raises
         ------
         PipelineError
-            A thread could not be pinned, or not be started (`ThreadError`). Then no thread runs.
+            A thread could not be pinned although it must be, or not be started (`ThreadError`).
+            Then no thread runs.
         """
         try:
             for thread in self._threads:

@@ -8,14 +8,16 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from solders.hash import Hash
 from solders.pubkey import Pubkey
 
 from velox.errors import ConfigError, EndpointRefusedError, KeyFileError
 from velox.solana.config import ORDER_TYPES, ChainConfig
 from velox.solana.journal.file import SubmissionJournal
-from velox.solana.net.address import Secret
+from velox.solana.net.address import Address, Secret
 from velox.solana.net.block_engine import TIP_FLOOR_URL, BlockEngineClient
 from velox.solana.net.rpc import RpcClient
 from velox.solana.net.tips import FixedTip, FloorPercentileTip, TipFloorClient, TipPolicy
@@ -35,6 +37,8 @@ __all__ = [
     "inputs_of",
     "journal_path_of",
     "open_submission",
+    "require_local",
+    "require_local_genesis",
     "rpc_of",
     "signer_of",
     "tip_floor_of",
@@ -45,6 +49,14 @@ __all__ = [
 MAX_AUTH_BYTES = 1024
 # A key in base 58 or in hex, or a UUID.
 _KEY = re.compile(r"[0-9A-Za-z]{32,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+#: The public clusters, by their genesis hash.
+PUBLIC_CLUSTERS = MappingProxyType(
+    {
+        "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d": "mainnet",
+        "4uhcVJyU9pJkvQyS88uRDiswHXSCkY3zQawwpjk2NsNY": "testnet",
+        "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG": "devnet",
+    }
+)
 # The longest file name without a folder or a suffix that a message may repeat.
 A_WORD = 16
 
@@ -74,7 +86,11 @@ class Submission:
         Orders that may wait.
     deadline_s : float
         How long closing may wait for transactions in flight, in seconds.
+    on_exit : {"cancel", "leave"}
+        What happens to resting orders at the end.
     payer : Pubkey
+    genesis : Hash
+        It identifies the cluster.
     rpc : str
         The node: scheme, host and port.
     block_engine : str or None
@@ -88,8 +104,10 @@ class Submission:
     capacity: int
     deadline_s: float
     payer: Pubkey
+    genesis: Hash
     rpc: str
     block_engine: str | None = None
+    on_exit: str = "cancel"
     statement: Callable[[], Statement] | None = None
 
 
@@ -119,6 +137,8 @@ def signer_of(config: ChainConfig, carriers: Sequence[Carrier]) -> KeypairSigner
     """Load the key, with the policy that follows from the configuration."""
     policy = SignerPolicy(
         programs=frozenset(each.program for each in carriers),
+        cancels={each.program: each.only_cancels for each in carriers},
+        rents={each.program: each.most_rent for each in carriers},
         max_tip_lamports=config.tip.maximum if config.block_engine is not None else 0,
         max_spend_lamports_per_minute=config.signer.max_spend_lamports_per_minute,
     )
@@ -168,6 +188,43 @@ def tip_floor_of(config: ChainConfig) -> TipFloorClient:
     url = config.tip.floor_url or TIP_FLOOR_URL
     with _naming(config, "tip.floor_url"):
         return TipFloorClient(url, allow_mainnet=config.cluster.allow_mainnet)
+
+
+_FORWARDED = (
+    "recorded or generated flow would be traded there with real funds; accept_forwarded = true "
+    "allows it"
+)
+
+
+def require_local(config: ChainConfig) -> None:
+    """Refuse a configuration with an endpoint on another machine.
+
+    Raises
+    ------
+    ConfigError
+        The message names the endpoint.
+    """
+    engine = config.block_engine
+    for url in (config.cluster.rpc, *(engine.regions if engine is not None else ())):
+        with _naming(config, "cluster.rpc"):
+            address = Address.parse(url)
+        if not address.is_loopback:
+            raise ConfigError(
+                f"{config.path}: {address.label} is not a local cluster: {_FORWARDED}"
+            )
+
+
+def require_local_genesis(config: ChainConfig, genesis: Hash) -> None:
+    """Refuse a public cluster behind an address of this machine.
+
+    Raises
+    ------
+    ConfigError
+        The message names the cluster.
+    """
+    name = PUBLIC_CLUSTERS.get(str(genesis))
+    if name is not None:
+        raise ConfigError(f"{config.path}: cluster.rpc leads to {name}: {_FORWARDED}")
 
 
 def tip_policy_of(config: ChainConfig) -> TipPolicy | None:
@@ -303,6 +360,8 @@ def open_submission(
             capacity=config.queue.capacity,
             deadline_s=config.deadline_s,
             payer=signer.pubkey,
+            genesis=submitter.genesis,
             rpc=rpc.label,
+            on_exit=config.submit.on_exit,
             block_engine=engine.label if engine is not None else None,
         )

@@ -265,6 +265,9 @@ class ChainConfig:
         Whether the orders of all other markets go into memos, which execute nothing.
     journal : str
         The journal's path; empty if the command line gives it.
+    accept_forwarded : bool
+        Whether recorded or generated flow may be sent to anything but a local cluster. Such orders
+        are those of others, or of nobody.
     deadline_s : float
         How long the end of a run waits for transactions in flight, in seconds.
     path : str
@@ -279,12 +282,13 @@ class ChainConfig:
     queue: QueueConfig = field(default_factory=QueueConfig)
     markets: tuple[MarketConfig, ...] = ()
     memo: bool = False
+    accept_forwarded: bool = False
     journal: str = ""
     deadline_s: float = 90.0
     path: str = ""
 
     def __post_init__(self) -> None:
-        check_types(self, {bool: ("memo",), str: ("journal", "path")})
+        check_types(self, {bool: ("memo", "accept_forwarded"), str: ("journal", "path")})
         check_numbers(self, {"deadline_s": (0.0, 1e6)})
         if not self.markets and not self.memo:
             raise ConfigError("market: at least one is needed, or memo = true")
@@ -339,7 +343,7 @@ def load_config(path: str | os.PathLike[str]) -> ChainConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: {error}") from error
     given: dict[str, Any] = {"path": name}
-    known = [*_TABLES, "market", "memo", "journal", "deadline_s"]
+    known = [*_TABLES, "market", "memo", "journal", "deadline_s", "accept_forwarded"]
     for key, value in raw.items():
         _check_key(name, "", key, known)
         if key in _TABLES:

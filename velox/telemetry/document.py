@@ -69,7 +69,7 @@ def document(
         "hlog": hlog,
         **report.to_dict(),
         "histograms": {name: encode_histogram(each) for name, each in report.latency.items()},
-        "config": {} if config is None else _settings_of(config),
+        "config": {} if config is None else config.to_dict(),
         "seconds": list(seconds),
         "hiccups": [each.to_dict() for each in hiccups],
     }
@@ -78,10 +78,6 @@ def document(
     if chain is not None:
         value["ledger"]["chain"] = chain
     return value
-
-
-def _settings_of(config: PipelineConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in PipelineConfig.settings()}
 
 
 def write_document(value: dict[str, Any], file: IO[bytes]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-from collections.abc import Iterator
+import select
+import stat
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -13,6 +17,14 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = ["naming", "replacing", "writing"]
+
+# How long a pipe may be full, and how often a wait for it looks whether to give up.
+PATIENCE_S = 5.0
+LOOK_AGAIN_S = 0.05
+
+
+def _never() -> int:
+    return 0
 
 
 @contextmanager
@@ -32,23 +44,44 @@ class _File(io.FileIO):
 
     A buffered write may fail at a later write, flush or close. So the file object itself adds the
     name.
+
+    A pipe is opened without blocking. A pipe that nobody reads is refused. One that stays full is
+    given up after some seconds, or at the next of the `requests` to stop.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: str, name: str | os.PathLike[str]):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        mode: str,
+        name: str | os.PathLike[str],
+        requests: Callable[[], int],
+    ):
         self._known_as = os.fspath(name)
+        self._requests = requests
         # Whether to remove the file: it is new, and nothing could be written to it.
         self._made = not os.path.lexists(path)
         self._refused = False
         with naming(self._known_as):
-            super().__init__(path, mode)
+            super().__init__(path, mode, opener=_open_at_once)
 
     def write(self, content: ReadableBuffer, /) -> int:
         try:
             with naming(self._known_as):
-                return super().write(content)
+                # None: the pipe is full.
+                while (written := cast("int | None", super().write(content))) is None:
+                    self._wait_for_room()
+                return written
         except OSError:
             self._refused = True
             raise
+
+    def _wait_for_room(self) -> None:
+        look = select.poll()
+        look.register(self, select.POLLOUT)
+        before, end = self._requests(), time.monotonic() + PATIENCE_S
+        while not look.poll(LOOK_AGAIN_S * 1000):
+            if self._requests() > before or time.monotonic() > end:
+                raise OSError(errno.EAGAIN, "the pipe is full, and its reader takes nothing")
 
     def close(self) -> None:
         empty = self._made and self._refused and not self.closed and not self.seek(0, os.SEEK_END)
@@ -59,14 +92,27 @@ class _File(io.FileIO):
                 os.unlink(self.name)
 
 
-def writing(path: str | os.PathLike[str]) -> IO[bytes]:
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file, or a pipe that somebody reads."""
+    try:
+        return os.open(path, flags | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise OSError(errno.ENXIO, "nobody reads this pipe; start its reader first") from None
+        raise
+
+
+def writing(path: str | os.PathLike[str], *, requests: Callable[[], int] = _never) -> IO[bytes]:
     """Open a file to be written from its beginning. Its errors contain its name.
 
-    If the file is new and nothing could be written to it, it is removed again.
+    If the file is new and nothing could be written to it, it is removed again. A pipe must have a
+    reader. If the reader takes nothing for 5 s, the write fails.
 
     Parameters
     ----------
     path : path
+    requests : callable
+        The number of requests to stop so far. A new one ends a wait for the reader of a pipe.
 
     Returns
     -------
@@ -78,24 +124,33 @@ def writing(path: str | os.PathLike[str]) -> IO[bytes]:
     OSError
         The file cannot be created or, later, written; its `filename` is `path`.
     """
-    return _buffered(path, "w", path)
+    return _buffered(path, "w", path, requests)
 
 
-def _buffered(path: str | os.PathLike[str], mode: str, name: str | os.PathLike[str]) -> IO[bytes]:
-    return cast("IO[bytes]", io.BufferedWriter(_File(path, mode, name)))
+def _buffered(
+    path: str | os.PathLike[str],
+    mode: str,
+    name: str | os.PathLike[str],
+    requests: Callable[[], int],
+) -> IO[bytes]:
+    return cast("IO[bytes]", io.BufferedWriter(_File(path, mode, name, requests)))
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(
+    path: str | os.PathLike[str], *, requests: Callable[[], int] = _never
+) -> Iterator[IO[bytes]]:
     """Open a file that takes its name only once it is complete.
 
     Until then it is in the same folder, as ``.NAME.PID.part``. If the block raises, it is removed,
     and the old file at `path` stays unchanged. A path that is not a regular file, such as a pipe or
-    ``/dev/stdout``, is written directly.
+    ``/dev/stdout``, is written directly, as `writing` does it.
 
     Parameters
     ----------
     path : path
+    requests : callable
+        As in `writing`.
 
     Yields
     ------
@@ -119,7 +174,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     # Opened by `path`, since the real path of a descriptor, such as /dev/stdout, may not exist.
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        with _buffered(path, "w", path) as file:
+        with _buffered(path, "w", path, requests) as file:
             yield file
         return
     # A link stays a link, and points to the new file.
@@ -127,7 +182,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     if target.is_dir():
         raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    file = _buffered(part, "x", path)
+    file = _buffered(part, "x", path, requests)
     try:
         with file:
             yield file

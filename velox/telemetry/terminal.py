@@ -195,7 +195,8 @@ def recording_lines(value: Mapping[str, Any]) -> list[str]:
     Examples
     --------
     >>> known = [{"market": 0, "name": "X", "bid": "1.50", "ask": "1.62", "levels": None}]
-    >>> value = {"records": 1234, "skipped": 0, "gaps": 2, "contradictions": 0, "unknown": 5}
+    >>> value = {"records": 1234, "skipped": 0, "gaps": 2, "contradictions": 0, "unknown": 5,
+    ...          "reordered": 0}
     >>> print(*recording_lines({**value, "ignored": {"ping": 3}, "known": known}), sep="\\n")
     <BLANKLINE>
     recording   1,234 records; 0 lines skipped, 2 gaps, 0 contradictions, 5 checks beyond the depth
@@ -207,6 +208,8 @@ def recording_lines(value: Mapping[str, Any]) -> list[str]:
         f"{value['gaps']:,} gaps, {value['contradictions']:,} contradictions, "
         f"{value['unknown']:,} checks beyond the depth"
     )
+    if value["reordered"]:
+        counts += f", {value['reordered']:,} messages reordered"
     ignored = ", ".join(f"{name} {count:,}" for name, count in value["ignored"].items())
     lines = ["", row("recording", counts), row("ignored", ignored or "nothing")]
     for number, market in enumerate(value["known"][:MARKETS_SHOWN]):

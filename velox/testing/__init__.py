@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from velox.testing.chain import Bundle
     from velox.testing.cluster import LocalCluster
     from velox.testing.faults import Fault, FaultPlan, Lie, Strike
+    from velox.testing.statement import MarketHistory, MarketStatement, Trades
     from velox.testing.svm import Execution
     from velox.testing.venue import LocalMarket, MarketPlan
 
@@ -28,8 +29,11 @@ __all__ = [
     "Lie",
     "LocalCluster",
     "LocalMarket",
+    "MarketHistory",
     "MarketPlan",
+    "MarketStatement",
     "Strike",
+    "Trades",
 ]
 
 _HOMES = {
@@ -37,7 +41,10 @@ _HOMES = {
     "Execution": "svm",
     "LocalCluster": "cluster",
     "LocalMarket": "venue",
+    "MarketHistory": "statement",
     "MarketPlan": "venue",
+    "MarketStatement": "statement",
+    "Trades": "statement",
 }
 
 

@@ -41,6 +41,8 @@ __all__ = ["LocalCluster"]
 HOST = "127.0.0.1"
 ENGINE = "/api/v1/"
 PAIRS_TRIED = 64
+# A client may name any region of the block engine. Each has a memory of its own.
+MAX_REGION_LETTERS, MAX_REGIONS = 32, 256
 # Below the ports that Linux gives to clients. A client's old connection in TIME_WAIT keeps its
 # port, and thousands of them leave hardly a free pair.
 PORTS = range(10_000, 32_000, 2)
@@ -310,7 +312,10 @@ class LocalCluster:
         region, engine, path = request.path.partition(ENGINE)
         if not engine:
             return self._rpc.answer(request)
-        return self._engine(region.strip("/")).answer(
+        name = region.removeprefix("/")
+        if name and (not name.isalnum() or len(name) > MAX_REGION_LETTERS):
+            return _not_found()
+        return self._engine(name).answer(
             Request(engine + path, request.query, request.headers, request.body, request.client)
         )
 
@@ -320,15 +325,22 @@ class LocalCluster:
         if request.path == f"{ENGINE}bundles/tip_floor":
             with self._chain.lock:
                 return Reply(body=json.dumps(self._engine("").tip_floor()).encode())
-        return Reply(HTTPStatus.NOT_FOUND, b"Not Found", content_type="text/plain")
+        return _not_found()
 
     def _engine(self, region: str) -> BlockEngineService:
         with self._chain.lock:
             if region not in self._engines:
+                if len(self._engines) >= MAX_REGIONS:
+                    # The oldest one forgets its clients' rates, and nothing else.
+                    del self._engines[next(iter(self._engines))]
                 self._engines[region] = BlockEngineService(
                     self._chain, region, self.clock, self._rate_per_s
                 )
             return self._engines[region]
+
+
+def _not_found() -> Reply:
+    return Reply(HTTPStatus.NOT_FOUND, b"Not Found", content_type="text/plain")
 
 
 def _check_settings(

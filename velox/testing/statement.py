@@ -20,6 +20,7 @@ from velox.solana.venues.manifest.account import (
 from velox.solana.venues.manifest.events import (
     FillLog,
     PlaceOrderLog,
+    TransferLog,
     decode_event,
     events_of,
 )
@@ -231,7 +232,7 @@ def history_of(
             cancelled += _CANCEL.unpack(data)[:2] == (market, own)
             continue
         event = decode_event(data)
-        if event is None or event.market != spec.market:
+        if event is None or isinstance(event, TransferLog) or event.market != spec.market:
             continue
         if isinstance(event, PlaceOrderLog):
             if event.trader == trader:

@@ -80,6 +80,8 @@ def local_submission(
         signer = KeypairSigner.generate(
             SignerPolicy(
                 programs=frozenset([carrier.program]),
+                cancels={carrier.program: carrier.only_cancels},
+                rents={carrier.program: carrier.most_rent},
                 max_tip_lamports=0,
                 max_spend_lamports_per_minute=LOCAL_LAMPORTS,
             )
@@ -104,6 +106,7 @@ def local_submission(
         if on_open is not None:
             on_open(opened)
         capacity = QueueConfig().capacity
+        submit_options = SubmitOptions(**{"poll_ns": slot_ns, **options})
         submitter = Submitter(
             rpc,
             None,
@@ -111,7 +114,7 @@ def local_submission(
             carrier,
             None,
             opened,
-            options=SubmitOptions(**{"poll_ns": slot_ns, **options}),
+            options=submit_options,
             capacity=capacity,
             observer=observer,
             clock=clock,
@@ -122,6 +125,8 @@ def local_submission(
             capacity=capacity,
             deadline_s=LOCAL_DEADLINE_S,
             payer=signer.pubkey,
+            genesis=submitter.genesis,
             rpc=cluster.url,
+            on_exit=submit_options.on_exit,
             statement=statement,
         )

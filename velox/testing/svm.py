@@ -33,6 +33,8 @@ from velox.testing.token_accounts import token_balances_json
 __all__ = ["MAX_ACCOUNT_LOCKS", "SLOTS_PER_EPOCH", "Execution", "Simulation", "Svm", "cut_off"]
 
 MAX_ACCOUNT_LOCKS = 64
+NATIVE_LOADER = Pubkey.from_string("NativeLoader1111111111111111111111111111111")
+ELF_MAGIC = b"\x7fELF"
 # A node keeps less than this of a transaction's log.
 MAX_LOG_BYTES = 10_000
 LOG_CUT_OFF = "Log truncated"
@@ -174,11 +176,17 @@ class Svm:
     def add_program(self, pubkey: Pubkey, source: bytes | Path) -> None:
         """Load a program from the bytes of an ELF file, or from its path."""
         name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+        old = self.account(pubkey)
+        if old is not None and old.owner == NATIVE_LOADER:
+            raise LocalnetError(f"program {pubkey}: is built into the virtual machine")
         try:
             elf = source if isinstance(source, bytes) else read_regular(source)
-            self._svm.add_program(pubkey, elf)
         except OSError as error:
             raise LocalnetError(f"program {pubkey}: {name}: {error.strerror}") from error
+        if elf[: len(ELF_MAGIC)] != ELF_MAGIC:
+            raise LocalnetError(f"program {pubkey}: {name}: is not an ELF file")
+        try:
+            self._svm.add_program(pubkey, elf)
         except Exception as error:
             # solders raises types of its own, each a bare Exception.
             raise LocalnetError(f"program {pubkey}: {name}: {error}") from error

@@ -9,7 +9,7 @@
                    129 close authority option u32 + 32                                  165 bytes
 
 An account of Token-2022 may be longer: byte 165 then says what it is, 1 a mint, 2 a token account,
-and extensions follow.
+and extensions follow; see `velox.testing.token_extensions`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from velox.solana.tx.instructions import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
+from velox.testing.token_extensions import TOKEN_STATES, parse_extensions
 
 __all__ = [
     "TOKEN_ACCOUNT_BYTES",
@@ -37,7 +38,6 @@ __all__ = [
 
 MINT_BYTES, TOKEN_ACCOUNT_BYTES = 82, 165
 _IS_MINT, _IS_TOKEN = 1, 2
-_STATES = ("uninitialized", "initialized", "frozen")
 TOKEN_PROGRAMS = {TOKEN_PROGRAM: "spl-token", TOKEN_2022_PROGRAM: "spl-token-2022"}
 
 
@@ -85,7 +85,7 @@ def read_mint(account: Account | None) -> Mint | None:
 def read_token(account: Account | None) -> TokenAccount | None:
     """Return the token account that an account holds; None if it holds none."""
     data = _data(account, TOKEN_ACCOUNT_BYTES, _IS_TOKEN)
-    if data is None or not 1 <= data[108] < len(_STATES):
+    if data is None or not 1 <= data[108] < len(TOKEN_STATES):
         return None
     native = int.from_bytes(data[109:113], "little") == 1
     return TokenAccount(
@@ -94,7 +94,7 @@ def read_token(account: Account | None) -> TokenAccount | None:
         _u64(data, 64),
         _option(data, 72),
         _u64(data, 121),
-        _STATES[data[108]],
+        TOKEN_STATES[data[108]],
         _u64(data, 113) if native else None,
         _option(data, 129),
     )
@@ -152,6 +152,10 @@ def token_balances_json(keys: Sequence[Pubkey], account_of: AccountOf) -> list[A
 def parse_account(account: Account, account_of: AccountOf) -> dict[str, Any] | None:
     """Return the parsed form of a mint or a token account; None for any other account."""
     info: dict[str, Any]
+    try:
+        extensions = parse_extensions(bytes(account.data))
+    except ValueError:
+        return None
     mint, token = read_mint(account), read_token(account)
     if mint is not None:
         kind = "mint"
@@ -184,6 +188,8 @@ def parse_account(account: Account, account_of: AccountOf) -> dict[str, Any] | N
             info["closeAuthority"] = str(token.close_authority)
     else:
         return None
+    if extensions:
+        info["extensions"] = extensions
     return {
         "program": TOKEN_PROGRAMS[account.owner],
         "parsed": {"info": info, "type": kind},

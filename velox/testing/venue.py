@@ -15,7 +15,11 @@ from solders.transaction import VersionedTransaction
 
 from velox.core.instrument import Instrument
 from velox.errors import LocalnetError, UnrepresentableError
-from velox.solana.tx.instructions import TOKEN_PROGRAM
+from velox.solana.tx.instructions import (
+    SYSTEM_PROGRAM,
+    TOKEN_PROGRAM,
+    associated_token_account,
+)
 from velox.solana.tx.limits import LAMPORTS_PER_SOL
 from velox.solana.venues.manifest.account import MarketAccount, MarketOrder, Seat
 from velox.solana.venues.manifest.instructions import (
@@ -33,9 +37,8 @@ from velox.testing.statement import MarketStatement, history_of, statement_of
 from velox.testing.svm import Execution
 from velox.testing.token_accounts import read_token
 
-__all__ = ["LocalMarket", "MarketPlan", "associated_token_account"]
+__all__ = ["LocalMarket", "MarketPlan"]
 
-ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 #: The lamports of a trader that is admitted without a figure.
 TRADER_LAMPORTS: Final = 1_000 * LAMPORTS_PER_SOL
 
@@ -121,14 +124,6 @@ class MarketPlan:
             tick_size=tick,
             velox_market=instrument.market,
         )
-
-
-def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:
-    """Return the address at which wallets look for an owner's tokens of a mint."""
-    address, _ = Pubkey.find_program_address(
-        [bytes(owner), bytes(TOKEN_PROGRAM), bytes(mint)], ASSOCIATED_TOKEN_PROGRAM
-    )
-    return address
 
 
 class LocalMarket:
@@ -231,7 +226,8 @@ class LocalMarket:
         Raises
         ------
         LocalnetError
-            An amount is negative, or the mint's supply would not fit 64 bits.
+            An amount is negative, or the mint's supply would not fit 64 bits; or the trader is not
+            a wallet, but a program, a mint or the like, which cannot pay fees.
         """
         spec = self.spec
         base = 10 ** (6 + spec.base_decimals) if base_atoms is None else base_atoms
@@ -240,6 +236,11 @@ class LocalMarket:
             if type(amount) is not int or amount < 0:
                 raise LocalnetError(f"atoms = {amount!r}: must be an integer, 0 or more")
         with self._chain.lock:
+            account = self._chain.svm.account(trader)
+            if account is not None and (account.owner != SYSTEM_PROGRAM or account.data):
+                raise LocalnetError(
+                    f"trader {trader}: is not a wallet: {account.owner} owns its account"
+                )
             self._chain.svm.fund(trader, lamports)
             instructions = (
                 [] if trader in self._account().seats() else [claim_seat(trader, self.address)]

@@ -19,7 +19,14 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from velox.solana.net.rpc_types import Account, Blockhash, SignatureStatus, TransactionInfo
+from velox.errors import RpcError
+from velox.solana.net.rpc_types import (
+    Account,
+    Blockhash,
+    SignatureInfo,
+    SignatureStatus,
+    TransactionInfo,
+)
 from velox.solana.venues.manifest.account import MARKET_DISCRIMINANT
 from velox.solana.venues.manifest.events import FILL_EVENT, PLACE_EVENT
 from velox.solana.venues.manifest.instructions import (
@@ -166,6 +173,10 @@ class ModelChain:
 
     def get_transaction(self, signature: Signature, commitment: str) -> TransactionInfo | None:
         return self.infos.get(signature)
+
+    def get_signatures_for_address(self, address: Pubkey, **options: Any) -> list[SignatureInfo]:
+        assert address == self.market
+        raise RpcError("model", "getSignaturesForAddress", -32601, "Method not found")
 
     def get_account_info(
         self, pubkey: Pubkey, commitment: str, *, least_slot: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
 from tests.unit.solana.orders.test_queue import records
@@ -20,6 +22,7 @@ from velox.solana.venues.manifest.instructions import (
     MANIFEST_PROGRAM,
     OrderType,
     decode_batch_update,
+    most_rent,
 )
 from velox.testing import LocalCluster, MarketPlan
 from velox.testing.market import market_program
@@ -66,6 +69,8 @@ def trader_key(cluster: LocalCluster, *, admit: bool = True, **policy: Any) -> K
         SignerPolicy(
             **{
                 "programs": frozenset([MANIFEST_PROGRAM]),
+                "rents": {MANIFEST_PROGRAM: most_rent},
+                "cancels": {MANIFEST_PROGRAM: ManifestCarrier(cluster.market.spec).only_cancels},
                 "max_tip_lamports": 0,
                 "max_spend_lamports_per_minute": 10**12,
                 **policy,
@@ -78,6 +83,34 @@ def trader_key(cluster: LocalCluster, *, admit: bool = True, **policy: Any) -> K
     else:
         cluster.fund(signer.pubkey, 10**12)
     return signer
+
+
+def configured(
+    cluster: LocalCluster, folder: Path, *, tables: str = "", submit: str = "", **changes: Any
+) -> tuple[Path, Keypair]:
+    """Write a configuration for the cluster's market and a new key; return its path and the key."""
+    keypair, spec = Keypair(), cluster.market.spec
+    key = folder / "key.json"
+    key.touch(mode=0o600)
+    key.write_text(json.dumps(list(bytes(keypair))))
+    market = {
+        "market": str(spec.market),
+        "base_mint": str(spec.base_mint),
+        "quote_mint": str(spec.quote_mint),
+        "base_decimals": spec.base_decimals,
+        "quote_decimals": spec.quote_decimals,
+        "lot_atoms": spec.lot_atoms,
+        "tick_size": spec.tick_size,
+        **changes,
+    }
+    rows = [f"{name} = {json.dumps(value)}" for name, value in market.items()]
+    config = folder / "chain.toml"
+    config.write_text(
+        f'journal = "journal"\ndeadline_s = 30\n[cluster]\nrpc = "{cluster.url}"\n'
+        '[signer]\nkey_file = "key.json"\nmax_spend_lamports_per_minute = 1_000_000_000\n'
+        f"[submit]\npoll_ns = 10_000_000\n{submit}\n{tables}\n[[market]]\n" + "\n".join(rows)
+    )
+    return config, keypair
 
 
 class Trader(Harness):

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def test_the_command_of_the_readme_rests_fills_and_cancels_orders(tmp_path: Path
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^.*--submit localnet.*$", readme, re.MULTILINE)
     install, run = line.split(" && ")
-    assert install == ".venv/bin/pip install -q -e '.[solana]'"
+    extra = re.fullmatch(r"\.venv/bin/pip install -q -e '\.\[(\w+)\]'", install)
+    assert extra is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert extra[1] in project["optional-dependencies"]
     words = shlex.split(run)
     assert words[:3] == [".venv/bin/python", "-m", "velox"]
     path = tmp_path / "run.json"
@@ -51,6 +55,7 @@ def test_the_command_of_the_readme_rests_fills_and_cancels_orders(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "synthetic flow, 1,000/s, Poisson" in done.stdout
     chain = chain_of(path)
     assert chain["balanced"]
     assert chain["unknown"] == 0

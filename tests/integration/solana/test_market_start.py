@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from tests.unit.solana.orders.test_queue import ADD, CANCEL, records
@@ -22,7 +20,7 @@ from velox.solana.venues.manifest.carrier import ManifestCarrier
 from velox.testing import LocalCluster
 from velox.testing.market import MARKET_ADDRESS, MarketFault, faulty_program
 
-from .markets import PROGRAMS, REAL, TICK, Trader, batches, market_of, trader_key
+from .markets import PROGRAMS, REAL, TICK, Trader, batches, configured, market_of, trader_key
 from .support import Harness, bundles_of
 
 PRICE = 14_000 * TICK
@@ -189,20 +187,9 @@ def test_the_command_line_ends_with_status_2_before_anything_is_signed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with market_of("box", slots="real", slot_ns=10_000_000) as cluster:
-        keypair, spec = Keypair(), cluster.market.spec
+        config, keypair = configured(cluster, tmp_path, base_decimals=6)
         cluster.market.admit(keypair.pubkey())
-        key = tmp_path / "key.json"
-        key.touch(mode=0o600)
-        key.write_text(json.dumps(list(bytes(keypair))))
         np.save(tmp_path / "bundles.npy", bundles_of(records((ADD, 1, PRICE, 5, 0, 0))))
-        config = tmp_path / "chain.toml"
-        config.write_text(
-            f'journal = "journal"\n[cluster]\nrpc = "{cluster.url}"\n'
-            '[signer]\nkey_file = "key.json"\nmax_spend_lamports_per_minute = 1_000_000\n'
-            f'[[market]]\nmarket = "{spec.market}"\nbase_mint = "{spec.base_mint}"\n'
-            f'quote_mint = "{spec.quote_mint}"\nbase_decimals = 6\nquote_decimals = 6\n'
-            f"lot_atoms = {spec.lot_atoms}\ntick_size = {spec.tick_size}\n"
-        )
         before = len(cluster.executions)
         status = main(["submit", str(tmp_path / "bundles.npy"), "--submit", str(config)])
         assert status == 2

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import refused as refused_with
 from tests.unit.cli.recordings import lobster_pair
 from velox import Instrument, feeds
 from velox.cli import main
 from velox.cli.parser import parsers
 from velox.cli.recordings import reading_options
 from velox.core.flow import MarketFlow
-from velox.errors import ConfigError
+from velox.errors import ConfigError, FeedError
 
 
 def binance(tmp_path: Path, *messages: dict[str, Any], stamp: int = 10**18) -> Path:
@@ -186,12 +187,12 @@ def test_an_option_that_a_format_does_not_take_is_refused(
     ("arguments", "why"),
     [
         (["--tick-size", "0.5"], "argument --tick-size: '0.5': must be an integer"),
-        (["--tick-size", "0"], "tick_size = 0: must be"),
-        (["--price-decimals", "19"], "price_decimals = 19: must be"),
-        (["--lot-size", "x"], "lot_size = 'x': is not a decimal number"),
-        (["--on-gap", "jump"], "on_gap = 'jump': must be one of clear, continue, stop"),
-        (["--time-unit", "h"], "time_unit = 'h': must be one of ns, us, ms, s"),
-        (["--depth-stream", "all"], "depth_stream = 'all': must be one of auto, diff, partial"),
+        (["--tick-size", "0"], "--tick-size 0: must be"),
+        (["--price-decimals", "19"], "--price-decimals 19: must be"),
+        (["--lot-size", "x"], "--lot-size x: is not a decimal number"),
+        (["--on-gap", "jump"], "--on-gap jump: must be one of clear, continue, stop"),
+        (["--time-unit", "h"], "--time-unit h: must be one of ns, us, ms, s"),
+        (["--depth-stream", "all"], "--depth-stream all: must be one of auto, diff, partial"),
         (["--channel", "books"], "--channel: format 'binance' does not take it"),
         (["--market", "X"], "argument --market: 'X': must begin with ID=NAME"),
         (["--market", "0="], "argument --market: '0=': must begin with ID=NAME"),
@@ -284,3 +285,47 @@ def test_crossings_are_counted_in_the_report(
     [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("market ")]
     crossings = "1 crossings" if policy == "count" else "0 crossings, 1 crossed levels removed"
     assert line.endswith(f"; {crossings}")
+
+
+def test_errors_of_readers_name_the_flags_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusal(*arguments: object) -> str:
+        assert main(["replay", "--quiet", *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    two = [{**each, "symbol": None} for each in TWO_MARKETS[:2]]
+    for each in two:
+        del each["symbol"]
+    nameless = binance(tmp_path, *TWO_MARKETS[2:], *two)
+    assert "say whose with --snapshot-symbol" in refusal(nameless)
+    seconds = binance(tmp_path, *TWO_MARKETS, stamp=1_700_000_000)
+    assert "say --time-unit s, or --time-unit ns" in refusal(seconds)
+    whole = binance(tmp_path, *TWO_MARKETS)
+    err = refusal(whole, "--tick-size", 0)
+    assert "--tick-size 0: must be an integer" in err
+    err = refusal(whole, "--depth", 3, "--verify")
+    assert "--depth 3: format 'binance' does not take it" in err
+    assert refusal(whole, "--time-unit", "hours").startswith(
+        "velox: error: --time-unit hours: must be one of"
+    )
+
+
+def test_a_snapshot_that_cannot_be_of_the_symbol_that_was_told_is_refused(tmp_path: Path) -> None:
+    def nameless(bid: str, ask: str, update: int) -> dict[str, Any]:
+        return {"lastUpdateId": update, "bids": [[bid, "1"]], "asks": [[ask, "2"]]}
+
+    diffs = (diff("BTCUSDT", 2, "60000.0"), diff("ETHUSDT", 2, "2500.0"))
+    more = (diff("BTCUSDT", 3, "60000.0"), diff("ETHUSDT", 3, "2500.0"))
+    first = nameless("60000.1", "60000.2", 1)
+    again = nameless("60000.0", "60000.2", 2)
+    path = binance(tmp_path, *diffs, first, again, *more)
+    found = feeds.load(path, symbol="BTCUSDT", snapshot_symbol="BTCUSDT")
+    assert found.skipped == 0
+    other = nameless("2500.1", "2500.2", 2)
+    path = binance(tmp_path, *diffs, first, other, *more)
+    with refused_with(FeedError, line=4, field="lastUpdateId"):
+        feeds.load(path, symbol="BTCUSDT", snapshot_symbol="BTCUSDT")
+    found = feeds.load(path, symbol="BTCUSDT", snapshot_symbol="BTCUSDT", on_error="skip")
+    assert found.skipped == 1
+    assert set(found.transactions["price"].tolist()) <= {0, 600000000, 600001000, 600002000}

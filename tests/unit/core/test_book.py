@@ -13,7 +13,7 @@ from tests.support import refused
 from velox.core.instrument import Instrument
 from velox.core.order_book import DEPTH_DTYPE, ApplyResult, Books, BookTop, OrderBook
 from velox.core.records import TRANSACTION_DTYPE, Flags, Kind, Rejection, Side
-from velox.errors import BookError, RecordError, RejectedError
+from velox.errors import BookError, RecordError, RejectedError, UnknownMarketError
 
 BID, ASK = Side.BID, Side.ASK
 HIGHEST = 2**63 - 1
@@ -353,6 +353,11 @@ def test_books_route_by_market() -> None:
     assert (len(books), 7 in books, 8 in books) == (2, True, False)
     assert [book.name for book in books.values()] == ["a", "own"]
     assert books.get(8) is None
+    for absent in (8, "own", [7]):
+        with refused(UnknownMarketError, field="market", value=absent) as raised:
+            books[absent]  # type: ignore[index]
+        assert isinstance(raised.value, KeyError)
+        assert "there are books of 7, 200" in str(raised.value)
     mixed = np.concatenate([
         records((0, 0, 100, 1), (0, 0, 101, 1), market=7),
         records((0, 0, 101, 2), market=200),

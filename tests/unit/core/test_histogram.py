@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -246,10 +247,33 @@ def test_an_empty_array_records_nothing() -> None:
     assert histogram.count == 0
 
 
-@pytest.mark.parametrize("percentile", [-0.1, 100.1, float("nan")])
-def test_a_percentile_outside_0_to_100_is_refused(percentile: float) -> None:
+@pytest.mark.parametrize(
+    "percentile", [-0.1, 100.1, float("nan"), None, "50", b"50", True, [50], 1j, 10**400]
+)
+def test_a_percentile_outside_0_to_100_is_refused(percentile: Any) -> None:
     with refused(ConfigError, field="percentile"):
         LatencyHistogram().percentile(percentile)
+
+
+@pytest.mark.parametrize("percentiles", [None, 50])
+def test_percentiles_that_are_no_sequence_are_refused(percentiles: Any) -> None:
+    with refused(ConfigError, field="percentiles"):
+        LatencyHistogram().percentiles(percentiles)
+
+
+def test_a_percentile_may_be_any_number() -> None:
+    histogram = histogram_of([10, 20], LAYOUTS[0])
+    assert histogram.percentiles(iter([50, np.float32(50), Fraction(50)])) == [10, 10, 10]
+
+
+@given(recorded=recordings)
+def test_the_usual_figures_are_those_of_percentile(recorded: list[int]) -> None:
+    histogram = histogram_of(recorded, LAYOUTS[0])
+    figures = histogram.to_dict()
+    assert [figures[name] for name in ("p50", "p90", "p99", "p99_9")] == histogram.percentiles(
+        [50, 90, 99, 99.9]
+    )
+    assert figures["max"] == (max(recorded) if recorded else 0)
 
 
 def test_counts_of_another_layout_are_refused() -> None:

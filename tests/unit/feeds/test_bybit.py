@@ -202,6 +202,14 @@ def test_level_1_is_a_check_of_the_deeper_book(tmp_path: Path) -> None:
     )
 
 
+def test_a_level_1_that_is_no_check_is_counted(tmp_path: Path) -> None:
+    nameless = opening(9, depth=1).replace(',"seq":1009', "")
+    messages = [opening(), delta(9, 5, depth=1), nameless, opening(10, depth=1)]
+    recording = load(written(tmp_path / "feed", lines_of(*messages)))
+    assert recording.ignored == {"orderbook.1": 2}
+    assert len(recording) == 4
+
+
 def test_level_1_alone_is_the_book(tmp_path: Path) -> None:
     first = message("snapshot", 5, [["1.5", "4"]], [["1.6", "2"]], depth=1)
     second = message("snapshot", 6, [["1.4", "4"]], [], depth=1)
@@ -256,6 +264,14 @@ def test_what_is_no_book_is_counted_by_name(tmp_path: Path) -> None:
         "kline": 1,
         "unrecognised object": 1,
     }
+
+
+def test_a_message_without_a_time_takes_that_of_the_next(tmp_path: Path) -> None:
+    timeless = opening().replace(f',"ts":{START}', "")
+    lines = lines_of('{"topic":"kline.5.A","ts":"x"}', timeless, delta(8, 4, ts=START + 1))
+    recording = load(written(tmp_path / "feed", lines, stamped=False))
+    assert set(recording.transactions["ingress_ts_ns"].tolist()) == {(START + 1) * 10**6}
+    assert recording.ignored == {"kline": 1}
 
 
 def test_prices_of_any_scale_and_sizes_over_32_bits(tmp_path: Path) -> None:

@@ -22,12 +22,16 @@ from velox.feeds.files import source
 from velox.feeds.files.registry import _formats
 from velox.feeds.files.source import Source
 
-TEXT_FORMATS = ("binance", "bybit", "kraken", "lobster", "okx")
+TEXT_FORMATS = ("binance", "bybit", "coinbase", "hyperliquid", "kraken", "lobster", "okx")
 EXAMPLES = {
     "lobster": b"34200.5,1,17,200,308700,1\n",
     "binance": b'17 {"lastUpdateId":5,"bids":[["1.5","2"]],"asks":[["1.6","1"]]}\n',
     "bybit": b'17 {"topic":"orderbook.50.A","type":"snapshot","ts":1,'
     b'"data":{"s":"A","b":[["1.5","2"]],"a":[["1.6","1"]],"u":5,"seq":6}}\n',
+    "coinbase": b'17 {"channel":"l2_data","sequence_num":0,"events":[{"type":"snapshot",'
+    b'"product_id":"A","updates":[{"side":"bid","price_level":"1.5","new_quantity":"2"}]}]}\n',
+    "hyperliquid": b'17 {"channel":"l2Book","data":{"coin":"A","time":0,"levels":['
+    b'[{"px":"1.5","sz":"2","n":1}],[]]}}\n',
     "kraken": b'17 {"channel":"book","type":"snapshot","data":[{"symbol":"A/B",'
     b'"bids":[{"price":1.5,"qty":2}],"asks":[{"price":1.6,"qty":1}],"checksum":%d}]}\n'
     % zlib.crc32(b"161152"),
@@ -45,7 +49,7 @@ def file_of(tmp_path: Path, content: bytes, name: str = "feed.dat") -> Path:
 def test_an_unknown_format_is_told_which_are_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"'fix': known are {', '.join(formats())}"):
         load(tmp_path, "fix")
-    assert {"binance", "bybit", "kraken", "lobster", "npy", "okx"} <= set(formats())
+    assert {*TEXT_FORMATS, "npy"} <= set(formats())
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,26 @@ def test_the_content_tells_the_format(tmp_path: Path, format: str) -> None:
     for content in (EXAMPLES[format], gzip.compress(EXAMPLES[format])):
         told = load(file_of(tmp_path, content), format)
         assert np.array_equal(load(file_of(tmp_path, content)).transactions, told.transactions)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Older interfaces of venues whose newer ones are read.
+        ['{"connectionID":1,"event":"systemStatus","status":"online","version":"1.8.3"}'],
+        ['1.5: {"channelID":5,"channelName":"trade","event":"subscriptionStatus","pair":"A/B"}'],
+        ['wss://ws.kraken.com <- 1.5: {"event":"subscribe","pair":["A/B"]}', "1.5: [5,{},1,2]"],
+        ['1.5: {"event":"heartbeat"}'],
+        ['{"type":"l2update","product_id":"A-B","changes":[["buy","1.5","2"]]}'],
+        ['https://venue/products -> 1.5: [{"id":"A","base":"B","quote":"C","d":1,"e":2}]'],
+        ['configuration: {"trades":["A","B","C"],"l2_book":["A","B","C","D"]}'],
+    ],
+)
+def test_a_recording_of_no_known_format_is_not_taken_for_one(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    with pytest.raises(FeedError, match="the content does not tell"):
+        load(file_of(tmp_path, "".join(f"{line}\n" for line in lines).encode()))
 
 
 def test_a_line_that_could_be_of_two_formats_leaves_it_to_the_next(tmp_path: Path) -> None:
@@ -220,6 +244,13 @@ def test_a_gzip_cut_short_stops_or_keeps_what_came_before(tmp_path: Path, format
         ],
         "bybit": [
             EXAMPLES["bybit"].replace(b'"u":5', b'"u":%d' % index) for index in range(20_000)
+        ],
+        "coinbase": [
+            EXAMPLES["coinbase"].replace(b'num":0', b'num":%d' % index) for index in range(20_000)
+        ],
+        "hyperliquid": [
+            EXAMPLES["hyperliquid"].replace(b'time":0', b'time":%d' % index)
+            for index in range(20_000)
         ],
         "kraken": [EXAMPLES["kraken"].replace(b"17", b"%d" % index) for index in range(20_000)],
         "okx": [

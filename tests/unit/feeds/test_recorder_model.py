@@ -15,6 +15,9 @@ from velox.runtime.checks import DepthChecks
 
 Event = dict[str, Any]
 
+# From one line to the next. A diff may be late by some 15 lines, or 0.75 s.
+LINE_NS = 50_000_000
+
 
 class Venue:
     """A book that changes at random, with the messages that Binance would send of it."""
@@ -94,10 +97,11 @@ def test_every_check_holds_whatever_was_lost_doubled_or_late(
         path = tmp_path / "recording"
         path.write_text(
             "".join(
-                f"{n} {json.dumps(each, separators=(',', ':'))}\n" for n, each in enumerate(lines)
+                f"{n * LINE_NS} {json.dumps(each, separators=(',', ':'))}\n"
+                for n, each in enumerate(lines)
             )
         )
-        recording = load(path, "binance", depth_stream="diff")
+        recording = load(path, "binance", depth_stream="diff", time_unit="ns")
         gaps += recording.gaps
         assert recording.skipped == 0
         if isinstance(recording.checks, DepthChecks):

@@ -64,6 +64,14 @@ OKX = b"wss://venue <-> 1.5\n" + lines(
     stamp="17.25: ",
 )
 
+TARDIS = (
+    b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+    b"venue,A,1700000000000000,1700000000000001,true,bid,1.5,2\n"
+    b"venue,A,1700000000000000,1700000000000001,true,ask,1.6,1e-3\n"
+    b"venue,A,1700000000000002,1700000000000003,false,bid,1.5,0\n"
+    b"other,B,1700000000000002,1700000000000003,true,bid,1.25,7\n"
+    b"venue,A,1700000000000004,1700000000000005,true,ask,1.75,7\n"
+)
 BYBIT = lines(
     {"success": True, "ret_msg": "", "op": "subscribe"},
     {
@@ -118,7 +126,69 @@ KRAKEN = lines(
     },
     stamp="17000000000 ",
 )
-SESSIONS = {"bybit": BYBIT, "kraken": KRAKEN}
+COINBASE_EVENTS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "l2_data",
+        {
+            "type": "snapshot",
+            "product_id": "A",
+            "updates": [
+                {"side": "bid", "price_level": "1.4", "new_quantity": "1"},
+                {"side": "offer", "price_level": "1.6", "new_quantity": "2"},
+            ],
+        },
+    ),
+    ("heartbeats", {"heartbeat_counter": 5}),
+    (
+        "l2_data",
+        {
+            "type": "update",
+            "product_id": "A",
+            "updates": [{"side": "bid", "price_level": "1.4", "new_quantity": "0"}],
+        },
+    ),
+    (
+        "market_trades",
+        {
+            "type": "update",
+            "trades": [
+                {"product_id": "A", "trade_id": "7", "side": "BUY", "price": "1.6", "size": "1"}
+            ],
+        },
+    ),
+]
+COINBASE = lines(
+    *(
+        {
+            "channel": channel,
+            "timestamp": "2023-02-09T20:32:50.714964855Z",
+            "sequence_num": number,
+            "events": [event],
+        }
+        for number, (channel, event) in enumerate(COINBASE_EVENTS)
+    ),
+    stamp="17000000000 ",
+)
+HYPERLIQUID_LEVELS = [[{"px": "1.4", "sz": "1", "n": 1}], [{"px": "1.6", "sz": "2", "n": 2}]]
+HYPERLIQUID = lines(
+    {
+        "channel": "subscriptionResponse",
+        "data": {"method": "subscribe", "subscription": {"type": "l2Book", "coin": "B"}},
+    },
+    {"channel": "l2Book", "data": {"coin": "A", "time": 17, "levels": HYPERLIQUID_LEVELS}},
+    {"channel": "bbo", "data": {"coin": "A", "time": 17, "bbo": [None, HYPERLIQUID_LEVELS[1][0]]}},
+    {
+        "channel": "trades",
+        "data": [{"coin": "A", "side": "B", "px": "1.6", "sz": "1", "time": 18, "tid": 7}],
+    },
+    stamp="17000000000 ",
+)
+SESSIONS = {
+    "bybit": BYBIT,
+    "coinbase": COINBASE,
+    "hyperliquid": HYPERLIQUID,
+    "kraken": KRAKEN,
+}
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -218,6 +288,17 @@ def test_any_bytes_as_binance(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, on_error: Literal["stop", "skip"]
 ) -> None:
     check([content], "binance", on_error, tmp_path_factory, trades=True)
+
+
+@robust
+@given(mutations(TARDIS), on_errors, st.sampled_from(["clear", "continue"]))
+def test_any_bytes_as_tardis(
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    on_error: Literal["stop", "skip"],
+    on_gap: str,
+) -> None:
+    check([content], "tardis", on_error, tmp_path_factory, on_gap=on_gap)
 
 
 @robust

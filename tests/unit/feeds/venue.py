@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from velox import OrderBook
 from velox.core.records import Flags
 from velox.feeds import Recording
-from velox.runtime.checks import DepthChecks
+from velox.runtime.checks import ChecksumChecks, DepthChecks
 
 Side = dict[Decimal, Decimal]
 Book = tuple[Side, Side]
@@ -140,26 +140,40 @@ def require_equal(recording: Recording, truth: Mapping[tuple[str, int], Book]) -
     return len(found)
 
 
-def failing_checks(recording: Recording) -> int:
-    """How many depth checks disagree with the books of the records."""
+def books_at_checks(recording: Recording) -> Iterator[tuple[int, OrderBook]]:
+    """The index of each check, and the book of its market when it is due."""
     checks = recording.checks
+    assert checks is not None
+    books, begins = {}, dict.fromkeys((each.market for each in recording.instruments), 0)
+    for each in recording.instruments:
+        books[each.market] = OrderBook(
+            tick_size=each.tick_size, market=each.market, lot_size=each.lot_size
+        )
+    for index, (market, position) in enumerate(
+        zip(checks.market.tolist(), checks.position.tolist(), strict=True)
+    ):
+        part = recording.transactions[begins[market] : position]
+        books[market].apply(part[part["market"] == market])
+        begins[market] = position
+        yield index, books[market]
+
+
+def failing_checks(recording: Recording) -> int:
+    """How many checks disagree with the books of the records."""
+    checks = recording.checks
+    if isinstance(checks, ChecksumChecks):
+        return sum(
+            checks.algorithm.of(book) != checks.checksum[index]
+            for index, book in books_at_checks(recording)
+        )
     assert isinstance(checks, DepthChecks)
     failed = 0
-    for index in range(len(checks)):
-        market = int(checks.market[index])
-        own = recording.transactions[: int(checks.position[index])]
-        own = own[own["market"] == market]
-        book = OrderBook(tick_size=recording.instruments[market].tick_size, market=market)
-        book.apply(own)
+    for index, book in books_at_checks(recording):
         best = book.depth(1)
         for side, name in enumerate(("bid", "ask")):
-            quantity = int(checks.quantities[index, side, 0])
-            row = (
-                (int(best[f"{name}_price"][0]), int(best[f"{name}_quantity"][0]))
-                if len(best)
-                else (0, 0)
-            )
-            failed += row[1] != quantity or (
-                quantity > 0 and row[0] != checks.prices[index, side, 0]
-            )
+            expected = int(checks.prices[index, side, 0]), int(checks.quantities[index, side, 0])
+            found = (0, 0)
+            if len(best) and best[f"{name}_quantity"][0]:
+                found = int(best[f"{name}_price"][0]), int(best[f"{name}_quantity"][0])
+            failed += found != (expected if expected[1] else (0, 0))
     return failed

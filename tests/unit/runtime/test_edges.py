@@ -160,6 +160,40 @@ def test_a_child_process_neither_pushes_to_its_parents_pipeline_nor_polls_nor_cl
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("kind", ["TransactionRing", "BundleRing"])
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.CDLL(None).fork"])
+@pytest.mark.parametrize("used", [True, False])
+def test_a_child_process_uses_no_ring_of_its_parent(kind: str, fork: str, used: bool) -> None:
+    program = f"""if True:
+        import ctypes, os, sys
+        import numpy as np
+        import velox
+        items = np.zeros(3, velox.{kind.removesuffix("Ring").upper()}_DTYPE)
+        ring = velox.{kind}(8)
+        if {used}:
+            ring.push(items)
+            ring.pop(1)
+        child = {fork}()
+        if child == 0:
+            refused = 0
+            for use in (lambda: ring.push(items), ring.pop, ring.peek().__enter__, ring.close,
+                        lambda: ring.hand_over("producer")):
+                try:
+                    use()
+                except velox.errors.RingError:
+                    refused += 1
+            own = velox.{kind}(8)
+            os._exit(10 * own.push(items) + refused)
+        _, status = os.waitpid(child, 0)
+        before = len(ring)
+        assert ring.push(items) == 3 and len(ring) == before + 3 and not ring.closed
+        sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 35
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_process_records_into_a_histogram_that_its_parent_was_recording_into() -> None:
     program = """if True:
         import os, sys, threading

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import velox
-from tests.support import assert_adds_up, orders
+from tests.support import assert_adds_up, orders, refused
 from velox import (
     Pipeline,
     PipelineConfig,
@@ -242,7 +242,7 @@ def test_bounds_checks_can_be_turned_off() -> None:
     assert state.tolist() == [0, 9]
     with pytest.raises(StrategyError):
         emitted(numba_strategy(state=state)(beyond), orders(1))
-    with pytest.raises(StrategyError, match="boundscheck = 1"):
+    with refused(StrategyError, code="argument"):
         numba_strategy(state=state, boundscheck=1)(beyond)  # type: ignore[call-overload]
 
 
@@ -264,7 +264,7 @@ def test_a_helper_that_checks_no_bounds_is_refused() -> None:
         out[0].id = harmless(record.price)
         return 1
 
-    with pytest.raises(StrategyError, match=r"test_numba_strategy.py:\d+\) calls .*put, which"):
+    with refused(StrategyError, code="bounds"):
         numba_strategy(calls)
     numba_strategy(calls, boundscheck=False)
     assert len(emitted(numba_strategy(calls_harmless), orders(3))) == 3
@@ -325,7 +325,7 @@ MIXED = [
 
 @pytest.mark.parametrize("function", MIXED, ids=lambda function: function.__name__)
 def test_an_int64_beside_a_uint64_is_refused_where_numba_would_take_floats(function: Any) -> None:
-    with pytest.raises(StrategyError, match=r"test_numba_strategy.py:\d+\).*floating point"):
+    with refused(StrategyError, code="floating"):
         numba_strategy(state=np.zeros(2, np.int64))(function)
 
 
@@ -409,7 +409,7 @@ def test_the_book_is_read_only() -> None:
         return 0
 
     for function in (writes, writes_by_name, helped):
-        with pytest.raises(StrategyError, match="writes to book, which is read-only"):
+        with refused(StrategyError, code="read_only"):
             numba_strategy(function)
 
 
@@ -504,16 +504,17 @@ def a_word(record: Any, book: Any, out: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("function", "why"),
+    ("function", "code", "named"),
     [
-        (no_such_field, "numba cannot compile no_such_field: .*nothing"),
-        (too_few, "too_few: too many positional arguments; a strategy takes record, book, out"),
-        (7, "7 is no function"),
+        (no_such_field, "compile", "no_such_field"),
+        (too_few, "function", "too_few"),
+        (7, "function", "7"),
     ],
 )
-def test_what_cannot_be_compiled_is_refused_by_name(function: Any, why: str) -> None:
-    with pytest.raises(StrategyError, match=why):
+def test_what_cannot_be_compiled_is_refused_by_name(function: Any, code: str, named: str) -> None:
+    with refused(StrategyError, code=code) as caught:
         numba_strategy(function)
+    assert named in caught.value.why
 
 
 def forgets(record: Any, book: Any, out: Any) -> Any:
@@ -527,30 +528,27 @@ def a_fraction(record: Any, book: Any, out: Any) -> Any:
 
 @pytest.mark.parametrize("function", [forgets, a_fraction, a_word])
 def test_a_function_that_may_return_no_number_is_refused(function: Any) -> None:
-    with pytest.raises(StrategyError, match=f"{function.__name__} returns .*: every path of it"):
+    with refused(StrategyError, code="returns"):
         numba_strategy(function)
 
 
 @pytest.mark.parametrize(
-    ("number", "why"),
-    [
-        (-(2**32), "returned -1"),
-        (2**32 + 3, "returned 17 .* more than its room"),
-        (-7, "returned -7"),
-    ],
+    ("number", "returned"),
+    [(-(2**32), -1), (2**32 + 3, 17), (-7, -7)],
 )
-def test_a_number_that_is_none_of_transactions_ends_the_run(number: int, why: str) -> None:
+def test_a_number_that_is_none_of_transactions_ends_the_run(number: int, returned: int) -> None:
     @numba_strategy
     def wrong(record: Any, book: Any, out: Any) -> int:
         return number
 
-    with pytest.raises(StrategyError, match=why):
+    with pytest.raises(StrategyError) as caught:
         emitted(wrong, orders(5))
+    assert caught.value.returned == returned
 
 
 @pytest.mark.parametrize("dtype", [">i8", "V8", np.longdouble])
 def test_state_that_numba_has_no_type_for_is_refused(dtype: Any) -> None:
-    with pytest.raises(StrategyError, match="numba knows no such elements"):
+    with refused(StrategyError, code="elements"):
         numba_strategy(state=np.zeros(1, dtype))(too_few)
 
 
@@ -559,13 +557,13 @@ def test_a_strategy_takes_no_other_memory_than_it_was_made_for() -> None:
     other = np.zeros(4, np.int64)
     assert emitted(Strategy(made, user_data=other), orders(3)).size == 0
     for wrong in (np.zeros(1, np.uint8), np.zeros(0, np.int64), np.zeros((2, 2), np.int64), 5):
-        with pytest.raises(StrategyError, match=r"made for an array of int64 and shape \(4,\)"):
+        with refused(StrategyError, code="memory"):
             Strategy(made, user_data=wrong)
 
 
 @pytest.mark.parametrize("state", [[0], np.array([None]), 5])
 def test_state_that_cannot_be_shared_is_refused(state: Any) -> None:
-    with pytest.raises(StrategyError, match="state must be an array of numbers"):
+    with refused(StrategyError, code="memory"):
         numba_strategy(state=state)(too_few)
 
 
@@ -575,10 +573,10 @@ def test_an_array_of_other_elements_than_were_declared_is_refused() -> None:
         user_data[0] += 1
         return 0
 
-    with pytest.raises(StrategyError, match=r"array of int64, and counts takes it for .*uint8"):
+    with refused(StrategyError, code="elements"):
         Strategy(counts, user_data=np.zeros(1, np.int64))
     Strategy(counts, user_data=np.zeros(8, np.uint8))
-    with pytest.raises(StrategyError, match="holds Python objects"):
+    with refused(StrategyError, code="memory"):
         Strategy(counts, user_data=np.array([None]))
 
 

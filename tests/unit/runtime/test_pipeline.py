@@ -46,6 +46,7 @@ from velox import (
     PushIngress,
     ReplayIngress,
 )
+from velox.config import stage_names
 from velox.core.order_book import Books
 from velox.errors import (
     BookError,
@@ -633,13 +634,14 @@ def test_two_pipelines_do_not_write_one_book() -> None:
     assert book.best_bid_quantity == 11
 
 
-def test_a_thread_that_cannot_be_pinned_is_an_error_with_its_cause(
+def test_a_thread_that_cannot_be_pinned_is_an_error_with_its_cause_if_strict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     imagined = UsableCpus(allowed=(0, 1023), quota=None, count=2, why="imagined")
     monkeypatch.setattr(module, "usable_cpus", lambda: imagined)
     pipeline = Pipeline(
-        PushIngress(), config=config({"orderbook": 0, "bundle": 1023, "output": 1023, "ingress": 0})
+        PushIngress(),
+        config=config({"orderbook": 0, "bundle": 1023, "output": 1023, "ingress": 0}, strict=True),
     )
     if not imagined.can_pin or sys.platform != "linux":
         pytest.skip("threads cannot be pinned here")
@@ -649,6 +651,61 @@ def test_a_thread_that_cannot_be_pinned_is_an_error_with_its_cause(
     assert pipeline.state == "stopped"
     assert not any(thread.name.startswith("velox") for thread in threading.enumerate())
     pipeline.books[0].add(0, 100, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads cannot be pinned here")
+def test_a_thread_that_cannot_be_pinned_runs_unpinned_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = min(os.sched_getaffinity(0))
+    imagined = UsableCpus(allowed=(first, 1023), quota=None, count=2, why="imagined")
+    monkeypatch.setattr(module, "usable_cpus", lambda: imagined)
+    placed = {"orderbook": first, "bundle": 1023, "output": 1023, "ingress": first}
+    pipeline = Pipeline(PoissonIngress(rate=1000, seed=1), config=config(placed, idle="backoff"))
+    assert [each.cpu for each in pipeline.plan.runners] == [first, 1023]
+    report = pipeline.run(0.05)
+    assert report.ledger.balanced
+    assert pipeline.pins_refused
+    assert report.to_dict()["cpus"] == [first, None]
+    [warning] = [each for each in report.warnings if "pinned" in each]
+    assert "velox-bundle cannot be pinned to CPU 1023 (Invalid argument)" in warning
+    assert warning in report.to_dict()["warnings"]
+
+
+def test_without_pins_no_thread_is_pinned_and_nothing_is_warned_of() -> None:
+    pipeline = Pipeline(
+        PoissonIngress(rate=1000, seed=1), config=config("shared", pin=False, idle="backoff")
+    )
+    report = pipeline.run(0.05)
+    assert report.to_dict()["cpus"] == [None]
+    assert not [each for each in report.warnings if "pin" in each]
+    for named in ({"cpus": (0,)}, {"placement": dict.fromkeys(stage_names(1), 0)}):
+        with refused(ConfigError, field="pin", value=False):
+            PipelineConfig(pin=False, **named)  # type: ignore[arg-type]
+
+
+def test_several_threads_may_stop_a_pipeline_at_once() -> None:
+    for _ in range(20):
+        output = PullOutput()
+        pipeline = Pipeline(
+            PoissonIngress(rate=50_000, seed=1), output, config=config("shared", idle="backoff")
+        )
+        pipeline.start()
+        errors: list[BaseException] = []
+
+        def stop(pipeline: Pipeline = pipeline, errors: list[BaseException] = errors) -> None:
+            try:
+                pipeline.stop()
+                assert pipeline.report().ledger.balanced
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=stop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors
 
 
 def test_a_program_that_forgets_to_stop_can_still_end() -> None:

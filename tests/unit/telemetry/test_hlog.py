@@ -117,9 +117,7 @@ def test_raw_counts_put_into_hdrhistogram_encode_to_the_same_payload() -> None:
 def test_a_count_that_hdr_cannot_hold_is_refused() -> None:
     counts = np.zeros(LatencyHistogram().counts().size, np.uint64)
     counts[9] = 2**63
-    with pytest.raises(
-        RecordError, match=r"counts\[9\] = 9223372036854775808: must be below 2\*\*63"
-    ):
+    with refused(RecordError, field="counts", index=9, value=2**63):
         encode_histogram(LatencyHistogram.from_counts(counts))
 
 
@@ -257,7 +255,7 @@ def test_a_tag_that_would_end_its_field_is_refused(tag: str) -> None:
     file = io.BytesIO()
     log = HistogramLog(file, 0.0)
     written = file.getvalue()
-    with pytest.raises(ConfigError, match="must not be empty, nor hold a comma or a space"):
+    with refused(ConfigError, field="tag", value=tag):
         log.write_interval({tag: LatencyHistogram()}, until_s=1.0)
     assert file.getvalue() == written
 
@@ -269,7 +267,7 @@ def test_an_interval_neither_ends_before_it_begins_nor_loses_counts() -> None:
         log.write_interval({"a": histogram_of([5])}, until_s=0.5)
     with refused(ConfigError, field="until_s"):
         log.write_interval({"a": histogram_of([5])}, until_s=float("nan"))
-    with pytest.raises(ConfigError, match="'a': holds less than at the last interval"):
+    with refused(ConfigError, field="tag", value="a"):
         log.write_interval({"a": histogram_of([6])}, until_s=2.0)
-    with pytest.raises(ConfigError, match="'a': holds less than at the last interval"):
+    with refused(ConfigError, field="tag", value="a"):
         log.write_interval({"a": histogram_of([5], LAYOUTS[2])}, until_s=2.0)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from velox.cli import local_cluster as command
 from velox.cli.screen import Screen
 from velox.errors import ConfigError, LocalnetError, VeloxError
 from velox.testing import LocalCluster
+from velox.testing.market import MARKET_ADDRESS
 
 SOMEONE = str(Pubkey.from_bytes(bytes([7]) * 32))
 
@@ -65,6 +67,10 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--program", "x=/p.so"], ConfigError, "program = 'x=/p.so': 'x' is not a public key"),
         (["--program", SOMEONE], ConfigError, "must be PUBKEY=VALUE"),
         (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
+        (["--program", f"{SOMEONE}={__file__}"], LocalnetError, "is not an ELF file"),
+        (["--program", f"{'1' * 32}={__file__}"], LocalnetError, "is built into the virtual"),
+        (["--market", "--trader", str(MARKET_ADDRESS)], LocalnetError, "is not a wallet"),
+        (["--market", "--trader", "1" * 32], LocalnetError, "is not a wallet: NativeLoader"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
         (["--fund", f"{SOMEONE}=much"], ConfigError, "fund = 'much'"),
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
@@ -92,6 +98,13 @@ def test_a_market_is_named_and_its_crowd_trades(capsys: pytest.CaptureFixture[st
     assert f"market        {spec.market}\n" in told
     assert f"base mint     {spec.base_mint}, 9 decimals\n" in told
     assert f"quote mint    {spec.quote_mint}, 6 decimals\n" in told
+    # The table of a configuration is that of the market.
+    table = tomllib.loads(re.search(r"\[\[market\]\]\n(?:    .*\n)+", told)[0])  # type: ignore[index]
+    (market,) = table["market"]
+    assert market.pop("order_type") == "limit"
+    assert {name: str(getattr(spec, name)) for name in market} == {
+        name: str(value) for name, value in market.items()
+    }
     executed = int(re.search(r"(\d+) transactions? executed", told)[1])  # type: ignore[index]
     assert executed >= 3
 

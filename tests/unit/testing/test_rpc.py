@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,8 +37,13 @@ from tests.unit.testing.localnet_support import (
     text_of,
 )
 from velox.testing import LocalCluster
+from velox.testing.chain import Chain
+from velox.testing.faults import FaultInjector
+from velox.testing.rpc.service import RpcService
+from velox.testing.rpc.subscriptions import KINDS
 from velox.testing.server import websocket as websocket_module
 
+ROOT = Path(__file__).parents[3]
 RECEIVER = Pubkey.from_bytes(bytes([7]) * 32)
 LOADER = Pubkey.from_string("BPFLoaderUpgradeab1e11111111111111111111111")
 PROCESSED = {"commitment": "processed"}
@@ -86,6 +93,8 @@ def cluster() -> Iterator[LocalCluster]:
         (b'{"jsonrpc":"2.0","id":1,"method":"sendTransaction","params":["0OIl"]}', -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"sendTransaction","params":[17]}', -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"isBlockhashValid","params":["x"]}', -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"isBlockhashValid","params":["\\ud800"]}', -32602),
+        (b'{"jsonrpc":"2.0","id":true,"method":"getSlot"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"getFeeForMessage","params":["?"]}', -32602),
         (
             b'{"jsonrpc":"2.0","id":1,"method":"getMinimumBalanceForRentExemption",'
@@ -104,31 +113,18 @@ def test_a_request_that_cannot_be_answered_is_refused_with_its_code(
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    # Halves of surrogate pairs, too, which no UTF-8 text can hold.
+    | st.text(st.characters(), max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=6,
 )
-METHODS = [
-    "getAccountInfo",
-    "getBalance",
-    "getBlockHeight",
-    "getEpochInfo",
-    "getFeeForMessage",
-    "getLatestBlockhash",
-    "getMinimumBalanceForRentExemption",
-    "getMultipleAccounts",
-    "getSignatureStatuses",
-    "getTransaction",
-    "isBlockhashValid",
-    "requestAirdrop",
-    "sendTransaction",
-    "simulateBundle",
-    "simulateTransaction",
-    "sendBundle",
-    "getBundleStatuses",
-    "getInflightBundleStatuses",
-    "getTipAccounts",
-]
+ENGINE_METHODS = ["getBundleStatuses", "getInflightBundleStatuses", "getTipAccounts", "sendBundle"]
+SERVED = sorted(RpcService(Chain(FaultInjector(None), 400_000_000, 0)).methods("/"))
+METHODS = [*SERVED, *ENGINE_METHODS]
 SETTINGS = [
     "accounts",
     "commitment",
@@ -155,7 +151,16 @@ def test_whatever_is_asked_is_answered(
     assert answer.status in (200, 400)
     assert answer.json["jsonrpc"] == "2.0"
     if "error" in answer.json:
-        assert answer.error["code"] in (-32601, -32602, -32600, -32016)
+        # Of what a client may ask, nothing is an internal error.
+        assert -32700 <= answer.error["code"] != -32603
+
+
+def test_the_documentation_lists_the_methods_that_are_served() -> None:
+    page = (ROOT / "docs" / "reference" / "local-cluster.md").read_text(encoding="utf-8")
+    section = page.partition("## Methods\n")[2].partition("\n## ")[0]
+    rpc = section.partition("Accounts come as")[0]
+    assert sorted(re.findall(r"`(\w+)`", rpc.partition("|---|---|\n")[2])) == SERVED
+    assert set(re.findall(r"`(\w+)Subscribe`", section)) == set(KINDS)
 
 
 def test_a_batch_is_answered_in_order(shared: LocalCluster) -> None:
@@ -305,6 +310,11 @@ def test_a_simulation_needs_neither_signature_nor_blockhash(cluster: LocalCluste
     assert client.call("simulateTransaction", text_of(blank), both).error["code"] == -32602
     verified = {**BASE64, "sigVerify": True}
     assert client.call("simulateTransaction", text_of(blank), verified).error["code"] == -32003
+    # In a simulation, accounts have no base58.
+    for encoding in ("base58", "binary", "x", ["base64"]):
+        accounts = {"encoding": encoding, "addresses": [str(TOKEN)]}
+        asked = {**settings, "accounts": accounts}
+        assert client.call("simulateTransaction", text_of(blank), asked).error["code"] == -32602
     # And signatures are still verified of what is sent.
     assert client.send(blank).error["code"] == -32003
 

@@ -8,16 +8,20 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 pytest.importorskip("solders", reason="needs pip install -e '.[localnet]'")
 
-from websockets.exceptions import InvalidStatus
+from solders.account import Account
+from solders.pubkey import Pubkey
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.unit.testing.localnet_support import Client
+from tests.unit.testing.localnet_support import Client, Wallet
 from velox.testing import LocalCluster
+from velox.testing import cluster as cluster_module
 from velox.testing.server import http as http_module
 from velox.testing.server import websocket as websocket_module
 
@@ -53,6 +57,40 @@ def test_a_plain_request_is_served(cluster: LocalCluster) -> None:
     answer = exchange(cluster, POST, HOST, JSON, LENGTH, b"\r\n", BODY)
     assert status(answer) == 200
     assert answer.endswith(b'"result":"ok","id":1}')
+
+
+@pytest.mark.parametrize("target", [b"http://localhost:8899/", b"HTTP://127.0.0.1", b"/?a=b?c"])
+def test_a_target_may_be_written_in_other_ways(cluster: LocalCluster, target: bytes) -> None:
+    head = b"POST " + target + b" HTTP/1.1\r\n"
+    answer = exchange(cluster, head, HOST, JSON, LENGTH, b"\r\n", BODY)
+    assert answer.endswith(b'"result":"ok","id":1}')
+
+
+@pytest.mark.parametrize("target", [b"//[", b"/%ff", b"*"])
+def test_a_path_that_serves_nothing_has_an_answer(cluster: LocalCluster, target: bytes) -> None:
+    head = b"POST " + target + b" HTTP/1.1\r\n"
+    answer = exchange(cluster, head, HOST, JSON, LENGTH, b"\r\n", BODY)
+    assert b'"code":-32601' in answer
+
+
+def test_a_content_type_is_read_in_any_case(cluster: LocalCluster) -> None:
+    json_of_another = b"Content-Type: Application/JSON ; charset=utf-8\r\n"
+    answer = exchange(cluster, POST, HOST, json_of_another, LENGTH, b"\r\n", BODY)
+    assert status(answer) == 200
+    answer = exchange(cluster, POST, HOST, b"Content-Type: text/plain\r\n", LENGTH, b"\r\n", BODY)
+    assert status(answer) == 415
+
+
+def test_a_region_of_the_block_engine_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "MAX_REGIONS", 2)
+    with LocalCluster(rate_per_s=None) as made:
+        for region in ("ny", "tokyo", "x" * 32, "ny"):
+            path = f"/{region}/api/v1/getTipAccounts"
+            assert len(Client(made).call("getTipAccounts", path=path).result) == 8
+        for region in ("x" * 33, "a/b", "%6e", "//"):
+            head = b"POST /" + region.encode() + b"/api/v1/bundles HTTP/1.1\r\n"
+            answer = exchange(made, head, HOST, JSON, LENGTH, b"\r\n", BODY)
+            assert status(answer) == 404
 
 
 # Hosts and origins
@@ -158,6 +196,11 @@ def test_a_preflight_of_a_local_page_is_answered(cluster: LocalCluster) -> None:
         (POST + HOST + JSON + b"no colon\r\n" + LENGTH, 400),
         (POST + HOST + JSON + b"Transfer-Encoding: chunked\r\n", 411),
         (POST + HOST + JSON, 411),
+        (b"POST example.com HTTP/1.1\r\n" + HOST + JSON + LENGTH, 400),
+        (b"POST http://[::1 HTTP/1.1\r\n" + HOST + JSON + LENGTH, 400),
+        (b"POST file:///etc HTTP/1.1\r\n" + HOST + JSON + LENGTH, 400),
+        (b"POST http://example.com/ HTTP/1.1\r\n" + HOST + JSON + LENGTH, 421),
+        (b"POST http://localhost@example.com/ HTTP/1.1\r\n" + HOST + JSON + LENGTH, 421),
         (b"POST / HTTP/2.0\r\n" + HOST + JSON + LENGTH, 400),
         (b"POST  / HTTP/1.1\r\n" + HOST + JSON + LENGTH, 400),
         (b"POST / x HTTP/1.1\r\n" + HOST + JSON + LENGTH, 400),
@@ -244,6 +287,52 @@ def test_the_connection_that_is_idle_for_longest_makes_room(
                 each.sendall(whole)
                 assert status(each.recv(65_536)) == 200
             assert first.recv(1) == b""
+
+
+def ask(connection: Any, method: str, *params: Any, identity: Any = 1) -> Any:
+    call = {"jsonrpc": "2.0", "id": identity, "method": method, "params": params}
+    connection.send(json.dumps(call))
+    return json.loads(connection.recv(timeout=30))
+
+
+def test_a_subscription_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket_module, "MAX_SUBSCRIPTIONS", 2)
+    with LocalCluster() as cluster, connect(cluster.ws_url) as client:
+        numbers = [ask(client, "rootSubscribe")["result"] for _ in range(2)]
+        assert "limit reached" in ask(client, "rootSubscribe")["error"]["message"]
+        assert ask(client, "rootUnsubscribe", numbers[0])["result"] is True
+        assert ask(client, "rootSubscribe")["result"] > numbers[1]
+
+
+def test_a_client_that_does_not_read_is_cut_off_by_the_bytes_that_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket_module, "MAX_UNSENT_BYTES", 4 << 20)
+    with LocalCluster() as cluster, connect(cluster.ws_url, max_queue=1) as client:
+        key = Pubkey.from_bytes(bytes([7]) * 32)
+        cluster.set_account(key, Account(10**9, bytes(1 << 20), key))
+        config = {"encoding": "base64", "commitment": "processed"}
+        assert ask(client, "accountSubscribe", str(key), config)["result"]
+        wallet = Wallet(cluster)
+        # What the kernel holds is not counted, and it is less than this.
+        for _ in range(40):
+            Client(cluster).send(wallet.sign(wallet.pay(key, 1)), skipPreflight=True)
+            cluster.tick()
+        with pytest.raises(ConnectionClosed):
+            while True:
+                client.recv(timeout=30)
+
+
+@pytest.mark.parametrize("identity", [True, 1.5, float("nan"), {"a": 1}, [1]])
+def test_a_call_is_identified_by_an_integer_a_string_or_null(
+    cluster: LocalCluster, identity: Any
+) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": identity, "method": "getHealth"}).encode()
+    refused = Client(cluster).post(body)
+    assert refused.error["code"] == -32600
+    with connect(cluster.ws_url) as client:
+        answer = ask(client, "slotSubscribe", identity=identity)
+        assert (answer["error"]["code"], answer["id"]) == (-32600, None)
 
 
 def test_a_subscriber_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,12 @@ from tests.unit.testing.localnet_support import (
     new_mint,
     signed,
 )
+from tests.verify.market.extensions import EXTENSIONS, KEY
+from tests.verify.market.wire import TOKEN_2022
+from tests.verify.market.world import MarketWorld
 from velox.testing import Fault, FaultPlan, LocalCluster
 from velox.testing.encoding import encode_base58, zstd_frame
+from velox.testing.market import MARKET_PROGRAM
 
 RECEIVER = Pubkey.from_bytes(bytes([7]) * 32)
 PROGRAM = Pubkey.from_bytes(bytes([8]) * 32)
@@ -198,6 +202,82 @@ def test_a_mint_is_parsed_and_an_unknown_account_is_base64(
     }
     plain = client.call("getAccountInfo", put(cluster, 30, b"xy"), config).value["data"]
     assert plain == [base64.b64encode(b"xy").decode(), "base64"]
+
+
+AUTHORITY = str(Pubkey.from_bytes(KEY))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_mint", "of_account"),
+    [
+        ("none", None, None),
+        (
+            "transfer fee, the older one",
+            {
+                "extension": "transferFeeConfig",
+                "state": {
+                    "transferFeeConfigAuthority": AUTHORITY,
+                    "withdrawWithheldAuthority": AUTHORITY,
+                    "withheldAmount": 0,
+                    "olderTransferFee": {
+                        "epoch": 0,
+                        "maximumFee": 5_000,
+                        "transferFeeBasisPoints": 250,
+                    },
+                    "newerTransferFee": {
+                        "epoch": 9,
+                        "maximumFee": 1,
+                        "transferFeeBasisPoints": 1,
+                    },
+                },
+            },
+            {"extension": "transferFeeAmount", "state": {"withheldAmount": 0}},
+        ),
+        (
+            "close authority",
+            {"extension": "mintCloseAuthority", "state": {"closeAuthority": AUTHORITY}},
+            None,
+        ),
+        (
+            "accounts are frozen",
+            {"extension": "defaultAccountState", "state": {"accountState": "frozen"}},
+            None,
+        ),
+        (
+            "not transferable",
+            {"extension": "nonTransferable"},
+            {"extension": "nonTransferableAccount"},
+        ),
+        (
+            "transfer hook",
+            {"extension": "transferHook", "state": {"authority": AUTHORITY, "programId": None}},
+            {"extension": "transferHookAccount", "state": {"transferring": False}},
+        ),
+        ("interest", {"extension": "unparseableExtension"}, None),
+        ("unknown", {"extension": "unparseableExtension"}, None),
+        ("cut off", "base64", None),
+    ],
+)
+def test_extensions_of_mints_and_accounts_are_parsed(
+    cluster: LocalCluster, name: str, of_mint: Any, of_account: Any
+) -> None:
+    world = MarketWorld(
+        MARKET_PROGRAM.read_bytes(),
+        traders=1,
+        base_program=TOKEN_2022,
+        extensions=(EXTENSIONS[name], (b"", b"")),
+        deposits=0,
+    )
+    client, config = Client(cluster), {"encoding": "jsonParsed"}
+    for key, expected in ((world.mints[0], of_mint), (world.wallets[0][0], of_account)):
+        cluster.set_account(key, world.svm.get_account(key))
+        data = client.call("getAccountInfo", str(key), config).value["data"]
+        if expected == "base64":
+            assert data[1] == "base64"
+            continue
+        assert data["program"] == "spl-token-2022"
+        found = data["parsed"]["info"].get("extensions")
+        assert (found or [None])[0] == expected
 
 
 # Transactions and blocks

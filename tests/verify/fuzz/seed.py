@@ -31,6 +31,9 @@ WINDOW_ROWS = (
     b"300500,7,300000,10\n300500,7,300200,20\n300500,7,300100,44\n"
     b"300500,7,300100,44\n300500,7,300100,41\n"
 )
+TWO_LEVELS = (
+    b"300500,7,300000,10,9999999999,0,-9999999999,0\n300500,7,300200,20,9999999999,0,300000,10\n"
+)
 ROWS = b"9999999999,0,1000000,5\n" + b"1000100,7,1000000,5\n" + b"1000100,4,1000000,5\n" * 3
 
 
@@ -53,6 +56,43 @@ def binance() -> bytes:
         {"stream": "a@trade", "data": trade},
         ticker,
         depth(6, 9, 4, [["1.5", "3"]], []),
+    )
+
+
+def redundant() -> bytes:
+    """Two connections: a repeated diff, one that comes late, and a gap."""
+    return lines(
+        "17000000000 ",
+        {"lastUpdateId": 4, "bids": [["1.4", "1"]], "asks": [["1.6", "2.5"]], "symbol": "A"},
+        depth(5, 9, 4, [["1.5", "3"]], []),
+        depth(5, 9, 4, [["1.5", "3"]], []),
+        depth(12, 13, 11, [["1.4", "0"]], []),
+        depth(10, 11, 9, [], [["1.6", "0"]]),
+        depth(20, 21, 19, [["1.3", "4"]], []),
+        {"lastUpdateId": 25, "bids": [["1.4", "1"]], "asks": [["1.6", "2.5"]], "symbol": "A"},
+        depth(26, 27, 25, [["1.5", "3"]], []),
+    )
+
+
+def redundant_okx() -> bytes:
+    """The same of OKX, with a trade."""
+    argument = {"channel": "books", "instId": "A"}
+
+    def update(sequence: int, before: int, size: str) -> dict[str, Any]:
+        data = {"bids": [["1.4", size]], "asks": [], "seqId": sequence, "prevSeqId": before}
+        return {"arg": argument, "action": "update", "data": [{**data, "ts": "1700000000000"}]}
+
+    opening = {"bids": [["1.4", "1"]], "asks": [["1.6", "2"]], "seqId": 5, "prevSeqId": -1}
+    trade = {"tradeId": "1", "px": "1.5", "sz": "1", "side": "buy", "ts": "1700000000000"}
+    return lines(
+        "17.25: ",
+        {"arg": argument, "action": "snapshot", "data": [{**opening, "ts": "1700000000000"}]},
+        update(7, 5, "2"),
+        update(7, 5, "2"),
+        update(11, 9, "4"),
+        update(9, 7, "3"),
+        {"arg": {"channel": "trades", "instId": "A"}, "data": [trade]},
+        update(20, 19, "0"),
     )
 
 
@@ -141,6 +181,45 @@ def kraken() -> bytes:
     )
 
 
+def coinbase() -> bytes:
+    def level(side: str, price: str, quantity: str) -> dict[str, str]:
+        return {"side": side, "price_level": price, "new_quantity": quantity}
+
+    both = [level("bid", "1.4", "1"), level("offer", "1.6", "2")]
+    trade = {"product_id": "A", "trade_id": "7", "side": "BUY", "price": "1.6", "size": "1"}
+    events: list[tuple[int, str, dict[str, Any]]] = [
+        (0, "l2_data", {"type": "snapshot", "product_id": "A", "updates": both}),
+        (1, "heartbeats", {"heartbeat_counter": 5}),
+        (2, "l2_data", {"type": "update", "product_id": "A", "updates": both[:1]}),
+        (3, "market_trades", {"type": "update", "trades": [trade]}),
+        (5, "l2_data", {"type": "update", "product_id": "A", "updates": both[1:]}),
+        (0, "l2_data", {"type": "snapshot", "product_id": "A", "updates": both}),
+    ]
+    return lines(
+        "17000000000 ",
+        *(
+            {"channel": channel, "sequence_num": number, "events": [event]}
+            for number, channel, event in events
+        ),
+    )
+
+
+def hyperliquid() -> bytes:
+    level = {"px": "1.4", "sz": "1", "n": 1}
+    trade = {"coin": "A", "side": "B", "px": "1.6", "sz": "1", "time": 1, "tid": 7}
+    subscription = {"type": "l2Book", "coin": "B", "nSigFigs": 5}
+    return lines(
+        "17000000000 ",
+        {"channel": "subscriptionResponse", "data": {"subscription": subscription}},
+        *(
+            {"channel": "l2Book", "data": {"coin": "A", "time": time, "levels": levels}}
+            for time, levels in ((1, [[level], []]), (2, [[], [level]]), (2, [[], [level]]))
+        ),
+        {"channel": "bbo", "data": {"coin": "A", "time": 2, "bbo": [None, level]}},
+        {"channel": "trades", "data": [trade]},
+    )
+
+
 def saved(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -183,19 +262,24 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "messages": b"\0" + MESSAGES,
             "pair": b"\0" + MESSAGES + SEPARATOR + ROWS,
             "pair_skip": b"\1" + MESSAGES + SEPARATOR + ROWS,
+            "two_levels": b"\x10" + WINDOW_MESSAGES[:48] + SEPARATOR + TWO_LEVELS,
             "window": b"\1" + WINDOW_MESSAGES + SEPARATOR + WINDOW_ROWS,
         },
         "binance": {
             "stop": b"\0" + binance(),
             "skip_trades": b"\5" + binance(),
             "pictures": b"\x11" + pictures(),
+            "redundant": b"\0" + redundant(),
         },
         "okx": {
             "stop": b"\0" + okx(),
             "skip_trades": b"\5" + okx(),
+            "redundant": b"\0" + redundant_okx(),
             "books5": b"\1" + books5(),
         },
         "bybit": {"stop": b"\0" + bybit(), "skip_trades": b"\5" + bybit()},
+        "coinbase": {"stop": b"\0" + coinbase(), "skip_trades": b"\5" + coinbase()},
+        "hyperliquid": {"stop": b"\0" + hyperliquid(), "skip_trades": b"\5" + hyperliquid()},
         "kraken": {"stop": b"\0" + kraken(), "skip_trades": b"\5" + kraken()},
         "scan": {
             "usual": b"\5" + usual(),

@@ -24,7 +24,7 @@ from velox import (
     validate,
 )
 from velox.errors import CaptureError, FeedError, RecordError
-from velox.feeds import Recording, load
+from velox.feeds import Recording, formats, load, options_of
 from velox.runtime.capture import HEADER_BYTES
 from velox.runtime.checks import DepthChecks
 from velox.telemetry import decode_histogram, encode_histogram
@@ -193,6 +193,16 @@ def kraken(data: bytes) -> None:
     session_as("kraken", data)
 
 
+def coinbase(data: bytes) -> None:
+    session_as("coinbase", data)
+
+
+def hyperliquid(data: bytes) -> None:
+    chosen = data[0] if data else 0
+    channel = (None, "l2Book", "l2Book fast", "bbo")[chosen >> 4 & 3]
+    read_as("hyperliquid", data, trades=bool(chosen & 4), channel=channel)
+
+
 def session_as(format: str, data: bytes, channels: tuple[str | None, ...] = ()) -> None:
     """Read a recorded session with options that the first byte chooses."""
     chosen = data[0] if data else 0
@@ -307,6 +317,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "binance": binance,
     "okx": okx,
     "bybit": bybit,
+    "coinbase": coinbase,
+    "hyperliquid": hyperliquid,
     "kraken": kraken,
     "scan": scan,
     "npy": npy,
@@ -314,3 +326,29 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "capture": capture,
     "histogram": histogram,
 }
+
+
+def of_format(format: str) -> Callable[[bytes], None]:
+    """The target of a reader that has none of its own: its options are drawn from the input."""
+    options = [name for name in options_of(format) if name in OPTIONS]
+
+    def target(data: bytes) -> None:
+        chosen = int.from_bytes(data[:1] * 4, "little") >> 2
+        given: dict[str, Any] = {}
+        for name in options:
+            chosen, index = divmod(chosen, len(OPTIONS[name]))
+            given[name] = OPTIONS[name][index]
+        read_as(format, data, **given)
+
+    return target
+
+
+# Values of the options that readers share.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "trades": (False, True),
+    "on_gap": ("clear", "continue"),
+    "careful": (False, True),
+    "symbol": (None, None, "A"),
+}
+# Each reader is fuzzed, also one that is added later; see test_fuzz.py for its seeds.
+TARGETS |= {each: of_format(each) for each in formats() if each not in TARGETS}

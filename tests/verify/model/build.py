@@ -46,6 +46,7 @@ PRODUCT = (
     "velox.runtime.verify",
     "velox.runtime.book_stage",
     "velox.runtime.bundle_stage",
+    "velox.runtime.bell",
 )
 RUNTIME = ("memory.c", "search.c", "interface.c")
 WRAPPED = ("memcpy", "memmove", "memset", "sched_yield", "posix_memalign", "free")

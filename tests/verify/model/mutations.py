@@ -29,6 +29,7 @@ BOOK = "velox/core/shared_book"
 RISK = "velox/core/risk.pxd"
 KILL = "velox/core/kill.pxd"
 ORDER_BOOK = "velox/core/book.pyx"
+BELL = "velox/runtime/bell.pxd"
 
 MUTANTS = [
     Mutant(
@@ -411,5 +412,28 @@ MUTANTS = [
         "    if unlikely(quantity[0] > most):\n"
         "        return STATUS_UNDERFLOW if taken else STATUS_OVERFLOW\n", "",
         ("shared_book",),
+    ),
+    Mutant(
+        "the bell is armed before the descriptor is lowered", BELL,
+        "    descriptor_lower(self.readable)\n",
+        "    bell_arm(self)\n    descriptor_lower(self.readable)\n", ("bell",),
+    ),
+    Mutant(
+        "the last ring is taken back", BELL,
+        "        descriptor_raise(self.raised)\n    else:\n", "        pass\n    else:\n",
+        ("bell",),
+    ),
+    Mutant(
+        "the last ring is only for an armed bell", BELL,
+        "    if load_relaxed(&self.ring.closed):\n        descriptor_raise(self.raised)\n"
+        "        self.stage.finished",
+        "    if load_relaxed(&self.ring.closed):\n        self.stage.finished", ("bell",),
+    ),
+    Mutant(
+        "the descriptor is lowered while bundles are there", BELL,
+        "    if load_acquire(&self.armed) or (\n"
+        "            load_relaxed(&self.ring.head) != load_relaxed(&self.ring.tail)):\n"
+        "        return\n",
+        "    if load_acquire(&self.armed):\n        return\n", ("bell",),
     ),
 ]  # fmt: skip

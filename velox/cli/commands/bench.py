@@ -32,7 +32,7 @@ def add_bench(benchmarks: argparse.ArgumentParser) -> None:
 
 def _bench(options: argparse.Namespace, signals: Signals) -> int:
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with signals.immediate(), json_file(options.json) as file:
+    with signals.immediate(), json_file(options.json, signals) as file:
         machine, results = describe_machine(), {}
         measured = bench.run(options.names or None)
         screen.say(f"velox {velox.__version__}, {machine}", "", terminal.benchmark_heading())

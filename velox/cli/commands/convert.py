@@ -26,15 +26,16 @@ def add_convert(convert: argparse.ArgumentParser) -> None:
         required=True,
         type=path,
         metavar="PATH",
-        help="the .npy file to write; its markets and the venue's times are written beside it",
+        help="the .npy file to write; its markets and the venue's times are written beside it. "
+        "Or the .npz file, for hftbacktest",
     )
     add_reading_options(convert.add_argument_group("how it is read"))
     convert.set_defaults(command=_convert)
 
 
 def _convert(options: argparse.Namespace, signals: Signals) -> int:
-    if not options.output.endswith(".npy"):
-        raise ConfigError(f"output = {options.output!r}: must end with .npy")
+    if not options.output.endswith((".npy", ".npz")):
+        raise ConfigError(f"output = {options.output!r}: must end with .npy or .npz")
     recording, format = loaded(options, signals)
     refuse_sharing(
         [("the output", each) for each in feeds.written_by_save(options.output)],

@@ -38,7 +38,7 @@ def _diff(options: argparse.Namespace, signals: Signals) -> int:
         raise ConfigError("must be pairs: BEFORE AFTER …", field="runs", value=len(options.runs))
     refuse_sharing([("json", options.json)], [(each, each) for each in options.runs])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with signals.immediate(), json_file(options.json) as file:
+    with signals.immediate(), json_file(options.json, signals) as file:
         runs = [load_run(each) for each in options.runs]
         before, after = runs[::2], runs[1::2]
         differences, settings = compare(before, after), settings_that_differ(before, after)

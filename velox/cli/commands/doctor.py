@@ -48,7 +48,7 @@ def _doctor(options: argparse.Namespace, signals: Signals) -> int:
     config = configuration(options)
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
     machine = describe_machine()
-    with signals.immediate(), json_file(options.json) as file:
+    with signals.immediate(), json_file(options.json, signals) as file:
         screen.say(*terminal.doctor_opening(version=velox.__version__, machine=machine), "")
         findings = examine(config, measure=lambda: measure_hiccups(duration=options.duration))
         screen.say(*terminal.finding_lines(findings))

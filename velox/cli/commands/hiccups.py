@@ -45,7 +45,11 @@ def add_hiccups(hiccups: argparse.ArgumentParser) -> None:
 def _hiccups(options: argparse.Namespace, signals: Signals) -> int:
     refuse_sharing([("json", options.json), ("hlog", options.hlog)])
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout)
-    with signals.immediate(), json_file(options.json) as file, histogram_log(options.hlog) as log:
+    with (
+        signals.immediate(),
+        json_file(options.json, signals) as file,
+        histogram_log(options.hlog, signals) as log,
+    ):
         machine, clock = describe_machine(), Clock()
         screen.say(
             *terminal.hiccup_opening(

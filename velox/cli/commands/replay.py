@@ -46,7 +46,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
         help="most levels on each side that --verify compares (default: 10)",
     )
     add_reading_options(replay.add_argument_group("how it is read"))
-    add_pipeline_options(replay, duration=None)
+    add_pipeline_options(replay, replays=True, until="until the recording ends")
     replay.set_defaults(command=_replay)
 
 
@@ -58,8 +58,8 @@ def _replay(options: argparse.Namespace, signals: Signals) -> int:
     if options.verify and not recording.checks and not recording.unknown:
         raise ConfigError(
             f"--verify: {options.paths[0]} holds nothing to compare a book with; it needs "
-            "LOBSTER's orderbook file, Binance's bookTicker, the checksums of OKX or Kraken, or "
-            "Bybit's orderbook.1 beside a deeper topic"
+            "LOBSTER's orderbook file, Binance's bookTicker, the checksums of OKX or Kraken, "
+            "Bybit's orderbook.1 beside a deeper topic, or Hyperliquid's bbo beside l2Book"
         )
     tell(recording)
     instruments = recording.instruments

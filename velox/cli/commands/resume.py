@@ -26,7 +26,7 @@ def add_resume(resume: argparse.ArgumentParser) -> None:
 
 
 def _resume(options: argparse.Namespace, signals: Signals) -> int:
-    to = destination(options.config, options.journal)
+    to = destination(options.config, options.journal, options.reports)
     with needs_solana():
         from velox.cli.submission import resume  # noqa: PLC0415 - loads slowly
 

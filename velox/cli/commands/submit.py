@@ -46,7 +46,7 @@ def add_submit(submit: argparse.ArgumentParser) -> None:
 
 def _submit(options: argparse.Namespace, signals: Signals) -> int:
     refuse_other_scales(markets_of_capture(options.path) or (), field="submit")
-    to = destination(options.submit, options.journal)
+    to = destination(options.submit, options.journal, options.reports, forwards=True)
     with needs_solana():
         from velox.cli.submission import submit  # noqa: PLC0415 - loads slowly
 

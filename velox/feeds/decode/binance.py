@@ -17,16 +17,23 @@ spot     ``u <= last``       ``U <= last + 1``     ``U <= last + 1``
 For futures Binance says ``U <= last`` of the first diff. Ids between `pu` and `U` belong to no
 event of the symbol, so a snapshot with such an id is complete too. A diff that overlaps the one
 before sets absolute quantities as of its own `u`, so it may be applied.
+
+A recording may hold what two connections received. Its diffs repeat, and if one connection loses a
+diff, the other may bring it after the next ones. So once a symbol's diff was repeated, a diff that
+does not continue the book is held: for a second at most, until those before it have come. Only then
+is it a gap.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -62,6 +69,11 @@ SNAPSHOT_LEAD_NS = 60_000_000_000
 WAITING_LIMIT = 16_384
 # The most snapshots without a name that wait for the first diff, which names its symbol.
 NAMELESS_LIMIT = 64
+# How long a diff that came too early may wait for the diffs before it, and how many may wait.
+REORDER_NS = 1_000_000_000
+REORDER_LIMIT = 1024
+# How many of the diffs that wait for a snapshot are looked through for a repeated one.
+REPEAT_DISTANCE = 64
 # Partial depth has at most this many levels a side.
 PARTIAL_LEVELS = 20
 
@@ -113,6 +125,17 @@ class _Snapshot(NamedTuple):
         return diff.is_before(self.last) or diff.joins(self.last)
 
 
+def _extent(snapshot: _Snapshot) -> tuple[Fraction, Fraction] | None:
+    """The lowest and the highest price of a snapshot; None if it is empty."""
+    prices = [
+        Fraction(price, 10**side.price_places)
+        for side in (snapshot.bids, snapshot.asks)
+        for price in (min(side.prices, default=None), max(side.prices, default=None))
+        if price is not None
+    ]
+    return (min(prices), max(prices)) if prices else None
+
+
 class _Nameless(NamedTuple):
     origin: Origin
     time: int | None
@@ -142,6 +165,11 @@ class SymbolState:
     opened_by: _Snapshot | None = None
     event_time: int = 0
     waiting: list[_Diff] = field(default_factory=list)
+    # Whether a diff was repeated: several connections were recorded.
+    redundant: bool = False
+    # Diffs that came too early, by their ids, and when the first of them came.
+    held: list[_Diff] = field(default_factory=list)
+    held_since: int = 0
     # A snapshot that was not needed when it came. It may bridge a later gap.
     spare: _Snapshot | None = None
     has_diffs: bool = False  # a message that is a diff for certain, or taken for one
@@ -194,6 +222,8 @@ class BinanceSession:
         How many messages were ignored, by the name of the event or the reason.
     gaps : int
         Gaps in the ids that no snapshot bridged.
+    reordered : int
+        Diffs that came after diffs that they precede, and were applied in their place.
     symbols : dict
         By name: `SymbolState`.
 
@@ -232,6 +262,7 @@ class BinanceSession:
         self.default_name = default_name
         self.ignored: Counter[str] = Counter()
         self.gaps = 0
+        self.reordered = 0
         self.symbols: dict[str, SymbolState] = {}
         # The time of the newest message that had one.
         self.time: int | None = None
@@ -240,6 +271,8 @@ class BinanceSession:
         # Snapshots without a name: those that wait, and the first that was used, with its symbol.
         self._nameless: list[_Nameless] = []
         self._assumed: tuple[str, Origin] | None = None
+        # The lowest and the highest price of the last snapshot that `snapshot_symbol` has named.
+        self._told_extent: tuple[Fraction, Fraction] | None = None
         # A depthUpdate without its stream's name may be a whole picture. The scanner cannot
         # distinguish these.
         self._scanner = (
@@ -572,6 +605,9 @@ class BinanceSession:
                 self._open(symbol, spare, diff.time)
                 self._advance(symbol, diff)
                 return
+            repeated = ((each.first, each.final) for each in symbol.waiting[-REPEAT_DISTANCE:])
+            if (diff.first, diff.final) in repeated:
+                symbol.redundant = True
             symbol.waiting.append(diff)
             if len(symbol.waiting) > WAITING_LIMIT:
                 del symbol.waiting[0]
@@ -581,13 +617,54 @@ class BinanceSession:
                 self._lose(symbol, diff, last)
             else:
                 self.ignored["depthUpdate known already"] += 1
+                symbol.redundant = symbol.redundant or not symbol.at_snapshot
         elif diff.reaches(last):
             self._apply(symbol, diff)
+            if symbol.held:
+                self.reordered += 1
+                self._continue_held(symbol)
         elif symbol.spare is not None and symbol.spare.bridges(diff):
             self._open(symbol, symbol.spare, diff.time)
             self._advance(symbol, diff)
+        elif symbol.redundant and self.on_gap != "stop":
+            self._hold(symbol, diff)
         else:
             self._lose(symbol, diff, last)
+
+    def _hold(self, symbol: SymbolState, diff: _Diff) -> None:
+        """Keep a diff until those before it have come, or for as long as that is likely."""
+        held = symbol.held
+        if not held:
+            symbol.held_since = diff.time
+        place = bisect_left(held, diff.final, key=lambda each: each.final)
+        if place < len(held) and held[place].final == diff.final:
+            self.ignored["depthUpdate known already"] += 1
+        else:
+            held.insert(place, diff)
+        if len(held) > REORDER_LIMIT or diff.time > symbol.held_since + REORDER_NS:
+            self._give_up(symbol, diff.time)
+
+    def _continue_held(self, symbol: SymbolState) -> None:
+        """Apply the diffs that were held, as far as they now continue the book."""
+        now = self._now()
+        while symbol.held and symbol.last is not None:
+            if not symbol.held[0].reaches(symbol.last):
+                # Those after it may still come in time.
+                symbol.held_since = now
+                return
+            diff = symbol.held.pop(0)
+            if diff.final > symbol.last:
+                self._apply(symbol, diff._replace(time=max(diff.time, now)))
+
+    def _give_up(self, symbol: SymbolState, time: int) -> None:
+        """What is missing before the diffs that were held does not come any more: a gap."""
+        held, symbol.held = symbol.held, []
+        last = symbol.last
+        if last is None or not held:
+            return
+        self._lose(symbol, held[0]._replace(time=max(held[0].time, time)), last)
+        for diff in held[1:]:
+            self._advance(symbol, diff._replace(time=max(diff.time, time)))
 
     @staticmethod
     def _restarted(symbol: SymbolState, diff: _Diff) -> bool:
@@ -617,6 +694,9 @@ class BinanceSession:
         symbol.spare = None
         symbol.lost = False
         symbol.event_time = 0
+        held, symbol.held = symbol.held, []
+        for diff in held:
+            self._advance(symbol, diff._replace(time=max(diff.time, time)))
 
     def _lose(self, symbol: SymbolState, diff: _Diff, last: int) -> None:
         """Handle a gap: the diff does not continue the book, so the book is no longer correct."""
@@ -644,6 +724,7 @@ class BinanceSession:
         symbol.opened_by = None
         symbol.spare = None
         symbol.waiting = []
+        symbol.held = []
 
     def _picture(
         self,
@@ -765,7 +846,24 @@ class BinanceSession:
             _venue_time(each.message),
         )
         require_uncrossed(symbol.market, snapshot.bids, snapshot.asks, "bids")
+        if self.snapshot_symbol is not None and "symbol" not in each.message:
+            self._require_same_symbol(symbol, snapshot)
         self._place(symbol, snapshot)
+
+    def _require_same_symbol(self, symbol: SymbolState, snapshot: _Snapshot) -> None:
+        """Refuse a snapshot without a name that cannot be of the symbol of the one before."""
+        extent = _extent(snapshot)
+        before, self._told_extent = self._told_extent, extent or self._told_extent
+        if before is None or extent is None or len(self._with_depth) < 2:
+            return
+        if extent[0] > before[1] or extent[1] < before[0]:
+            self._told_extent = before
+            raise MalformedError(
+                f"the snapshot names no symbol, and its prices do not meet those of "
+                f"{symbol.market.name}'s snapshot before it: snapshot_symbol says whose all of "
+                "them are, so leave this one out",
+                "lastUpdateId",
+            )
 
     def _only_candidate(self, each: _Nameless) -> str | None:
         """Return the only symbol that can own a snapshot without a name; None if it must wait."""
@@ -792,6 +890,8 @@ class BinanceSession:
         last = symbol.last
         if last is None:
             waiting = [diff for diff in symbol.waiting if not diff.is_before(snapshot.last)]
+            if symbol.redundant:
+                waiting.sort(key=lambda diff: diff.final)
             if waiting and not waiting[0].joins(snapshot.last):
                 self.ignored["stale snapshot"] += 1
                 return
@@ -814,6 +914,8 @@ class BinanceSession:
             self.ignored["snapshot not needed"] += 1
             if symbol.spare is None or snapshot.last >= symbol.spare.last:
                 symbol.spare = snapshot
+            if symbol.held and symbol.spare.bridges(symbol.held[0]):
+                self._open(symbol, symbol.spare, snapshot.time)
 
     # Prints and tickers
 
@@ -894,6 +996,8 @@ class BinanceSession:
             self.ignored["trade"] += self._scanner.trades_ignored
         for symbol in self.symbols.values():
             self._require_certain(symbol)
+            if not cut:
+                self._give_up(symbol, self._now())
         if cut:
             return
         self._name_the_rest()

@@ -60,7 +60,9 @@ class BybitSession(BookSession):
     """
 
     def _time_of(self, message: dict[str, Any]) -> int | None:
-        return epoch_ns(integer(message, "ts"), "ts") if "topic" in message else None
+        topic = message.get("topic")
+        is_read = type(topic) is str and topic.startswith(("orderbook.", "publicTrade."))
+        return epoch_ns(integer(message, "ts"), "ts") if is_read and "ts" in message else None
 
     def _message(self, message: dict[str, Any], origin: Hashable) -> None:
         if "topic" not in message:
@@ -90,13 +92,13 @@ class BybitSession(BookSession):
         if "cts" in message:
             self.venue_time = epoch_ns(integer(message, "cts"), "cts")
         found = _book_message(book, depth, name, message)
-        if depth == 1 and self.channel != channel:
-            if found.opens and found.sequence is not None:
-                self._ticker(book, found.sequence, found.bids, found.asks)
-            if not is_read or book.rank < found.rank:
-                return
-        if book.rank < found.rank or (found.rank < book.rank and not found.opens and book.opened):
-            self.ignored[channel] += 1  # another topic is read
+        ticker = found.sequence if depth == 1 and self.channel != channel and found.opens else None
+        if ticker is not None:
+            self._ticker(book, ticker, found.bids, found.asks)
+        is_fuller_later = found.rank < book.rank and not found.opens and book.opened
+        if not is_read or book.rank < found.rank or is_fuller_later:
+            if ticker is None:
+                self.ignored[channel] += 1  # another topic is read
             return
         applied = self._open(book, found) if found.opens else self._update(book, found, origin)
         if applied:

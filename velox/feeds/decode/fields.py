@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from velox.core.integers import INT64_MAX, UINT64_MAX
-from velox.core.units import NS_PER_MS
+from velox.core.units import NS_PER_MS, NS_PER_S
 from velox.feeds.decode.malformed import MalformedError, shown
 
 __all__ = [
@@ -177,9 +177,9 @@ def rfc3339(message: dict[str, Any], field: str) -> int:
     except ValueError:
         raise MalformedError(f"{shown(text)} is not a time in UTC", field) from None
     seconds = (whole - _EPOCH) // _SECOND
-    if not 0 <= seconds < TIME_LIMIT // 10**9:
+    if not 0 <= seconds < TIME_LIMIT // NS_PER_S:
         raise MalformedError(f"{shown(text)} does not fit 63 bits of ns", field)
-    return seconds * 10**9 + int((match[2] or "")[:9].ljust(9, "0"))
+    return seconds * NS_PER_S + int((match[2] or "")[:9].ljust(9, "0"))
 
 
 def nanoseconds(seconds: bytes, field: str) -> int:

@@ -55,6 +55,8 @@ class _Symbol:
         The decimals of the symbol, as far as its numbers have shown them.
     told : bool
         Whether Kraken's list of instruments said so.
+    depth_known : bool
+        Whether it is certain how many levels were subscribed to.
     matched : bool
         Whether the newest checksum was that of the book.
     trade_places : tuple of int
@@ -65,6 +67,7 @@ class _Symbol:
     price_places: int = 0
     size_places: int = 0
     told: bool = False
+    depth_known: bool = False
     matched: bool = True
     trade_places: tuple[int, int] = (0, 0)
 
@@ -269,7 +272,8 @@ class KrakenSession(BookSession):
             book.recent = Recent()
         size = max(len(picture.bids.prices), len(picture.asks.prices))
         depth = self.depth or self._depths.get(book.market.name) or 0
-        if depth < size:
+        symbol.depth_known = 0 < depth >= size or size in DEPTHS
+        if depth < size or not depth:
             depth = next((each for each in DEPTHS if each >= size), size)
         symbol.ladder = Ladder(book.market, depth)
         symbol.ladder.update(Side.BID, picture.bids)
@@ -295,8 +299,23 @@ class KrakenSession(BookSession):
         if not self._may_update(book, origin):
             return False
         assert symbol.ladder is not None
+        counts = len(picture.bids.prices), len(picture.asks.prices)
         bids = symbol.ladder.update(Side.BID, picture.bids)
         asks = symbol.ladder.update(Side.ASK, picture.asks)
+        if (len(bids.prices), len(asks.prices)) != counts and not symbol.depth_known:
+            # A level beyond the assumed depth would be lost.
+            self.report(
+                MalformedError(
+                    f"{book.market.name} grows beyond {symbol.ladder.depth} levels, and its "
+                    "snapshot has fewer, so the subscribed depth is unclear; say which with "
+                    "book_depth",
+                    "bids",
+                ),
+                origin,
+                fatal=True,
+            )
+            self._clear(book)
+            return False
         did_match = symbol.matched
         symbol.matched = self._matches(symbol, book.market, picture.checksum)
         if did_match and not symbol.matched:
@@ -365,17 +384,16 @@ def _needed(text: str) -> int:
 def _checksum(symbol: _Symbol, market: Market) -> int:
     """The checksum of a symbol's book, by its decimals."""
     assert symbol.ladder is not None
+    price_factor, price_divisor = _conversion(market.prices.places, symbol.price_places)
+    size_factor, size_divisor = _conversion(market.sizes.places, symbol.size_places)
     digits = [
-        _digits(price, market.prices.places, symbol.price_places)
-        + _digits(size, market.sizes.places, symbol.size_places)
+        f"{price * price_factor // price_divisor}{size * size_factor // size_divisor}"
         for side in (Side.ASK, Side.BID)
         for price, size in symbol.ladder.best(side, COVERED)
     ]
     return zlib.crc32("".join(digits).encode())
 
 
-def _digits(units: int, places: int, written: int) -> str:
-    """A number of ten to the minus `places`, as digits with the given decimals."""
-    if written >= places:
-        return str(units * int(10 ** (written - places)))
-    return str(units // int(10 ** (places - written)))
+def _conversion(places: int, written: int) -> tuple[int, int]:
+    """Factor and divisor from units of ten to the minus `places` to the decimals `written`."""
+    return int(10 ** max(0, written - places)), int(10 ** max(0, places - written))

@@ -46,7 +46,8 @@ _MESSAGE_FIELDS = ("time", "type", "order id", "size", "price", "direction")
 
 _INTEGER = re.compile(rb"-?[0-9]{1,20}")
 _INTEGERS = re.compile(rb"-?[0-9]{1,20}(?:,-?[0-9]{1,20})*")
-_HEADER = re.compile(rb'\s*"?[A-Za-z][^,0-9][^,]*(?:,\s*"?[A-Za-z][^,]*){3,}')
+# No JSON and no address has such columns.
+_HEADER = re.compile(rb'\s*"?[A-Za-z][^,0-9:{}[\]][^,:{}[\]]*(?:,\s*"?[A-Za-z][^,:{}[\]]*){3,}')
 
 # A transaction's fields, in their order.
 Record = tuple[int, int, int, int, int, int, int, int]

@@ -3,6 +3,10 @@
 Updates chain by ``prevSeqId == seqId`` of the message before. A maintenance may reset `seqId` to a
 lower value while `prevSeqId` still chains. So only an id that was seen recently counts as a
 repetition.
+
+A recording may hold what two connections received. Once a book's message was repeated, an update
+that does not continue the book is held: for a second at most, until those before it have come. Only
+then is it a gap.
 """
 
 from __future__ import annotations
@@ -47,6 +51,22 @@ PICTURE_CHANNELS = {"books5": 5, "bbo-tbt": 1}
 CHANNELS = (*BOOK_CHANNELS, *PICTURE_CHANNELS)
 
 _SIDES = {"buy": Side.ASK, "sell": Side.BID}  # of whom the taker met
+
+
+# How long an update that came too early may wait for those before it, and how many may wait.
+REORDER_NS = 1_000_000_000
+REORDER_LIMIT = 1024
+
+
+class _Update(NamedTuple):
+    origin: Hashable
+    bids: Levels
+    asks: Levels
+    sequence: int | None
+    previous: int | None
+    identity: Hashable
+    checksum: int
+    venue_time: int
 
 
 class _Grid(NamedTuple):
@@ -200,20 +220,80 @@ class OkxSession(BookSession):
         sequence = _sequence(data)
         identity = _identity(data, sequence)
         if identity is not None and book.opened and identity in book.recent and book.rank == rank:
-            keeps_alive = sequence is not None and sequence == _previous(data)
+            keeps_alive = sequence is not None and sequence == _previous(data) == book.sequence
             if not keeps_alive:
                 self.ignored[f"{channel} known already"] += 1
+                book.redundant = True
                 return
+        if opens and book.rank == rank and _is_older(book, sequence, self.venue_time):
+            # The first message of another connection.
+            self.ignored[f"{channel} known already"] += 1
+            book.redundant = True
+            return
+        update = _Update(
+            origin, bids, asks, sequence, _previous(data), identity, checksum, self.venue_time
+        )
         if opens:
             if book.rank != rank or not book.opened:
                 book.recent = Recent()
             known = BOOK_CHANNELS[channel]
             self._snapshot(book, bids, asks, "bids", levels=known)
-        elif not self._may_update(book, origin) or not self._continues(book, data, origin):
-            return
+            self._take(book, rank, update)
+        elif self._may_update(book, origin) and not self._holds(book, update):
+            self._update(book, rank, update)
+        if book.held:
+            self._continue_held(book, rank)
+
+    def _update(self, book: BookState, rank: int, update: _Update) -> None:
+        """Apply an update if it continues the book."""
+        self.venue_time = update.venue_time
+        if self._continues(book, update):
+            self._set(book, update.bids, update.asks)
+            self._take(book, rank, update)
+
+    def _take(self, book: BookState, rank: int, update: _Update) -> None:
+        self._applied(book, rank, update.sequence, update.identity, update.checksum)
+        book.venue_time = update.venue_time
+
+    def _holds(self, book: BookState, update: _Update) -> bool:
+        """Keep an update until those before it have come. False if it can be decided now."""
+        previous = update.previous
+        if not book.redundant or self.on_gap == "stop":
+            return False
+        if book.sequence is None or previous is None or previous == book.sequence:
+            self.reordered += bool(book.held) and previous == book.sequence
+            return False
+        if not book.held:
+            book.held_since = self._now()
+        # A message that only keeps the connection alive continues itself.
+        if previous in book.held or previous == update.sequence:
+            self.ignored["update known already"] += 1
         else:
-            self._set(book, bids, asks)
-        self._applied(book, rank, sequence, identity, checksum)
+            book.held[previous] = update
+        return True
+
+    def _continue_held(self, book: BookState, rank: int) -> None:
+        """Apply what was held, as far as it continues the book; or give it up as a gap."""
+        while book.opened and book.sequence in book.held:
+            self._update(book, rank, book.held.pop(book.sequence))
+            book.held_since = self._now()
+        late = self._now() > book.held_since + REORDER_NS or len(book.held) > REORDER_LIMIT
+        if book.held and (late or not book.opened):
+            self._give_up(book)
+
+    def _give_up(self, book: BookState) -> None:
+        """What is missing before the updates that were held does not come any more: a gap."""
+        held, book.held = book.held, {}
+        for update in held.values():
+            if self._may_update(book, update.origin):
+                self._update(book, book.rank, update)
+
+    def finish(self, *, cut: bool = False) -> None:
+        """End the session; see `BookSession.finish`."""
+        if not cut:
+            for book in self.books.values():
+                self._give_up(book)
+        super().finish(cut=cut)
 
     def _applied(
         self,
@@ -231,13 +311,13 @@ class OkxSession(BookSession):
             self.markets.append(book.market.id)
             self.checksums.append(checksum)
 
-    def _continues(self, book: BookState, data: dict[str, Any], origin: Hashable) -> bool:
+    def _continues(self, book: BookState, update: _Update) -> bool:
         """Whether an update may be applied to an open book."""
-        previous = _previous(data)
+        previous = update.previous
         if book.sequence is None or previous is None or previous == book.sequence:
             return True
         why = f"expected prevSeqId = {book.sequence}, got {previous}"
-        return self._goes_on(book, why, "prevSeqId", origin)
+        return self._goes_on(book, why, "prevSeqId", update.origin)
 
     def _print(self, name: str, trade: dict[str, Any]) -> None:
         book = self._book_of(name)
@@ -260,6 +340,17 @@ class OkxSession(BookSession):
 def _time_of(data: dict[str, Any]) -> int | None:
     """The venue's time of a book or a trade in ns."""
     return time_of_text(data, "ts") if "ts" in data else None
+
+
+def _is_older(book: BookState, sequence: int | None, venue_time: int) -> bool:
+    """Whether a snapshot tells of a time before the book's own."""
+    return (
+        book.opened
+        and sequence is not None
+        and book.sequence is not None
+        and sequence < book.sequence
+        and 0 < venue_time <= book.venue_time
+    )
 
 
 def _sequence(data: dict[str, Any]) -> int | None:

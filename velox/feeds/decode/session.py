@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,7 @@ __all__ = [
     "OnGap",
     "Recent",
     "Report",
+    "SessionOptions",
     "objects_of",
     "require_object",
 ]
@@ -48,6 +49,18 @@ class Report(Protocol):
 
         A fatal error always stops the load.
         """
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of a `BookSession`."""
+
+    channel: str | None
+    symbol: str | None
+    on_gap: OnGap
+    trades: bool
+    places: int | None
+    tick: int | None
+    lot: Decimal | None
 
 
 class Recent:
@@ -89,6 +102,14 @@ class BookState:
         Updates that came before the first snapshot.
     waiting_since : hashable
         Where the first of these came from.
+    venue_time : int
+        The venue's time of the newest message that was applied, where the session notes it.
+    redundant : bool
+        Whether a message was repeated: several connections were recorded.
+    held : dict
+        Updates that came too early, by the id of the message that they continue.
+    held_since : int
+        When the first of these came.
     ids, positions : array of int
         The id of each state of the book that a ticker may state too, and the sink's count then.
     ticker_ids, tickers : array of int
@@ -103,6 +124,10 @@ class BookState:
     sequence: int | None = None
     waiting: int = 0
     waiting_since: Origin = None
+    venue_time: int = 0
+    redundant: bool = False
+    held: dict[int, Any] = field(default_factory=dict)
+    held_since: int = 0
     recent: Recent = field(default_factory=Recent)
     recent_trades: Recent = field(default_factory=Recent)
     ids: array[int] = field(default_factory=lambda: array("Q"))
@@ -137,6 +162,8 @@ class BookSession:
         How many messages were ignored, by the name of the channel, the event or the reason.
     gaps : int
         Places where messages are missing.
+    reordered : int
+        Messages that came after messages that they precede, and were applied in their place.
     books : dict
         By name: `BookState`.
     time : int or None
@@ -173,6 +200,7 @@ class BookSession:
         self.lot = lot
         self.ignored: Counter[str] = Counter()
         self.gaps = 0
+        self.reordered = 0
         self.books: dict[str, BookState] = {}
         self.time: int | None = None
         # The venue's own time of the message that is being read; 0 if it has none.
@@ -316,14 +344,18 @@ class BookSession:
         return False
 
     def _goes_on(self, book: BookState, why: str, field: str, origin: Origin) -> bool:
-        """Count a gap. Returns whether the message behind it may be applied."""
-        self.gaps += 1
-        error = MalformedError(f"{book.market.name} leaves a gap: {why}", field)
-        self.report(error, origin, lines=int(self.on_gap == "stop"))
-        if self.on_gap == "continue":
+        """Count a gap of one book. Returns whether the message behind it may be applied."""
+        if self._count_gap(book.market.name, why, field, origin):
             return True
         self._clear(book)
         return False
+
+    def _count_gap(self, name: str, why: str, field: str, origin: Origin) -> bool:
+        """Count a gap. Returns whether the messages behind it may be applied."""
+        self.gaps += 1
+        error = MalformedError(f"{name} leaves a gap: {why}", field)
+        self.report(error, origin, lines=int(self.on_gap == "stop"))
+        return self.on_gap == "continue"
 
     def _clear(self, book: BookState) -> None:
         """Empty a book that is no longer correct, until the next snapshot."""

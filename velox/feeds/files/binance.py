@@ -203,6 +203,7 @@ def _recording(
         source=source.paths,
         ignored=dict(session.ignored),
         gaps=session.gaps,
+        reordered=session.reordered,
         unknown=unknown,
         known=known,
         venue_ts_ns=recorder.venue_times(moved),

@@ -104,8 +104,9 @@ def read(
         price_decimals=price_decimals,
         tick_size=tick_size,
         lot_size=lot_size,
+        channel=channel,
     )
     recorder = LevelRecorder()
-    session = BybitSession(recorder, source.faults.message, channel=channel, **options)
+    session = BybitSession(recorder, source.faults.message, **options)
     read_session(source, session, recorder, time_unit=time_unit)
     return assembled(source, session, recorder, levels, what="messages of an orderbook topic")

@@ -26,6 +26,7 @@ def recorded(
     levels: int = 8192,
     ignored: Mapping[str, int] | None = None,
     gaps: int = 0,
+    reordered: int = 0,
     checks: Callable[[list[Grid], Moved], Checks] | None = None,
     more: Mapping[int, Iterable[npt.NDArray[np.int64]]] | None = None,
     what: str = "records",
@@ -40,8 +41,8 @@ def recorded(
         Levels a side that the instruments' books keep hot.
     ignored : mapping of str to int, optional
         How many messages were left aside, by name.
-    gaps : int
-        Places where messages are missing.
+    gaps, reordered : int
+        Places where messages are missing, and messages that were put in order.
     checks : callable, optional
         Returns the checks and how many are unknown. It is given the units of each market, and a
         function that converts counts of the recorder to counts of the recording's records.
@@ -75,6 +76,7 @@ def recorded(
         source=source.paths,
         ignored=dict(ignored or {}),
         gaps=gaps,
+        reordered=reordered,
         unknown=unknown,
         known=known,
         venue_ts_ns=recorder.venue_times(moved),

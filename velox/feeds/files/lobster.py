@@ -79,6 +79,8 @@ class _Checks:
 
 
 def _looks_like(line: bytes) -> bool:
+    if line.startswith(b"exchange,symbol,"):
+        return False  # Tardis'
     return _NUMBERS.fullmatch(line) is not None or is_header(line.strip())
 
 
@@ -207,6 +209,8 @@ class _Reader:
         self.source = source
         self.faults = source.faults
         self.tick = tick
+        # Messages without an orderbook file have no checks; a depth then has nothing to limit.
+        self.depth = source.depth or DEFAULT_DEPTH
         self.parse_message = MessageParser(tick)
         self.parse_row: RowParser | None = None
         self.records: list[Record] = []
@@ -249,7 +253,7 @@ class _Reader:
 
     def read_pair(self, message_path: Path, row_path: Path) -> None:
         self.parse_row = _row_parser(row_path, self.tick)
-        depth = min(self.source.depth or DEFAULT_DEPTH, self.parse_row.levels)
+        depth = min(self.depth, self.parse_row.levels)
         pair = _Pair(self, self.parse_row, message_path, row_path, _Checks(depth))
         self.checks = pair.checks
         with (

@@ -26,12 +26,17 @@ from velox.runtime.checks import ChecksumChecks
 __all__ = ["read"]
 
 _HOST = re.compile(rb"(?:ws|http)s?://[^/ ]*\.ok(?:x|ex)\.")
-_KEYS = re.compile(rb'\{\s*"(?:arg|event|op|action|code)"|"arg"\s*:\s*\{|"instId"')
+_FIRST_KEY = re.compile(rb'\{\s*"(?:arg|event|op|action|code)"')
+_KEYS = re.compile(rb'"arg"\s*:\s*\{|"instId"')
+# What the same first keys stand beside at other venues.
+_OTHERS = re.compile(rb'"(?:ret_msg|pair|channelID|topic)"\s*:|"heartbeat"')
 
 
 def _looks_like(line: bytes) -> bool:
     payload = payload_of(line)
-    return bool(_HOST.match(payload) or _KEYS.search(payload))
+    if _HOST.match(payload) or _KEYS.search(payload):
+        return True
+    return bool(_FIRST_KEY.match(payload)) and not _OTHERS.search(payload)
 
 
 @register("okx", looks_like=_looks_like)

@@ -6,7 +6,6 @@ A format is built in, or belongs to another package that names its reader in the
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 from collections.abc import Callable, Iterable
@@ -48,6 +47,8 @@ class _Format:
 _formats: dict[str, _Format] = {}
 # Readers of other packages that cannot be used, with the reason.
 _refused: dict[str, str] = {}
+# The entry-point groups that have been read.
+_searched: set[str] = set()
 
 
 def register(name: str, *, looks_like: Callable[[bytes], bool]) -> Callable[[Reader], Reader]:
@@ -98,9 +99,11 @@ def _never(line: bytes) -> bool:
     return False
 
 
-@functools.cache
 def _discover() -> None:
     """Register the readers of other packages, once."""
+    if _searched:
+        return
+    _searched.add(GROUP)
     for each in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         try:
             if each.name in _formats:
@@ -119,18 +122,20 @@ def _discovered(each: EntryPoint) -> None:
         _formats[each.name] = _format_of(read, getattr(read, "looks_like", _never))
 
 
-def _chosen(format: object) -> tuple[str, _Format]:
+def _chosen(format: str | Reader) -> tuple[str, _Format]:
     """The name and the reader of a format: by its name, by ``module:function``, or itself."""
-    if callable(format):
+    if not isinstance(format, str):
+        if not callable(format):
+            raise ConfigError(f"format = {format!r}: must be a name or a function")
         return getattr(format, "__qualname__", repr(format)), _format_of(format, _never)
     _discover()
-    if isinstance(format, str) and format in _formats:
+    if format in _formats:
         return format, _formats[format]
-    if isinstance(format, str) and ":" in format:
+    if ":" in format:
         return format, _format_of(_imported(format), _never)
     known = f"known are {', '.join(formats())}"
     if format in _refused:
-        known = f"cannot be loaded: {_refused[str(format)]}"
+        known = f"cannot be loaded: {_refused[format]}"
     raise ConfigError(f"format = {format!r}: {known}")
 
 
@@ -178,7 +183,7 @@ def load(
     Parameters
     ----------
     paths : path or iterable of paths
-        The files, plain or gzip; for LOBSTER also the directory that holds the pair.
+        The files, plain, gzip or zstd; for LOBSTER also the directory that holds the pair.
     format : str or callable, optional
         One of `formats`; or a reader of your own, as ``"module:function"`` or as the function
         itself. If not given, the first lines of the files must tell it.
@@ -190,7 +195,8 @@ def load(
         Stop after the venue event that reaches this number of transactions. Events are never cut,
         so a few more may come.
     depth : int, optional
-        The most levels a side of each depth check. LOBSTER's default is 10.
+        The most levels a side of each depth check; for LOBSTER, whose default is 10. A format
+        whose checks have no such limit refuses it.
     **options
         The options of the format: see the function ``read`` of its module, such as
         ``velox.feeds.binance.read``.
@@ -226,14 +232,7 @@ def load(
     for name, value in (("limit", limit), ("depth", depth)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} = {value!r}: must be an integer of at least 1, or None")
-    if isinstance(paths, str | os.PathLike):
-        paths = (paths,)
-    try:
-        files = tuple(Path(path) for path in paths)
-    except TypeError:
-        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
-    if not files:
-        raise ConfigError("paths = (): at least one file is needed")
+    files = _files_of(paths)
     if format is None:
         format = recognise(files)
     name, chosen = _chosen(format)
@@ -246,8 +245,27 @@ def load(
             _refuse_another_format(path, name)
     source = Source(files, Faults(skip=on_error == "skip"), limit, depth)
     if chosen.built_in:
-        return chosen.read(source, **options)
-    return _checked(name, source, chosen, options)
+        recording = chosen.read(source, **options)
+    else:
+        recording = _checked(name, source, chosen, options)
+    if depth is not None and not source.depth_read:
+        raise ConfigError(
+            f"depth = {depth}: format {name!r} does not take it; its checks are as the recording "
+            "has them"
+        )
+    return recording
+
+
+def _files_of(paths: PathLike | Iterable[PathLike]) -> tuple[Path, ...]:
+    if isinstance(paths, str | os.PathLike):
+        paths = (paths,)
+    try:
+        files = tuple(Path(path) for path in paths)
+    except TypeError:
+        raise ConfigError(f"paths = {paths!r}: must be a path, or an iterable of paths") from None
+    if not files:
+        raise ConfigError("paths = (): at least one file is needed")
+    return files
 
 
 def _checked(name: str, source: Source, chosen: _Format, options: dict[str, Any]) -> Recording:

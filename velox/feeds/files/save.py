@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from velox.core.records import TRANSACTION_DTYPE
 from velox.errors import CaptureError, ConfigError
+from velox.feeds.files.hftbacktest import save_hftbacktest
 from velox.feeds.recording import Recording
 from velox.runtime.sidecar import (
     array_beside,
@@ -40,11 +41,13 @@ def written_by_save(path: PathLike) -> tuple[str, ...]:
     ('flow.npy.markets.json', 'flow.npy.venue_ts_ns.npy', 'flow.npy.known.npy')
     """
     name = os.fsdecode(path)
+    if name.endswith(".npz"):
+        return (name,)
     return (name, sidecar_of(path), array_beside(path, VENUE_TIMES), array_beside(path, KNOWN))
 
 
 def save(recording: Recording, path: PathLike) -> None:
-    """Write a recording to a ``.npy`` file and its sidecar.
+    """Write a recording to a ``.npy`` file and its sidecar, or as hftbacktest's ``.npz``.
 
     ``NAME.npy`` holds the records. ``NAME.npy.markets.json`` holds the markets: names, scales,
     ticks, lots and levels. It names the arrays beside it: ``NAME.npy.venue_ts_ns.npy`` has the
@@ -55,7 +58,8 @@ def save(recording: Recording, path: PathLike) -> None:
     ----------
     recording : Recording
     path : path
-        Its name must end with ``.npy``.
+        Its name must end with ``.npy``, or with ``.npz``: see
+        `velox.feeds.hftbacktest.save_hftbacktest`.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def save(recording: Recording, path: PathLike) -> None:
         A file cannot be written, or another file is where the sidecar would be. The file at `path`
         is written last, so an old one is unchanged then.
     ConfigError
-        The name has another ending.
+        The name has another ending, or the recording cannot be hftbacktest's.
 
     Examples
     --------
@@ -76,9 +80,12 @@ def save(recording: Recording, path: PathLike) -> None:
     100
     """
     name = os.fsdecode(path)
-    if not name.endswith(".npy"):
-        raise ConfigError(f"path = {name!r}: must end with .npy")
+    if not name.endswith((".npy", ".npz")):
+        raise ConfigError(f"path = {name!r}: must end with .npy or .npz")
     _refuse_irregular(name)
+    if name.endswith(".npz"):
+        save_hftbacktest(recording, name)
+        return
     refuse_foreign_sidecar(path)
     old = read_sidecar(path)
     arrays: dict[str, str] = {}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from decimal import Decimal
-from typing import TypedDict, cast
+from typing import cast
 
 from velox.feeds.decode.levels import Grid, LevelRecorder
-from velox.feeds.decode.session import BookSession, OnGap
+from velox.feeds.decode.session import BookSession, OnGap, SessionOptions
 from velox.feeds.files.finish import Checks, Moved, recorded
 from velox.feeds.files.lines import TIME_UNITS, feed_lines
 from velox.feeds.files.options import (
@@ -24,18 +23,7 @@ from velox.feeds.files.unknown import within_the_known
 from velox.feeds.recording import Recording
 from velox.runtime.checks import DepthChecks
 
-__all__ = ["SessionOptions", "assembled", "read_session", "session_options"]
-
-
-class SessionOptions(TypedDict):
-    """The options of a `BookSession`, checked."""
-
-    symbol: str | None
-    on_gap: OnGap
-    trades: bool
-    places: int | None
-    tick: int | None
-    lot: Decimal | None
+__all__ = ["assembled", "read_session", "session_options"]
 
 
 def session_options(
@@ -46,9 +34,11 @@ def session_options(
     price_decimals: object,
     tick_size: object,
     lot_size: object,
+    channel: str | None = None,
 ) -> SessionOptions:
     """Check the options that the readers of recorded sessions share."""
     return {
+        "channel": channel,
         "symbol": checked_name("symbol", symbol),
         "on_gap": cast(OnGap, checked_choice("on_gap", on_gap, ("clear", "continue", "stop"))),
         "trades": bool(trades),
@@ -121,6 +111,7 @@ def assembled(
         levels=levels,
         ignored=session.ignored,
         gaps=session.gaps,
+        reordered=session.reordered,
         checks=checks or of_tickers,
         more=numbers_of(tickers),
         what=what,

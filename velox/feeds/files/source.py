@@ -8,15 +8,20 @@ import zlib
 from collections.abc import Generator, Hashable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from io import BufferedReader
+from importlib import import_module
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from velox.errors import FeedError, VeloxError
 from velox.feeds.decode.malformed import MalformedError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 __all__ = [
     "LINE_LIMIT",
+    "READ_ERRORS",
     "Faults",
     "Place",
     "Source",
@@ -24,10 +29,14 @@ __all__ = [
     "first_line",
     "first_lines",
     "numbered_lines",
+    "open_stream",
     "require_file",
 ]
 
 GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# The field of the error for a file whose compression cannot be read.
+COMPRESSION = "compression"
 PROBLEMS_KEPT = 8
 FIRST_LINE_LIMIT = 1 << 16
 # The longest line that is read. Snapshots of several megabytes fit; a file without line ends does
@@ -105,7 +114,7 @@ class Faults:
             self.note(origin.error(error))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """The arguments that `load` passes to a format.
 
@@ -117,14 +126,24 @@ class Source:
         Where the format reports each line that it cannot read.
     limit : int or None
         Stop after the venue event that reaches this number of transactions.
-    depth : int or None
-        The most levels a side of each depth check; None means the format's default.
+    asked_depth : int or None
+        The most levels a side of each depth check; None means the format's default. A format reads
+        it as `depth`.
+    depth_read : bool
+        Whether the format has read `depth`. A depth that nobody reads is refused by `load`.
     """
 
     paths: tuple[Path, ...]
     faults: Faults = field(default_factory=lambda: Faults(skip=False))
     limit: int | None = None
-    depth: int | None = None
+    asked_depth: int | None = None
+    depth_read: bool = False
+
+    @property
+    def depth(self) -> int | None:
+        """int or None: The most levels a side of each depth check."""
+        self.depth_read = True
+        return self.asked_depth
 
     def reached(self, count: int) -> bool:
         """Whether `count` transactions are enough."""
@@ -172,15 +191,64 @@ def require_file(path: Path) -> None:
         raise FeedError("is empty", path=path)
 
 
-def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+def open_stream(path: Path) -> gzip.GzipFile | BufferedReader:
+    """Open a file to be read, and decompress it if it is gzip or zstd.
+
+    Raises
+    ------
+    FeedError
+        It is no file, is empty, or is zstd while the package that reads it is missing.
+    OSError
+        It cannot be opened.
+    """
     require_file(path)
     with path.open("rb") as stream:
-        magic = stream.read(len(GZIP_MAGIC))
-    return gzip.open(path, "rb") if magic == GZIP_MAGIC else path.open("rb")
+        magic = stream.read(len(ZSTD_MAGIC))
+    if magic.startswith(GZIP_MAGIC):
+        return gzip.open(path, "rb")
+    return _open_zstd(path) if magic == ZSTD_MAGIC else path.open("rb")
 
 
-# Exceptions of a read from an existing file: permissions, disk errors, and corrupt gzip data.
-_READ_ERRORS = (OSError, EOFError, zlib.error)
+def _open_zstd(path: Path) -> BufferedReader:
+    try:
+        zstandard = import_module("zstandard")
+    except ImportError:
+        raise FeedError(
+            "is compressed with zstd, which needs the extra 'zstd': pip install 'velox[zstd]'",
+            path=path,
+            field=COMPRESSION,
+        ) from None
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    stream = decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+    # Its errors are of its own kind, and it has no readline.
+    return BufferedReader(_Zstd(stream, zstandard.ZstdError), BLOCK_BYTES)
+
+
+class _Zstd(RawIOBase):
+    """A decompressing stream whose errors are those of the system."""
+
+    def __init__(self, stream: BinaryIO, error: type[Exception]) -> None:
+        self.stream = stream
+        self.error = error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        try:
+            content = self.stream.read(len(memoryview(buffer)))
+        except self.error as error:
+            raise OSError(str(error)) from None
+        memoryview(buffer)[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+# Exceptions of a read from an existing file: permissions, disk errors, and corrupt data.
+READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 class Block(NamedTuple):
@@ -200,7 +268,7 @@ class Block(NamedTuple):
 
 @contextmanager
 def blocks(path: Path, faults: Faults) -> Iterator[Iterator[Block]]:
-    """A file, plain or gzip, in blocks of whole lines.
+    """A file, plain, gzip or zstd, in blocks of whole lines.
 
     Use it in a ``with`` statement. The file is then closed at once when a line stops the load, and
     not only when the error is freed.
@@ -222,7 +290,7 @@ def _blocks(path: Path, faults: Faults) -> Generator[Block, None, None]:
     held = 0
     skipping = False  # within a line that is too long
     try:
-        with _open(path) as stream:
+        with open_stream(path) as stream:
             # One read of the underlying file at a time, so that data before a fault is not lost.
             while chunk := stream.read1(BLOCK_BYTES):
                 first_end = chunk.find(b"\n") + 1
@@ -244,7 +312,7 @@ def _blocks(path: Path, faults: Faults) -> Generator[Block, None, None]:
                 rest, held = [chunk[end:]], len(chunk) - end
                 yield block
                 number += block.content.count(b"\n")
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         faults.report(FeedError(f"cannot be read any further: {error}", path=path, line=number))
         return
     if held:
@@ -281,10 +349,13 @@ def first_lines(path: Path, count: int) -> list[bytes]:
     """The first lines of a file, as far as they can be read, to find its format."""
     lines: list[bytes] = []
     try:
-        with _open(path) as stream:
+        with open_stream(path) as stream:
             while len(lines) < count and (line := stream.readline(FIRST_LINE_LIMIT)):
                 lines.append(line)
-    except (FeedError, *_READ_ERRORS):
+    except FeedError as error:
+        if error.field == COMPRESSION:
+            raise
+    except READ_ERRORS:
         pass
     return lines
 

@@ -22,6 +22,7 @@ from velox.solana.net.rpc_types import (
     Blockhash,
     Commitment,
     OutcomeCommitment,
+    SignatureInfo,
     SignatureStatus,
     Simulation,
     TransactionInfo,
@@ -29,11 +30,15 @@ from velox.solana.net.rpc_types import (
 )
 from velox.solana.net.transport import HttpTransport, TransportFactory
 
-__all__ = ["MAX_STATUSES", "RpcClient"]
+__all__ = ["MAX_SIGNATURES", "MAX_STATUSES", "RpcClient"]
 
 #: The most signatures that `getSignatureStatuses` takes in one call.
 MAX_STATUSES: Final = 256
+#: The most signatures in one answer of `getSignaturesForAddress`.
+MAX_SIGNATURES: Final = 1000
 
+# The most accounts that a transaction names.
+MAX_ACCOUNTS: Final = 256
 # Errors of a node that is unhealthy or behind for now: another try may succeed.
 _PASSING_CODES: Final = frozenset({-32004, -32005, -32014, -32016})
 _T = TypeVar("_T")
@@ -395,6 +400,49 @@ class RpcClient:
         params = [list(map(str, signatures)), {"searchTransactionHistory": search_history}]
         return self._ask("getSignatureStatuses", params, read)
 
+    def get_signatures_for_address(
+        self,
+        address: Pubkey,
+        *,
+        limit: int = MAX_SIGNATURES,
+        before: Signature | None = None,
+        until: Signature | None = None,
+        commitment: OutcomeCommitment = "confirmed",
+    ) -> list[SignatureInfo]:
+        """Return the transactions that named an account, newest first.
+
+        Parameters
+        ----------
+        address : solders.pubkey.Pubkey
+        limit : int
+            At most so many, 1 to 1000.
+        before, until : solders.signature.Signature or None
+            Only those older than `before` and newer than `until`.
+        commitment : {"confirmed", "finalized"}
+
+        Notes
+        -----
+        A node may keep no such history. So a failure does not change `wait_s`.
+        """
+        if not 1 <= limit <= MAX_SIGNATURES:
+            raise ConfigError(f"limit = {limit}: must be 1 to {MAX_SIGNATURES}")
+
+        def read(answer: Answer) -> list[SignatureInfo]:
+            return [
+                SignatureInfo(
+                    each["signature"].signature(),
+                    each["slot"].integer(),
+                    each["err"].value is not None,
+                )
+                for each in answer.items(limit)
+            ]
+
+        options: dict[str, object] = {"limit": limit, "commitment": commitment}
+        for name, signature in (("before", before), ("until", until)):
+            if signature is not None:
+                options[name] = str(signature)
+        return self._ask("getSignaturesForAddress", [str(address), options], read, independent=True)
+
     def get_transaction(
         self, signature: Signature, commitment: OutcomeCommitment = "confirmed"
     ) -> TransactionInfo | None:
@@ -412,6 +460,7 @@ class RpcClient:
                 None if logs is None else logs.texts(),
                 _optional_integer(meta.get("computeUnitsConsumed")),
                 _return_data(meta),
+                _paid(meta),
             )
 
         options = {
@@ -443,6 +492,16 @@ def _slot_of(answer: Answer, least: int) -> int:
     if slot.integer() < least:
         raise slot.invalid(f"is {slot.value}; at least {least} was requested")
     return slot.integer()
+
+
+def _paid(meta: Answer) -> int | None:
+    """Return the lamports that the payer, the first account, has less; None if it is not told."""
+    balances = [meta.get(name) for name in ("preBalances", "postBalances")]
+    before, after = [
+        each.items(MAX_ACCOUNTS)[0].integer() if each is not None and each.value else None
+        for each in balances
+    ]
+    return None if before is None or after is None else max(0, before - after)
 
 
 def _optional_integer(answer: Answer | None) -> int | None:

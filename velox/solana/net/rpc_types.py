@@ -16,6 +16,7 @@ __all__ = [
     "Blockhash",
     "Commitment",
     "OutcomeCommitment",
+    "SignatureInfo",
     "SignatureStatus",
     "Simulation",
     "TransactionInfo",
@@ -44,6 +45,25 @@ class Blockhash:
     hash: Hash
     last_valid_block_height: int
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureInfo:
+    """A transaction that named an account.
+
+    Attributes
+    ----------
+    signature : solders.signature.Signature
+        Its first signature.
+    slot : int
+        The slot in which it was executed.
+    failed : bool
+        Whether it failed.
+    """
+
+    signature: Signature
+    slot: int
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +131,9 @@ class TransactionInfo:
         Compute units; None if the node does not say.
     return_data : bytes or None
         The return data of the last program that set any.
+    paid : int or None
+        The lamports that its payer had less afterwards: fee, transfers and rent. None if the node
+        does not say.
     """
 
     slot: int
@@ -119,6 +142,7 @@ class TransactionInfo:
     logs: tuple[str, ...] | None
     units_consumed: int | None
     return_data: bytes | None
+    paid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,8 @@ class InFlight:
         How often that was tried.
     compute_units : int
         Its compute limit; 0 if it is not known.
+    paid : int or None
+        The lamports that the payer paid for its execution; None if that is not known.
     """
 
     __slots__ = (
@@ -174,6 +176,7 @@ class InFlight:
         "compute_units",
         "looks",
         "missing",
+        "paid",
         "seen",
         "signed",
         "spend",
@@ -198,6 +201,7 @@ class InFlight:
         self.status: SignatureStatus | None = None
         self.looks = 0
         self.compute_units = compute_units
+        self.paid: int | None = None
 
 
 class SubmissionBatch:
@@ -242,6 +246,13 @@ class SubmissionBatch:
         self.accepted = False
         self.refusal = ""
         self.broken = False
+
+    @property
+    def only_cancels(self) -> bool:
+        """bool: Whether it cancels orders and places none."""
+        return all(
+            each.signed.cancels and not len(each.signed.places) for each in self.transactions
+        )
 
     @property
     def over(self) -> bool:

@@ -63,6 +63,8 @@ class ChainLedger:
         Requests that sent transactions, resends included.
     fee_lamports, tip_lamports : int
         Spent on executed transactions, as the transactions state it.
+    rent_lamports : int
+        What the payer paid beside, as the chain states it: rent for accounts that grew.
     """
 
     delivered: int = 0
@@ -78,6 +80,7 @@ class ChainLedger:
     sends: int = 0
     fee_lamports: int = 0
     tip_lamports: int = 0
+    rent_lamports: int = 0
 
     def equations(self, *, delivered_transactions: int | None = None) -> list[Equation]:
         """Return the equations that must hold once the submitter is closed.
@@ -168,7 +171,7 @@ class ChainLedger:
                 for name in ("recovered", "landed", "failed", "expired", "unknown")
             ),
             ("requests that sent", self.sends),
-            ("lamports spent", self.fee_lamports + self.tip_lamports),
+            ("lamports spent", self.fee_lamports + self.tip_lamports + self.rent_lamports),
         ]
         label_width = max(len(label) for label, _ in rows)
         count_width = max(len(f"{count:,}") for _, count in rows)

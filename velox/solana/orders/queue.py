@@ -880,6 +880,26 @@ class OrderQueue:
             self._pending = dict(sorted((entries | self._pending).items()))
         return len(entries)
 
+    def keep_cancels(self, reason: str) -> int:
+        """Fail the ADDs that wait, and keep the cancellations, theirs included.
+
+        Returns
+        -------
+        int
+            ADDs that failed.
+        """
+        failed: list[int] = []
+        for entry in [each for each in self._pending.values() if each.placing is not None]:
+            failed += _tickets([entry])
+            if entry.touches:
+                del self._adds[entry.placing]  # type: ignore[arg-type]
+                self.working.remove(entry.placing)  # type: ignore[arg-type]
+                entry.place_nothing()
+            else:
+                self._withdraw(entry)
+        self._tally.settle(failed, Outcome.FAILED, reason)
+        return len(failed)
+
     def drain(self) -> list[int]:
         """Remove all remaining orders, and return their tickets.
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -84,6 +84,8 @@ class StrategyReports:
         Reports that the pipeline took.
     waiting : int
         Reports that wait for room in the report ring. They are kept in order, and none is lost.
+    on_executions : callable or None
+        Gets the executions of each `pump` too, such as `ReportFile.write`.
 
     Notes
     -----
@@ -93,6 +95,7 @@ class StrategyReports:
 
     def __init__(self) -> None:
         self.pushed = 0
+        self.on_executions: Callable[[Array], None] | None = None
         self._port: ReportPort | None = None
         self._lock = threading.Lock()
         self._next_ticket = 0
@@ -147,6 +150,8 @@ class StrategyReports:
         int
             How many reports the pipeline took.
         """
+        if self.on_executions is not None:
+            self.on_executions(executions)
         self._waiting.extend(_of_execution(each) for each in executions if _is_told(each))
         with self._lock:
             self._waiting.extend(self._outcomes)

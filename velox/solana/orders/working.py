@@ -365,6 +365,11 @@ class WorkingOrders:
         else:
             del self._newest[key]
 
+    @property
+    def at_venue(self) -> int:
+        """int: Orders with a number of the venue, those included whose cancel is in flight."""
+        return len(self._numbered)
+
     def resting(self) -> list[RestingOrder]:
         """Return the resting orders, oldest first."""
         return [each for each in self._resting.values() if each.state is State.RESTING]

@@ -1,7 +1,8 @@
 """Compares our resting orders with the venue's account on the chain.
 
-Our transactions do not show fills of our orders by other traders. So the account is read: once
-after a start, after a failure, before a part of an order is placed again, and from time to time.
+Our transactions do not show fills of our orders by other traders. So the account is read: at a
+start, after a failure, after our transactions, before a part of an order is placed again, and from
+time to time while our orders rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from velox.solana.net.rpc import RpcClient
 from velox.solana.net.rpc_types import Commitment
 from velox.solana.orders.queue import OrderBatch
 from velox.solana.orders.working import RestingOrder, State, WorkingOrders
+from velox.solana.submit.fill_watch import FillWatch
 from velox.solana.submit.routing import Routes
 from velox.solana.tx.carrier import Carrier, VenueOrder, VenueState
 
@@ -41,6 +43,7 @@ class WatchedAccount:
 
     Attributes
     ----------
+    route : int
     carrier : Carrier
     at_ns : int or None
         When it was last read.
@@ -56,9 +59,10 @@ class WatchedAccount:
         What it held when it was last read.
     """
 
-    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "state", "wanted")
+    __slots__ = ("at_ns", "carrier", "doubted", "failures", "fresh", "route", "state", "wanted")
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, route: int, carrier: Carrier) -> None:
+        self.route = route
         self.carrier = carrier
         self.at_ns: int | None = None
         self.fresh = self.wanted = False
@@ -79,9 +83,13 @@ class AccountWatch:
     trader : Pubkey
     commitment : {"confirmed", "finalized"}
     poll_ns : int
-        Least time between two reads of an account. It is 64 times as long without doubt.
+        Least time between two reads of an account.
     note : callable
         Called with every error.
+    round_polls : int
+        How many times as long it is without doubt, while our orders rest.
+    fills : FillWatch, optional
+        Told of every state that was read.
 
     Notes
     -----
@@ -99,6 +107,8 @@ class AccountWatch:
         commitment: Commitment,
         poll_ns: int,
         note: Callable[[VeloxError], None],
+        round_polls: int = POLLS_A_ROUND,
+        fills: FillWatch | None = None,
     ) -> None:
         self._rpc = rpc
         self._working = working
@@ -106,12 +116,14 @@ class AccountWatch:
         self._trader = trader
         self._commitment: Commitment = commitment
         self._poll_ns = poll_ns
+        self._round_polls = round_polls
+        self._fills = fills
         self._note = note
         self._slot = journal.state.slot
         # The time of the last duty cycle.
         self._now = 0
         self._accounts = {
-            index: WatchedAccount(routes[index].carrier)
+            index: WatchedAccount(index, routes[index].carrier)
             for index in range(len(routes))
             if routes[index].carrier.account is not None
         }
@@ -129,6 +141,8 @@ class AccountWatch:
         for watched in self._accounts.values():
             carrier = watched.carrier
             assert carrier.account is not None
+            if self._fills is not None:
+                self._fills.prepare(watched.route)
             account = self._rpc.get_account_info(
                 carrier.account, self._commitment, least_slot=self._slot
             )
@@ -147,6 +161,8 @@ class AccountWatch:
                 watched.state = carrier.read_account(account.data, self._trader)
             except RecordError as error:
                 raise MarketError(str(error), market=carrier.account, field="account") from error
+            if self._fills is not None:
+                self._fills.begin(watched.route, watched.state, account.slot)
             self._apply(watched, watched.state, account.slot)
 
     def unknown(self, route: int) -> tuple[VenueState, list[VenueOrder]] | None:
@@ -205,7 +221,7 @@ class AccountWatch:
         self._now = now
         changed = 0
         for watched in self._accounts.values():
-            polls = 1 if watched.wanted or watched.doubted else POLLS_A_ROUND
+            polls = 1 if watched.wanted or watched.doubted else self._round_polls
             # The wait grows while a node fails.
             polls = min(POLLS_A_ROUND, polls << watched.failures)
             if watched.at_ns is None or now - watched.at_ns >= polls * self._poll_ns:
@@ -237,8 +253,7 @@ class AccountWatch:
 
     def _compare(self, watched: WatchedAccount) -> int:
         carrier = watched.carrier
-        if watched.state is not None and not self._ours(carrier):
-            watched.doubted = False
+        if watched.state is not None and not watched.doubted and not self._ours(carrier):
             return 0
         read = self._read(watched)
         return 0 if read is None else self._apply(watched, *read)
@@ -266,7 +281,10 @@ class AccountWatch:
                     order.as_of = slot
                 else:
                     changed.append((order, lots))
+        before = [(order, order.chain) for order, _ in changed]
         self._note_changes(changed, slot)
+        if self._fills is not None:
+            self._fills.read(watched.route, state, slot, before)
         return len(changed)
 
     def state(self, route: int) -> VenueState | None:

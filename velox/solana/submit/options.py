@@ -13,6 +13,8 @@ __all__ = ["SubmitOptions"]
 
 # How the compute units of a transaction are estimated.
 ComputeEstimate: TypeAlias = Literal["account", "simulation"]
+# What closing does with resting orders.
+OnExit: TypeAlias = Literal["cancel", "leave"]
 # What the start does with orders on the market that the journal does not know.
 UnknownOrders: TypeAlias = Literal["refuse", "adopt", "cancel"]
 
@@ -34,10 +36,17 @@ class SubmitOptions:
         ``confirmed`` execution, validators with a third of the stake would have to be slashed.
     poll_ns : int
         Time between two status requests, at most 10 s.
+    watch_ns : int
+        Time between two reads of a market's account while our orders rest on it, at most 60 s.
+        Fills by others are learned of within this time. Without doubt it is 64 `poll_ns` at most.
     resend_blocks : int
         Blocks after which the same bytes are sent again; then twice as many, and so on.
     order_valid_slots : int
         Slots after which an order expires on the market, counted from its blockhash; 0 for never.
+        The default is ten minutes in slots of 400 ms.
+    on_exit : {"cancel", "leave"}
+        What happens to resting orders when the submitter is closed, for whatever reason: they are
+        cancelled, or left in the book.
     unit_price : int
         Priority fee, in millionths of a lamport for one compute unit.
     compute : {"account", "simulation"}
@@ -76,8 +85,10 @@ class SubmitOptions:
     atomic: bool = False
     commitment: OutcomeCommitment = "confirmed"
     poll_ns: int = 400_000_000
+    watch_ns: int = 2_000_000_000
     resend_blocks: int = 4
-    order_valid_slots: int = 0
+    order_valid_slots: int = 1500
+    on_exit: OnExit = "cancel"
     unit_price: int = 0
     compute: ComputeEstimate = "account"
     compute_margin_percent: int = 25
@@ -95,6 +106,7 @@ class SubmitOptions:
                 "attempts": (1, 1 << 16),
                 # A blockhash is valid for 30 to 60 s.
                 "poll_ns": (0, 10_000_000_000),
+                "watch_ns": (0, 60_000_000_000),
                 "resend_blocks": (1, 1 << 16),
                 "order_valid_slots": (0, INT32_MAX),
                 "unit_price": (0, 1 << 40),
@@ -105,6 +117,7 @@ class SubmitOptions:
         check_types(self, {bool: ("atomic", "skip_preflight", "rpc_fallback", "isolate")})
         check_choice(self, "commitment", get_args(OutcomeCommitment))
         check_choice(self, "compute", get_args(ComputeEstimate))
+        check_choice(self, "on_exit", get_args(OnExit))
         check_choice(self, "unknown_orders", get_args(UnknownOrders))
         if self.atomic and self.rpc_fallback:
             raise refusal(self, "rpc_fallback", True, "cannot be combined with atomic = true")

@@ -103,6 +103,8 @@ class Reconciler:
             self._note(error)
             info = None
         in_flight.looks += 1
+        if info is not None:
+            in_flight.paid = info.paid
         return info
 
     def ran_out(self, in_flight: InFlight) -> bool | None:

@@ -84,6 +84,8 @@ class Routes:
 
     Attributes
     ----------
+    trader : Pubkey
+        The signer's key.
     of_market : ndarray of int64, shape (256,)
         The index of each market's route; -1 if no carrier takes it.
 
@@ -98,6 +100,7 @@ class Routes:
         given = [carriers] if isinstance(carriers, Carrier) else list(carriers)
         if not given:
             raise ConfigError("carriers: at least one is needed")
+        self.trader = signer.pubkey
         self._routes = [Route(each, signer) for each in given]
         general = [index for index, each in enumerate(given) if each.market is None]
         if len(general) > 1:

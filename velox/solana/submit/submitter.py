@@ -78,8 +78,9 @@ from velox.solana.orders.queue import (
 )
 from velox.solana.orders.reports import MAX_LOTS, MAX_PRICE, Reporter
 from velox.solana.orders.working import RestingOrder
-from velox.solana.submit.account_watch import AccountWatch
+from velox.solana.submit.account_watch import POLLS_A_ROUND, AccountWatch
 from velox.solana.submit.blockhash import BLOCKHASH_VALID_BLOCKS, BlockhashCache
+from velox.solana.submit.fill_watch import FillWatch, Holding
 from velox.solana.submit.options import SubmitOptions
 from velox.solana.submit.reconcile import Reconciler
 from velox.solana.submit.recovery import recover
@@ -89,6 +90,7 @@ from velox.solana.submit.signing import Refusal, TransactionSigner
 from velox.solana.tx.carrier import Carrier, VenueOrder
 from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS, MAX_COMPUTE_UNITS
 from velox.solana.tx.signer import Signer
+from velox.venue import Reason
 
 __all__ = ["Submitter", "SubmitterStatistics", "checked_deadline"]
 
@@ -98,10 +100,21 @@ Task: TypeAlias = Callable[[int], int]
 
 # Submissions that are signed in one duty cycle. They share one sync of the disk.
 MAX_SUBMISSIONS_PER_STEP: Final = 16
+# More orders than any transaction holds.
+MAX_BATCH: Final = 1 << 10
 # The longest deadline of `close`, in seconds: about thirty years.
 MOST_DEADLINE_S: Final = 1e9
 # The longest sleep of `close`, in seconds, before it calls `hurry` again.
 MOST_PAUSE_S: Final = 0.1
+# How long `close` reads accounts that do not agree with the fills, in seconds and in reads.
+AUDIT_S: Final = 10.0
+MOST_AUDITS: Final = 400
+# The least window for cancellations at the end.
+WITHDRAWAL_WINDOW: Final = 32
+# The share of the deadline that `close` keeps for cancellations.
+EXIT_SHARE: Final = 0.4
+# How often `close` cancels what still rests: a cancellation may fail or expire.
+MOST_WITHDRAWALS: Final = 8
 # Status requests in a row that must find a transaction missing: nodes may disagree.
 MISSING_LOOKS: Final = 2
 # Unknown orders that an error names.
@@ -197,6 +210,11 @@ class Submitter:
     rng : random.Random, optional
         Chooses tip accounts.
 
+    Attributes
+    ----------
+    genesis : Hash
+        The genesis hash of the cluster.
+
     Raises
     ------
     SubmitError
@@ -211,8 +229,8 @@ class Submitter:
 
     Notes
     -----
-    Thread-safety: `intake`, `submit` and `cancel` belong to one thread; `step`, `close` and
-    `reports` to another. Any thread may call `statistics` and `ledger`.
+    Thread-safety: `intake`, `submit` and `cancel` belong to one thread; `step` and `close` to
+    another; `reports` to any one. Any thread may call `statistics`, `ledger` and `holdings`.
     """
 
     def __init__(  # noqa: PLR0917 - the parts, in the order of their use
@@ -270,6 +288,15 @@ class Submitter:
         self._transaction_signer = TransactionSigner(
             self._sender, options, self._simulated, self._note
         )
+        self._fills = FillWatch(
+            rpc,
+            self._routes,
+            self._reporter,
+            commitment=options.commitment,
+            busy=self._is_busy,
+            doubt=self._doubt,
+            note=self._note,
+        )
         self._watch = AccountWatch(
             rpc,
             self._routes,
@@ -279,6 +306,8 @@ class Submitter:
             commitment=options.commitment,
             poll_ns=options.poll_ns,
             note=self._note,
+            round_polls=max(1, min(POLLS_A_ROUND, options.watch_ns // max(1, options.poll_ns))),
+            fills=self._fills,
         )
         self._reconciler = Reconciler(
             rpc,
@@ -300,10 +329,18 @@ class Submitter:
         self._sending: deque[Task] = deque([partial(self._run_tasks, self._signing), self._resend])
         # Transactions in a Jito bundle; fewer for a while after the signer's limit had no room.
         self._bundle_size = MAX_BUNDLE_TRANSACTIONS
+        # Orders in a Solana transaction; likewise.
+        self._batch_size = MAX_BATCH
         self._left_s: Callable[[], float] = lambda: math.inf
         self._next_number = journal.state.next_number
         # Tickets of adopted orders: older than those that the journal restores.
         self._first_ticket = -(1 << 61)
+        carriers = [self._routes[index].carrier for index in range(len(self._routes))]
+        # Whether anything can rest at a venue.
+        self._rests = any(each.numbers_orders for each in carriers)
+        # Whether `close` cancels what rests, so that nothing else is sent; and how often it began.
+        self._withdrawing = False
+        self._withdrawals = 0
         self._closed = False
         self._broken: JournalError | None = None
         # Routes on which nothing is sent before our unknown orders there are dealt with.
@@ -311,13 +348,15 @@ class Submitter:
         self._introduce()
         self._recover()
         self._watch.begin()
+        self._know_resting()
         self._unexamined.update(self._watch.routes)
         self._examine()
 
     # Beginning
 
     def _introduce(self) -> None:
-        header = Header(self._signer.pubkey, self._rpc.get_genesis_hash())
+        self.genesis = self._rpc.get_genesis_hash()
+        header = Header(self._signer.pubkey, self.genesis)
         found = self._journal.state.header
         if found is None:
             self._journal.append(header)
@@ -338,6 +377,28 @@ class Submitter:
             for in_flight in submission.transactions:
                 self._tally.add("recovered", len(in_flight.signed.orders))
                 self._tally.transaction("recovered")
+
+    def _know_resting(self) -> None:
+        """Let reports name the orders of an earlier process."""
+        for order in self._queue.working.resting():
+            state = self._watch.state(int(self._routes.of_market[order.market]))
+            found = state.orders.get(order.sequence or 0) if state is not None else None
+            if found is not None:
+                self._reporter.ids.put(
+                    order.market,
+                    found.sequence,
+                    order.id,
+                    order.side,
+                    found.base_atoms,
+                    found.last_valid_slot,
+                )
+
+    def _doubt(self, route: int) -> None:
+        self._watch.doubt(route)
+
+    def _is_busy(self, route: int) -> bool:
+        """Return whether one of our transactions is in flight on a route."""
+        return any(each.batch.route == route for each in self._in_flight.values())
 
     def _examine(self) -> None:
         """Deal with orders of ours that the journal does not know, where nothing is in flight."""
@@ -375,6 +436,9 @@ class Submitter:
             self._queue.working.admit(order)
             self._queue.working.rest(order)
             adopted.append(order)
+            self._reporter.ids.put(
+                market, each.sequence, 0, each.side, each.base_atoms, each.last_valid_slot
+            )
             row["sequence"], row["lots"], row["market"] = each.sequence, lots, market
             row["price"], row["side"] = min(each.price, MAX_PRICE), each.side
         self._journal.append(Summary(self._journal.state.next_number, rests=rows))
@@ -385,6 +449,7 @@ class Submitter:
         self._submissions.append(submission)
         for in_flight in submission.transactions:
             self._in_flight[in_flight.signed.signature] = in_flight
+            self._fills.signed(in_flight.signed.signature)
 
     # Coming in
 
@@ -486,13 +551,13 @@ class Submitter:
         if now >= self._look_ns and not self.idle and not self._rpc.wait_s:
             self._look_ns = now + self._options.poll_ns
             done += self._follow()
-        if not sends:
-            return done
         if not self._rpc.wait_s:
             done += self._watch.poll(now)
-            if self._unexamined and now >= self._examine_ns:
-                self._examine_ns = now + self._options.poll_ns
-                self._examine()
+        if not sends:
+            return done
+        if not self._rpc.wait_s and self._unexamined and now >= self._examine_ns:
+            self._examine_ns = now + self._options.poll_ns
+            self._examine()
         return done + self._run_tasks(self._sending, now)
 
     def _run_tasks(self, tasks: deque[Task], now: int) -> int:
@@ -518,9 +583,18 @@ class Submitter:
         It stops when the window or an endpoint has no more room.
         """
         done = self._send(each for each in self._due() if not each.sends)
-        room = self._options.window - len(self._in_flight)
+        window = self._options.window
+        if self._withdrawing:
+            window = max(window, WITHDRAWAL_WINDOW)
+        room = window - len(self._in_flight)
         if room <= 0 or not len(self._queue) or not self._may_sign(now):
             return done
+        killed = self._signer.killed
+        if killed is not None:
+            self._note(f"killed: {killed}")
+            done += self._queue.keep_cancels("not signed: killed")
+            if not len(self._queue):
+                return done
         blockhash = self._blockhash(now)
         if blockhash is None:
             return done
@@ -605,12 +679,16 @@ class Submitter:
             if index in self._unexamined:
                 continue
             known = self._watch.knows(index)
-            batch = self._queue.take(self._routes[index].fits, index, known=known)
+            batch = self._queue.take(partial(self._fits, index), index, known=known)
             if batch is not None or self._queue.unsure:
                 self._watch.want(index, self._queue.unsure)
             if batch is not None:
                 return batch
         return None
+
+    def _fits(self, route: int, records: int, cancels: int, places: int) -> bool:
+        """Return whether a transaction holds so much, and the signer's limit may have room."""
+        return records <= self._batch_size and self._routes[route].fits(records, cancels, places)
 
     def _sign_first(
         self, batches: list[OrderBatch], blockhash: Blockhash, now: int
@@ -618,15 +696,25 @@ class Submitter:
         """Sign batches of the queue; None if they failed, or went back to the queue."""
         if not batches:
             return None
+        if self._signer.killed is not None:
+            # A part that is placed again would be an order. So the whole is cancelled.
+            for batch in batches:
+                batch.cancels = dict.fromkeys(batch.cancels, 0)
         plans = [(self._routes[each.route].plan(each), each) for each in batches]
         signed = self._sign(1, plans, blockhash, now)
         if isinstance(signed, SubmissionBatch):
             self._bundle_size = min(self._bundle_size + 1, MAX_BUNDLE_TRANSACTIONS)
+            self._batch_size = min(2 * self._batch_size, MAX_BATCH)
             return signed
         if signed.temporary:
             # The orders wait in the queue until there is room, and may be netted there.
             for batch in batches:
                 self._queue.give_back(batch)
+            size = len(batches[0].entries)
+            if size > 1 and not self._options.atomic:
+                # Fewer orders may take less rent. Try them at once.
+                self._batch_size = size // 2
+                self._sign_after_ns = now
         else:
             self._refuse(plans, signed.reason)
         return None
@@ -728,7 +816,9 @@ class Submitter:
         """Send submissions for as long as there is room; return how many were sent."""
         done = 0
         for submission in submissions:
-            if self._signer.killed is not None:
+            if self._withdrawing and not submission.only_cancels:
+                continue
+            if self._signer.killed is not None and not submission.only_cancels:
                 submission.refusal = "not sent: killed"
             elif self._may_send():
                 self._tally.add("sends", self._sender.send(submission, self._height))
@@ -739,8 +829,6 @@ class Submitter:
 
     def _resend(self, now: int) -> int:
         """Resend submissions that no node has seen executed for some blocks."""
-        if self._signer.killed is not None:
-            return 0
         return self._send(each for each in self._due() if each.sends)
 
     def _due(self) -> list[SubmissionBatch]:
@@ -844,7 +932,9 @@ class Submitter:
         result = self._reconciler.learn(in_flight, carrier)
         if result is None:
             return 0
-        self._reporter.landed(in_flight, slot, result, carrier)
+        valid = self._options.order_valid_slots
+        self._reporter.landed(in_flight, slot, result, carrier, slot + valid if valid else 0)
+        self._fills.landed(in_flight.batch.route, signed.signature, slot, result)
         rests = self._reconciler.apply(in_flight, result, carrier, slot)
         market = int(signed.orders["market"][0])
         gone = tuple((market, each) for each in signed.cancels)
@@ -864,6 +954,7 @@ class Submitter:
                 return self._ran_out(in_flight, slot, reason)
         if not self._reconciler.drop_missing(in_flight):
             return 0
+        why = self._report_reason(in_flight, reason)
         self._end(in_flight, Ended(signed.number, Outcome.FAILED, slot, reason))
         if self._isolates(in_flight):
             # One order was at fault. The failure is final and nothing was executed, so each order
@@ -871,9 +962,15 @@ class Submitter:
             self._queue.give_back(batch, alone=True)
             return 1
         self._queue.lost(batch)
-        self._reporter.rejected(in_flight, slot)
+        self._reporter.rejected(in_flight, slot, why)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
+
+    def _report_reason(self, in_flight: InFlight, reason: str) -> Reason:
+        code = _CUSTOM.search(reason)
+        if code is not None:
+            return self._routes[in_flight.batch.route].carrier.reason(int(code[1]))
+        return Reason.NO_FUNDS if "InsufficientFunds" in reason else Reason.OTHER
 
     def _reason(self, in_flight: InFlight, err: object) -> str:
         """Return an error of the chain as text, with the meaning that the venue gives it."""
@@ -894,7 +991,7 @@ class Submitter:
             self._queue.give_back(batch, alone=limit >= MAX_COMPUTE_UNITS)
             return 1
         self._queue.lost(batch)
-        self._reporter.rejected(in_flight, slot)
+        self._reporter.rejected(in_flight, slot, Reason.OUT_OF_COMPUTE)
         self._settle(signed.orders, batch, Outcome.FAILED, reason)
         return 1
 
@@ -930,6 +1027,7 @@ class Submitter:
             self._tally.add("fee_lamports", in_flight.spend.fee_lamports)
             if ended.outcome is Outcome.LANDED:
                 self._tally.add("tip_lamports", in_flight.spend.tip_lamports)
+        self._charge(in_flight, ended.outcome)
         del self._in_flight[in_flight.signed.signature]
         submission = in_flight.submission
         submission.ended[in_flight] = ended.outcome
@@ -939,6 +1037,20 @@ class Submitter:
                 self._to_sign_again.append(submission)
             else:
                 self._give_up(submission)
+
+    def _charge(self, in_flight: InFlight, outcome: Outcome) -> None:
+        """Tell the signer what a transaction cost, so that its limit has the rest again."""
+        spend = in_flight.spend
+        if outcome is Outcome.LANDED:
+            known = in_flight.paid
+            if known is None and len(in_flight.signed.places):
+                # The node does not tell what it cost: it counts as it was signed.
+                return
+            paid = max(known or 0, spend.total)
+            self._tally.add("rent_lamports", paid - spend.total)
+        else:
+            paid = spend.fee_lamports if outcome is Outcome.FAILED else 0
+        self._signer.settle(in_flight.signed.signature, paid)
 
     def _give_up(self, submission: SubmissionBatch) -> None:
         """Settle the orders of the expired transactions of a submission."""
@@ -964,6 +1076,7 @@ class Submitter:
     ) -> ChainLedger:
         """Send the waiting orders and follow the transactions in flight, up to a deadline.
 
+        Unless `SubmitOptions.on_exit` is ``leave``, all resting orders are cancelled at the end.
         Idempotent.
 
         Parameters
@@ -972,9 +1085,9 @@ class Submitter:
             Seconds, 0 to 1e9. No request outlasts it. Orders that still wait are shed then. Orders
             in flight are unknown; the journal keeps them for the next process.
         send_waiting : bool or callable
-            Whether anything is still sent. If not, waiting orders are shed at once, expired ones
-            are not signed again, and transactions in flight are followed but not resent. A callable
-            is called before each duty cycle.
+            Whether waiting orders are still sent. If not, they are shed at once, expired ones are
+            not signed again, transactions in flight are followed but not resent, and resting orders
+            are cancelled at once. A callable is called before each duty cycle.
         hurry : callable, optional
             Called before each request. Once it returns True, the deadline has come.
 
@@ -1007,20 +1120,8 @@ class Submitter:
         self._left_s = left_s
         try:
             with time_limit(left_s):
-                while not self.idle and left_s() > 0:
-                    sends = send_waiting() if callable(send_waiting) else send_waiting
-                    sends = sends and self._broken is None
-                    if not sends:
-                        self._shed()
-                    try:
-                        done = self._cycle(sends=sends)
-                    except JournalError:
-                        if self._broken is None:
-                            raise
-                        # The disk fails. Transactions in flight are followed all the same.
-                        continue
-                    if not (done or self.idle):
-                        self._sleep(min(pause_s, max(0.0, left_s())))
+                self._finish_all(send_waiting, left_s, pause_s)
+                self._audit(left_s, pause_s)
         finally:
             self._closed = True
             self._shed()
@@ -1039,6 +1140,73 @@ class Submitter:
             raise self._broken
         return self.ledger()
 
+    def _finish_all(
+        self,
+        send_waiting: bool | Callable[[], bool],
+        left_s: Callable[[], float],
+        pause_s: float,
+    ) -> None:
+        """Run duty cycles until nothing is left to do, and cancel what rests at the end."""
+        reserve_s = left_s() * EXIT_SHARE if self._withdraws else 0.0
+        while left_s() > 0:
+            sends = send_waiting() if callable(send_waiting) else send_waiting
+            # Some of the time is kept for the cancellations.
+            sends = sends and self._broken is None and left_s() > reserve_s
+            if not (sends or self._withdrawing):
+                self._shed()
+            if self._withdraws and (self._withdrawing or not sends or self.idle):
+                self._withdrawing = True
+                self._withdraw()
+            if self.idle:
+                return
+            try:
+                done = self._cycle(sends=sends or (self._withdrawing and self._withdraws))
+            except JournalError:
+                if self._broken is None:
+                    raise
+                # The disk fails. Transactions in flight are followed all the same.
+                continue
+            if not (done or self.idle):
+                self._sleep(min(pause_s, max(0.0, left_s())))
+
+    @property
+    def _withdraws(self) -> bool:
+        """bool: Whether closing cancels what rests."""
+        return self._rests and self._options.on_exit == "cancel" and self._broken is None
+
+    def _withdraw(self) -> None:
+        """Have every resting order cancelled, and nothing else sent."""
+        self._queue.settle()
+        self._queue.keep_cancels("not sent: closing")
+        expired, self._to_sign_again = self._to_sign_again, []
+        for submission in expired:
+            if submission.only_cancels:
+                self._to_sign_again.append(submission)
+            else:
+                self._give_up(submission)
+        if self._withdrawals < MOST_WITHDRAWALS:
+            ours = [each for each in self._queue.working.resting() if each.sequence is not None]
+            self._withdrawals += bool(self._queue.withdraw(ours))
+
+    def _audit(self, left_s: Callable[[], float], pause_s: float) -> None:
+        """Read the accounts until they agree with the fills, if nothing is in flight."""
+        until = self._clock() + round(AUDIT_S * NS_PER_S)
+        for _ in range(MOST_AUDITS):
+            over = self._fills.settled or self._in_flight or self._broken is not None
+            if over or left_s() <= 0 or self._clock() >= until:
+                return
+            if not self._watch.poll(self._clock()):
+                self._sleep(min(pause_s, max(0.0, left_s())))
+        # The journal has what the accounts taught.
+        self._commit()
+
+    def holdings(self) -> list[Holding]:
+        """Return what we hold at each venue with an account, and what the fills make of it.
+
+        Any thread may call this, also after `close`.
+        """
+        return self._fills.holdings()
+
     def _shed(self) -> None:
         """Shed all orders that are not in flight."""
         expired, self._to_sign_again = self._to_sign_again, []
@@ -1050,6 +1218,11 @@ class Submitter:
     def broken(self) -> JournalError | None:
         """JournalError or None: The error of the disk, after which nothing is sent."""
         return self._broken
+
+    @property
+    def resting(self) -> int:
+        """int: Our numbered orders that are at a venue, as far as is known."""
+        return self._queue.working.at_venue
 
     @property
     def idle(self) -> bool:
@@ -1068,6 +1241,9 @@ class Submitter:
 
     def reports(self) -> Array:
         """Return the execution reports since the last call.
+
+        One thread may call this at any time, also while another one steps. It need not be the same
+        thread each time.
 
         Returns
         -------

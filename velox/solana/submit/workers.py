@@ -65,7 +65,8 @@ class SubmissionWorkers:
         If it has `instruments`, as the outputs of a pipeline have, their prices must have 4
         decimals.
     submitter : Submitter
-        From `start` to the end of `finish`, call only its `statistics` and `ledger`.
+        From `start` to the end of `finish`, call only its `statistics`, `ledger`, `holdings` and,
+        from one thread, `reports`. With `reports` given here, leave those to the worker.
     reports : StrategyReports, optional
         Tells a pipeline what became of its orders. The submitter's observer must be its `observe`.
     sleep : callable

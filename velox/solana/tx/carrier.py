@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from velox.venue import Reason
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from solders.instruction import Instruction
@@ -113,11 +115,18 @@ class TransactionResult(NamedTuple):
         Fills of our orders in this transaction.
     unread : int
         Events of the venue's program whose layout is not known.
+    truncated : bool
+        Whether the node cut the log, so that fills may be missing.
+    base_moved, quote_moved : int
+        Atoms that the trader deposited, less those that it withdrew.
     """
 
     placed: Sequence[OrderNumber] | None = None
     fills: Sequence[Fill] = ()
     unread: int = 0
+    truncated: bool = False
+    base_moved: int = 0
+    quote_moved: int = 0
 
 
 class VenueOrder(NamedTuple):
@@ -337,6 +346,17 @@ class Carrier(ABC):
             The account is not of this venue, or is damaged.
         """
 
+    def only_cancels(self, payload: bytes) -> bool:
+        """Return whether the data of an instruction cancels orders and does nothing else.
+
+        A signer that was killed still signs such transactions.
+        """
+        return False
+
+    def most_rent(self, payload: bytes) -> int:
+        """Return the most lamports that an instruction takes from the payer beside the fees."""
+        return 0
+
     def explain(self, code: int) -> str:
         """Return the meaning of an error code of the program; empty if it is not known.
 
@@ -346,6 +366,18 @@ class Carrier(ABC):
             The number of a ``Custom`` error.
         """
         return ""
+
+    def reason(self, code: int) -> Reason:
+        """Return the reason of the reports of a transaction that failed with an error code."""
+        return Reason.OTHER
+
+    def price_of(self, base_atoms: int, quote_atoms: int) -> int:
+        """Return the price of a fill in units of 1e-4, rounded down; 0 if it is not known."""
+        return 0
+
+    def quote_of(self, side: int, price: int, base_atoms: int) -> int:
+        """Return about how many quote atoms a fill at a price of ours has, to one atom."""
+        return 0
 
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         """Return what the account tells `trader`. Needed if `account` is set.

@@ -13,12 +13,14 @@ from velox.errors import RecordError, TransactionTooLargeError
 from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 
 __all__ = [
+    "ASSOCIATED_TOKEN_PROGRAM",
     "COMPUTE_BUDGET_PROGRAM",
     "DONT_FRONT",
     "MEMO_PROGRAM",
     "SYSTEM_PROGRAM",
     "TOKEN_2022_PROGRAM",
     "TOKEN_PROGRAM",
+    "associated_token_account",
     "check_compute_units",
     "compute_unit_limit",
     "compute_unit_price",
@@ -32,6 +34,7 @@ COMPUTE_BUDGET_PROGRAM: Final = Pubkey.from_string("ComputeBudget111111111111111
 MEMO_PROGRAM: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 TOKEN_PROGRAM: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 TOKEN_2022_PROGRAM: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
+ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 # Any key with this prefix. A block engine refuses a bundle in which a later transaction than the
 # first names one.
 DONT_FRONT: Final = Pubkey.from_string("jitodontfront111111111111111111111111111111")
@@ -66,6 +69,16 @@ def memo(data: bytes, signer: Pubkey | None = None) -> Instruction:
         raise RecordError(f"a memo that is not UTF-8: {error}", field="data") from None
     accounts = [] if signer is None else [AccountMeta(signer, is_signer=True, is_writable=False)]
     return Instruction(MEMO_PROGRAM, data, accounts)
+
+
+def associated_token_account(
+    owner: Pubkey, mint: Pubkey, token_program: Pubkey = TOKEN_PROGRAM
+) -> Pubkey:
+    """Return the address at which wallets look for an owner's tokens of a mint."""
+    address, _ = Pubkey.find_program_address(
+        [bytes(owner), bytes(token_program), bytes(mint)], ASSOCIATED_TOKEN_PROGRAM
+    )
+    return address
 
 
 def check_compute_units(units: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +24,19 @@ from solders.signature import Signature
 
 from velox.core.units import NS_PER_S
 from velox.errors import ConfigError, RecordError, SpendRefusedError
+from velox.solana.tx.instructions import COMPUTE_BUDGET_PROGRAM, SYSTEM_PROGRAM
 from velox.solana.tx.key_file import open_key_file, read_keypair
+from velox.solana.tx.message import parse_message
 from velox.solana.tx.spend import SignerPolicy, SpendSummary, read_spend
 
 __all__ = ["KeypairSigner", "Signer"]
 
 _WINDOW_S = 60
+# Signed transactions whose cost is not known yet. Those beyond count as they were signed.
+MOST_UNSETTLED = 1 << 14
+
+
+_WITHOUT_ORDERS = frozenset({bytes(COMPUTE_BUDGET_PROGRAM), bytes(SYSTEM_PROGRAM)})
 
 
 class Signer(Protocol):
@@ -41,7 +49,11 @@ class Signer(Protocol):
 
     @property
     def killed(self) -> str | None:
-        """Why nothing may be signed or sent any more; None while the signer works."""
+        """Why nothing but cancellations may be signed or sent; None while the signer works."""
+        ...
+
+    def settle(self, signature: Signature, lamports: int) -> None:
+        """Take in what a signed transaction cost; 0 if it can never execute."""
         ...
 
     def sign(self, message: bytes, summary: SpendSummary) -> Signature:
@@ -87,6 +99,16 @@ class _Window:
         self._buckets[self._second % len(self._buckets)] += lamports
         self.total += lamports
 
+    @property
+    def second(self) -> int:
+        return self._second
+
+    def take_back(self, second: int, lamports: int) -> None:
+        """Remove what was spent in a second, unless it is forgotten already."""
+        if self._second - second < len(self._buckets):
+            self._buckets[second % len(self._buckets)] -= lamports
+            self.total -= lamports
+
 
 class KeypairSigner:
     """A key in this process, and the policy that limits it.
@@ -103,7 +125,8 @@ class KeypairSigner:
     clock : callable
         Monotonic nanoseconds.
     kill_file : path or None
-        While a file with this name exists, nothing is signed. Its folder must exist.
+        While a file with this name exists, nothing is signed but cancellations. Its folder must
+        exist; if it vanishes later, that counts as the file.
 
     Raises
     ------
@@ -120,6 +143,7 @@ class KeypairSigner:
         "_programs",
         "_pubkey",
         "_sign",
+        "_unsettled",
         "_window",
     )
 
@@ -144,6 +168,7 @@ class KeypairSigner:
         # Re-entrant: a signal handler may call `kill` while this thread holds the lock.
         self._lock = threading.RLock()
         self._window = _Window()
+        self._unsettled: OrderedDict[Signature, tuple[int, int]] = OrderedDict()
         self._kill_file = _kill_path(kill_file)
 
     @classmethod
@@ -243,12 +268,14 @@ class KeypairSigner:
 
     @property
     def killed(self) -> str | None:
-        """Why nothing may be signed or sent any more; None while the signer works."""
+        """Why nothing but cancellations may be signed any more; None while the signer works."""
         if self._killed is None and self._kill_file is not None:
             try:
                 os.stat(self._kill_file)
             except FileNotFoundError:
-                return None
+                if self._kill_file.parent.is_dir():
+                    return None
+                return f"{self._kill_file.parent}, the folder of the kill file, does not exist"
             except OSError as error:
                 # The file may exist, so the signer stops.
                 return f"{self._kill_file}: {error.strerror}"
@@ -293,16 +320,63 @@ class KeypairSigner:
             )
         with self._lock:
             killed = self.killed
-            if killed is not None:
+            if killed is not None and not self._cancels(message):
                 raise SpendRefusedError("killed", killed)
             self._window.advance(self._clock())
-            total = self._window.total + spent.total
+            rent = self._rent(message)
+            total = self._window.total + spent.total + rent
             if total > policy.max_spend_lamports_per_minute:
                 raise _over(
                     "max_spend_lamports_per_minute", total, policy.max_spend_lamports_per_minute
                 )
-            self._window.spend(spent.total)
-            return self._sign(message)
+            self._window.spend(spent.total + rent)
+            signature = self._sign(message)
+            if rent:
+                self._unsettled[signature] = self._window.second, spent.total + rent
+                while len(self._unsettled) > MOST_UNSETTLED:
+                    self._unsettled.popitem(last=False)
+            return signature
+
+    def settle(self, signature: Signature, lamports: int) -> None:
+        """Replace what a signed transaction counted for by what it cost, from now on.
+
+        Parameters
+        ----------
+        signature : Signature
+            Of a transaction that may take rent, and that this signer signed. Others are ignored:
+            they cost what their bytes state.
+        lamports : int
+            What the payer paid: 0 if it can never execute.
+        """
+        with self._lock:
+            self._window.advance(self._clock())
+            reserved = self._unsettled.pop(signature, None)
+            if reserved is not None:
+                self._window.take_back(*reserved)
+                self._window.spend(lamports)
+
+    def _rent(self, message: bytes) -> int:
+        """Return the most lamports that the programs may take by themselves."""
+        rents = self._policy.rents
+        if not rents:
+            return 0
+        return sum(
+            rents[key](message[start:end])
+            for program, start, end in parse_message(message).instructions
+            if program not in _WITHOUT_ORDERS and (key := Pubkey(program)) in rents
+        )
+
+    def _cancels(self, message: bytes) -> bool:
+        """Return whether a message only cancels orders. Fees and a tip are allowed."""
+        found = False
+        for program, start, end in parse_message(message).instructions:
+            if program in _WITHOUT_ORDERS:
+                continue
+            test = self._policy.cancels.get(Pubkey(program))
+            if test is None or not test(message[start:end]):
+                return False
+            found = True
+        return found
 
     def __repr__(self) -> str:
         state = "" if self.killed is None else ", killed"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from solders.pubkey import Pubkey
@@ -44,8 +45,8 @@ _PRECOMPILES = frozenset(
 class SpendSummary(NamedTuple):
     """The spend of a transaction, in lamports.
 
-    The message does not show what a program takes by itself, such as rent for an account that it
-    grows.
+    The message does not show what a program takes by itself. The policy of a signer knows the most
+    rent that an instruction may take; see `SignerPolicy`.
 
     Attributes
     ----------
@@ -156,8 +157,15 @@ class SignerPolicy:
     max_tip_lamports : int
         The most that one transaction may transfer.
     max_spend_lamports_per_minute : int
-        The most for fees, transfers and new accounts together, in any 60 s. What was signed counts,
-        even if it was never sent.
+        The most for fees, tips, transfers, new accounts and rent together, in any 60 s. What was
+        signed counts, even if it was never sent, until its cost is known.
+    rents : mapping of Pubkey to callable
+        For each program, a function from the data of an instruction to the most lamports that it
+        may take from the payer, such as rent for an account that grows. They count when a
+        transaction is signed, and are replaced by what it cost once that is known.
+    cancels : mapping of Pubkey to callable
+        For each program, a function that returns whether the data of an instruction cancels orders
+        and does nothing else, as `Carrier.only_cancels` does. A killed signer still signs these.
 
     Raises
     ------
@@ -168,6 +176,12 @@ class SignerPolicy:
     programs: frozenset[Pubkey]
     max_tip_lamports: int
     max_spend_lamports_per_minute: int
+    cancels: Mapping[Pubkey, Callable[[bytes], bool]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    rents: Mapping[Pubkey, Callable[[bytes], int]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.programs, frozenset) or not all(

@@ -51,6 +51,7 @@ __all__ = [
     "build_transaction",
     "bundle_id",
     "room_for_payload",
+    "unsigned_transaction",
 ]
 
 _U32 = struct.Struct("<I")
@@ -147,6 +148,23 @@ def build_transaction(
     signatures = [signers[key].sign(message, summary) for key in needed]
     raw = b"".join([compact(len(signatures)), *map(bytes, signatures), message])
     return WireTransaction(raw, signatures[0], blockhash, last_valid_block_height, summary)
+
+
+def unsigned_transaction(
+    instructions: Sequence[Instruction], payer: Pubkey, blockhash: Hash
+) -> bytes:
+    """Return a transaction of any instructions with signatures of zeros, for a simulation.
+
+    Raises
+    ------
+    TransactionTooLargeError
+        It is over `MAX_TRANSACTION_BYTES`, or names too many accounts.
+    """
+    message = _compile(payer, instructions, blockhash)
+    count = parse_message(message).signatures
+    raw = compact(count) + bytes(count * SIGNATURE_BYTES) + message
+    _check_bytes(len(raw))
+    return raw
 
 
 def _names(keys: Iterable[bytes]) -> str:

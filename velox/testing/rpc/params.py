@@ -79,7 +79,7 @@ def hash_of(value: Any) -> Hash:
     """Return a blockhash."""
     try:
         return Hash.from_string(value)
-    except (TypeError, ParseHashError) as error:
+    except (TypeError, ValueError, ParseHashError) as error:
         raise refuse(INVALID_PARAMS, f"Invalid param: {error}") from None
 
 

@@ -43,7 +43,8 @@ class RpcService(Service):
         return "of something else"
 
     def answer(self, request: Request) -> Reply:
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        media_type = request.headers.get("content-type", "").partition(";")[0]
+        if media_type.strip().lower() != "application/json":
             text = (
                 b"Supplied content type is not allowed. Content-Type: application/json is required"
             )

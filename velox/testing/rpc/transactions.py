@@ -17,7 +17,6 @@ from velox.solana.tx.instructions import COMPUTE_BUDGET_PROGRAM
 from velox.solana.tx.limits import MAX_BUNDLE_TRANSACTIONS
 from velox.testing.chain import COMMITMENTS, Chain
 from velox.testing.encoding import (
-    account_json,
     decode_base64,
     decode_transaction,
     inner_json,
@@ -28,7 +27,7 @@ from velox.testing.error_text import describe, simulation_failed
 from velox.testing.faults import Fault
 from velox.testing.received import Received
 from velox.testing.rpc.base import Method, MethodGroup
-from velox.testing.rpc.encoded import MAX_ACCOUNTS
+from velox.testing.rpc.encoded import MAX_ACCOUNTS, encoded
 from velox.testing.rpc.params import (
     argument,
     commitment_of,
@@ -169,10 +168,13 @@ class TransactionMethods(MethodGroup):
         value = _simulation(result)
         wanted = config.get("accounts")
         if isinstance(wanted, dict):
-            encoding = wanted.get("encoding") or "base64"
+            if wanted.get("encoding") in ("base58", "binary"):
+                raise refuse(INVALID_PARAMS, "base58 encoding not supported")
+            form = {"encoding": wanted.get("encoding")}
             keys = [pubkey_of(key) for key in list_of(wanted.get("addresses"), MAX_ACCOUNTS)]
+            svm = self.chain.svm
             value["accounts"] = [
-                account_json(result.accounts.get(key, self.chain.svm.account(key)), encoding, None)
+                encoded(svm, result.accounts.get(key, svm.account(key)), form, "base64")
                 for key in keys
             ]
         if config.get("innerInstructions"):

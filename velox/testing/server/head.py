@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 __all__ = ["BadRequestError", "RequestHead", "parse_head"]
 
@@ -35,7 +36,11 @@ class RequestHead:
 
     Attributes
     ----------
-    verb, target : str
+    verb : str
+    authority : str
+        The host and port in the target; empty if it names none, as it is usual.
+    path, query : str
+        The rest of the target.
     headers : dict of str to list of str
         The values by name, in lower case, in their order.
     keep_alive : bool
@@ -43,7 +48,9 @@ class RequestHead:
     """
 
     verb: str
-    target: str
+    authority: str
+    path: str
+    query: str
     headers: dict[str, list[str]]
     keep_alive: bool
 
@@ -96,4 +103,20 @@ def parse_head(raw: bytes) -> RequestHead:
     }
     is_new = match[3] == "1"
     keep_alive = "close" not in options if is_new else "keep-alive" in options
-    return RequestHead(match[1], match[2], headers, keep_alive)
+    return RequestHead(match[1], *_target(match[2]), headers, keep_alive)
+
+
+def _target(text: str) -> tuple[str, str, str]:
+    """Return the authority, the path and the query of a request's target."""
+    if text.startswith("/"):
+        path, _, query = text.partition("?")
+        return "", path, query
+    if text == "*":
+        return "", text, ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
+        raise BadRequestError(HTTPStatus.BAD_REQUEST, "not a target of a request")
+    return parts.netloc, parts.path, parts.query

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from velox.testing.server.guard import allows_host, allows_origin
 from velox.testing.server.head import BadRequestError, RequestHead, parse_head
@@ -113,10 +113,9 @@ class HttpServer:
         return keep
 
     def _answer(self, head: RequestHead, body: bytes, client: str) -> Reply:
-        parts = urlsplit(head.target)
         request = Request(
-            path=parts.path,
-            query=dict(parse_qsl(parts.query)),
+            path=head.path,
+            query=dict(parse_qsl(head.query)),
             headers={name: ", ".join(values) for name, values in head.headers.items()},
             body=body,
             client=client,
@@ -139,8 +138,10 @@ class HttpServer:
 
 def _admit(head: RequestHead) -> None:
     """Refuse what is not for this server, or comes from a page of another site."""
-    if not allows_host(head.headers.get("host", [])):
-        raise BadRequestError(HTTPStatus.MISDIRECTED_REQUEST, "Host must name this machine")
+    # A target may name a host, too, and that one counts before the header (RFC 9112, 3.2.2).
+    for hosts in (head.headers.get("host", []), [head.authority or "localhost"]):
+        if not allows_host(hosts):
+            raise BadRequestError(HTTPStatus.MISDIRECTED_REQUEST, "Host must name this machine")
     if not allows_origin(head.headers.get("origin", [])):
         raise BadRequestError(HTTPStatus.FORBIDDEN, "Origin must be a page of this machine")
     if head.verb not in ("GET", "OPTIONS", "POST"):

@@ -93,7 +93,7 @@ class Service(ABC):
             not isinstance(call, dict)
             or call.get("jsonrpc") != "2.0"
             or not isinstance(call.get("method"), str)
-            or not isinstance(call.get("id"), int | str | None)
+            or not is_identity(call.get("id"))
         ):
             return self._reply(reply, failure(None, INVALID_REQUEST, "Invalid request"))
         method, identity = call["method"], call.get("id")
@@ -170,6 +170,11 @@ class Service(ABC):
         else:
             reply.status, reply.content_type = HTTPStatus.OK, "text/html"
             reply.body = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+def is_identity(value: Any) -> bool:
+    """Return whether a value may identify a call: an integer, a string or null."""
+    return isinstance(value, int | str | None) and not isinstance(value, bool)
 
 
 def success(identity: Any, result: Any) -> dict[str, Any]:

@@ -25,11 +25,13 @@ from velox.testing.rpc.params import argument
 from velox.testing.rpc.subscriptions import KINDS, Subscription, news, subscribe
 from velox.testing.server.guard import allows_host, allows_origin
 from velox.testing.server.jsonrpc import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     failure,
+    is_identity,
     refuse,
     success,
 )
@@ -39,6 +41,9 @@ __all__ = ["WebSocketServer"]
 
 # A client with more unsent notifications is disconnected, as a node does.
 MAX_UNSENT = 10_000
+MAX_UNSENT_BYTES = 64 << 20
+# Subscriptions of one connection.
+MAX_SUBSCRIPTIONS = 1_000
 MAX_CONNECTIONS = 1_000
 MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S = 1.0, 2.0
@@ -155,6 +160,9 @@ class _Client:
         self._loop = asyncio.get_running_loop()
         # The chain's threads append to it, the loop takes from it.
         self._unsent: deque[str] = deque()
+        # Characters that were ever queued, and those that were sent. Each has one writer: whoever
+        # holds the chain's lock, and the loop.
+        self._queued = self._sent = 0
         self._wake = asyncio.Event()
         self._ending = False
         self._writer = self._loop.create_task(self._send())
@@ -166,10 +174,12 @@ class _Client:
         with suppress(ConnectionClosed):
             async for message in self._connection:
                 with self._chain.lock:
+                    count = len(self.subscriptions)
                     answer = self._answer(message)
                     if answer is not None:
                         self._queue(answer)
-                    self._watch()
+                    if len(self.subscriptions) != count:
+                        self._watch()
                     # A transaction may have landed before the client subscribed to it.
                     self._tell_signatures()
 
@@ -194,7 +204,9 @@ class _Client:
         with suppress(ConnectionClosed):
             while True:
                 while self._unsent:
-                    await self._connection.send(self._unsent.popleft())
+                    text = self._unsent.popleft()
+                    await self._connection.send(text)
+                    self._sent += len(text)
                 if self._ending:
                     return
                 self._wake.clear()
@@ -203,11 +215,13 @@ class _Client:
 
     def _queue(self, document: Mapping[str, Any]) -> None:
         """Queue a message. Any thread may call it that holds the chain's lock."""
-        self._unsent.append(json.dumps(document, separators=(",", ":")))
+        text = json.dumps(document, separators=(",", ":"))
+        self._unsent.append(text)
+        self._queued += len(text)
         unsent = len(self._unsent)
         # The loop may be closed while a block is made.
         with suppress(RuntimeError):
-            if unsent > MAX_UNSENT:
+            if unsent > MAX_UNSENT or self._queued - self._sent > MAX_UNSENT_BYTES:
                 self._loop.call_soon_threadsafe(self._cut)
             elif unsent == 1:
                 self._loop.call_soon_threadsafe(self._wake.set)
@@ -219,7 +233,11 @@ class _Client:
             call = json.loads(message)
         except (ValueError, RecursionError):
             return failure(None, PARSE_ERROR, "Parse error")
-        if not isinstance(call, dict) or not isinstance(call.get("method"), str):
+        if (
+            not isinstance(call, dict)
+            or not isinstance(call.get("method"), str)
+            or not is_identity(call.get("id"))
+        ):
             return failure(None, INVALID_REQUEST, "Invalid request")
         if "id" not in call:
             return None  # a notification, such as the ping of web3.js: it has no answer
@@ -234,6 +252,9 @@ class _Client:
     def _call(self, method: str, params: list[Any]) -> Any:
         kind = method.removesuffix("Subscribe")
         if kind != method and kind in KINDS:
+            if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
+                why = "Internal Error: Subscription refused. Node subscription limit reached"
+                raise refuse(INTERNAL_ERROR, why)
             number = next(self._numbers)
             self.subscriptions[number] = subscribe(kind, params)
             return number

@@ -40,7 +40,7 @@ def test_reports_that_nobody_takes_are_bounded() -> None:
     assert found["signature"][0].tobytes() == bytes(signature)
     assert reporter.lost == 2
     assert len(reporter.take()) == 0
-    assert np.dtype(REPORT_DTYPE).itemsize == 120
+    assert np.dtype(REPORT_DTYPE).itemsize == 152
 
 
 def test_an_order_that_rests_no_more_is_forgotten_after_a_while() -> None:

@@ -377,6 +377,9 @@ class Choosy:
 
     killed = None
 
+    def settle(self, signature: Any, lamports: int) -> None:
+        pass
+
     def __init__(self, cluster: LocalCluster, refusals: dict[int, str]) -> None:
         self._inner = new_signer(cluster)
         self._refusals = refusals

@@ -419,6 +419,9 @@ def test_a_signer_that_fails_in_a_way_of_its_own_fails_the_orders_and_shows_noth
         pubkey = inner.pubkey
         killed = None
 
+        def settle(self, signature: Any, lamports: int) -> None:
+            pass
+
         def sign(self, message: bytes, summary: Any) -> Any:
             raise TimeoutError("of a wallet, with its PIN 1234")
 

@@ -25,11 +25,12 @@ from velox.solana.tx.carrier import (
 from velox.solana.tx.limits import MAX_COMPUTE_UNITS
 from velox.solana.venues.manifest.account import (
     BLOCK_BYTES,
+    MARKET_PRICE_ONE,
     MarketAccount,
     MarketOrder,
     locked_quote,
 )
-from velox.solana.venues.manifest.error_codes import explain_error
+from velox.solana.venues.manifest.error_codes import explain_error, reason_of_error
 from velox.solana.venues.manifest.events import read_result, velox_price
 from velox.solana.venues.manifest.instructions import (
     CANCEL_BYTES,
@@ -39,10 +40,13 @@ from velox.solana.venues.manifest.instructions import (
     PLACE,
     OrderType,
     batch_update_head,
+    decode_batch_update,
     encode_cancels,
     manifest_instruction,
+    most_rent,
 )
 from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT, MarketSpec
+from velox.venue import Reason
 
 __all__ = ["ManifestCarrier"]
 
@@ -206,20 +210,7 @@ class ManifestCarrier(Carrier):
 
     def check_account(self, data: bytes, trader: Pubkey) -> None:
         account, spec = MarketAccount(data), self.spec
-        if account.version != KNOWN_VERSION:
-            raise MarketError(
-                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
-                market=spec.market,
-                field="version",
-            )
-        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
-            ours, theirs = getattr(spec, name), getattr(account, name)
-            if ours != theirs:
-                raise MarketError(
-                    f"{ours} in the configuration; {theirs} on the chain",
-                    market=spec.market,
-                    field=name,
-                )
+        self.check_description(account)
         seat = account.seats().get(trader)
         if seat is None:
             raise MarketError(
@@ -235,12 +226,58 @@ class ManifestCarrier(Carrier):
                 field="deposits",
             )
 
+    def check_description(self, account: MarketAccount) -> None:
+        """Refuse an account whose mints or decimals differ from the description's.
+
+        Raises
+        ------
+        MarketError
+            The message names both values.
+        """
+        spec = self.spec
+        if account.version != KNOWN_VERSION:
+            raise MarketError(
+                f"the account has version {account.version}; Velox reads {KNOWN_VERSION}",
+                market=spec.market,
+                field="version",
+            )
+        for name in ("base_mint", "quote_mint", "base_decimals", "quote_decimals"):
+            ours, theirs = getattr(spec, name), getattr(account, name)
+            if ours != theirs:
+                raise MarketError(
+                    f"{ours} in the configuration; {theirs} on the chain",
+                    market=spec.market,
+                    field=name,
+                )
+
     @staticmethod
     def _ours(account: MarketAccount, trader: Pubkey) -> Iterator[MarketOrder]:
         return (each for each in account.orders() if each.trader == trader)
 
+    def only_cancels(self, payload: bytes) -> bool:
+        try:
+            _, cancels, places = decode_batch_update(payload)
+        except RecordError:
+            return False
+        return bool(cancels) and not places
+
+    def most_rent(self, payload: bytes) -> int:
+        return most_rent(payload)
+
     def explain(self, code: int) -> str:
         return explain_error(code)
+
+    def reason(self, code: int) -> Reason:
+        return reason_of_error(code)
+
+    def price_of(self, base_atoms: int, quote_atoms: int) -> int:
+        return velox_price(self.spec, quote_atoms * MARKET_PRICE_ONE // base_atoms)
+
+    def quote_of(self, side: int, price: int, base_atoms: int) -> int:
+        mantissa, exponent = self.spec.price_to_chain(price)
+        chain_price = mantissa * 10 ** (exponent + _PRICE_DIGITS)
+        quote = locked_quote(chain_price, base_atoms)
+        return quote if side == 0 else chain_price * base_atoms // MARKET_PRICE_ONE
 
     def read_account(self, data: bytes, trader: Pubkey) -> VenueState:
         account = MarketAccount(data)

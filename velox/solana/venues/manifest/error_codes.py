@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ERROR_CODES", "explain_error"]
+from velox.venue import Reason
+
+__all__ = ["ERROR_CODES", "explain_error", "reason_of_error"]
 
 #: What each code means, and what to do about it.
 ERROR_CODES: Final[Mapping[int, str]] = MappingProxyType(
@@ -31,6 +33,23 @@ ERROR_CODES: Final[Mapping[int, str]] = MappingProxyType(
         109: "price times size does not fit 64 bits",
     }
 )
+
+
+_REASONS: Final[Mapping[int, Reason]] = MappingProxyType(
+    {
+        1: Reason.NO_SEAT,
+        3: Reason.NO_SUCH_ORDER,
+        5: Reason.NO_SEAT,
+        6: Reason.WOULD_CROSS,
+        7: Reason.EXPIRED,
+        10: Reason.NO_SUCH_ORDER,
+    }
+)
+
+
+def reason_of_error(code: int) -> Reason:
+    """Return the reason of a report for a code."""
+    return _REASONS.get(code, Reason.OTHER)
 
 
 def explain_error(code: int) -> str:

@@ -20,6 +20,8 @@ eight bytes that name its kind::
                                                    217 maker is global   u8
                                                    218 padding           14
 
+A deposit and a withdrawal have 112 bytes: market, trader, mint, and the atoms, a u64.
+
 A price is in 1e-18 quote atoms for one base atom. Another program may log the same bytes. So only
 lines between Manifest's own invocation and its end are read.
 """
@@ -42,11 +44,14 @@ from velox.solana.venues.manifest.instructions import MANIFEST_PROGRAM, NO_INDEX
 from velox.solana.venues.manifest.market import MarketSpec
 
 __all__ = [
+    "DEPOSIT_EVENT",
     "FILL_EVENT",
     "PLACE_EVENT",
+    "WITHDRAW_EVENT",
     "FillLog",
     "PlaceOrderLog",
     "ProgramLog",
+    "TransferLog",
     "decode_event",
     "events_of",
     "order_numbers",
@@ -57,11 +62,21 @@ __all__ = [
 
 PLACE_EVENT: Final = bytes.fromhex("9d76f7d52f13a478")
 FILL_EVENT: Final = bytes.fromhex("3ae6f2034b7104a9")
+DEPOSIT_EVENT: Final = bytes.fromhex("17d6182234686dbc")
+WITHDRAW_EVENT: Final = bytes.fromhex("70da6f3f125f8823")
 
 _PLACE = struct.Struct("<8x32s32sQQQQIIBB6x")
 _FILL = struct.Struct("<8x32s32s32s64xQQQQQQBB14x")
 _OLDER_FILL = struct.Struct("<8x32s32s32sQQQQQQBB14x")
-_LAYOUTS: Final = {PLACE_EVENT: (_PLACE,), FILL_EVENT: (_FILL, _OLDER_FILL)}
+_TRANSFER = struct.Struct("<8x32s32s32sQ")
+_LAYOUTS: Final = {
+    PLACE_EVENT: (_PLACE,),
+    FILL_EVENT: (_FILL, _OLDER_FILL),
+    DEPOSIT_EVENT: (_TRANSFER,),
+    WITHDRAW_EVENT: (_TRANSFER,),
+}
+# The line with which a node ends a log of over 10 000 bytes.
+_TRUNCATED = "Log truncated"
 _PRICE_DIGITS = 18
 _INVOKE = re.compile(r"Program (\w+) invoke \[(\d+)\]")
 _END = re.compile(r"Program (\w+) (?:success|failed: .*)")
@@ -97,22 +112,34 @@ class FillLog(NamedTuple):
     taker_is_buyer: bool
 
 
+class TransferLog(NamedTuple):
+    """A deposit, or a withdrawal of negative atoms."""
+
+    market: Pubkey
+    trader: Pubkey
+    mint: Pubkey
+    atoms: int
+
+
 class ProgramLog(NamedTuple):
     """Everything that Manifest logged in one transaction.
 
     Attributes
     ----------
-    events : list of PlaceOrderLog or FillLog
+    events : list of PlaceOrderLog, FillLog or TransferLog
         In order.
     answer : bytes or None
         The return data of its last invocation; None if there is none.
     unread : int
         Events of a known kind in an unknown layout: the program is newer than this decoder.
+    truncated : bool
+        Whether the node cut the log.
     """
 
-    events: list[PlaceOrderLog | FillLog]
+    events: list[PlaceOrderLog | FillLog | TransferLog]
     answer: bytes | None
     unread: int
+    truncated: bool = False
 
 
 def read_result(
@@ -130,6 +157,10 @@ def read_result(
     trader : Pubkey
     """
     log = read_log(logs)
+    moved = {spec.base_mint: 0, spec.quote_mint: 0}
+    for event in log.events:
+        if isinstance(event, TransferLog) and (event.market, event.trader) == (spec.market, trader):
+            moved[event.mint] = moved.get(event.mint, 0) + event.atoms
     numbers = order_numbers((return_data, log.answer), log.events, placed, trader)
     fills = [
         fill
@@ -137,7 +168,14 @@ def read_result(
         if isinstance(event, FillLog) and event.market == spec.market
         for fill in _own_fills(spec, event, trader)
     ]
-    return TransactionResult(numbers, fills, log.unread)
+    return TransactionResult(
+        numbers,
+        fills,
+        log.unread,
+        log.truncated,
+        moved[spec.base_mint],
+        moved[spec.quote_mint],
+    )
 
 
 def _own_fills(spec: MarketSpec, event: FillLog, trader: Pubkey) -> Iterator[Fill]:
@@ -159,9 +197,10 @@ def _own_fills(spec: MarketSpec, event: FillLog, trader: Pubkey) -> Iterator[Fil
 
 def read_log(logs: Iterable[str]) -> ProgramLog:
     """Read Manifest's part of a log. Unknown layouts are counted, not raised."""
-    events: list[PlaceOrderLog | FillLog] = []
+    events: list[PlaceOrderLog | FillLog | TransferLog] = []
     answer, unread = None, 0
-    for kind, data in _lines_of(logs):
+    lines = list(logs)
+    for kind, data in _lines_of(lines):
         if kind == _RETURN:
             answer = data
             continue
@@ -171,7 +210,7 @@ def read_log(logs: Iterable[str]) -> ProgramLog:
             unread += 1
         else:
             events += [event] if event is not None else []
-    return ProgramLog(events, answer, unread)
+    return ProgramLog(events, answer, unread, _TRUNCATED in lines)
 
 
 def events_of(logs: Iterable[str]) -> list[bytes]:
@@ -199,8 +238,8 @@ def _lines_of(logs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
             stack.pop()
 
 
-def decode_event(data: bytes) -> PlaceOrderLog | FillLog | None:
-    """Return a placement or a fill; None for an event of another kind.
+def decode_event(data: bytes) -> PlaceOrderLog | FillLog | TransferLog | None:
+    """Return a placement, a fill or a transfer; None for an event of another kind.
 
     Raises
     ------
@@ -215,6 +254,10 @@ def decode_event(data: bytes) -> PlaceOrderLog | FillLog | None:
         known = " or ".join(str(each.size) for each in layouts)
         raise RecordError(f"expected an event of {known} bytes, got {len(data)}", field="length")
     fields = fitting[0].unpack(data)
+    if fitting[0] is _TRANSFER:
+        market, trader, mint, atoms = fields
+        sign = 1 if data[:8] == DEPOSIT_EVENT else -1
+        return TransferLog(Pubkey(market), Pubkey(trader), Pubkey(mint), sign * atoms)
     if fitting[0] is _PLACE:
         market, trader, low, high, atoms, sequence, index, slot, order_type, bid = fields
         return PlaceOrderLog(
@@ -244,7 +287,7 @@ def decode_event(data: bytes) -> PlaceOrderLog | FillLog | None:
 
 def order_numbers(
     answers: Iterable[bytes | None],
-    events: Sequence[PlaceOrderLog | FillLog],
+    events: Sequence[PlaceOrderLog | FillLog | TransferLog],
     count: int,
     trader: Pubkey,
 ) -> list[OrderNumber] | None:

@@ -31,6 +31,7 @@ from velox.solana.tx.instructions import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM, TOK
 from velox.solana.venues.manifest.market import MAX_EXPONENT, MIN_EXPONENT
 
 __all__ = [
+    "BLOCK_RENT_LAMPORTS",
     "CANCEL_BYTES",
     "HINTED_CANCEL_BYTES",
     "MANIFEST_MARKET_BYTES",
@@ -52,6 +53,8 @@ __all__ = [
     "manifest_batch_update",
     "manifest_instruction",
     "manifest_vault",
+    "most_rent",
+    "withdraw",
 ]
 
 MANIFEST_PROGRAM: Final = Pubkey.from_string("MNFSTqtC93rEfYHB6hF82sKdZpUDFWkViLByLd1k1Ms")
@@ -73,9 +76,13 @@ _DEPOSIT = struct.Struct("<BQB")
 MAX_RETURN_BYTES: Final = 1024
 #: The most orders whose numbers fit one answer.
 MAX_PLACED: Final = (MAX_RETURN_BYTES - _COUNT.size) // _PLACED.size
+#: The rent of a block of 80 bytes, in lamports, and the most blocks by which the runtime lets an
+#: account grow in one instruction.
+BLOCK_RENT_LAMPORTS: Final = 556_800
+MOST_BLOCKS: Final = 128
 # Manifest's index of nothing.
 NO_INDEX: Final = UINT32_MAX
-_CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _BATCH_UPDATE = 0, 1, 2, 6
+_CREATE_MARKET, _CLAIM_SEAT, _DEPOSIT_TAG, _WITHDRAW_TAG, _BATCH_UPDATE = 0, 1, 2, 3, 6
 
 
 class OrderType(IntEnum):
@@ -324,6 +331,26 @@ def manifest_instruction(payer: Pubkey, market: Pubkey, data: bytes) -> Instruct
     )
 
 
+def most_rent(data: bytes) -> int:
+    """Return the most lamports that an instruction takes from the payer for rent.
+
+    The program grows the market's account by a block after each order if no block is free, and for
+    a seat. Data that is not understood may take all that the program can grow in one instruction.
+    """
+    tag = data[0] if data else -1
+    if tag == _BATCH_UPDATE:
+        try:
+            _, _, places = decode_batch_update(data)
+        except RecordError:
+            return MOST_BLOCKS * BLOCK_RENT_LAMPORTS
+        return len(places) * BLOCK_RENT_LAMPORTS
+    if tag in {_DEPOSIT_TAG, _WITHDRAW_TAG}:
+        return 0
+    if tag == _CLAIM_SEAT:
+        return 2 * BLOCK_RENT_LAMPORTS
+    return MOST_BLOCKS * BLOCK_RENT_LAMPORTS
+
+
 def manifest_vault(market: Pubkey, mint: Pubkey) -> Pubkey:
     """Return the account that holds a market's deposits of `mint`."""
     vault, _ = Pubkey.find_program_address([b"vault", bytes(market), bytes(mint)], MANIFEST_PROGRAM)
@@ -365,11 +392,36 @@ def deposit(
     token_program: Pubkey = TOKEN_PROGRAM,
 ) -> Instruction:
     """Move `atoms` (u64) of `mint` from the trader's token account into the market's vault."""
+    return _transfer(_DEPOSIT_TAG, payer, market, mint, token_account, atoms, token_program)
+
+
+def withdraw(
+    payer: Pubkey,
+    market: Pubkey,
+    mint: Pubkey,
+    token_account: Pubkey,
+    atoms: int,
+    *,
+    token_program: Pubkey = TOKEN_PROGRAM,
+) -> Instruction:
+    """Move `atoms` (u64) of `mint` from the market's vault into the trader's token account."""
+    return _transfer(_WITHDRAW_TAG, payer, market, mint, token_account, atoms, token_program)
+
+
+def _transfer(  # noqa: PLR0917 - the fields of an instruction
+    tag: int,
+    payer: Pubkey,
+    market: Pubkey,
+    mint: Pubkey,
+    token_account: Pubkey,
+    atoms: int,
+    token_program: Pubkey,
+) -> Instruction:
     if not 0 <= atoms <= UINT64_MAX:
         raise RecordError(f"atoms = {atoms}: must fit 64 bits", field="atoms")
     return Instruction(
         MANIFEST_PROGRAM,
-        _DEPOSIT.pack(_DEPOSIT_TAG, atoms, 0),
+        _DEPOSIT.pack(tag, atoms, 0),
         [
             AccountMeta(payer, is_signer=True, is_writable=True),
             AccountMeta(market, is_signer=False, is_writable=True),

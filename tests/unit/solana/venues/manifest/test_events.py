@@ -105,7 +105,7 @@ def test_events_of_other_kinds_are_left_out_and_those_of_another_length_refused(
 
 def test_only_what_the_program_itself_logged_is_heard() -> None:
     forged = logged(PLACED, program=MEMO_PROGRAM)
-    nothing = ([], None, 0)
+    nothing = ([], None, 0, False)
     assert read_log(forged) == nothing
     lines = logged(PLACED)
     lines[1:1] = logged(FILLED, program=MEMO_PROGRAM, depth=2)
@@ -140,5 +140,7 @@ def test_a_log_is_read_as_far_as_it_can_be() -> None:
         f"Program {MEMO_PROGRAM} success",
     ]
     log = read_log(lines)
-    assert log == ([decode_event(PLACED), decode_event(FILLED)], answer, 1)
-    assert read_log([]) == ([], None, 0)
+    assert log == ([decode_event(PLACED), decode_event(FILLED)], answer, 1, False)
+    assert read_log([*lines, "Log truncated"]).truncated
+    assert not read_log([*lines, "Program log: Log truncated"]).truncated
+    assert read_log([]) == ([], None, 0, False)
