@@ -215,6 +215,35 @@ def risk_of(
         signal.signal(signal.SIGUSR1, before)
 
 
+def _announce(
+    pipeline: Pipeline, screen: Screen, source: str, submitting: PipelineRun | None
+) -> Sequence[str]:
+    """Print what is known before the start, and let the strategy hear of its orders.
+
+    Returns the warnings that were printed.
+    """
+    screen.say(
+        *terminal.opening(
+            version=velox.__version__,
+            machine=describe_machine(),
+            plan=pipeline.plan,
+            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
+            huge_pages=pipeline.huge_pages,
+            source=source,
+        )
+    )
+    told = _warn_of(pipeline.warnings)
+    if pipeline.risk is not None:
+        given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
+        screen.say(f"limits      {', '.join(given) or 'none'}")
+        if pipeline.risk.kill.killed:
+            warn(f"the kill switch is set: {pipeline.risk.kill.why}; no order leaves")
+    if submitting is not None:
+        submitting.attach(pipeline)
+        screen.say(f"to          {submitting.description}")
+    return told
+
+
 def drive(
     options: argparse.Namespace,
     signals: Signals,
@@ -245,13 +274,7 @@ def drive(
     screen = Screen(sys.stderr if options.json == "-" else sys.stdout, errors)
     with (
         JsonResult(options.json, signals) as json,
-        submission(
-            destination,
-            options,
-            signals,
-            screen,
-            tells=tells,
-        ) as submitting,
+        submission(destination, options, signals, screen, tells=tells) as submitting,
         risk_of(options, config, tells=tells, submitting=submitting) as risk,
         ExitStack() as stack,
     ):
@@ -264,7 +287,7 @@ def drive(
             **parts,
         )
         log = stack.enter_context(LogResult(options.hlog, signals, errors))
-        told = _open(pipeline, source, screen, submitting)
+        told = _announce(pipeline, screen, source, submitting)
         course = Course()
         metrics = stack.enter_context(metrics_server(options.metrics, pipeline))
         if metrics is not None:
@@ -324,35 +347,6 @@ def _warn_of(warnings: Sequence[str], told: Sequence[str] = ()) -> Sequence[str]
         if warning not in told:
             warn(warning)
     return warnings
-
-
-def _open(
-    pipeline: Pipeline, source: str, screen: Screen, submitting: PipelineRun | None
-) -> Sequence[str]:
-    """Print what is about to run, and let the strategy hear of its orders.
-
-    Returns the warnings that were printed.
-    """
-    screen.say(
-        *terminal.opening(
-            version=velox.__version__,
-            machine=describe_machine(),
-            plan=pipeline.plan,
-            clock={"source": pipeline.clock.source, "reason": pipeline.clock.reason},
-            huge_pages=pipeline.huge_pages,
-            source=source,
-        )
-    )
-    told = _warn_of(pipeline.warnings)
-    if pipeline.risk is not None:
-        given = [f"{table}.{name} = {n}" for table, name, n in pipeline.risk.limits.given()]
-        screen.say(f"limits      {', '.join(given) or 'none'}")
-        if pipeline.risk.kill.killed:
-            warn(f"the kill switch is set: {pipeline.risk.kill.why}; no order leaves")
-    if submitting is not None:
-        submitting.attach(pipeline)
-        screen.say(f"to          {submitting.description}")
-    return told
 
 
 def _mismatches(report: Report) -> list[str]:
