@@ -18,8 +18,9 @@ UNKNOWN    UNKNOWN: it stays exposed    UNKNOWN
 execution report
 ========= ==============================================================
 PLACED    PLACED
-FILLED    FILLED, with the exact amounts
+FILLED    FILLED, with the exact amounts and the fee
 CANCELLED CANCELLED
+EXPIRED   EXPIRED
 REJECTED  nothing: the outcome FAILED says it of the same order
 ========= ==============================================================
 """
@@ -47,7 +48,7 @@ Array = npt.NDArray[np.void]
 
 
 class OutcomeReason(IntEnum):
-    """The `reason` of a report that an outcome makes. Executions have smaller numbers."""
+    """The `reason` of a report that an outcome makes. Those of `velox.venue.Reason` are smaller."""
 
     FAILED = 1001
     SHED = 1002
@@ -69,6 +70,7 @@ _OF_EXECUTION: Final[dict[ReportKind, Kind]] = {
     ReportKind.PLACED: Kind.PLACED,
     ReportKind.FILLED: Kind.FILLED,
     ReportKind.CANCELLED: Kind.CANCELLED,
+    ReportKind.EXPIRED: Kind.EXPIRED,
 }
 
 
@@ -197,8 +199,14 @@ def _of_execution(execution: Array) -> Array:
     for name in ("price", "side", "market"):
         row[name] = execution[name]
     row["venue_order"], row["ahead"] = execution["sequence"], -1
+    row["reason"] = execution["reason"]
     if kind is Kind.FILLED:
-        row["flags"] = ReportFlags.AMOUNTS | (ReportFlags.MAKER if execution["maker"] else 0)
+        row["flags"] = (
+            ReportFlags.AMOUNTS
+            | (ReportFlags.MAKER if execution["maker"] else ReportFlags.NONE)
+            | (ReportFlags.LAST if execution["last"] else ReportFlags.NONE)
+        )
         row["base_amount"] = execution["base_atoms"]
         row["quote_amount"] = execution["quote_atoms"]
+        row["fee"] = execution["fee_atoms"]
     return row

@@ -72,23 +72,32 @@ def test_each_outcome_is_one_report(
 
 def test_executions_keep_their_exact_amounts() -> None:
     told = Told()
-    kinds = (ReportKind.PLACED, ReportKind.FILLED, ReportKind.REJECTED, ReportKind.CANCELLED)
+    kinds = (ReportKind.PLACED, ReportKind.FILLED, ReportKind.REJECTED, ReportKind.EXPIRED)
     told.reports.pump(
         executions(
             *kinds, order_id=[5, 5, 6, 5], lots=[3, 1, 9, 2], price=100, side=1,
             base_atoms=[0, 1_000_003, 0, 0], quote_atoms=[0, 77, 0, 0], maker=[0, 1, 0, 0],
-            sequence=12,
+            sequence=12, last=[0, 1, 0, 1], fee_atoms=[0, -4, 0, 0], reason=[0, 9, 0, 0],
         )
     )  # fmt: skip
     found = told.take()
-    assert found["kind"].tolist() == [Kind.PLACED, Kind.FILLED, Kind.CANCELLED]
+    assert found["kind"].tolist() == [Kind.PLACED, Kind.FILLED, Kind.EXPIRED]
     assert found["id"].tolist() == [5, 5, 5]
     assert found["size"].tolist() == [3, 1, 2]
     assert (found["base_amount"][1], found["quote_amount"][1]) == (1_000_003, 77)
-    assert found["flags"].tolist() == [0, 1 | 4, 0]
+    assert (found["fee"][1], found["reason"][1]) == (-4, 9)
+    assert found["flags"].tolist() == [0, 1 | 2 | 4, 0]
     assert found["venue_order"].tolist() == [12] * 3
     assert found["sequence"].tolist() == [1, 2, 3]
     assert found.dtype == REPORT_RECORD_DTYPE
+
+
+def test_every_kind_of_execution_has_its_place_in_the_table() -> None:
+    told = Told()
+    told.reports.pump(executions(*ReportKind, order_id=5))
+    # The outcome tells what the chain rejected.
+    expected = [Kind[each.name] for each in ReportKind if each is not ReportKind.REJECTED]
+    assert told.take()["kind"].tolist() == expected
 
 
 def test_a_full_ring_loses_nothing_and_keeps_the_order() -> None:
