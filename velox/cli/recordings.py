@@ -90,10 +90,6 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "--time-unit",
         {"metavar": "WORD", "help": "what the timestamps of lines count: ns, us, ms or s"},
     ),
-    "view": (
-        "--view",
-        {"metavar": "WORD", "help": "the rows to read: local (that count here), or exchange"},
-    ),
     "name": ("--name", {"metavar": "NAME", "help": "name of the instrument"}),
     "instruments": (
         "--market",
