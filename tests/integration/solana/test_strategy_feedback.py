@@ -47,9 +47,13 @@ def test_the_market_maker_trades_on_a_local_chain(tmp_path: Path) -> None:
     orders = found["orders"]
     assert orders["balanced"]
     assert orders["counts"]["placed"] > 0
-    # The account is in atoms. Fills that another trader made are not all heard of yet.
-    assert orders["accounts"]["0"]["inventory"] % 1_000_000 == 0
-    assert not orders["accounts"]["0"]["doubtful"]
+    # The account is the chain's own, to the atom.
+    history = found["ledger"]["chain"]["market"]["history"]
+    fills = [history["crowd"], history["others"]]
+    account = orders["accounts"]["0"]
+    assert account["inventory"] == sum(each["base_bought"] - each["base_sold"] for each in fills)
+    assert account["cash"] == sum(each["quote_received"] - each["quote_paid"] for each in fills)
+    assert not account["doubtful"]
 
 
 @pytest.mark.parametrize("where", ["localnet", "localnet:memo"])
