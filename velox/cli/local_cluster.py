@@ -68,8 +68,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--market",
-        action="store_true",
-        help="run an order book at Manifest's address, with counterparties that trade on it",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run an order book at Manifest's address, with counterparties that trade on it "
+        "(default: with a market)",
     )
     parser.add_argument(
         "--trader",
@@ -247,7 +249,7 @@ def _market_plan(options: argparse.Namespace) -> MarketPlan | None:
         for name in ("trader", "crowd"):
             value = getattr(options, name)
             if value not in (None, []):
-                raise ConfigError(f"{name} = {value!r}: needs --market")
+                raise ConfigError(f"{name} = {value!r}: needs a market; drop --no-market")
         return None
     # Trading begins where the synthetic flow of `velox run` does, so that they meet.
     ((instrument, price),) = priced_markets([PoissonIngress()])

@@ -39,7 +39,7 @@ def run(*arguments: str) -> int:
 
 
 def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--seed", "3") == 0
+    assert run("--seed", "3", "--no-market") == 0
     told = capsys.readouterr().out
     port = int(re.search(r"rpc +http://127\.0\.0\.1:(\d+)\n", told)[1])  # type: ignore[index]
     assert f"ws://127.0.0.1:{port + 1}\n" in told
@@ -69,18 +69,18 @@ def test_it_says_where_it_serves_and_what_came_of_it(capsys: pytest.CaptureFixtu
         (["--program", f"{SOMEONE}=/dev/zero"], LocalnetError, "/dev/zero: is not a regular file"),
         (["--program", f"{SOMEONE}={__file__}"], LocalnetError, "is not an ELF file"),
         (["--program", f"{'1' * 32}={__file__}"], LocalnetError, "is built into the virtual"),
-        (["--market", "--trader", str(MARKET_ADDRESS)], LocalnetError, "is not a wallet"),
-        (["--market", "--trader", "1" * 32], LocalnetError, "is not a wallet: NativeLoader"),
+        (["--trader", str(MARKET_ADDRESS)], LocalnetError, "is not a wallet"),
+        (["--trader", "1" * 32], LocalnetError, "is not a wallet: NativeLoader"),
         (["--program", f"{SOMEONE}=/no/such.so"], LocalnetError, "/no/such.so: No such file"),
         (["--fund", f"{SOMEONE}=much"], ConfigError, "fund = 'much'"),
         (["--fund", f"{SOMEONE}=1e12"], ConfigError, "fund = '1e12'"),
         (["--fund", f"{SOMEONE}=inf"], ConfigError, "fund = 'inf'"),
         (["--port", "70000"], LocalnetError, "port = 70000"),
-        (["--trader", SOMEONE], ConfigError, "trader = .*: needs --market"),
-        (["--crowd", "5"], ConfigError, r"crowd = 5\.0: needs --market"),
-        (["--market", "--crowd", "-1"], ConfigError, r"crowd = -1\.0: must be 0 to 10000"),
-        (["--market", "--crowd", "nan"], ConfigError, "crowd = nan"),
-        (["--market", "--trader", "x"], ConfigError, "trader = 'x': 'x' is not a public key"),
+        (["--no-market", "--trader", SOMEONE], ConfigError, "trader = .*: needs a market"),
+        (["--no-market", "--crowd", "5"], ConfigError, r"crowd = 5\.0: needs a market"),
+        (["--crowd", "-1"], ConfigError, r"crowd = -1\.0: must be 0 to 10000"),
+        (["--crowd", "nan"], ConfigError, "crowd = nan"),
+        (["--trader", "x"], ConfigError, "trader = 'x': 'x' is not a public key"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(
@@ -91,7 +91,7 @@ def test_an_option_that_cannot_be_used_is_named(
 
 
 def test_a_market_is_named_and_its_crowd_trades(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--market", "--trader", SOMEONE, "--crowd", "1000", "--duration", "0.2") == 0
+    assert run("--trader", SOMEONE, "--crowd", "1000", "--duration", "0.2") == 0
     told = capsys.readouterr().out
     with LocalCluster(market=True) as cluster:
         spec = cluster.market.spec
@@ -119,7 +119,7 @@ def test_an_interrupt_ends_it_in_order() -> None:
         "say = Screen(sys.stdout).say\n"
         "sys.exit(command.run(parser.parse_args(sys.argv[1:]), say))\n"
     )
-    given = ["--port", "0", "--rate", "0", "--fault", "dropped=1"]
+    given = ["--port", "0", "--rate", "0", "--fault", "dropped=1", "--no-market"]
     given += ["--fund", f"{SOMEONE}=2.5"]
     with subprocess.Popen(
         [sys.executable, "-c", program, *given], stdout=subprocess.PIPE, text=True
