@@ -69,6 +69,7 @@ EXAMPLES: list[tuple[VeloxError, str]] = [
         errors.BundleRejectedError("http://a", "sendBundle", None, "no tip", reason="tip"),
         "http://a: sendBundle: error: no tip",
     ),
+    (errors.UnknownMarketError("no book of market 7"), "no book of market 7"),
     (errors.TransportError("http://a", "getSlot", "timed out"), "http://a: getSlot: timed out"),
     (errors.RateLimitedError("http://a", 0.5), "http://a: too many requests; again in 0.500 s"),
     (errors.JournalError("cut off", path="j", offset=8), "j: byte 8: cut off"),

@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 complain(one_line(error))
             return FAILED
         except (VeloxError, OSError, MemoryError) as error:
+            if getattr(error, "filename", None) == STDOUT:
+                # What is buffered cannot be written either.
+                silence(sys.stdout)
             complain(one_line(error))
             failed = isinstance(error, LedgerError | ThreadError | MemoryError)
             failed = failed or getattr(error, "errno", None) in SYSTEM_FAILURES

@@ -57,6 +57,14 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "what depth messages without a stream name are: auto, diff or partial",
         },
     ),
+    "view": (
+        "--view",
+        {
+            "metavar": "WORD",
+            "help": "the rows to read: local (those that count here), or exchange (those that "
+            "count at the venue)",
+        },
+    ),
     "on_gap": (
         "--on-gap",
         {

@@ -37,7 +37,7 @@ def chain_of(path: Path) -> Any:
 
 def test_the_command_of_the_readme_rests_fills_and_cancels_orders(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^.*--submit localnet.*$", readme, re.MULTILINE)
+    (line,) = re.findall(r"^\.venv/bin/pip .*--submit localnet.*$", readme, re.MULTILINE)
     install, run = line.split(" && ")
     extra = re.fullmatch(r"\.venv/bin/pip install -q -e '\.\[(\w+)\]'", install)
     assert extra is not None

@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_under_two_files_loses_neither_the_report_nor_a_word
     log, document = tmp_path / "run.hlog", tmp_path / "run.json"
 
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2048 * interval, 2048 * interval))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * interval, 1024 * interval))
 
     done = subprocess.run(
         command(*RUN, "--duration", "2.5", "--hlog", log, "--json", document),
@@ -168,7 +168,7 @@ def test_a_disk_that_is_full_under_two_files_loses_neither_the_report_nor_a_word
     lost = f"velox: error: {document}: File too large; the JSON document is lost"
     assert (lost in errors) != document.exists()
     # What was written before is whole.
-    assert log.stat().st_size <= 2048 * interval
+    assert log.stat().st_size <= 1024 * interval
 
 
 NUMBERS = {"x86_64": 203, "aarch64": 122}
