@@ -45,7 +45,7 @@ def name_of(page: Path) -> str:
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     # Each page is one program: what a block defines, the next one may use.
     code = "\n".join(BLOCK.findall(text_of(page)))
-    if "numba" in code and find_spec("numba") is None:
+    if ("numba" in code or "strategy.compile" in code) and find_spec("numba") is None:
         pytest.skip("needs numba")
     if "velox.solana" in code or "velox.testing" in code:
         pytest.importorskip("solders")
