@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -225,6 +226,15 @@ def test_other_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", data=np.array([object()], dtype=object))
     with pytest.raises(FeedError):
         load(tmp_path / "c.npz")
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.npy", b"not an array")
+    with pytest.raises(FeedError) as caught:
+        load(path, "hftbacktest")
+    assert caught.value.path == str(path)
 
 
 # Writing

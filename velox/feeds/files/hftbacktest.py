@@ -199,6 +199,9 @@ def _rows(path: Path) -> npt.NDArray[np.void]:
     # A damaged archive can raise many kinds of errors.
     except Exception as error:
         raise FeedError(f"is a damaged .npz file: {error}", path=path) from error
+    if not isinstance(rows, np.ndarray):
+        # NumPy returns the bytes of a member that does not begin as an array does.
+        raise FeedError("is a damaged .npz file: 'data' is not an array", path=path)
     fields = rows.dtype.fields or {}
     expected: Mapping[str, Any] = EVENT_DTYPE.fields or {}
     if rows.ndim != 1 or {name: each[:2] for name, each in fields.items()} != {
