@@ -415,8 +415,13 @@ MUTANTS = [
     ),
     Mutant(
         "the bell is armed before the descriptor is lowered", BELL,
-        "    descriptor_lower(self.readable)\n",
-        "    bell_arm(self)\n    descriptor_lower(self.readable)\n", ("bell",),
+        "    descriptor_lower(self.readable)\n"
+        "    # Relaxed: if the last ring was lowered, the kernel has ordered `closed` before it.\n"
+        "    if load_relaxed(&self.ring.closed):\n        descriptor_raise(self.raised)\n"
+        "    else:\n        bell_arm(self)\n",
+        "    bell_arm(self)\n    descriptor_lower(self.readable)\n"
+        "    if load_relaxed(&self.ring.closed):\n        descriptor_raise(self.raised)\n",
+        ("bell",),
     ),
     Mutant(
         "the last ring is taken back", BELL,

@@ -27,6 +27,7 @@ cdef struct plan:
     uint64_t items
     uint64_t taken
     uint64_t polls                  # without a wait, before the first that waits
+    bint ends_empty                 # the ring is closed once it is empty: no bundle waits for that
 
 
 cdef void fill(void *state) noexcept nogil:
@@ -38,11 +39,15 @@ cdef void fill(void *state) noexcept nogil:
             if granted > 0:
                 bundle_ring_publish(self.ring, 1)
                 pushed += 1
-        else:
+        elif not self.ends_empty or bundle_ring_length(self.ring) == 0:
             bundle_ring_close(self.ring)
         bell_look(&self.bell)
-        if not self.stage.finished and pushed < self.items and (
-                bundle_ring_length(self.ring) == self.ring.capacity):
+        if self.stage.finished:
+            break
+        if pushed < self.items:
+            if bundle_ring_length(self.ring) == self.ring.capacity:
+                wait()
+        elif self.ends_empty and bundle_ring_length(self.ring) > 0:
             wait()
 
 
@@ -79,12 +84,13 @@ cdef void balance(void *state) noexcept nogil:
     check(load_relaxed(&self.descriptor) != 0, "the end leaves the descriptor raised")
 
 
-def prepare(items, capacity=2, polls=0):
+def prepare(items, capacity=2, polls=0, ends_empty=False):
     cdef plan *self = <plan *>model_allocate(sizeof(plan))
     cdef BundleRing ring = BundleRing(capacity)
     self.ring = ring.ring
     self.items = items
     self.polls = polls
+    self.ends_empty = ends_empty
     self.bell.ring = ring.ring
     self.bell.stage = &self.stage
     self.bell.readable = self.bell.raised = <intptr_t>&self.descriptor
