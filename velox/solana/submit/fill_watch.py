@@ -33,6 +33,9 @@ __all__ = ["FillWatch", "Holding"]
 
 # Reads of an account that disagree in a row, before the difference is given up.
 MOST_TRIES: Final = 20
+# Reads in a row with the same difference, before a cut log explains it. A fill by another trader
+# that the scan has not found yet makes a difference too; it ends with the next reads.
+STEADY_READS: Final = 8
 # Signatures in one answer, and the most answers for one scan.
 PAGE: Final = 1000
 MOST_PAGES: Final = 10
@@ -120,6 +123,9 @@ class _Books:
     unexplained_quote: int = 0
     due: bool = False
     tries: int = 0
+    # The last difference that nothing explained, and how many reads in a row had it.
+    unexplained: tuple[int, int] = (0, 0)
+    steady: int = 0
     has_history: bool = True
 
     def at(self, slot: int) -> tuple[int, int]:
@@ -153,8 +159,9 @@ class _Books:
         self.changes = deque(each for each in self.changes if each[0] > self.slot)
         self.base, self.quote = self.state.base_atoms, self.state.quote_atoms
         self.due = bool(self.changes)
-        self.tries = 0
-        self.cut.clear()
+        self.tries = self.steady = 0
+        # A state from before a transaction agrees without what its log does not show.
+        self.cut = [each for each in self.cut if each[1] > self.slot]
 
 
 class FillWatch:
@@ -302,7 +309,13 @@ class FillWatch:
 
     def _give_up(self, books: _Books) -> None:
         """Note a difference that nothing explains, once it has lasted for some reads."""
-        if books.drop_early() or (books.cut and self._summarise(books)):
+        if books.drop_early():
+            books.agree()
+            return
+        difference = books.difference()
+        books.steady = books.steady + 1 if difference == books.unexplained else 1
+        books.unexplained = difference
+        if books.cut and books.steady >= STEADY_READS and self._summarise(books):
             books.agree()
             return
         books.tries += 1
