@@ -12,7 +12,7 @@ by fills, deposits and withdrawals alone, to the atom.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -31,11 +31,15 @@ from velox.venue import Reason
 
 __all__ = ["FillWatch", "Holding"]
 
-# Reads of an account that disagree in a row, before the difference is given up.
+# Reads of an account with the same difference, before it is given up. What has executed but is not
+# known yet makes a difference too. It ends as soon as the node lists the transaction.
 MOST_TRIES: Final = 20
-# Reads in a row with the same difference, before a cut log explains it. A fill by another trader
-# that the scan has not found yet makes a difference too; it ends with the next reads.
+# The same, if the log of one of our transactions was cut, which explains it.
 STEADY_READS: Final = 8
+# States that are compared again when more is known.
+KEPT_STATES: Final = 32
+# How far a state may be newer than the slot that the node named.
+LATE_SLOTS: Final = 2
 # Signatures in one answer, and the most answers for one scan.
 PAGE: Final = 1000
 MOST_PAGES: Final = 10
@@ -122,10 +126,8 @@ class _Books:
     unexplained_base: int = 0
     unexplained_quote: int = 0
     due: bool = False
-    tries: int = 0
-    # The last difference that nothing explained, and how many reads in a row had it.
-    unexplained: tuple[int, int] = (0, 0)
-    steady: int = 0
+    # The last states that did not agree: slot, base and quote atoms.
+    states: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=KEPT_STATES))
     has_history: bool = True
 
     def at(self, slot: int) -> tuple[int, int]:
@@ -137,6 +139,17 @@ class _Books:
         """Return what the account has beyond what is expected."""
         base, quote = self.at(self.slot)
         return self.state.base_atoms - base, self.state.quote_atoms - quote
+
+    def steady(self) -> tuple[tuple[int, int], int]:
+        """Return the difference that most of the last states have, and how many of them have it.
+
+        A state may hold what executed up to `LATE_SLOTS` after the slot that the node named.
+        """
+        found: Counter[tuple[int, int]] = Counter()
+        for slot, base_atoms, quote_atoms in self.states:
+            expected = {self.at(slot + late) for late in range(LATE_SLOTS + 1)}
+            found.update((base_atoms - base, quote_atoms - quote) for base, quote in expected)
+        return found.most_common(1)[0] if found else ((0, 0), 0)
 
     def drop_early(self) -> bool:
         """Return whether what seems to lack was part of the first state already.
@@ -159,7 +172,7 @@ class _Books:
         self.changes = deque(each for each in self.changes if each[0] > self.slot)
         self.base, self.quote = self.state.base_atoms, self.state.quote_atoms
         self.due = bool(self.changes)
-        self.tries = self.steady = 0
+        self.states.clear()
         # A state from before a transaction agrees without what its log does not show.
         self.cut = [each for each in self.cut if each[1] > self.slot]
 
@@ -308,27 +321,29 @@ class FillWatch:
             self._give_up(books)
 
     def _give_up(self, books: _Books) -> None:
-        """Note a difference that nothing explains, once it has lasted for some reads."""
+        """Note a difference that nothing explains, once enough states have it."""
         if books.drop_early():
             books.agree()
             return
-        difference = books.difference()
-        books.steady = books.steady + 1 if difference == books.unexplained else 1
-        books.unexplained = difference
-        if books.cut and books.steady >= STEADY_READS and self._summarise(books):
-            books.agree()
+        books.states.append((books.slot, books.state.base_atoms, books.state.quote_atoms))
+        difference, times = books.steady()
+        if difference == (0, 0):
             return
-        books.tries += 1
-        if books.tries < MOST_TRIES:
+        if books.cut and times >= STEADY_READS and self._summarise(books, *difference):
+            books.states.clear()
             return
-        base, quote = books.difference()
+        if times < MOST_TRIES:
+            return
+        base, quote = difference
         books.unexplained_base += base
         books.unexplained_quote += quote
         self._note(
             f"market {books.carrier.market}: {base:+,} base and {quote:+,} quote atoms are not "
             "explained by any fill"
         )
-        books.agree()
+        books.base += base
+        books.quote += quote
+        books.states.clear()
 
     def _agrees(self, route: int, books: _Books) -> bool:
         if self._busy(route) and books.due:
@@ -424,9 +439,8 @@ class FillWatch:
             self._reporter.filled(fill, books.carrier, books.slot, _NO_SIGNATURE)
         self._change(books, books.slot, TransactionResult(fills=fills))
 
-    def _summarise(self, books: _Books) -> bool:
+    def _summarise(self, books: _Books, base: int, quote: int) -> bool:
         """Report what a cut log does not show as one fill of the order that has it."""
-        base, quote = books.difference()
         if base * quote >= 0:
             return False
         signature, slot, number = books.cut[-1]
@@ -434,6 +448,7 @@ class FillWatch:
         fill = Fill(number, Side.ASK if base < 0 else Side.BID, price, abs(base), abs(quote), False)
         self._reporter.filled(fill, books.carrier, slot, signature, Reason.SUMMARISED)
         self._change(books, slot, TransactionResult(fills=[fill]))
+        books.cut.clear()
         return True
 
     @staticmethod
