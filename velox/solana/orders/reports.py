@@ -223,7 +223,9 @@ class Reporter:
             atoms = lots * carrier.lot_atoms
             if known is not None:
                 atoms = min(atoms, known) if left else known
-            add(ReportKind.CANCELLED, order, lots, number, atoms, 0)
+            # Fills since the transaction was planned may leave nothing to cancel.
+            if lots > 0:
+                add(ReportKind.CANCELLED, order, lots, number, atoms, 0)
             self.ids.take(order.market, number, 1 << 64)
         again = [(order, left) for order, left in batch.cancels.items() if left]
         orders = [*zip(batch.places, batch.sizes, strict=True), *again]

@@ -17,7 +17,7 @@ from velox.solana.net.rpc_types import SignatureInfo
 from velox.solana.orders.reports import Reporter
 from velox.solana.submit.fill_watch import MOST_TRIES, STEADY_READS, FillWatch
 from velox.solana.tx.carrier import Fill, TransactionResult, VenueState
-from velox.venue import Reason
+from velox.venue import Reason, ReportKind
 
 OURS, THEIRS = Signature(bytes([1]) * 64), Signature(bytes([2]) * 64)
 SEEN = Fill(7, Side.BID, 1, 10, 10, False)
@@ -141,3 +141,21 @@ def test_a_difference_that_nothing_explains_fails_the_run() -> None:
     assert not holding.holds
     assert (holding.unexplained_base, holding.unexplained_quote) == (4, -4)
     assert len(node.notes) == 1
+
+
+class Order:
+    """A resting order of which two lots are left on the chain."""
+
+    id, market, side, price, chain, sequence = 5, 0, 1, 100, 2, 7
+
+
+def test_a_cancel_of_more_than_is_left_reports_no_lots_below_zero() -> None:
+    # It was to leave nine lots. Fills have left two of them since it was planned.
+    reporter, order = Reporter(), Order()
+    in_flight: Any = SimpleNamespace(
+        batch=SimpleNamespace(cancels={order: 9}, places=[], sizes=[]),
+        signed=SimpleNamespace(signature=OURS),
+    )
+    reporter.landed(in_flight, 20, TransactionResult(None, []), Node())  # type: ignore[arg-type]
+    (placed,) = reporter.take()
+    assert (placed["kind"], placed["order_id"], placed["lots"]) == (ReportKind.PLACED, 5, 9)
