@@ -33,8 +33,8 @@ class Difference:
     name : str
     before, after : float
         In ns, or records a second.
-    ratio : float
-        After over before.
+    ratio : float or None
+        After over before; None if only the figure before is 0.
     interval : tuple of float or None
         Between which two ratios the true one lies, with a confidence of 95 %; None where the runs
         have too few seconds.
@@ -43,7 +43,7 @@ class Difference:
     name: str
     before: float
     after: float
-    ratio: float
+    ratio: float | None
     interval: tuple[float, float] | None = None
 
     @property
@@ -130,9 +130,9 @@ def comparison_lines(differences: Sequence[Difference]) -> list[str]:
         if each.interval is not None:
             low, high = each.interval
             between = f"   {low:.2f} to {high:.2f}" + ("  differs" if each.clear else "")
+        ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
         lines.append(
-            f"{each.name:<24}{write(each.before):>10} {write(each.after):>10} "
-            f"{each.ratio:>7.2f}{between}"
+            f"{each.name:<24}{write(each.before):>10} {write(each.after):>10} {ratio:>7}{between}"
         )
     return lines
 
@@ -179,7 +179,8 @@ def _seconds(
 def _ratio(
     name: str, before: float, after: float, interval: tuple[float, float] | None = None
 ) -> Difference:
-    ratio = after / before if before else float("inf") if after else 1.0
+    # 0 ns is a time that many records of a hop take.
+    ratio = after / before if before else None if after else 1.0
     return Difference(name, float(before), float(after), ratio, interval)
 
 

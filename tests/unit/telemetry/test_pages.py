@@ -19,7 +19,7 @@ from velox.cli.main import main
 from velox.core.histogram import LatencyHistogram
 from velox.errors import ConfigError, FeedError
 from velox.runtime.report import Statistics
-from velox.telemetry.compare import compare, settings_that_differ
+from velox.telemetry.compare import compare, comparison_lines, settings_that_differ
 from velox.telemetry.hlog import decode_histogram
 from velox.telemetry.page import (
     Curve,
@@ -284,6 +284,16 @@ def test_runs_in_turns_are_taken_together() -> None:
     assert next(each for each in found if each.name == "transit a second, p50").clear
     alone = compare([quick], [slow])
     assert next(each for each in alone if each.name == "transit a second, p50").interval is None
+
+
+def test_a_figure_that_was_zero_has_no_ratio(tmp_path: Path) -> None:
+    before, after = made("a", [0] * 6), made("b", [57] * 6)
+    found = next(each for each in compare([before], [after]) if each.name == "transit, p50")
+    assert (found.before, found.after, found.ratio, found.clear) == (0.0, 57.0, None, False)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["ratio"] is None
+    assert comparison_lines([found])[1].split() == ["transit,", "p50", "0", "ns", "57", "ns", "-"]
+    both = compare([before], [before])
+    assert next(each for each in both if each.name == "transit, p50").ratio == 1.0
 
 
 def test_a_side_without_runs_is_refused() -> None:
