@@ -31,7 +31,7 @@ def parse_extensions(data: bytes) -> list[dict[str, Any]]:
     Parameters
     ----------
     data : bytes
-        The account's data. Without extensions, it may be shorter than they would begin.
+        The account's data. It may end before the place of the extensions; then there are none.
 
     Raises
     ------
